@@ -1,0 +1,94 @@
+//! Commands to the workers and events from them. Commands that concern a session go to every worker: each keeps the
+//! table of plans, and the one where the session settles acts on it.
+
+use std::sync::Arc;
+
+use crate::{Binding, IceCredentials, Mid, SessionId, SessionPlan, TrackId};
+
+/// From signaling to the workers.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// A session was agreed: checks for its ufrag are welcome.
+    Open(Arc<SessionPlan>),
+    /// ICE restart (RFC 8445 section 9): new credentials; the old ones live three seconds more.
+    Restart {
+        /// Which session.
+        session: SessionId,
+        /// The new credentials of both sides.
+        ice: IceCredentials,
+    },
+    /// Which track flows through a slot from now on; `None` pauses it.
+    Bind {
+        /// The subscriber's session.
+        session: SessionId,
+        /// The slot.
+        mid: Mid,
+        /// What flows.
+        binding: Option<Binding>,
+    },
+    /// End a session: RTCP BYE, DTLS close_notify, forget.
+    Close {
+        /// Which session.
+        session: SessionId,
+    },
+    /// End all sessions in the same way, and stop the worker when their goodbyes are sent.
+    Shutdown,
+}
+
+/// From the workers to signaling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// ICE and DTLS are done, media may flow.
+    Connected {
+        /// Which session.
+        session: SessionId,
+    },
+    /// The first media packet of a track came.
+    TrackActive {
+        /// The publisher's session.
+        session: SessionId,
+        /// The track.
+        track: TrackId,
+    },
+    /// The session is over; the worker has forgotten it.
+    Closed {
+        /// Which session.
+        session: SessionId,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// Signaling asked for it.
+    Requested,
+    /// The peer said goodbye (DTLS close_notify).
+    PeerClosed,
+    /// No consent for 30 s (RFC 7675 section 5.1).
+    ConsentExpired,
+    /// ICE and DTLS did not complete in time.
+    NeverConnected,
+    /// The certificate is not the one of the offer (RFC 8122 section 6).
+    FingerprintMismatch,
+    /// The DTLS handshake or connection failed.
+    DtlsFailed,
+    /// A defect of ours; this session alone was ended.
+    Internal,
+}
+
+impl CloseReason {
+    /// Label in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CloseReason::Requested => "requested",
+            CloseReason::PeerClosed => "peer_closed",
+            CloseReason::ConsentExpired => "consent_expired",
+            CloseReason::NeverConnected => "never_connected",
+            CloseReason::FingerprintMismatch => "fingerprint_mismatch",
+            CloseReason::DtlsFailed => "dtls_failed",
+            CloseReason::Internal => "internal",
+        }
+    }
+}

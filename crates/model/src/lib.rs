@@ -1,0 +1,30 @@
+//! Ids, units and plans: the words that every floor shares.
+//!
+//! Floor 0: plain values, no behaviour beyond parsing and printing, no I/O.
+//!
+//! - [`ids`]: who and what (`RoomId`, `SessionId`, `TrackId`, `Ssrc`, `Mid`, ...)
+//! - [`media`]: codecs, header extensions, payload type tables
+//! - [`plan`]: what signaling agreed with a peer, as the packet path needs it
+//! - [`control`]: commands to the workers and events from them
+//! - [`drops`]: the named reasons for which a packet is not forwarded
+//! - [`net`]: network paths
+//! - [`time`]: the wall clock beside the monotonic one, for NTP stamps
+
+pub mod control;
+pub mod drops;
+pub mod ids;
+pub mod media;
+pub mod net;
+pub mod plan;
+pub mod time;
+
+pub use control::{CloseReason, Command, Event};
+pub use drops::DropReason;
+pub use ids::{IdError, Mid, ParticipantId, Pt, Rid, RoomId, SessionId, Ssrc, TrackId};
+pub use media::{Codec, CodecSpec, Extension, ExtensionMap, Feedback, MediaKind};
+pub use net::Path;
+pub use plan::{
+    Binding, DownMedia, DtlsRole, Fingerprint, IceCredentials, PtMapping, SessionPlan, StreamSsrc,
+    UpMedia,
+};
+pub use time::{NtpTime, WallClock};

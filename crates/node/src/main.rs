@@ -1,0 +1,2 @@
+//! The binary `sfumato`.
+fn main() {}

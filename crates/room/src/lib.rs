@@ -1,0 +1,1 @@
+//! Rooms, participants, sessions and the negotiation from offer to answer, sans-IO.

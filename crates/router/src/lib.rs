@@ -1,0 +1,1 @@
+//! Up-tracks, down-tracks, packet cache, layer selection and rewriting, sans-IO.

@@ -1,0 +1,1 @@
+//! RTP and RTCP as views over bytes, header extensions, codec payload headers.

@@ -1,0 +1,1 @@
+//! Session descriptions: offers, answers and ICE fragments.

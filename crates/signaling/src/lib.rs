@@ -1,0 +1,1 @@
+//! HTTP signaling: WHIP, WHEP, the room API and the web page.

@@ -1,0 +1,1 @@
+//! One peer's transport: demultiplexing, ICE-lite, DTLS and SRTP, sans-IO.

@@ -1,0 +1,1 @@
+//! Batched UDP over Linux system calls: recvmmsg with GRO, sendmmsg with GSO, eventfd.

@@ -1,0 +1,1 @@
+//! The packet path: one thread per core, from socket to socket.
