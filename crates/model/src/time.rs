@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn ntp_counts_from_1900() {
         let ntp = NtpTime((NTP_UNIX_OFFSET << 32) | 0x8000_0000);
-        assert_eq!(ntp.after(Duration::from_millis(250)).since(ntp).as_millis(), 249);
+        assert_eq!(ntp.after(Duration::from_millis(250)).since(ntp).as_millis(), 250);
         assert_eq!(ntp.middle(), ((NTP_UNIX_OFFSET as u32 & 0xffff) << 16) | 0x8000);
         assert_eq!(NtpTime(1 << 32).abs_send_time(), 1 << 18);
     }
