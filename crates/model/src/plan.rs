@@ -22,6 +22,8 @@ pub struct SessionPlan {
     pub up: Vec<UpMedia>,
     /// Media sections that the peer receives (slots).
     pub down: Vec<DownMedia>,
+    /// The peer takes RTCP that is not a full compound packet (`a=rtcp-rsize`, RFC 5506).
+    pub rtcp_reduced_size: bool,
     /// CNAME of everything that we send to this peer.
     pub cname: String,
     /// Candidates that the peer sent in its offer; an ICE-lite server never checks them, logs count them.
