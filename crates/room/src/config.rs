@@ -1,0 +1,41 @@
+//! What the node tells the rooms about itself, and how much they may hold.
+
+use std::net::SocketAddr;
+
+/// Facts about this node that stand in every answer, and the limits.
+#[derive(Debug, Clone)]
+pub struct RoomConfig {
+    /// Addresses at which peers reach the media port, the preferred one first. They are the host candidates of every
+    /// answer, and the first one stands in the `c=` and `m=` lines.
+    pub candidates: Vec<SocketAddr>,
+    /// Value of `a=fingerprint` for the node's certificate: `sha-256 AB:CD:...`; the hash name may be left out.
+    pub fingerprint: String,
+    /// RTCP CNAME of everything that the node sends (RFC 7022).
+    pub cname: String,
+    /// How much may be there at once.
+    pub limits: Limits,
+}
+
+/// How much may be there at once. At the bound a newcomer gets [`ErrorKind::Full`](crate::ErrorKind::Full).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Rooms on this node.
+    pub rooms: usize,
+    /// Publishing participants in one room.
+    pub participants_per_room: usize,
+    /// Sessions on this node, publishers and viewers together.
+    pub sessions: usize,
+    /// Media sections in one offer; more than [`sdp::MAX_SECTIONS`] are never taken.
+    pub sections_per_session: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            rooms: 1_000,
+            participants_per_room: 500,
+            sessions: 10_000,
+            sections_per_session: 64,
+        }
+    }
+}
