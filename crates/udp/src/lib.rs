@@ -1,1 +1,31 @@
-//! Batched UDP over Linux system calls: recvmmsg with GRO, sendmmsg with GSO, eventfd.
+//! Batched UDP over Linux system calls: recvmmsg with GRO, sendmmsg with GSO, and what a thread per core needs beside
+//! them: an eventfd to be woken by, a wait over several descriptors, pinning, and the addresses of the machine.
+//!
+//! Nothing but system calls: no knowledge of media, no timers, no threads. No core uses this crate, the workers do.
+//!
+//! - [`socket`]: [`UdpSocket`], one per family and worker, all on one port by SO_REUSEPORT
+//! - [`recv`]: [`RecvBatch`], up to some tens of messages per call, each a train of segments when GRO joined them
+//! - [`send`]: [`SendBatch`], an arena of datagrams; neighbours of one path and size leave as one GSO message
+//! - [`wake`]: [`WakeFd`] and [`wait`]
+//! - [`machine`]: cores, pinning, interface addresses
+//!
+//! All memory is allocated when a batch is made; receiving and sending allocate nothing.
+#![allow(
+    unsafe_code,
+    reason = "batched system calls take raw pointers; this crate wraps them so that no other crate has to"
+)]
+#![cfg(target_os = "linux")]
+
+mod address;
+mod control;
+pub mod machine;
+pub mod recv;
+pub mod send;
+pub mod socket;
+pub mod wake;
+
+pub use machine::{InterfaceAddress, cores, interface_addresses, pin_to_core};
+pub use recv::{Datagram, Message, RecvBatch, RecvStats};
+pub use send::{FlushStats, SendBatch};
+pub use socket::{UdpConfig, UdpSocket};
+pub use wake::{WakeFd, wait};

@@ -1,0 +1,104 @@
+//! Waking a consumer that sleeps, and only then.
+//!
+//! A system call per element would cost more than the element. So the consumer says when it is about to sleep, and a
+//! producer pays for the wake-up only if it reads that.
+
+use std::fmt;
+
+use crate::sync::{Arc, AtomicBool, Ordering, fence};
+
+/// Makes the two sides of a sleeping place. `wake` ends the consumer's sleep: it writes an eventfd, for instance.
+///
+/// `wake` must leave a mark (as an eventfd does): called before the consumer blocks, it ends the next block at once.
+pub fn parking(wake: impl Fn() + Send + Sync + 'static) -> (Sleeper, Waker) {
+    let parking = Arc::new(Parking::new());
+    (Sleeper { parking: parking.clone() }, Waker { parking, wake: std::sync::Arc::new(wake) })
+}
+
+/// The consumer's side: one per sleeping thread.
+#[derive(Debug)]
+pub struct Sleeper {
+    parking: Arc<Parking>,
+}
+
+impl Sleeper {
+    /// Sleeps unless there is work: announces the sleep, asks `is_idle` (all rings empty?), and only then calls `block`.
+    ///
+    /// Returns what `block` returned, `None` when there was work. `is_idle` must look at every ring whose producers
+    /// hold a [`Waker`] of this sleeper. Marks left by wake-ups (the eventfd's count) are to be cleared after this
+    /// returns and before the next call, never inside `block` before blocking.
+    pub fn sleep<R>(
+        &mut self,
+        is_idle: impl FnOnce() -> bool,
+        block: impl FnOnce() -> R,
+    ) -> Option<R> {
+        self.parking.prepare_sleep();
+        let slept = is_idle().then(block);
+        self.parking.cancel_sleep();
+        slept
+    }
+}
+
+/// The producers' side: clone it for each of them.
+#[derive(Clone)]
+pub struct Waker {
+    parking: Arc<Parking>,
+    wake: std::sync::Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Waker {
+    /// To be called after pushing (once for a run of pushes is enough): wakes the consumer if it sleeps or is about to.
+    /// Returns whether it paid for a wake-up.
+    pub fn notify(&self) -> bool {
+        let wake = self.parking.should_wake();
+        if wake {
+            (self.wake)();
+        }
+        wake
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waker").field("parking", &self.parking).finish_non_exhaustive()
+    }
+}
+
+/// The flag between the two sides, for those who bring their own way to sleep. [`Sleeper`] and [`Waker`] use it rightly.
+#[derive(Debug)]
+pub struct Parking {
+    asleep: AtomicBool,
+}
+
+impl Parking {
+    /// Awake.
+    pub fn new() -> Parking {
+        Parking { asleep: AtomicBool::new(false) }
+    }
+
+    /// Consumer: "I am about to sleep". After this it must look at its rings once more before it blocks.
+    pub fn prepare_sleep(&self) {
+        self.asleep.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `should_wake`: see the crate's head.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Consumer: "I am awake". After blocking, or when the second look found something.
+    pub fn cancel_sleep(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Producer, after pushing: whether it has to wake the consumer. Of several producers one is told so.
+    pub fn should_wake(&self) -> bool {
+        // Pairs with the fence in `prepare_sleep`: see the crate's head.
+        fence(Ordering::SeqCst);
+        // The load first: it leaves the cache line shared while the consumer is awake, which is the case under load.
+        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Default for Parking {
+    fn default() -> Parking {
+        Parking::new()
+    }
+}

@@ -1,0 +1,1 @@
+//! Socket addresses as the kernel lays them out.
