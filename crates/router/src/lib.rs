@@ -1,1 +1,37 @@
 //! Up-tracks, down-tracks, packet cache, layer selection and rewriting, sans-IO.
+//!
+//! Floor 1: no sockets, clocks, locks or threads. Time comes in as an argument; what is to be sent is written into
+//! buffers of the caller.
+//!
+//! The life of a packet here, as steps in the order of the calls:
+//!
+//! 1. [`PacketPool::alloc`] gives a buffer, the caller decrypts into it.
+//! 2. [`StreamTable::resolve`] says which up-track, layer and role (media or retransmission) its SSRC has.
+//! 3. [`UpTrack::ingest`] unwraps, numbers, and checks it, and notes what is missing.
+//! 4. [`PacketPool::share`] turns it into an `Arc<Packet>`; a clone goes to each worker with subscribers.
+//! 5. [`TrackMirror::receive`], one per track and worker, caches it and keeps the ranking of the layers.
+//! 6. [`DownTrack::forward`], one per subscriber and slot, selects, rewrites, and writes it into the send buffer.
+//!
+//! Feedback goes the other way: [`DownTrack::retransmit`] answers NACKs out of the mirror's cache,
+//! [`DownTrack::wants_keyframe`] goes to [`UpTrack::request_keyframe`], which coalesces, and
+//! [`UpTrack::poll_feedback`] writes the NACKs and key frame requests for the publisher.
+//!
+//! What is deliberately absent: bandwidth estimation towards subscribers, pacing, temporal layers. The highest layer
+//! that flows is forwarded.
+
+pub mod down_track;
+pub mod packet;
+pub mod pool;
+pub mod up_track;
+
+pub use down_track::{CatchUp, CatchUpLimits, DownStats, DownTrack, Written};
+pub use packet::{Packet, PacketMeta};
+pub use pool::{PacketBuf, PacketPool, PoolLimits, PoolStats};
+pub use up_track::cache::Cache;
+pub use up_track::mirror::TrackMirror;
+pub use up_track::report::SenderInfo;
+pub use up_track::streams::{StreamRef, StreamTable};
+pub use up_track::{Accepted, LayerStats, UpTrack};
+
+/// Layers that one track may have: simulcast in the field has three.
+pub const MAX_LAYERS: usize = 4;
