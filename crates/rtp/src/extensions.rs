@@ -1,0 +1,210 @@
+//! RTP header extensions (RFC 8285): the elements of a packet, and the ones that the node knows, resolved with the
+//! ids of a session. What an extension is for is the router's business; the dependency descriptor is only located.
+
+use model::{Extension, ExtensionMap, Mid, Rid};
+
+use crate::packet::{RtpError, RtpHeader};
+
+/// Profile of a block in the one-byte form (RFC 8285 section 4.2).
+pub(crate) const ONE_BYTE: u16 = 0xbede;
+/// Profile of a block in the two-byte form, its low four bits being "appbits" (RFC 8285 section 4.3).
+pub(crate) const TWO_BYTE: u16 = 0x1000;
+
+/// Iterator over the elements of an extension block, see [`RtpHeader::extensions`].
+#[derive(Debug, Clone)]
+pub struct Extensions<'a> {
+    packet: &'a [u8],
+    at: usize,
+    end: usize,
+    two_byte: bool,
+}
+
+/// An element by its place in the packet.
+struct Element {
+    id: u8,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Extensions<'a> {
+    #[inline]
+    pub(crate) fn new(packet: &'a [u8], start: u16, end: u16, profile: u16) -> Self {
+        let two_byte = profile & 0xfff0 == TWO_BYTE;
+        // RFC 3550 section 5.3.1: a block of an unknown profile is skipped.
+        let known = two_byte || profile == ONE_BYTE;
+        let end = usize::from(end);
+        Self { packet, at: if known { usize::from(start) } else { end }, end, two_byte }
+    }
+
+    #[inline]
+    fn fail(&mut self, error: RtpError) -> Option<Result<Element, RtpError>> {
+        self.at = self.end;
+        Some(Err(error))
+    }
+
+    #[inline]
+    fn next_element(&mut self) -> Option<Result<Element, RtpError>> {
+        let block = self.packet.get(..self.end)?;
+        // RFC 8285 section 4.1: bytes of 0 between elements are padding, in both forms.
+        while *block.get(self.at)? == 0 {
+            self.at += 1;
+        }
+        let first = *block.get(self.at)?;
+        let (id, start, len) = if self.two_byte {
+            let Some(&len) = block.get(self.at + 1) else {
+                return self.fail(RtpError::ExtensionOverrun);
+            };
+            (first, self.at + 2, usize::from(len))
+        } else {
+            (first >> 4, self.at + 1, usize::from(first & 0x0f) + 1)
+        };
+        if !self.two_byte && id == 15 {
+            // RFC 8285 section 4.2 reserves 15; no sender that we negotiate with has a use for it.
+            return self.fail(RtpError::ExtensionId);
+        }
+        if id == 0 {
+            // RFC 8285 section 4.2: id 0 with a length ends the processing of the block.
+            self.at = self.end;
+            return None;
+        }
+        let end = start + len;
+        if end > self.end {
+            return self.fail(RtpError::ExtensionOverrun);
+        }
+        self.at = end;
+        Some(Ok(Element { id, start, end }))
+    }
+}
+
+impl<'a> Iterator for Extensions<'a> {
+    type Item = Result<(u8, &'a [u8]), RtpError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let element = self.next_element()?;
+        Some(element.map(|e| (e.id, self.packet.get(e.start..e.end).unwrap_or_default())))
+    }
+}
+
+/// How loud a packet is (RFC 6464).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AudioLevel {
+    /// The sender heard a voice in it.
+    pub voice: bool,
+    /// Loudness in -dBov: 0 is the loudest, 127 is silence.
+    pub level: u8,
+}
+
+impl AudioLevel {
+    /// Reads the extension's byte.
+    #[inline]
+    pub fn from_byte(byte: u8) -> Self {
+        Self { voice: byte & 0x80 != 0, level: byte & 0x7f }
+    }
+
+    /// The extension's byte.
+    #[inline]
+    pub fn to_byte(self) -> u8 {
+        u8::from(self.voice) << 7 | self.level & 0x7f
+    }
+}
+
+/// The extensions of one packet that the node knows. When an id appears twice the last one counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ParsedExtensions {
+    /// Media section (RFC 9143).
+    pub mid: Option<Mid>,
+    /// Simulcast layer (RFC 8852).
+    pub rid: Option<Rid>,
+    /// Simulcast layer whose packets this stream repairs (RFC 8852).
+    pub repaired_rid: Option<Rid>,
+    /// Time of sending, 24 bits of 6.18 fixed point seconds.
+    pub abs_send_time: Option<u32>,
+    /// Transport-wide sequence number.
+    pub transport_cc: Option<u16>,
+    /// Loudness (RFC 6464).
+    pub audio_level: Option<AudioLevel>,
+    /// Rotation and camera, as in 3GPP TS 26.114 section 7.4.5; copied through.
+    pub video_orientation: Option<u8>,
+    /// Shortest and longest playout delay, 12 bits each in units of 10 ms; copied through.
+    pub playout_delay: Option<[u8; 3]>,
+    /// AV1 dependency descriptor: its offset and length in bytes within the packet; copied through.
+    pub dependency_descriptor: Option<(u16, u16)>,
+}
+
+impl ParsedExtensions {
+    /// Reads all elements in one pass. Ids that the map does not hold are skipped, and so are empty `mid`, `rid` and
+    /// `repaired-rid` values (RFC 7941 section 4.1.1 lets the two-byte form carry them).
+    ///
+    /// # Errors
+    /// [`RtpError::ExtensionOverrun`], [`RtpError::ExtensionId`], or [`RtpError::ExtensionValue`] when the value of a
+    /// known extension has an impossible length or is no token.
+    #[inline]
+    pub fn parse(header: &RtpHeader<'_>, map: &ExtensionMap) -> Result<Self, RtpError> {
+        let mut parsed = Self::default();
+        let mut elements = header.extensions();
+        while let Some(element) = elements.next_element() {
+            let Element { id, start, end } = element?;
+            if let Some(extension) = map.extension(id) {
+                let value = header.raw().get(start..end).unwrap_or_default();
+                parsed.set(extension, value, start)?;
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// The dependency descriptor's bytes; `packet` is the one that was parsed.
+    #[inline]
+    pub fn dependency_descriptor<'p>(&self, packet: &'p [u8]) -> Option<&'p [u8]> {
+        let (offset, len) = self.dependency_descriptor?;
+        packet.get(usize::from(offset)..usize::from(offset) + usize::from(len))
+    }
+
+    #[inline]
+    fn set(&mut self, extension: Extension, value: &[u8], offset: usize) -> Result<(), RtpError> {
+        match extension {
+            Extension::Mid => self.mid = text(value, Mid::parse)?,
+            Extension::Rid => self.rid = text(value, Rid::parse)?,
+            Extension::RepairedRid => self.repaired_rid = text(value, Rid::parse)?,
+            Extension::AbsSendTime => {
+                let [a, b, c] = exactly(value)?;
+                self.abs_send_time = Some(u32::from_be_bytes([0, a, b, c]));
+            }
+            Extension::TransportCc => {
+                // Version 2 of the extension adds two bytes of feedback request behind the number.
+                let Some(&number) = value.first_chunk::<2>() else {
+                    return Err(RtpError::ExtensionValue);
+                };
+                self.transport_cc = Some(u16::from_be_bytes(number));
+            }
+            Extension::AudioLevel => {
+                let [byte] = exactly(value)?;
+                self.audio_level = Some(AudioLevel::from_byte(byte));
+            }
+            Extension::VideoOrientation => {
+                let [byte] = exactly(value)?;
+                self.video_orientation = Some(byte);
+            }
+            Extension::PlayoutDelay => self.playout_delay = Some(exactly(value)?),
+            Extension::DependencyDescriptor => {
+                // A packet is at most MAX_PACKET long, so both fit.
+                self.dependency_descriptor = Some((offset as u16, value.len() as u16));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn exactly<const N: usize>(value: &[u8]) -> Result<[u8; N], RtpError> {
+    value.try_into().map_err(|_| RtpError::ExtensionValue)
+}
+
+#[inline]
+fn text<T, E>(value: &[u8], parse: impl Fn(&str) -> Result<T, E>) -> Result<Option<T>, RtpError> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let text = std::str::from_utf8(value).map_err(|_| RtpError::ExtensionValue)?;
+    parse(text).map(Some).map_err(|_| RtpError::ExtensionValue)
+}

@@ -1,0 +1,252 @@
+//! One RTP packet as a view (RFC 3550 section 5.1). Not the stream that it belongs to, and not SRTP.
+
+use std::fmt;
+use std::ops::Deref;
+
+use model::{DropReason, Pt, Ssrc};
+
+use crate::extensions::Extensions;
+
+/// Longest packet that is taken, in bytes: an Ethernet frame's worth. Longer ones never come from a WebRTC sender.
+pub const MAX_PACKET: usize = 1500;
+
+/// Length of the header without CSRCs and extensions, in bytes.
+pub const FIXED_HEADER: usize = 12;
+
+/// Why bytes are not an RTP packet, or a header was not written. All but [`RtpError::NoRoom`] are the sender's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RtpError {
+    /// Shorter than the fixed header.
+    TooShort,
+    /// Longer than [`MAX_PACKET`].
+    TooLong,
+    /// The version is not 2.
+    Version,
+    /// CSRCs or the extension block reach past the end.
+    HeaderOverrun,
+    /// An extension element reaches past its block.
+    ExtensionOverrun,
+    /// Id 15 in the one-byte form (RFC 8285 section 4.2).
+    ExtensionId,
+    /// An extension that we know, with a value of the wrong length or with characters that it may not hold.
+    ExtensionValue,
+    /// The padding count is 0 or larger than the payload.
+    Padding,
+    /// The caller's buffer, or the form of an extension, is too small for what should be written.
+    NoRoom,
+}
+
+impl fmt::Display for RtpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RtpError::TooShort => "shorter than an RTP header",
+            RtpError::TooLong => "longer than any RTP packet we take",
+            RtpError::Version => "RTP version is not 2",
+            RtpError::HeaderOverrun => "CSRCs or extension block reach past the end",
+            RtpError::ExtensionOverrun => "a header extension reaches past its block",
+            RtpError::ExtensionId => "header extension id 15",
+            RtpError::ExtensionValue => "a header extension with an impossible value",
+            RtpError::Padding => "padding of 0 or past the payload",
+            RtpError::NoRoom => "no room for the header",
+        })
+    }
+}
+
+impl std::error::Error for RtpError {}
+
+impl From<RtpError> for DropReason {
+    fn from(error: RtpError) -> Self {
+        match error {
+            RtpError::NoRoom | RtpError::TooLong => DropReason::TooLarge,
+            _ => DropReason::RtpMalformed,
+        }
+    }
+}
+
+/// The header of a packet, decoded; CSRCs and extensions stay where they are.
+#[derive(Debug, Clone, Copy)]
+pub struct RtpHeader<'a> {
+    raw: &'a [u8],
+    timestamp: u32,
+    ssrc: Ssrc,
+    sequence: u16,
+    header_len: u16,
+    /// Where the extension elements begin; equal to `header_len` when there are none.
+    elements: u16,
+    /// "Defined by profile" of the extension block, 0 without one.
+    profile: u16,
+    pt: Pt,
+    csrc_count: u8,
+    marker: bool,
+    has_padding: bool,
+}
+
+/// Reads the header of a packet whose payload is still encrypted. SRTP leaves the header in the clear, and encrypts
+/// the padding with the payload (RFC 3711 section 3.1), so padding is not looked at.
+///
+/// # Errors
+/// [`RtpError`] when the packet is too short or long, of another version, or its header reaches past the end.
+#[inline]
+pub fn parse_header_unprotected(raw: &[u8]) -> Result<RtpHeader<'_>, RtpError> {
+    if raw.len() > MAX_PACKET {
+        return Err(RtpError::TooLong);
+    }
+    let Some(fixed) = raw.first_chunk::<FIXED_HEADER>() else {
+        return Err(RtpError::TooShort);
+    };
+    if fixed[0] >> 6 != 2 {
+        return Err(RtpError::Version);
+    }
+    let csrc_count = fixed[0] & 0x0f;
+    let mut header_len = FIXED_HEADER + 4 * usize::from(csrc_count);
+    let mut elements = header_len;
+    let mut profile = 0;
+    if fixed[0] & 0x10 != 0 {
+        // RFC 3550 section 5.3.1: 16 bits of profile, 16 bits of length in words without these four bytes.
+        let Some(&[p0, p1, l0, l1]) = raw.get(header_len..).and_then(|r| r.first_chunk::<4>())
+        else {
+            return Err(RtpError::HeaderOverrun);
+        };
+        profile = u16::from_be_bytes([p0, p1]);
+        elements = header_len + 4;
+        header_len = elements + 4 * usize::from(u16::from_be_bytes([l0, l1]));
+    }
+    if header_len > raw.len() {
+        return Err(RtpError::HeaderOverrun);
+    }
+    Ok(RtpHeader {
+        raw,
+        timestamp: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
+        ssrc: Ssrc(u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]])),
+        sequence: u16::from_be_bytes([fixed[2], fixed[3]]),
+        header_len: header_len as u16,
+        elements: elements as u16,
+        profile,
+        pt: Pt(fixed[1] & 0x7f),
+        csrc_count,
+        marker: fixed[1] & 0x80 != 0,
+        has_padding: fixed[0] & 0x20 != 0,
+    })
+}
+
+impl<'a> RtpHeader<'a> {
+    /// The marker bit; for video, the last packet of a picture.
+    #[inline]
+    pub fn marker(&self) -> bool {
+        self.marker
+    }
+
+    /// Payload type.
+    #[inline]
+    pub fn pt(&self) -> Pt {
+        self.pt
+    }
+
+    /// Sequence number as it stands in the packet.
+    #[inline]
+    pub fn sequence(&self) -> u16 {
+        self.sequence
+    }
+
+    /// Timestamp, in units of the codec's RTP clock.
+    #[inline]
+    pub fn timestamp(&self) -> u32 {
+        self.timestamp
+    }
+
+    /// Synchronization source.
+    #[inline]
+    pub fn ssrc(&self) -> Ssrc {
+        self.ssrc
+    }
+
+    /// Number of contributing sources, 0 to 15.
+    #[inline]
+    pub fn csrc_count(&self) -> usize {
+        usize::from(self.csrc_count)
+    }
+
+    /// Contributing sources.
+    pub fn csrcs(&self) -> impl Iterator<Item = Ssrc> + 'a {
+        let end = FIXED_HEADER + 4 * self.csrc_count();
+        let (words, _) = self.raw.get(FIXED_HEADER..end).unwrap_or_default().as_chunks::<4>();
+        words.iter().map(|&w| Ssrc(u32::from_be_bytes(w)))
+    }
+
+    /// Length of the whole header in bytes: fixed part, CSRCs and extension block.
+    #[inline]
+    pub fn header_len(&self) -> usize {
+        usize::from(self.header_len)
+    }
+
+    /// All bytes of the packet.
+    #[inline]
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The elements of the extension block in their order, as `(id, value)`; ids are 1 to 14 in the one-byte form
+    /// and 1 to 255 in the two-byte form (RFC 8285). A block of another profile has no elements. After an error the
+    /// iterator ends.
+    #[inline]
+    pub fn extensions(&self) -> Extensions<'a> {
+        Extensions::new(self.raw, self.elements, self.header_len, self.profile)
+    }
+}
+
+/// A whole packet in the clear: its header, and a payload without padding. Reads as its header does.
+#[derive(Debug, Clone, Copy)]
+pub struct RtpPacket<'a> {
+    header: RtpHeader<'a>,
+    padding: u8,
+}
+
+impl<'a> RtpPacket<'a> {
+    /// Reads a packet. The elements of its extension block are checked when they are read
+    /// ([`crate::ParsedExtensions::parse`]).
+    ///
+    /// # Errors
+    /// As [`parse_header_unprotected`], and [`RtpError::Padding`].
+    #[inline]
+    pub fn parse(raw: &'a [u8]) -> Result<Self, RtpError> {
+        let header = parse_header_unprotected(raw)?;
+        let mut padding = 0;
+        if header.has_padding {
+            // RFC 3550 section 5.1: the last octet counts the padding, itself included.
+            let payload = raw.get(header.header_len()..).unwrap_or_default();
+            padding = payload.last().copied().unwrap_or(0);
+            if padding == 0 || usize::from(padding) > payload.len() {
+                return Err(RtpError::Padding);
+            }
+        }
+        Ok(Self { header, padding })
+    }
+
+    /// The payload without padding; empty in a packet that is all padding.
+    #[inline]
+    pub fn payload(&self) -> &'a [u8] {
+        let end = self.raw.len() - self.padding_len();
+        self.raw.get(self.header_len()..end).unwrap_or_default()
+    }
+
+    /// Bytes of padding at the end.
+    #[inline]
+    pub fn padding_len(&self) -> usize {
+        usize::from(self.padding)
+    }
+
+    /// The header alone.
+    #[inline]
+    pub fn header(&self) -> &RtpHeader<'a> {
+        &self.header
+    }
+}
+
+impl<'a> Deref for RtpPacket<'a> {
+    type Target = RtpHeader<'a>;
+
+    #[inline]
+    fn deref(&self) -> &RtpHeader<'a> {
+        &self.header
+    }
+}

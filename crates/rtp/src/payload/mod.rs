@@ -1,0 +1,113 @@
+//! What the first bytes of a payload tell the router: where a key frame starts, which layer it is, and where the
+//! numbers stand that must stay continuous. Nothing is decoded, and bytes that make no sense tell nothing.
+//!
+//! One codec, one file: [`vp8`] (RFC 7741), [`vp9`] (RFC 9628), [`h264`] (RFC 6184), [`h265`] (RFC 7798), [`av1`]
+//! (AV1 RTP specification 1.0), [`red`] (RFC 2198).
+
+pub mod av1;
+pub mod h264;
+pub mod h265;
+pub mod red;
+pub mod vp8;
+pub mod vp9;
+
+use model::Codec;
+
+pub use vp8::Vp8Fields;
+pub use vp9::Vp9Fields;
+
+/// What a payload says about itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PayloadInfo {
+    /// A decoder can start here: the first packet of a key frame, or of the parameter sets before it (then the
+    /// packets behind it may say so as well). Always true for audio.
+    pub keyframe_start: bool,
+    /// The first packet of a frame. H.264 and H.265 may say so of several packets of one frame (parameter sets, then
+    /// the first slice). Always true for audio.
+    pub frame_start: bool,
+    /// The payload itself says that it ends a frame (of its spatial layer); false says nothing, the marker bit does.
+    pub frame_end: bool,
+    /// VP8 only.
+    pub vp8: Option<Vp8Fields>,
+    /// VP9 only.
+    pub vp9: Option<Vp9Fields>,
+}
+
+/// A picture id and where it stands (VP8 and VP9 write it alike).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PictureId {
+    /// Offset of its first byte within the payload.
+    pub offset: u8,
+    /// Written in 15 bits (two bytes) and not in 7 (one byte).
+    pub is_15_bit: bool,
+    /// The id, 0 to 127 or 0 to 32,767.
+    pub value: u16,
+}
+
+/// Looks at a payload (without padding). `dd` is the packet's dependency descriptor, if it has one; it tells where
+/// frames start and end when the payload cannot. Empty payloads tell nothing.
+#[inline]
+pub fn inspect(codec: Codec, payload: &[u8], dd: Option<&[u8]>) -> PayloadInfo {
+    if payload.is_empty() {
+        return PayloadInfo::default();
+    }
+    let mut info = match codec {
+        Codec::Opus | Codec::Red => {
+            PayloadInfo { keyframe_start: true, frame_start: true, ..PayloadInfo::default() }
+        }
+        Codec::Vp8 => vp8::inspect(payload),
+        Codec::Vp9 => vp9::inspect(payload),
+        Codec::H264 => h264::inspect(payload),
+        Codec::H265 => h265::inspect(payload),
+        Codec::Av1 => av1::inspect(payload),
+    };
+    // AV1 RTP specification appendix A.8.1: start_of_frame and end_of_frame are the two highest bits.
+    if matches!(codec, Codec::Av1 | Codec::H264 | Codec::H265)
+        && let Some(&[flags, ..]) = dd
+    {
+        info.frame_start = flags & 0x80 != 0;
+        info.frame_end = flags & 0x40 != 0;
+    }
+    info
+}
+
+/// Reads a picture id at `offset` (RFC 7741 section 4.2, RFC 9628 section 4.2: the M bit says how long it is).
+#[inline]
+pub(crate) fn picture_id(payload: &[u8], offset: usize) -> Option<PictureId> {
+    let first = *payload.get(offset)?;
+    let is_15_bit = first & 0x80 != 0;
+    let value = if is_15_bit {
+        u16::from_be_bytes([first & 0x7f, *payload.get(offset + 1)?])
+    } else {
+        u16::from(first)
+    };
+    Some(PictureId { offset: u8::try_from(offset).ok()?, is_15_bit, value })
+}
+
+impl PictureId {
+    /// Bytes that it takes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        1 + usize::from(self.is_15_bit)
+    }
+
+    /// Never: it has one or two bytes.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Writes `value` in its place, cut to the bits there are.
+    #[inline]
+    pub(crate) fn rewrite(&self, payload: &mut [u8], value: u16) {
+        let offset = usize::from(self.offset);
+        let [high, low] = (value & 0x7fff).to_be_bytes();
+        if self.is_15_bit {
+            if let Some(place) = payload.get_mut(offset..offset + 2) {
+                place.copy_from_slice(&[0x80 | high, low]);
+            }
+        } else if let Some(place) = payload.get_mut(offset) {
+            *place = low & 0x7f;
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! RTCP packets, read and written.
