@@ -1,13 +1,28 @@
 //! ICE and DTLS of one session, joined: paths that ICE validated carry DTLS, and DTLS gives the SRTP keys.
+//!
+//! What it is not: media does not come through here, and nothing of it can move a path or end a session.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use model::{CloseReason, DropReason, IceCredentials, Path, SessionPlan};
+use model::{CloseReason, DropReason, DtlsRole, Fingerprint, IceCredentials, Path, SessionPlan};
 
-use crate::{dtls, srtp};
+use crate::dtls::{self, DtlsEvent, Endpoint};
+use crate::ice::{LiteAgent, PathChange};
+use crate::srtp;
+
+/// A session on which no check succeeds for this long has failed.
+pub const ICE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Answers to checks that wait to be sent; the oldest goes for a newer one, and the peer checks again.
+const MAX_ANSWERS: usize = 16;
+/// Events that wait to be taken; with more, checks are dropped until the owner takes them.
+const MAX_EVENTS: usize = 64;
 
 /// What happened at a peer.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once per session and taken at once")]
 pub enum PeerEvent {
     /// An authenticated check came on a path that was not known before: datagrams of this path are the peer's.
     PathValidated(Path),
@@ -33,97 +48,305 @@ pub enum PeerEvent {
 /// The order of calls: a `handle_*`, [`restart`](Peer::restart) or [`close`](Peer::close); then
 /// [`poll_transmit`](Peer::poll_transmit) and [`poll_event`](Peer::poll_event) until both give `None`; then
 /// [`poll_timeout`](Peer::poll_timeout), and [`handle_timeout`](Peer::handle_timeout) when that time comes.
+///
+/// It starts small: DTLS state is made when a validated path brings the first DTLS datagram, or, if we are to begin,
+/// when the first path is validated.
 pub struct Peer {
-    _private: (),
+    agent: LiteAgent,
+    phase: Phase,
+    role: DtlsRole,
+    certificate: Arc<dtls::Certificate>,
+    /// Handed to the DTLS endpoint when it is made.
+    fingerprints: Vec<Fingerprint>,
+    dtls: Option<Box<Endpoint>>,
+    /// Where the latest DTLS datagram came from: replies go there until the peer nominates a path.
+    dtls_path: Option<Path>,
+    answers: VecDeque<(Path, Vec<u8>)>,
+    events: VecDeque<PeerEvent>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No path yet; given up at this time.
+    Checking(Instant),
+    /// A path, and no keys yet; given up at this time.
+    Handshaking(Instant),
+    Connected,
+    Closed,
 }
 
 impl Peer {
     /// The peer of a plan, unconnected.
     pub fn new(now: Instant, plan: &SessionPlan, certificate: &Arc<dtls::Certificate>) -> Self {
-        let _ = (now, plan, certificate);
-        todo!()
+        Self {
+            agent: LiteAgent::new(plan.ice.clone()),
+            phase: Phase::Checking(now + ICE_TIMEOUT),
+            role: plan.dtls_role,
+            certificate: Arc::clone(certificate),
+            fingerprints: plan.fingerprints.clone(),
+            dtls: None,
+            dtls_path: None,
+            answers: VecDeque::new(),
+            events: VecDeque::new(),
+        }
     }
 
     /// Takes a STUN datagram.
     ///
     /// # Errors
-    /// The reason for which it was dropped; nothing has changed then.
-    pub fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8]) -> Result<(), DropReason> {
-        let _ = (now, path, datagram);
-        todo!()
+    /// The reason for which it was dropped; nothing has changed then. [`DropReason::StunUnknownUser`] also after the
+    /// end, [`DropReason::TooManyPaths`] when events were not taken for long.
+    pub fn handle_stun(
+        &mut self,
+        now: Instant,
+        path: Path,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        self.accepts_checks()?;
+        let outcome = self.agent.handle_binding_request(now, path, datagram)?;
+        if self.answers.len() >= MAX_ANSWERS {
+            self.answers.pop_front();
+        }
+        self.answers.push_back((path, outcome.response));
+        self.apply(now, path, outcome.change);
+        Ok(())
     }
 
-    /// Takes a path that another worker's [`ice::respond`](crate::ice::respond) authenticated and answered.
+    /// Takes a path that [`ice::respond`](crate::ice::respond) authenticated and answered with success elsewhere,
+    /// before this peer was made.
     ///
     /// # Errors
-    /// [`DropReason::TooManyPaths`] when there is no room for it.
-    pub fn adopt_path(&mut self, now: Instant, path: Path, nominated: bool) -> Result<(), DropReason> {
-        let _ = (now, path, nominated);
-        todo!()
+    /// As [`handle_stun`](Peer::handle_stun) after the end, or when events were not taken for long.
+    pub fn adopt_path(
+        &mut self,
+        now: Instant,
+        path: Path,
+        nominated: bool,
+    ) -> Result<(), DropReason> {
+        self.accepts_checks()?;
+        let change = self.agent.accept(now, path, nominated);
+        self.apply(now, path, change);
+        Ok(())
     }
 
     /// Takes a DTLS datagram.
     ///
     /// # Errors
-    /// The reason for which it was dropped: [`DropReason::UnknownPath`] when no check validated the path.
-    pub fn handle_dtls(&mut self, now: Instant, path: Path, datagram: &[u8]) -> Result<(), DropReason> {
-        let _ = (now, path, datagram);
-        todo!()
+    /// The reason for which it was dropped: [`DropReason::UnknownPath`] when no check validated the path, which
+    /// stands before any parsing; [`DropReason::DtlsClosed`] after the end; [`DropReason::DtlsLimit`] for what no
+    /// honest peer sends.
+    pub fn handle_dtls(
+        &mut self,
+        now: Instant,
+        path: Path,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        if self.phase == Phase::Closed {
+            return Err(DropReason::DtlsClosed);
+        }
+        if !self.agent.is_validated(&path) {
+            return Err(DropReason::UnknownPath);
+        }
+        self.dtls_path = Some(path);
+        let result = self.endpoint(now).handle(now, datagram);
+        self.take_dtls_events(now);
+        result
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        match self.phase {
+            Phase::Checking(deadline) | Phase::Handshaking(deadline) if now >= deadline => {
+                self.end(CloseReason::NeverConnected);
+                return;
+            }
+            Phase::Connected if !self.agent.has_consent(now) => {
+                // RFC 7675 section 5.1: stop sending, at once and entirely, goodbyes too.
+                self.end(CloseReason::ConsentExpired);
+                return;
+            }
+            Phase::Closed => return,
+            _ => {}
+        }
+        if let Some(dtls) = &mut self.dtls {
+            dtls.handle_timeout(now);
+            self.take_dtls_events(now);
+        }
     }
 
     /// When [`handle_timeout`](Peer::handle_timeout) has to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        let phase = match self.phase {
+            Phase::Checking(deadline) | Phase::Handshaking(deadline) => Some(deadline),
+            Phase::Connected => self.agent.consent_expires(),
+            Phase::Closed => return None,
+        };
+        let dtls = self.dtls.as_ref().and_then(|dtls| dtls.poll_timeout());
+        phase.into_iter().chain(dtls).min()
     }
 
     /// The next datagram to send: `out` is cleared and filled with it. Returns the path to send it on.
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<Path> {
-        let _ = out;
-        todo!()
+        if let Some((path, answer)) = self.answers.pop_front() {
+            out.clear();
+            out.extend_from_slice(&answer);
+            if self.answers.is_empty() {
+                // Peers are many, and an idle one checks every few seconds: keep no room.
+                self.answers = VecDeque::new();
+            }
+            return Some(path);
+        }
+        let path = self.handshake_path()?;
+        self.dtls.as_mut()?.poll_transmit(out).then_some(path)
     }
 
     /// What happened, the oldest first.
     pub fn poll_event(&mut self) -> Option<PeerEvent> {
-        todo!()
+        let event = self.events.pop_front();
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// ICE restart (RFC 8445 section 9): new credentials; the old ones are honoured three seconds more. DTLS goes on.
     pub fn restart(&mut self, now: Instant, credentials: &IceCredentials) {
-        let _ = (now, credentials);
-        todo!()
+        self.agent.restart(now, credentials.clone());
     }
 
-    /// Ends the session: queues a close_notify, if there is a connection to close.
+    /// Ends the session: queues a close_notify, if there is a connection to close, and
+    /// `Closed(`[`CloseReason::Requested`]`)`.
     pub fn close(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        if self.phase == Phase::Closed {
+            return;
+        }
+        let has_consent = self.agent.has_consent(now);
+        if let Some(dtls) = &mut self.dtls
+            && has_consent
+        {
+            dtls.close(now);
+            self.phase = Phase::Closed;
+            self.events.push_back(PeerEvent::Closed(CloseReason::Requested));
+        } else {
+            self.end(CloseReason::Requested);
+        }
     }
 
-    /// Where to send.
+    /// Where to send: the latest nominated path, before that the first validated one; `None` after the end.
     pub fn selected(&self) -> Option<Path> {
-        todo!()
+        if self.phase == Phase::Closed { None } else { self.agent.selected() }
     }
 
     /// Whether the peer consents to receive (RFC 7675).
     pub fn has_consent(&self, now: Instant) -> bool {
-        let _ = now;
-        todo!()
+        self.phase != Phase::Closed && self.agent.has_consent(now)
     }
 
     /// Whether an authenticated check validated this path.
     pub fn is_validated(&self, path: &Path) -> bool {
-        let _ = path;
-        todo!()
+        self.agent.is_validated(path)
     }
 
     /// Whether keys were agreed and the session is not over.
     pub fn is_connected(&self) -> bool {
-        todo!()
+        self.phase == Phase::Connected
+    }
+
+    /// Whether a DTLS handshake is under way: there is state for it and it is not done.
+    pub fn is_handshaking(&self) -> bool {
+        self.dtls.is_some() && matches!(self.phase, Phase::Handshaking(_))
+    }
+
+    fn accepts_checks(&self) -> Result<(), DropReason> {
+        if self.phase == Phase::Closed {
+            return Err(DropReason::StunUnknownUser);
+        }
+        if self.events.len() >= MAX_EVENTS {
+            return Err(DropReason::TooManyPaths);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, now: Instant, path: Path, change: PathChange) {
+        if let Some(removed) = change.removed {
+            self.events.push_back(PeerEvent::PathRemoved(removed));
+        }
+        if change.validated {
+            self.events.push_back(PeerEvent::PathValidated(path));
+        }
+        if change.selected {
+            self.events.push_back(PeerEvent::Selected(path));
+        }
+        if matches!(self.phase, Phase::Checking(_)) && change.validated {
+            self.phase = Phase::Handshaking(now + dtls::HANDSHAKE_TIMEOUT);
+            if self.role == DtlsRole::Active {
+                // RFC 8842 section 5.3: the active side sends its ClientHello when there is a path for it.
+                self.endpoint(now);
+                self.take_dtls_events(now);
+            }
+        }
+    }
+
+    fn endpoint(&mut self, now: Instant) -> &mut Endpoint {
+        self.dtls.get_or_insert_with(|| {
+            let fingerprints = std::mem::take(&mut self.fingerprints);
+            let certificate = Arc::clone(&self.certificate);
+            Box::new(Endpoint::new(now, self.role, certificate, fingerprints))
+        })
+    }
+
+    fn take_dtls_events(&mut self, now: Instant) {
+        while let Some(event) = self.dtls.as_mut().and_then(|dtls| dtls.poll_event()) {
+            match event {
+                DtlsEvent::Connected(keys) => self.connected(now, &keys),
+                DtlsEvent::Closed(reason) => {
+                    // The endpoint stays for its last words: a close_notify or an alert.
+                    self.phase = Phase::Closed;
+                    self.events.push_back(PeerEvent::Closed(reason));
+                }
+            }
+        }
+    }
+
+    fn connected(&mut self, now: Instant, keys: &srtp::Keys) {
+        match (keys.sender(), keys.receiver()) {
+            (Ok(sender), Ok(receiver)) => {
+                self.phase = Phase::Connected;
+                let profile = keys.profile;
+                self.events.push_back(PeerEvent::Connected { sender, receiver, profile });
+            }
+            _ => {
+                if let Some(dtls) = &mut self.dtls {
+                    dtls.close(now);
+                }
+                self.phase = Phase::Closed;
+                self.events.push_back(PeerEvent::Closed(CloseReason::Internal));
+            }
+        }
+    }
+
+    /// The end without a goodbye.
+    fn end(&mut self, reason: CloseReason) {
+        self.phase = Phase::Closed;
+        self.dtls = None;
+        self.answers = VecDeque::new();
+        self.events.push_back(PeerEvent::Closed(reason));
+    }
+
+    /// Where DTLS goes: where media goes once the peer has nominated a path, and before that where the peer's own
+    /// DTLS comes from. Any valid path may carry it (RFC 8445 section 12.1).
+    fn handshake_path(&self) -> Option<Path> {
+        let latest = self.dtls_path.filter(|path| self.agent.is_validated(path));
+        if self.agent.is_nominated() { self.agent.selected() } else { latest.or(self.agent.selected()) }
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("phase", &self.phase)
+            .field("role", &self.role)
+            .field("paths", &self.agent.paths().count())
+            .finish_non_exhaustive()
     }
 }

@@ -9,5 +9,5 @@
 pub mod agent;
 pub mod stun;
 
-pub use agent::{CheckOutcome, LiteAgent};
+pub use agent::{CheckOutcome, LiteAgent, PathChange};
 pub use stun::{Answer, peek_username, respond, verify};
