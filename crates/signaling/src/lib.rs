@@ -1,1 +1,43 @@
 //! HTTP signaling: WHIP, WHEP, the room API and the web page.
+//!
+//! An offer's way, each step a file:
+//!
+//! 1. `server`: a connection is accepted, within bounds of number and slowness;
+//! 2. `http/gate`: the request is counted against the rate limits (`limits`), and will leave with CORS fields and,
+//!    if it fails, with problem details (`http/cors`, `http/problem`);
+//! 3. `http/router`: the path leads to `http/whip` or `http/whep`;
+//! 4. `auth`: the bearer token says who it is and what it may do;
+//! 5. `http/offer`: content types are checked and the offer is read (`http/body`);
+//! 6. `state`: the `room` crate negotiates under the one lock; its commands go to the workers through the
+//!    [`CommandSink`], and the session gets a secret URL and an entity tag;
+//! 7. `http/offer` again: 201 with the answer. From there on PATCH and DELETE come to `http/resource`.
+//!
+//! Signaling never sees a worker, only a [`CommandSink`] and a channel of events; it parses no SDP itself.
+
+mod auth;
+mod config;
+mod counters;
+mod http;
+mod limits;
+mod secret;
+mod server;
+mod state;
+
+pub use auth::{NewToken, mint};
+pub use config::{AuthConfig, Config, IceServer, Limits, Rate};
+pub use http::cors::{OriginRule, OriginRuleError};
+pub use secret::Secret;
+pub use server::serve;
+pub use state::{CommandSink, Operations, Signaling};
+
+impl Signaling {
+    /// The routes for the public listener.
+    pub fn router(&self) -> axum::Router {
+        http::router::public(self.clone())
+    }
+
+    /// Metrics and health without authentication, for a listener that only operators reach.
+    pub fn operations_router(&self) -> axum::Router {
+        http::router::operations(self.clone())
+    }
+}

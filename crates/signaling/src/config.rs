@@ -1,0 +1,105 @@
+//! What signaling has to be told. Plain values: reading files and the environment is the binary's part.
+
+use std::time::Duration;
+
+use model::RoomId;
+
+use crate::Secret;
+use crate::http::cors::OriginRule;
+
+/// Settings of the HTTP side.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Who may do what.
+    pub auth: AuthConfig,
+    /// Origins whose pages may call the API (CORS). Pages of the node's own origin need no entry.
+    pub cors_origins: Vec<OriginRule>,
+    /// Rate limits, sizes and deadlines.
+    pub limits: Limits,
+    /// STUN and TURN servers that clients are told about.
+    pub ice_servers: Vec<IceServer>,
+    /// The room that the page suggests.
+    pub demo_room: Option<RoomId>,
+    /// Version text in `GET /api/config`.
+    pub version: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            auth: AuthConfig::Open,
+            cors_origins: Vec::new(),
+            limits: Limits::default(),
+            ice_servers: Vec::new(),
+            demo_room: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// Who may do what.
+#[derive(Debug, Clone)]
+pub enum AuthConfig {
+    /// Everyone may do everything. For a laptop, or behind a gateway that checks.
+    Open,
+    /// Bearer tokens (JWT, HS256) signed with one of the keys.
+    Tokens {
+        /// Keys by id; a token's `kid` picks one. At least 32 bytes each (RFC 7518 section 3.2).
+        keys: Vec<(String, Secret)>,
+        /// When set, the `aud` claim must hold it.
+        audience: Option<String>,
+    },
+}
+
+/// A STUN or TURN server, as in `RTCIceServer` of the WebRTC API.
+#[derive(Debug, Clone)]
+pub struct IceServer {
+    /// `stun:`, `turn:` or `turns:` URIs (RFC 7064, RFC 7065).
+    pub urls: Vec<String>,
+    /// TURN user name.
+    pub username: Option<String>,
+    /// TURN password.
+    pub credential: Option<Secret>,
+}
+
+/// So many requests: a bucket of `burst` that refills by `per_second`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// Requests per second in the long run. 0 turns the limit off.
+    pub per_second: f64,
+    /// Requests at once.
+    pub burst: u32,
+}
+
+/// Bounds of the HTTP side.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// For each client address (IPv6: each /64).
+    pub per_address: Rate,
+    /// For each bearer token, or each session URL when there is no token.
+    pub per_token: Rate,
+    /// Addresses and tokens remembered; newcomers beyond share one bucket.
+    pub table_size: usize,
+    /// Open HTTP connections; more wait in the kernel's backlog.
+    pub connections: usize,
+    /// From the first byte to the end of the headers.
+    pub header_timeout: Duration,
+    /// For the whole body.
+    pub body_timeout: Duration,
+    /// Largest request body in bytes.
+    pub body_size: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            per_address: Rate { per_second: 20.0, burst: 100 },
+            per_token: Rate { per_second: 10.0, burst: 50 },
+            table_size: 65_536,
+            connections: 4_096,
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(5),
+            body_size: 256 * 1024,
+        }
+    }
+}

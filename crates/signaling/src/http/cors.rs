@@ -1,0 +1,148 @@
+//! Cross-origin requests by an allow list (the Fetch standard's CORS protocol). Answers to other origins carry no
+//! permission, and the browser keeps them from the page.
+
+use std::fmt;
+
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN,
+    VARY,
+};
+use axum::http::{HeaderMap, HeaderValue, Method};
+
+/// An entry of the allow list: `https://app.example`, `http://localhost:*` (any port), or `*` (any origin).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginRule(Rule);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Rule {
+    Any,
+    Exact(String),
+    AnyPort(String),
+}
+
+/// Why a text is not an origin rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginRuleError;
+
+impl fmt::Display for OriginRuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "an origin is scheme://host or scheme://host:port without a path, the port may be '*'; \
+             a lone '*' allows every origin",
+        )
+    }
+}
+
+impl std::error::Error for OriginRuleError {}
+
+impl OriginRule {
+    /// Parses an entry.
+    ///
+    /// # Errors
+    /// The text is not an origin.
+    pub fn parse(text: &str) -> Result<Self, OriginRuleError> {
+        if text == "*" {
+            return Ok(Self(Rule::Any));
+        }
+        let (scheme, host) = text.split_once("://").ok_or(OriginRuleError)?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]_*".contains(c);
+        if !matches!(scheme, "http" | "https") || host.is_empty() || !host.chars().all(plain) {
+            return Err(OriginRuleError);
+        }
+        let text = text.to_ascii_lowercase();
+        match text.strip_suffix(":*") {
+            Some(prefix) if !prefix.contains('*') => Ok(Self(Rule::AnyPort(prefix.to_owned()))),
+            None if !text.contains('*') => Ok(Self(Rule::Exact(text))),
+            _ => Err(OriginRuleError),
+        }
+    }
+
+    /// Pages served by this machine, whatever the port. What the demo allows.
+    pub fn localhost() -> Vec<Self> {
+        ["http://localhost", "http://127.0.0.1", "http://[::1]"]
+            .into_iter()
+            .map(|prefix| Self(Rule::AnyPort(prefix.to_owned())))
+            .collect()
+    }
+
+    fn allows(&self, origin: &str) -> bool {
+        match &self.0 {
+            Rule::Any => true,
+            Rule::Exact(text) => origin == text,
+            Rule::AnyPort(prefix) => origin.strip_prefix(prefix.as_str()).is_some_and(|rest| {
+                rest.is_empty()
+                    || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+            }),
+        }
+    }
+}
+
+/// Header fields that a page may read from an answer.
+const EXPOSED: &str = "Location, ETag, Link, Accept-Patch, Accept-Post, Retry-After";
+/// Header fields that a page may send.
+const ALLOWED: &str = "Authorization, Content-Type, If-Match, Accept, Link";
+const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
+/// Browsers cut it down to their own maximum.
+const MAX_AGE_SECONDS: u32 = 7200;
+
+/// Whether a request is a CORS preflight (Fetch standard, section 3.3.2).
+pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::OPTIONS
+        && headers.contains_key(ORIGIN)
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The permission for an answer: nothing for requests of the own origin and of origins not on the list.
+pub(crate) fn decorate(
+    rules: &[OriginRule],
+    origin: Option<&HeaderValue>,
+    preflight: bool,
+    answer: &mut HeaderMap,
+) {
+    // The answer differs by origin, and shared caches have to know (Fetch standard, section 3.3.5).
+    answer.append(VARY, HeaderValue::from_static("Origin"));
+    let Some(origin) = origin else { return };
+    let Ok(text) = origin.to_str() else { return };
+    if !rules.iter().any(|rule| rule.allows(text)) {
+        return;
+    }
+    answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+    if preflight {
+        answer.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+        answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED));
+        answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(MAX_AGE_SECONDS));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(rule: &str, origin: &str) -> bool {
+        OriginRule::parse(rule).unwrap().allows(origin)
+    }
+
+    #[test]
+    fn rules_match_whole_origins_only() {
+        assert!(allows("https://app.example", "https://app.example"));
+        assert!(allows("https://APP.example", "https://app.example"));
+        assert!(!allows("https://app.example", "https://app.example.evil"));
+        assert!(!allows("https://app.example", "http://app.example"));
+        assert!(!allows("https://app.example", "https://app.example:8443"));
+        assert!(allows("http://localhost:*", "http://localhost:5173"));
+        assert!(allows("http://localhost:*", "http://localhost"));
+        assert!(!allows("http://localhost:*", "http://localhost.evil"));
+        assert!(!allows("http://localhost:*", "http://localhost:1.evil"));
+        assert!(allows("*", "https://anything.example"));
+        assert!(OriginRule::localhost().iter().any(|rule| rule.allows("http://[::1]:8080")));
+    }
+
+    #[test]
+    fn rules_that_are_no_origin_are_refused() {
+        for text in ["", "app.example", "https://", "https://a/b", "ftp://a", "https://*.example"] {
+            assert_eq!(OriginRule::parse(text), Err(OriginRuleError), "{text}");
+        }
+    }
+}

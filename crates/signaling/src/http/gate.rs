@@ -1,0 +1,113 @@
+//! What every request passes on its way in, and every answer on its way out: rate limits, problem bodies, CORS.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{EXPECT, ORIGIN};
+use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+
+use crate::auth;
+use crate::http::body::BodySlot;
+use crate::http::cors;
+use crate::http::problem::{Problem, render};
+use crate::limits::address_key;
+use crate::server::ClientAddress;
+use crate::state::Signaling;
+
+/// The middleware around all routes.
+pub(crate) async fn gate(
+    State(signaling): State<Signaling>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    let (mut parts, body) = request.into_parts();
+    let origin = parts.headers.get(ORIGIN).cloned();
+    let preflight = cors::is_preflight(&parts.method, &parts.headers);
+    let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+    // A client that waits for 100 (Continue) has sent nothing that would need draining.
+    let waits = parts.headers.contains_key(EXPECT);
+    let slot = BodySlot::new(body);
+    parts.extensions.insert(slot.clone());
+
+    let mut response = match admit(&signaling, &parts) {
+        Ok(()) => next.run(Request::from_parts(parts, Body::empty())).await,
+        Err(problem) => problem.into_response(),
+    };
+    if !waits {
+        slot.drain().await;
+    }
+    if !response.status().is_success() && response.extensions().get::<Problem>().is_none() {
+        response = explain(response);
+    }
+    let mut response = render(response, &path);
+    cors::decorate(
+        &signaling.config().cors_origins,
+        origin.as_ref(),
+        preflight,
+        response.headers_mut(),
+    );
+    response.headers_mut().insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
+    signaling.counters().count(&method, response.status());
+    // Without the path: session URLs are secrets.
+    tracing::debug!(%method, status = response.status().as_u16(), "answered");
+    response
+}
+
+/// Takes a request off the buckets of its address and of its token (or, without one, of its session URL).
+fn admit(signaling: &Signaling, parts: &axum::http::request::Parts) -> Result<(), Problem> {
+    let limited = matches!(parts.method, Method::POST | Method::PATCH | Method::DELETE)
+        || parts.uri.path().starts_with("/api/rooms");
+    if !limited {
+        return Ok(());
+    }
+    let now = Instant::now();
+    if let Some(ClientAddress(address)) = parts.extensions.get() {
+        let key: IpAddr = address_key(address.ip());
+        signaling.by_address().take(key, now).map_err(too_many)?;
+    }
+    let key = auth::bearer(&parts.headers).or_else(|| session_token(parts.uri.path()));
+    match key {
+        Some(key) => signaling.take_by_token(key, now).map_err(too_many),
+        None => Ok(()),
+    }
+}
+
+fn session_token(path: &str) -> Option<&str> {
+    path.split_once("/sessions/").map(|(_, token)| token)
+}
+
+fn too_many(wait: std::time::Duration) -> Problem {
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-many-requests",
+        "Too many requests",
+        "Come back after the time in Retry-After.",
+    )
+    .retry_after(wait)
+}
+
+/// Gives an error that a library made (a path that is not UTF-8, say) the body that all errors have.
+fn explain(response: Response<Body>) -> Response<Body> {
+    let status = response.status();
+    if status == StatusCode::NOT_MODIFIED || !(status.is_client_error() || status.is_server_error())
+    {
+        return response;
+    }
+    let title = status.canonical_reason().unwrap_or("Error");
+    let problem = Problem::new(status, "http", title, "The request cannot be served.");
+    let headers = response.headers().clone();
+    let mut answer = problem.into_response();
+    for (name, value) in &headers {
+        if name != axum::http::header::CONTENT_LENGTH {
+            answer.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    answer
+}

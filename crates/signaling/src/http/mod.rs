@@ -1,0 +1,14 @@
+//! The HTTP faces of the rooms. Handlers translate; decisions are in [`crate::state`] and in the `room` crate.
+
+pub(crate) mod api;
+pub(crate) mod body;
+pub(crate) mod cors;
+pub(crate) mod gate;
+pub(crate) mod offer;
+pub(crate) mod ops;
+pub(crate) mod page;
+pub(crate) mod problem;
+pub(crate) mod resource;
+pub(crate) mod router;
+pub(crate) mod whep;
+pub(crate) mod whip;

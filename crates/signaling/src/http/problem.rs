@@ -1,0 +1,111 @@
+//! Errors as problem details (RFC 9457). Says what was wrong with the request, never what the server holds.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+use serde::Serialize;
+
+/// An error answer. [`render`] writes the body, once the request's path is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    slug: &'static str,
+    title: &'static str,
+    detail: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A problem of the kind `slug`, which ends its `type` URI and never changes its meaning.
+    pub(crate) fn new(
+        status: StatusCode,
+        slug: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { status, slug, title, detail: detail.into(), headers: Vec::new() }
+    }
+
+    /// Adds a header field to the answer.
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Adds `Retry-After`, whole seconds rounded up, at least one (RFC 9110 section 10.2.3).
+    pub(crate) fn retry_after(self, wait: std::time::Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
+    /// The status code.
+    #[cfg(test)]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// One answer for resources that never were, are gone, or belong to somebody else.
+    pub(crate) fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "Not found",
+            "There is nothing here for this request.",
+        )
+    }
+
+    /// The request does not parse.
+    pub(crate) fn bad_request(slug: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, slug, "Bad request", detail)
+    }
+
+    /// Something of ours broke; the log says what.
+    pub(crate) fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Internal error",
+            "The server failed; its log has the cause.",
+        )
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status;
+        for (name, value) in &self.headers {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct Details<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+}
+
+/// Writes the body of an answer that carries a [`Problem`]; `path` becomes its `instance`.
+pub(crate) fn render(mut response: Response<Body>, path: &str) -> Response<Body> {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let details = Details {
+        r#type: format!("urn:sfumato:problem:{}", problem.slug),
+        title: problem.title,
+        status: problem.status.as_u16(),
+        detail: &problem.detail,
+        instance: path,
+    };
+    let body = serde_json::to_vec(&details).unwrap_or_default();
+    *response.body_mut() = Body::from(body);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}

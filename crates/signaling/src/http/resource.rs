@@ -1,0 +1,182 @@
+//! Session resources: what a `Location` leads to. PATCH trickles or restarts ICE, DELETE ends the session
+//! (RFC 9725 sections 4.2 and 4.3; WHEP has the same words).
+
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
+use axum::http::header::{ALLOW, CONTENT_TYPE, ETAG, IF_MATCH};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use model::RoomId;
+
+use crate::auth::Caller;
+use crate::http::body::BodySlot;
+use crate::http::offer::{
+    ACCEPT_PATCH, ACCEPT_POST, SDP, SDP_FRAGMENT, has_type, method_not_allowed,
+};
+use crate::http::problem::Problem;
+use crate::state::{Face, Patched, ResourceKey, Signaling};
+
+const METHODS: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
+
+/// `PATCH /whip/{room}/sessions/{token}` and the same under `/whep`.
+pub(crate) async fn patch(
+    State(signaling): State<Signaling>,
+    Extension(face): Extension<Face>,
+    Extension(body): Extension<BodySlot>,
+    Path((room, token)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response<Body>, Problem> {
+    let (caller, key) = locate(&signaling, face, &room, &token, &headers)?;
+    signaling.find(&key, &caller)?;
+    if !has_type(&headers, SDP_FRAGMENT) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Unsupported media type",
+            "A PATCH has the type application/trickle-ice-sdpfrag.",
+        )
+        .header(ACCEPT_PATCH, HeaderValue::from_static(SDP_FRAGMENT)));
+    }
+    let fragment = body.text(&signaling.config().limits).await?;
+    let precondition = Precondition::read(&headers)?;
+    match signaling.patch(&key, &caller, &precondition, &fragment)? {
+        Patched::Trickled => {
+            // No ETag (RFC 9725 section 4.3.2): the ICE session is the same.
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            Ok(response)
+        }
+        Patched::Restarted { etag, fragment } => {
+            let mut response = Response::new(Body::from(fragment));
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP_FRAGMENT));
+            headers.insert(ETAG, HeaderValue::from_str(&etag).map_err(|_| Problem::internal())?);
+            Ok(response)
+        }
+    }
+}
+
+/// `DELETE` of a session. `If-Match` is ignored: it is not the ICE session that ends (RFC 9725 section 4.3.1).
+pub(crate) async fn delete(
+    State(signaling): State<Signaling>,
+    Extension(face): Extension<Face>,
+    Path((room, token)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response<Body>, Problem> {
+    let (caller, key) = locate(&signaling, face, &room, &token, &headers)?;
+    signaling.delete(&key, &caller)?;
+    Ok(Response::new(Body::empty()))
+}
+
+/// `GET` and `HEAD` of a session: success with nothing in it.
+pub(crate) async fn get(
+    State(signaling): State<Signaling>,
+    Extension(face): Extension<Face>,
+    Path((room, token)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response<Body>, Problem> {
+    let (caller, key) = locate(&signaling, face, &room, &token, &headers)?;
+    let etag = signaling.find(&key, &caller)?;
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(ETAG, HeaderValue::from_str(&etag).map_err(|_| Problem::internal())?);
+    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDP_FRAGMENT));
+    Ok(response)
+}
+
+/// `OPTIONS` of a session, whether it is there or not: a preflight tells nothing.
+pub(crate) async fn options() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(ALLOW, HeaderValue::from_static(METHODS));
+    headers.insert(ACCEPT_POST, HeaderValue::from_static(SDP));
+    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDP_FRAGMENT));
+    response
+}
+
+/// 405 for every other method.
+pub(crate) async fn refuse() -> Response<Body> {
+    method_not_allowed(METHODS)
+}
+
+fn locate(
+    signaling: &Signaling,
+    face: Face,
+    room: &str,
+    token: &str,
+    headers: &HeaderMap,
+) -> Result<(Caller, ResourceKey), Problem> {
+    let caller = signaling.auth().caller(headers)?;
+    let room = RoomId::parse(room).map_err(|_| Problem::not_found())?;
+    Ok((caller, ResourceKey { face, room, token: token.to_owned() }))
+}
+
+/// The `If-Match` of a PATCH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Precondition {
+    /// `*`: whatever the ICE session is now. What a restart asks for.
+    Any,
+    /// One of these strong entity tags, quotes included.
+    OneOf(Vec<String>),
+}
+
+impl Precondition {
+    /// Reads the field.
+    ///
+    /// # Errors
+    /// 428 when it is missing (RFC 6585 section 3).
+    fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut tags = Vec::new();
+        for value in headers.get_all(IF_MATCH) {
+            for tag in value.to_str().unwrap_or_default().split(',').map(str::trim) {
+                match tag {
+                    // The example of RFC 9725 section 4.3.3 has the star in quotes, and so have clients.
+                    "*" | "\"*\"" => return Ok(Self::Any),
+                    "" => {}
+                    tag => tags.push(tag.to_owned()),
+                }
+            }
+        }
+        if tags.is_empty() {
+            return Err(Problem::new(
+                StatusCode::PRECONDITION_REQUIRED,
+                "precondition-required",
+                "Precondition required",
+                "A PATCH has an If-Match: the ETag of the session to trickle, * to restart ICE.",
+            ));
+        }
+        Ok(Self::OneOf(tags))
+    }
+
+    /// Whether it holds for the current tag. The comparison is strong: a weak tag never matches, and neither does
+    /// one without its quotes (RFC 9110 section 8.8.3.2).
+    pub(crate) fn holds(&self, current: &str) -> bool {
+        match self {
+            Precondition::Any => true,
+            Precondition::OneOf(tags) => tags.iter().any(|tag| tag == current),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(value: &str) -> Precondition {
+        let mut headers = HeaderMap::new();
+        headers.insert(IF_MATCH, value.parse().unwrap());
+        Precondition::read(&headers).unwrap()
+    }
+
+    #[test]
+    fn preconditions_compare_strongly() {
+        assert!(read("*").holds("\"a\""));
+        assert!(read("\"*\"").holds("\"a\""));
+        assert!(read("\"a\"").holds("\"a\""));
+        assert!(read("\"x\", \"a\"").holds("\"a\""));
+        assert!(!read("W/\"a\"").holds("\"a\""));
+        assert!(!read("a").holds("\"a\""));
+        assert!(!read("\"b\"").holds("\"a\""));
+        let missing = Precondition::read(&HeaderMap::new()).unwrap_err();
+        assert_eq!(missing.status(), StatusCode::PRECONDITION_REQUIRED);
+    }
+}

@@ -1,0 +1,64 @@
+//! All routes on one page.
+
+use axum::routing::{get, options, post};
+use axum::{Extension, Router, middleware};
+
+use crate::http::{api, gate, offer, ops, page, resource, whep, whip};
+use crate::state::{Face, Signaling};
+
+/// What is served to the world.
+///
+/// | Path | Methods |
+/// |---|---|
+/// | `/whip/{room}` | POST, GET, HEAD, OPTIONS |
+/// | `/whep/{room}`, `/whep/{room}/{participant}` | POST, GET, HEAD, OPTIONS |
+/// | `/whip/{room}/sessions/{token}`, `/whep/{room}/sessions/{token}` | PATCH, DELETE, GET, HEAD, OPTIONS |
+/// | `/api/config`, `/api/rooms`, `/api/rooms/{room}` | GET, HEAD, OPTIONS |
+/// | `/metrics`, `/healthz`, `/readyz` | GET, HEAD, OPTIONS |
+/// | everything else | the files of the page |
+pub(crate) fn public(signaling: Signaling) -> Router {
+    Router::new()
+        .route("/whip/{room}", endpoint(post(whip::publish)))
+        .route("/whep/{room}", endpoint(post(whep::watch_room)))
+        .route("/whep/{room}/{participant}", endpoint(post(whep::watch_participant)))
+        .route("/whip/{room}/sessions/{token}", session(Face::Whip))
+        .route("/whep/{room}/sessions/{token}", session(Face::Whep))
+        .route("/api/config", readable(get(api::config)))
+        .route("/api/rooms", readable(get(api::rooms)))
+        .route("/api/rooms/{room}", readable(get(api::room)))
+        .route("/metrics", readable(get(ops::guarded_metrics)))
+        .route("/healthz", readable(get(ops::health)))
+        .route("/readyz", readable(get(ops::ready)))
+        .fallback(page::serve)
+        .layer(middleware::from_fn_with_state(signaling.clone(), gate::gate))
+        .with_state(signaling)
+}
+
+/// What is served on the operators' own listener, without authentication.
+pub(crate) fn operations(signaling: Signaling) -> Router {
+    Router::new()
+        .route("/metrics", readable(get(ops::metrics)))
+        .route("/healthz", readable(get(ops::health)))
+        .route("/readyz", readable(get(ops::ready)))
+        .layer(middleware::from_fn_with_state(signaling.clone(), gate::gate))
+        .with_state(signaling)
+}
+
+type Methods = axum::routing::MethodRouter<Signaling>;
+
+fn endpoint(methods: Methods) -> Methods {
+    methods.get(offer::found).options(offer::options).fallback(offer::refuse)
+}
+
+fn session(face: Face) -> Methods {
+    options(resource::options)
+        .get(resource::get)
+        .patch(resource::patch)
+        .delete(resource::delete)
+        .fallback(resource::refuse)
+        .layer(Extension(face))
+}
+
+fn readable(methods: Methods) -> Methods {
+    methods.options(offer::readable_options).fallback(offer::refuse_readable)
+}
