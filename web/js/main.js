@@ -153,7 +153,21 @@ function askForToken() {
   byId("token").setAttribute("aria-invalid", "true");
 }
 
+/** With a nameless token the node makes up our name: the guest that was not there before we came. */
+function findOneself(participants) {
+  const mine = participants.filter(({ id, connected }) => connected && id.startsWith("guest-") && !publisher.seenBefore.has(id));
+  if (mine.length === 1) {
+    publisher.rename(mine[0].id);
+    showPublisher();
+  }
+  return mine;
+}
+
 function watch(participants) {
+  if (publisher?.participant === "") {
+    const perhapsMine = publisher.keeper.session?.state === "connected" ? findOneself(participants) : participants.filter(({ id }) => !publisher.seenBefore.has(id));
+    participants = participants.filter((entry) => !perhapsMine.includes(entry));
+  }
   const here = new Map(participants.filter(({ id }) => typeof id === "string" && id !== publisher?.participant).map((entry) => [entry.id, entry]));
   for (const [id, viewer] of viewers) {
     if (here.has(id)) continue;
@@ -195,6 +209,7 @@ function offerSound() {
 /** The id that others see: what the user typed, in the characters that ids may have, or a guest's. */
 function participantName() {
   if (typeof api.identity === "string") return api.identity;
+  if (api.identity === null) return "";
   const typed = byId("name").value.trim();
   localStorage.setItem("name", typed);
   const plain = typed
@@ -231,7 +246,7 @@ async function send(what) {
 
 /** A name that somebody else has is not worth stopping for: the same with a tail. One's own old session is simply replaced. */
 async function freeName(wanted) {
-  if (typeof api.identity === "string" || sessionStorage.getItem("sending-as") === `${room}/${wanted}`) return wanted;
+  if (api.identity !== undefined || sessionStorage.getItem("sending-as") === `${room}/${wanted}`) return wanted;
   const here = await api.participants(room).catch(() => []);
   if (!here.some(({ id }) => id === wanted)) return wanted;
   const another = `${wanted.slice(0, 48)}-${randomTail()}`;
@@ -251,6 +266,7 @@ function publish(what, stream, participant) {
   viewers.get(participant)?.stop();
   viewers.delete(participant);
   publisher = new Publisher({ api, room, participant, iceServers: iceServers(), stream, what, options });
+  publisher.seenBefore = new Set(viewers.keys());
   publisher.addEventListener("change", showPublisher);
   publisher.addEventListener("over", stopSending);
   showPublisher();
@@ -291,7 +307,7 @@ function showPublisher() {
   } else if (session?.state === "connected") unnotify("publish");
   const thing = publisher.what === "camera" ? (publisher.sessionOptions.video ? "your camera" : "your voice") : "your screen";
   const words = {
-    connected: `Everyone in “${room}” sees ${thing} as “${publisher.participant}”.`,
+    connected: `Everyone in “${room}” sees ${thing}${publisher.participant && ` as “${publisher.participant}”`}.`,
     recovering: "The connection was interrupted. Mending it…",
     closed: stuck ? "Not sending." : "Not sending at the moment. Trying again…",
   };

@@ -12,6 +12,8 @@ export class Publisher extends EventTarget {
   #measured = null;
   #cameraId;
 
+  /** Who was there before us. */
+  seenBefore = new Set();
   /** Somebody else sends under our name now. */
   displaced = false;
 
@@ -71,6 +73,12 @@ export class Publisher extends EventTarget {
         if (this.stream.getVideoTracks().includes(track)) this.dispatchEvent(new Event("over"));
       });
     }
+  }
+
+  /** The name that the node made up. */
+  rename(participant) {
+    this.participant = participant;
+    this.tile.rename(participant);
   }
 
   setMuted(muted) {

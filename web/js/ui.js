@@ -64,16 +64,11 @@ export class Tile {
   #sound;
 
   constructor({ participant, self = false }) {
-    this.participant = participant;
     this.self = self;
     this.element = byId("tile-template").content.firstElementChild.cloneNode(true);
-    this.element.dataset.participant = participant;
-    this.element.setAttribute("aria-label", self ? `${participant}, you` : participant);
     this.video = this.element.querySelector("video");
     this.video.setAttribute("aria-label", self ? "Your own picture" : `Picture of ${participant}`);
-    const who = this.element.querySelector(".who");
-    who.textContent = participant;
-    if (self) who.append(Object.assign(document.createElement("span"), { className: "self", textContent: " (you)" }));
+    this.rename(participant);
     this.#sound = this.element.querySelector(".sound");
     const full = this.element.querySelector(".full");
     full.setAttribute("aria-label", `Full screen: ${participant}`);
@@ -91,6 +86,15 @@ export class Tile {
     if (self) grid.prepend(this.element);
     else grid.append(this.element);
     countTiles();
+  }
+
+  rename(participant) {
+    this.participant = participant;
+    this.element.dataset.participant = participant;
+    this.element.setAttribute("aria-label", this.self ? `${participant || "guest"}, you` : participant);
+    const who = this.element.querySelector(".who");
+    who.textContent = participant || "guest";
+    if (this.self) who.append(Object.assign(document.createElement("span"), { className: "self", textContent: " (you)" }));
   }
 
   remove() {
