@@ -337,7 +337,11 @@ impl Peer {
     /// DTLS comes from. Any valid path may carry it (RFC 8445 section 12.1).
     fn handshake_path(&self) -> Option<Path> {
         let latest = self.dtls_path.filter(|path| self.agent.is_validated(path));
-        if self.agent.is_nominated() { self.agent.selected() } else { latest.or(self.agent.selected()) }
+        if self.agent.is_nominated() {
+            self.agent.selected()
+        } else {
+            latest.or(self.agent.selected())
+        }
     }
 }
 

@@ -180,3 +180,155 @@ impl LiteAgent {
         self.last_check.map(|at| at + CONSENT_LIFETIME)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::stun::tests::{check, credentials, path};
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "virtual time needs an instant to start at")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    struct Session {
+        agent: LiteAgent,
+        ice: IceCredentials,
+        now: Instant,
+    }
+
+    impl Session {
+        fn new() -> Self {
+            let ice = credentials("us");
+            Self { agent: LiteAgent::new(ice.clone()), ice, now: start() }
+        }
+
+        fn check(&mut self, from: u8, nominate: bool) -> PathChange {
+            let request = check(&self.ice, nominate);
+            self.agent.handle_binding_request(self.now, path(from), &request).unwrap().change
+        }
+    }
+
+    #[test]
+    fn the_first_valid_path_serves_until_one_is_nominated() {
+        let mut session = Session::new();
+        assert_eq!(session.agent.selected(), None);
+        let first = PathChange { validated: true, selected: true, removed: None };
+        assert_eq!(session.check(1, false), first);
+        assert!(!session.agent.is_nominated());
+        assert_eq!(session.check(2, false), PathChange { selected: false, ..first });
+        assert_eq!(session.agent.selected(), Some(path(1)));
+        assert_eq!(session.check(2, true), PathChange { validated: false, ..first });
+        assert_eq!(session.agent.selected(), Some(path(2)));
+        assert!(session.agent.is_nominated());
+        assert_eq!(session.check(2, true), PathChange::default());
+    }
+
+    #[test]
+    fn the_latest_nomination_wins() {
+        let mut session = Session::new();
+        session.check(1, true);
+        assert!(session.check(2, true).selected);
+        assert!(session.check(1, true).selected);
+        assert_eq!(session.agent.selected(), Some(path(1)));
+    }
+
+    #[test]
+    fn a_path_that_is_no_longer_checked_gives_way_to_a_nominated_one_that_is() {
+        let mut session = Session::new();
+        session.check(1, true);
+        session.check(3, false);
+        session.check(2, true);
+        for _ in 0..2 {
+            session.now += seconds(5);
+            assert!(!session.check(1, false).selected);
+        }
+        session.now += seconds(5);
+        assert!(!session.check(3, false).selected, "never nominated");
+        assert!(session.check(1, false).selected);
+        assert_eq!(session.agent.selected(), Some(path(1)));
+    }
+
+    #[test]
+    fn a_session_has_at_most_eight_addresses_and_keeps_the_selected_one() {
+        let mut session = Session::new();
+        for from in 1..=8 {
+            session.now += seconds(1);
+            assert_eq!(session.check(from, from == 1).removed, None);
+        }
+        for from in 9..=200 {
+            session.now += seconds(1);
+            // The oldest but the selected.
+            assert_eq!(session.check(from, false).removed, Some(path(from - 7)));
+            assert_eq!(session.agent.paths().count(), MAX_PATHS);
+            assert_eq!(session.agent.selected(), Some(path(1)));
+        }
+        assert!(session.agent.is_validated(&path(200)));
+        assert!(!session.agent.is_validated(&path(193 - 1)));
+        // The selected one's position may move when others go.
+        assert!(session.check(200, true).selected);
+        session.check(201, false);
+        session.check(202, false);
+        assert_eq!(session.agent.selected(), Some(path(200)));
+    }
+
+    #[test]
+    fn consent_lasts_30_seconds_after_the_last_authenticated_check() {
+        let mut session = Session::new();
+        assert!(!session.agent.has_consent(session.now));
+        session.check(1, true);
+        let end = session.now + CONSENT_LIFETIME;
+        let mut forged = check(&session.ice, true);
+        let at = forged.len() - 12;
+        forged[at] ^= 1;
+        session.now += seconds(29);
+        assert!(session.agent.handle_binding_request(session.now, path(1), &forged).is_err());
+        assert!(session.agent.has_consent(session.now));
+        assert_eq!(session.agent.consent_expires(), Some(end));
+        assert!(!session.agent.has_consent(end));
+        session.check(1, false);
+        assert!(session.agent.has_consent(end));
+    }
+
+    #[test]
+    fn old_credentials_live_three_seconds_after_a_restart() {
+        let mut session = Session::new();
+        session.check(1, true);
+        let old = session.ice.clone();
+        session.ice = credentials("new");
+        session.agent.restart(session.now, session.ice.clone());
+        assert_eq!(session.agent.selected(), Some(path(1)), "data goes on");
+
+        let late = check(&old, false);
+        let just_before = session.now + OLD_CREDENTIALS_LIFETIME - Duration::from_millis(1);
+        assert!(session.agent.handle_binding_request(just_before, path(1), &late).is_ok());
+        // Told twice: the deadline stays.
+        session.agent.restart(just_before, session.ice.clone());
+        session.now += OLD_CREDENTIALS_LIFETIME;
+        assert_eq!(
+            session.agent.handle_binding_request(session.now, path(1), &late),
+            Err(DropReason::StunUnknownUser)
+        );
+        assert!(session.check(2, true).selected);
+    }
+
+    #[test]
+    fn an_error_answer_proves_nothing_about_the_path() {
+        let mut session = Session::new();
+        let mut conflicting = check(&session.ice, true);
+        // ICE-CONTROLLING becomes ICE-CONTROLLED, and the message is signed again.
+        let at = conflicting.windows(2).position(|pair| pair == [0x80, 0x2a]).unwrap();
+        conflicting[at + 1] = 0x29;
+        stun::tests::sign_again(&mut conflicting, &session.ice.local_pwd);
+        let outcome =
+            session.agent.handle_binding_request(session.now, path(1), &conflicting).unwrap();
+        assert_eq!(outcome.change, PathChange::default());
+        assert!(!outcome.response.is_empty());
+        assert_eq!(session.agent.selected(), None);
+        assert!(!session.agent.has_consent(session.now));
+    }
+}

@@ -365,3 +365,274 @@ fn be16(bytes: &[u8], at: usize) -> u16 {
         None => 0,
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+    use stun_types::attribute::{
+        Attribute, AttributeFromRaw, ErrorCode, RawAttribute, UnknownAttributes, Username,
+        XorMappedAddress,
+    };
+    use stun_types::message::{
+        BINDING, IntegrityAlgorithm, Message, MessageIntegrityCredentials, MessageWrite,
+        MessageWriteExt, MessageWriteVec, ShortTermCredentials,
+    };
+
+    use super::*;
+
+    const PRIORITY: u16 = 0x0024;
+    const USE_CANDIDATE: u16 = 0x0025;
+    const ICE_CONTROLLED: u16 = 0x8029;
+    const ICE_CONTROLLING: u16 = 0x802a;
+
+    pub(in crate::ice) fn credentials(name: &str) -> IceCredentials {
+        IceCredentials {
+            local_ufrag: name.to_owned(),
+            local_pwd: format!("{name}-password-of-22-characters"),
+            remote_ufrag: "peer".to_owned(),
+            remote_pwd: "peer-password-of-22-chars".to_owned(),
+        }
+    }
+
+    pub(in crate::ice) fn path(last: u8) -> Path {
+        Path {
+            remote: SocketAddr::from(([192, 0, 2, last], 32853)),
+            local: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+        }
+    }
+
+    fn integrity_key(password: &str) -> MessageIntegrityCredentials {
+        ShortTermCredentials::new(password.to_owned()).into()
+    }
+
+    /// A check as an independent implementation writes it.
+    fn check_with(username: &str, password: &str, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut request = Message::builder_request(BINDING, MessageWriteVec::new());
+        request.add_attribute(&Username::new(username).unwrap()).unwrap();
+        for (kind, value) in attributes {
+            request.add_attribute(&RawAttribute::new((*kind).into(), value)).unwrap();
+        }
+        request.add_message_integrity(&integrity_key(password), IntegrityAlgorithm::Sha1).unwrap();
+        request.add_fingerprint().unwrap();
+        request.finish()
+    }
+
+    pub(in crate::ice) fn check(ice: &IceCredentials, nominate: bool) -> Vec<u8> {
+        let mut attributes: Vec<(u16, &[u8])> =
+            vec![(PRIORITY, &[0x6e, 0x7f, 0x1e, 0xff]), (ICE_CONTROLLING, &[7; 8])];
+        if nominate {
+            attributes.push((USE_CANDIDATE, &[]));
+        }
+        let username = format!("{}:{}", ice.local_ufrag, ice.remote_ufrag);
+        check_with(&username, &ice.local_pwd, &attributes)
+    }
+
+    /// Mends MESSAGE-INTEGRITY and FINGERPRINT of a check that was changed.
+    pub(in crate::ice) fn sign_again(message: &mut [u8], password: &str) {
+        let end = message.len() - 8;
+        let tag = integrity(&short_term_key(password), &message[..end - 24]);
+        message[end - 20..end].copy_from_slice(tag.as_ref());
+        let crc = fingerprint(&message[..end]);
+        message[end + 4..].copy_from_slice(&crc);
+    }
+
+    // RFC 5769 section 2.1.
+    const SAMPLE_REQUEST: &str = "000100582112a442b7e7a701bc34d686fa87dfae\
+        802200105354554e207465737420636c69656e74\
+        002400046e0001ff\
+        80290008932ff9b151263b36\
+        000600096576746a3a68367659202020\
+        000800149aeaa70cbfd8cb56781ef2b5b2d3f249c1b571a2\
+        80280004e57a3bcf";
+    // RFC 5769 section 2.2.
+    const SAMPLE_IPV4_RESPONSE: &str = "0101003c2112a442b7e7a701bc34d686fa87dfae\
+        8022000b7465737420766563746f7220\
+        002000080001a147e112a643\
+        000800142b91f599fd9e90c38c7489f92af9ba53f06be7d7\
+        80280004c07d4c96";
+    // RFC 5769 section 2.3.
+    const SAMPLE_IPV6_RESPONSE: &str = "010100482112a442b7e7a701bc34d686fa87dfae\
+        8022000b7465737420766563746f7220\
+        002000140002a1470113a9faa5d3f179bc25f4b5bed2b9d9\
+        00080014a382954e4be67bf11784c97c8292c275bfe3ed41\
+        80280004c8fb0b4c";
+    const SAMPLE_PASSWORD: &str = "VOkJxbRl1RmTxUk/WvJxBt";
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+        digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn reads_the_sample_request_of_rfc_5769() {
+        let request = bytes(SAMPLE_REQUEST);
+        assert_eq!(peek_username(&request), Ok("evtj"));
+        assert_eq!(verify(&request, SAMPLE_PASSWORD), Ok(()));
+        assert_eq!(verify(&request, "another"), Err(DropReason::StunBadIntegrity));
+    }
+
+    #[test]
+    fn writes_the_sample_responses_of_rfc_5769() {
+        for (sample, address) in [
+            (SAMPLE_IPV4_RESPONSE, IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+            (
+                SAMPLE_IPV6_RESPONSE,
+                IpAddr::V6(Ipv6Addr::new(
+                    0x2001, 0xdb8, 0x1234, 0x5678, 0x11, 0x2233, 0x4455, 0x6677,
+                )),
+            ),
+        ] {
+            let request = bytes(SAMPLE_REQUEST);
+            let request = Check::parse(&request).unwrap();
+            let mut writer = Writer::new(kind::SUCCESS, &request);
+            // The samples carry a SOFTWARE padded with a blank.
+            writer.bytes.extend_from_slice(&bytes("8022000b7465737420766563746f7220"));
+            writer.xor_mapped_address(SocketAddr::new(address, 32853));
+            assert_eq!(writer.finish(&short_term_key(SAMPLE_PASSWORD)), bytes(sample));
+        }
+    }
+
+    #[test]
+    fn a_check_is_answered_with_its_address_and_no_padding() {
+        let ice = credentials("us");
+        let v6 = Path { remote: "[2001:db8::9]:5000".parse().unwrap(), local: path(0).local };
+        for (path, len) in [(path(7), 64), (v6, 76)] {
+            let request = check(&ice, true);
+            let answer = respond(&request, &path, &ice).unwrap();
+            assert!(answer.success && answer.nominated);
+            // Reflection gains nothing.
+            assert_eq!(answer.response.len(), len);
+            assert!(answer.response.len() < request.len());
+            let message = Message::from_bytes(&answer.response).unwrap();
+            let asked = Message::from_bytes(&request).unwrap();
+            assert_eq!(message.transaction_id(), asked.transaction_id());
+            message.validate_integrity(&integrity_key(&ice.local_pwd)).unwrap();
+            let mapped: XorMappedAddress = message.attribute().unwrap();
+            assert_eq!(mapped.addr(message.transaction_id()), path.remote);
+            let last = message.iter_attributes().last().unwrap().1;
+            assert_eq!(last.get_type().value(), 0x8028);
+        }
+        assert!(!respond(&check(&ice, false), &path(7), &ice).unwrap().nominated);
+    }
+
+    #[test]
+    fn role_conflict_is_answered_with_487() {
+        let ice = credentials("us");
+        for tie_breaker in [[0; 8], [0xff; 8]] {
+            let request = check_with("us:peer", &ice.local_pwd, &[(ICE_CONTROLLED, &tie_breaker)]);
+            let answer = respond(&request, &path(1), &ice).unwrap();
+            assert!(!answer.success && !answer.nominated);
+            let message = Message::from_bytes(&answer.response).unwrap();
+            message.validate_integrity(&integrity_key(&ice.local_pwd)).unwrap();
+            let error = message.raw_attribute(9.into()).unwrap();
+            assert_eq!(ErrorCode::from_raw_ref(&error).unwrap().code(), 487);
+        }
+    }
+
+    #[test]
+    fn unknown_required_attributes_are_answered_with_420() {
+        let ice = credentials("us");
+        let many: Vec<(u16, &[u8])> = (0x7000..0x7040).map(|kind| (kind, &[][..])).collect();
+        let request = check_with("us:peer", &ice.local_pwd, &many);
+        let answer = respond(&request, &path(1), &ice).unwrap();
+        assert!(!answer.success);
+        assert!(answer.response.len() < 128, "the answer does not grow with the question");
+        let message = Message::from_bytes(&answer.response).unwrap();
+        let error = message.raw_attribute(9.into()).unwrap();
+        assert_eq!(ErrorCode::from_raw_ref(&error).unwrap().code(), 420);
+        let unknown: UnknownAttributes = message.attribute().unwrap();
+        assert!(unknown.has_attribute(0x7000.into()) && unknown.has_attribute(0x7007.into()));
+        // Unauthenticated: no answer at all.
+        let forged = check_with("us:peer", "guess", &many);
+        assert_eq!(respond(&forged, &path(1), &ice), Err(DropReason::StunBadIntegrity));
+        // Optional ones, and known ones that do not belong here, do not matter.
+        let optional =
+            check_with("us:peer", &ice.local_pwd, &[(0xc057, &[0, 0, 0, 5]), (0x0020, &[0; 8])]);
+        assert!(respond(&optional, &path(1), &ice).unwrap().success);
+    }
+
+    #[test]
+    fn bad_integrity_and_unknown_ufrag_are_dropped() {
+        let ice = credentials("us");
+        let forged = check_with("us:peer", "guess", &[]);
+        assert_eq!(respond(&forged, &path(1), &ice), Err(DropReason::StunBadIntegrity));
+        let stranger = check_with("them:peer", &ice.local_pwd, &[]);
+        assert_eq!(respond(&stranger, &path(1), &ice), Err(DropReason::StunUnknownUser));
+        let no_colon = check_with("us", &ice.local_pwd, &[]);
+        assert_eq!(respond(&no_colon, &path(1), &ice), Err(DropReason::StunUnknownUser));
+
+        let mut bare = Message::builder_request(BINDING, MessageWriteVec::new());
+        bare.add_attribute(&Username::new("us:peer").unwrap()).unwrap();
+        assert_eq!(peek_username(&bare.finish()), Err(DropReason::StunBadIntegrity));
+        // What stands behind MESSAGE-INTEGRITY is not protected, and does not count.
+        let mut request = Message::builder_request(BINDING, MessageWriteVec::new());
+        request.add_attribute(&Username::new("us:peer").unwrap()).unwrap();
+        let key = integrity_key(&ice.local_pwd);
+        request.add_message_integrity(&key, IntegrityAlgorithm::Sha1).unwrap();
+        let mut request = request.finish();
+        request.extend_from_slice(&[0, 0x25, 0, 0]);
+        request[3] += 4;
+        assert!(!respond(&request, &path(1), &ice).unwrap().nominated);
+    }
+
+    #[test]
+    fn other_stun_messages_are_not_answered() {
+        let ice = credentials("us");
+        let indication = Message::builder_indication(BINDING, MessageWriteVec::new()).finish();
+        assert_eq!(respond(&indication, &path(1), &ice), Err(DropReason::StunUnsupported));
+        let answer = respond(&check(&ice, false), &path(1), &ice).unwrap().response;
+        assert_eq!(respond(&answer, &path(1), &ice), Err(DropReason::StunUnsupported));
+    }
+
+    #[test]
+    fn a_broken_message_is_malformed() {
+        let ice = credentials("us");
+        let good = check(&ice, true);
+        for cut in 0..good.len() {
+            assert_eq!(verify(&good[..cut], &ice.local_pwd), Err(DropReason::StunMalformed));
+        }
+        let mut trailing = good.clone();
+        trailing.extend_from_slice(&[0; 4]);
+        assert_eq!(verify(&trailing, &ice.local_pwd), Err(DropReason::StunMalformed));
+        let mut wrong_fingerprint = good.clone();
+        *wrong_fingerprint.last_mut().unwrap() ^= 1;
+        assert_eq!(verify(&wrong_fingerprint, &ice.local_pwd), Err(DropReason::StunMalformed));
+        let mut no_cookie = good.clone();
+        no_cookie[5] ^= 1;
+        assert_eq!(verify(&no_cookie, &ice.local_pwd), Err(DropReason::StunMalformed));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(mut datagram in prop::collection::vec(any::<u8>(), 0..200)) {
+            let ice = credentials("us");
+            let _ = respond(&datagram, &path(1), &ice);
+            // Again with a header that lets the attributes be read.
+            if datagram.len() >= HEADER_LEN {
+                datagram.truncate(datagram.len() / 4 * 4);
+                let len = (datagram.len() - HEADER_LEN) as u8;
+                datagram[..4].copy_from_slice(&[0, 1, 0, len]);
+                datagram[4..8].copy_from_slice(&MAGIC_COOKIE);
+                prop_assert!(respond(&datagram, &path(1), &ice).is_err());
+            }
+        }
+
+        #[test]
+        fn any_flipped_bit_is_noticed(at in 0usize..80, bit in 0u8..8) {
+            let ice = credentials("us");
+            let mut request = check(&ice, true);
+            // All that MESSAGE-INTEGRITY protects; the fingerprint is mended, as a forger would.
+            let end = request.len() - 8;
+            let at = at % (end - 20);
+            request[at] ^= 1 << bit;
+            let crc = fingerprint(&request[..end]);
+            request[end + 4..].copy_from_slice(&crc);
+            prop_assert!(respond(&request, &path(1), &ice).is_err());
+        }
+    }
+}
