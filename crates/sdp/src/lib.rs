@@ -1,7 +1,38 @@
 //! Session descriptions: offers, answers and ICE fragments.
+//!
+//! Floor 1, sans-IO: text in, plain values out, and back. Nothing here knows rooms or sessions; which sections are
+//! accepted, and for what, is the caller's decision.
+//!
+//! - [`limits`]: what is checked before anything is parsed
+//! - [`offer`]: a description of a peer, as a typed view ([`Offer`], [`Section`])
+//! - [`section`]: one media section of it
+//! - [`attributes`]: the values of single attribute lines
+//! - [`codecs`]: which offered codecs are agreed, and which of a publisher's fit a viewer
+//! - [`h264`]: `profile-level-id` (RFC 6184 section 8.1)
+//! - [`fmtp`]: format parameters
+//! - [`candidate`]: ICE candidates, theirs and ours
+//! - [`answer`]: the answer as values, and as text
+//! - [`fragment`]: `application/trickle-ice-sdpfrag` (RFC 8840)
+//! - [`error`]: why a text was refused
+//!
+//! Unknown attributes are ignored (RFC 8866 section 5.13). No input leads to a panic.
 
+pub mod answer;
+pub mod attributes;
+pub mod candidate;
+pub mod codecs;
 pub mod error;
+pub mod fmtp;
+pub mod fragment;
+pub mod h264;
 pub mod limits;
+pub mod offer;
+pub mod section;
 
-pub use error::SdpError;
+pub use answer::{AcceptedSection, Answer, AnswerSection, LocalTransport, RidAnswer, Sending};
+pub use codecs::{Flow, choose, map_payload_types};
+pub use error::{Fault, SdpError};
+pub use fragment::Fragment;
 pub use limits::{MAX_BYTES, MAX_LINE_BYTES, MAX_LINES, MAX_SECTIONS};
+pub use offer::{Offer, PeerTransport};
+pub use section::{Direction, Payload, Section, SectionKind};

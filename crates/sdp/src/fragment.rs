@@ -1,0 +1,194 @@
+//! `application/trickle-ice-sdpfrag` (RFC 8840 section 9): what trickle and ICE restarts carry over HTTP.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use model::Mid;
+
+use crate::section::TransportLines;
+use crate::{SdpError, attributes, candidate, limits};
+
+/// A fragment of a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fragment {
+    /// `a=ice-ufrag`, at the head or in the first section that has it.
+    pub ufrag: Option<String>,
+    /// `a=ice-pwd`, the same.
+    pub pwd: Option<String>,
+    /// `a=ice-options`
+    pub ice_options: Vec<String>,
+    /// Sections that it speaks of.
+    pub sections: Vec<FragmentSection>,
+    /// `a=end-of-candidates` at the head: for all sections.
+    pub end_of_candidates: bool,
+}
+
+/// One pseudo media section of a fragment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FragmentSection {
+    /// Which section of the session.
+    pub mid: Option<Mid>,
+    /// Candidates of use.
+    pub candidates: Vec<SocketAddr>,
+    /// How many candidates were of no use.
+    pub useless: usize,
+    /// No more will come.
+    pub end_of_candidates: bool,
+}
+
+impl Fragment {
+    /// Parses a fragment. Unknown attributes are ignored; so are lines that are no attributes.
+    ///
+    /// # Errors
+    /// [`Fault::Malformed`](crate::Fault::Malformed) with the line.
+    pub fn parse(text: &str) -> Result<Fragment, SdpError> {
+        limits::check(text)?;
+        let mut fragment = Fragment::default();
+        for (at, line) in text.lines().enumerate() {
+            let line = line.trim_end_matches('\r');
+            fragment
+                .read(line)
+                .map_err(|wrong| SdpError::malformed(format!("line {}", at + 1), wrong))?;
+        }
+        let credentials = fragment.ufrag.is_some() == fragment.pwd.is_some();
+        if !credentials {
+            let wrong = "one of a=ice-ufrag and a=ice-pwd is missing; both or none are allowed";
+            return Err(SdpError::malformed("fragment", wrong));
+        }
+        if fragment.ufrag.is_none() && fragment.sections.is_empty() && !fragment.end_of_candidates {
+            let wrong = "neither credentials nor a media section; at least one is needed (RFC 8840 section 9)";
+            return Err(SdpError::malformed("fragment", wrong));
+        }
+        Ok(fragment)
+    }
+
+    fn read(&mut self, line: &str) -> Result<(), String> {
+        if line.is_empty() {
+            return Ok(());
+        }
+        let Some((kind, value)) = line.split_once('=').filter(|(kind, _)| kind.len() == 1) else {
+            return Err("not a line of a description; a letter, '=' and a value are allowed".into());
+        };
+        if kind == "m" {
+            self.sections.push(FragmentSection::default());
+            return Ok(());
+        }
+        if kind != "a" {
+            return Ok(());
+        }
+        let (name, value) = value.split_once(':').unwrap_or((value, ""));
+        match (name, self.sections.last_mut()) {
+            ("mid", Some(section)) => section.mid = Some(attributes::mid(value)?),
+            ("candidate", Some(section)) => match candidate::parse(value) {
+                Some(address) if section.candidates.len() < candidate::MAX_CANDIDATES => {
+                    section.candidates.push(address);
+                }
+                _ => section.useless += 1,
+            },
+            ("end-of-candidates", Some(section)) => section.end_of_candidates = true,
+            ("end-of-candidates", None) => self.end_of_candidates = true,
+            ("ice-ufrag" | "ice-pwd" | "ice-options", _) => {
+                let mut lines = TransportLines::default();
+                lines.read(name, value)?;
+                self.ufrag = self.ufrag.take().or(lines.ufrag);
+                self.pwd = self.pwd.take().or(lines.pwd);
+                if self.ice_options.is_empty() {
+                    self.ice_options = lines.ice_options;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Writes our fragment after an ICE restart: new credentials, all candidates under the tagged section, ice-lite and
+    /// the options repeated (RFC 9725 section 4.3.3). `media` is kind, protocol and mid of that section.
+    pub fn restart_answer(
+        ufrag: &str,
+        pwd: &str,
+        ice_options: &[String],
+        bundle: &[Mid],
+        media: (&str, &str, Mid),
+        candidates: &[SocketAddr],
+    ) -> String {
+        let mut out = String::with_capacity(512);
+        let (kind, protocol, mid) = media;
+        // Writing to a String does not fail.
+        let mut write = || -> std::fmt::Result {
+            out.push_str("a=ice-lite\r\n");
+            if !ice_options.is_empty() {
+                write!(out, "a=ice-options:{}\r\n", ice_options.join(" "))?;
+            }
+            if !bundle.is_empty() {
+                let mids: Vec<&str> = bundle.iter().map(Mid::as_str).collect();
+                write!(out, "a=group:BUNDLE {}\r\n", mids.join(" "))?;
+            }
+            write!(out, "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n")?;
+            // RFC 8840 section 9: the section stands for the m-line of the session; port and format say nothing.
+            write!(out, "m={kind} 9 {protocol} 0\r\na=mid:{mid}\r\n")?;
+            candidate::write_hosts(&mut out, candidates)
+        };
+        let _ = write();
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trickled_candidates_are_read_and_useless_ones_counted() {
+        let text = "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n\
+            a=mid:0\r\na=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host\r\n\
+            a=candidate:2 1 udp 2122194687 abc.local 61765 typ host\r\na=end-of-candidates\r\n";
+        let fragment = Fragment::parse(text).unwrap();
+        assert_eq!(fragment.ufrag.as_deref(), Some("EsAw"));
+        assert_eq!(fragment.sections.len(), 1);
+        let section = &fragment.sections[0];
+        assert_eq!(section.mid.unwrap().as_str(), "0");
+        assert_eq!((section.candidates.len(), section.useless), (1, 1));
+        assert!(section.end_of_candidates);
+    }
+
+    #[test]
+    fn credentials_may_stand_in_the_section() {
+        let text =
+            "m=audio 9 RTP/AVP 0\na=mid:a\na=ice-ufrag:EsAw\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\n";
+        assert_eq!(Fragment::parse(text).unwrap().pwd.as_deref(), Some("P2uYro0UCOQ4zxjKXaWCBui1"));
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        for (bad, place) in [
+            ("a=ice-ufrag:EsAw\n", "fragment"),
+            ("", "fragment"),
+            ("a=ice-lite\n", "fragment"),
+            ("{\"candidate\":\"\"}", "line 1"),
+            ("m=audio 9 RTP/AVP 0\na=mid:\n", "line 2"),
+            ("a=ice-ufrag:abc\n", "line 1"),
+        ] {
+            assert_eq!(Fragment::parse(bad).unwrap_err().place(), place, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_restart_answer_parses_again() {
+        let mid = Mid::parse("0").unwrap();
+        let text = Fragment::restart_answer(
+            "newu",
+            "abcdefghijklmnopqrstuvwx",
+            &["trickle".into(), "ice2".into()],
+            &[mid, Mid::parse("1").unwrap()],
+            ("audio", "UDP/TLS/RTP/SAVPF", mid),
+            &["198.51.100.1:7000".parse().unwrap()],
+        );
+        assert!(
+            text.starts_with("a=ice-lite\r\na=ice-options:trickle ice2\r\na=group:BUNDLE 0 1\r\n")
+        );
+        let parsed = Fragment::parse(&text).unwrap();
+        assert_eq!(parsed.ufrag.as_deref(), Some("newu"));
+        assert_eq!(parsed.sections[0].candidates, ["198.51.100.1:7000".parse().unwrap()]);
+        assert!(parsed.sections[0].end_of_candidates);
+    }
+}

@@ -1,0 +1,104 @@
+//! H.264 profiles in SDP: what a `profile-level-id` means, and which streams a decoder takes.
+//! Levels are not compared: the node cannot re-encode, and browsers allow level asymmetry.
+
+/// A profile by the rows of RFC 6184 table 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// Constrained Baseline
+    ConstrainedBaseline,
+    /// Baseline
+    Baseline,
+    /// Main
+    Main,
+    /// Extended
+    Extended,
+    /// High
+    High,
+    /// Constrained High (no B slices)
+    ConstrainedHigh,
+    /// Any other pair of `profile_idc` and constraint flags; compared as it is.
+    Other(u8, u8),
+}
+
+/// The profile when the parameter is absent: Baseline (RFC 6184 section 8.1).
+pub const DEFAULT_PROFILE: Profile = Profile::Baseline;
+
+impl Profile {
+    /// Reads the six hexadecimal digits of a `profile-level-id`. `None` when they are none.
+    pub fn parse(text: &str) -> Option<Profile> {
+        if text.len() != 6 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        let value = u32::from_str_radix(text, 16).ok()?;
+        let (idc, iop) = ((value >> 16) as u8, (value >> 8) as u8);
+        // RFC 6184 table 5: profile_idc, then the pattern of the constraint bits; 'x' is left out of the mask.
+        let row = |mask: u8, bits: u8| iop & mask == bits;
+        Some(match idc {
+            0x42 if row(0b0100_1111, 0b0100_0000) => Profile::ConstrainedBaseline,
+            0x4d if row(0b1000_1111, 0b1000_0000) => Profile::ConstrainedBaseline,
+            0x58 if row(0b1100_1111, 0b1100_0000) => Profile::ConstrainedBaseline,
+            0x42 if row(0b0100_1111, 0b0000_0000) => Profile::Baseline,
+            0x58 if row(0b1100_1111, 0b1000_0000) => Profile::Baseline,
+            0x4d if row(0b1010_1111, 0b0000_0000) => Profile::Main,
+            0x58 if row(0b1100_1111, 0b0000_0000) => Profile::Extended,
+            0x64 if iop == 0b0000_0000 => Profile::High,
+            0x64 if iop == 0b0000_1100 => Profile::ConstrainedHigh,
+            _ => Profile::Other(idc, iop),
+        })
+    }
+
+    /// How well a decoder of profile `self` takes a stream of `stream`: 0 exact, higher is worse, `None` not at all.
+    pub fn takes(self, stream: Profile) -> Option<u8> {
+        use Profile::{Baseline, ConstrainedBaseline, ConstrainedHigh, High, Main};
+        match (stream, self) {
+            (a, b) if a == b => Some(0),
+            // Baseline differs from Constrained Baseline by slice groups, arbitrary slice order and redundant
+            // slices, which no encoder for real time uses: 42001f and 42e01f name the same streams.
+            (ConstrainedBaseline, Baseline) | (Baseline, ConstrainedBaseline) => Some(1),
+            // ITU-T H.264 annex A.2: these decoders decode those streams.
+            (ConstrainedHigh, High) => Some(1),
+            (ConstrainedBaseline, Main) => Some(2),
+            (ConstrainedBaseline, High | ConstrainedHigh) | (Main, High) => Some(3),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_follow_table_5() {
+        for (text, profile) in [
+            ("42e01f", Profile::ConstrainedBaseline),
+            ("42c015", Profile::ConstrainedBaseline),
+            ("4D8028", Profile::ConstrainedBaseline),
+            ("58c01f", Profile::ConstrainedBaseline),
+            ("42001f", Profile::Baseline),
+            ("4d001f", Profile::Main),
+            ("4d4028", Profile::Main),
+            ("58001e", Profile::Extended),
+            ("64001f", Profile::High),
+            ("640c1f", Profile::ConstrainedHigh),
+            ("f4001f", Profile::Other(0xf4, 0)),
+        ] {
+            assert_eq!(Profile::parse(text), Some(profile), "{text}");
+        }
+        for bad in ["", "42e0", "42e01g", "42e01f00", "+2e01f"] {
+            assert_eq!(Profile::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn larger_decoders_take_smaller_streams_and_not_the_reverse() {
+        let p = |t| Profile::parse(t).unwrap();
+        assert_eq!(p("42001f").takes(p("42e01f")), Some(1));
+        assert_eq!(p("42e01f").takes(p("42001f")), Some(1));
+        assert_eq!(p("64001f").takes(p("42e01f")), Some(3));
+        assert_eq!(p("64001f").takes(p("4d001f")), Some(3));
+        assert_eq!(p("42e01f").takes(p("64001f")), None);
+        assert_eq!(p("4d001f").takes(p("42001f")), None);
+        assert_eq!(p("f4001f").takes(p("64001f")), None);
+    }
+}
