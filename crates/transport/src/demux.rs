@@ -34,7 +34,7 @@ const CHANNEL_HEADER: usize = 4;
 /// Classifies a datagram.
 ///
 /// ```
-/// use transport::demux::{Kind, classify};
+/// use sfumato_transport::demux::{Kind, classify};
 ///
 /// assert_eq!(classify(&[0x80, 200, 0, 1, 0, 0, 0, 1]), Kind::Rtcp);
 /// ```

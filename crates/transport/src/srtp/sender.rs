@@ -1,12 +1,23 @@
 //! Seals what we send, in place.
 
-use super::{Profile, SrtpError};
+use std::fmt;
+
+use super::keys::Usage;
+use super::transform::Transform;
+use super::{
+    MAX_PACKET, MAX_RTCP_PACKETS, MAX_RTP_PACKETS, Profile, RTCP_CLEAR, RTP_HEADER, SrtpError,
+};
 
 /// Our half of a session's SRTP: one master key, any number of SSRCs.
 ///
 /// It keeps no state of single SSRCs: the caller extends the sequence numbers, so it knows the rollover counter.
-#[derive(Debug)]
 pub struct Sender {
+    rtp: Transform,
+    rtcp: Transform,
+    /// RTP packets sealed with this master key, over all SSRCs.
+    rtp_sealed: u64,
+    /// RTCP packets sealed, and so the next SRTCP index. One counter serves all SSRCs: it only has to rise within each.
+    rtcp_sealed: u32,
     profile: Profile,
 }
 
@@ -16,8 +27,13 @@ impl Sender {
     /// # Errors
     /// [`SrtpError::KeyMaterial`] when a length is not the profile's.
     pub fn new(profile: Profile, key: &[u8], salt: &[u8]) -> Result<Self, SrtpError> {
-        let _ = (profile, key, salt);
-        todo!()
+        Ok(Self {
+            rtp: Transform::new(profile, Usage::Rtp, key, salt)?,
+            rtcp: Transform::new(profile, Usage::Rtcp, key, salt)?,
+            rtp_sealed: 0,
+            rtcp_sealed: 0,
+            profile,
+        })
     }
 
     /// The profile of the session.
@@ -31,12 +47,12 @@ impl Sender {
     /// the rollover counter, bits 16 to 47 of the extended sequence number, 0 when the SSRC begins.
     ///
     /// The pair of SSRC and extended sequence number is the nonce: never give two different packets the same
-    /// (RFC 7714 section 10.1: it breaks confidentiality and lets anyone forge tags). To send a packet again, send
-    /// the same bytes, or use RTX with its own SSRC.
+    /// (RFC 7714 section 8.4; with GCM it gives away the key of the tags). To send a packet again, send the very same
+    /// bytes, extensions included, or use RTX with its own SSRC.
     ///
     /// # Errors
     /// [`SrtpError::Length`] when the header does not fit in `len`, the tag not in `buf`, or the result would be
-    /// longer than [`super::MAX_PACKET`]; [`SrtpError::KeyExhausted`]. The buffer is then unchanged.
+    /// longer than [`MAX_PACKET`]; [`SrtpError::KeyExhausted`]. The buffer is then unchanged.
     pub fn seal_rtp(
         &mut self,
         buf: &mut [u8],
@@ -44,8 +60,19 @@ impl Sender {
         len: usize,
         roc: u32,
     ) -> Result<usize, SrtpError> {
-        let _ = (buf, header_len, len, roc);
-        todo!()
+        if header_len < RTP_HEADER || header_len > len {
+            return Err(SrtpError::Length);
+        }
+        let packet = with_room(buf, len, self.profile.rtp_overhead())?;
+        // RFC 3711 section 9.2: 2^48 packets, then the key is never used again.
+        if self.rtp_sealed >= MAX_RTP_PACKETS {
+            return Err(SrtpError::KeyExhausted);
+        }
+        let sequence = u16::from_be_bytes([packet[2], packet[3]]);
+        let index = u64::from(roc) << 16 | u64::from(sequence);
+        self.rtp_sealed += 1;
+        self.rtp.seal_rtp(packet, header_len, index)?;
+        Ok(packet.len())
     }
 
     /// Seals the compound RTCP packet `buf[..len]` in place and returns its new length, `len` +
@@ -53,9 +80,160 @@ impl Sender {
     ///
     /// # Errors
     /// [`SrtpError::Length`] when `len` is below 8, `buf` has no room, or the result would be longer than
-    /// [`super::MAX_PACKET`]; [`SrtpError::KeyExhausted`]. The buffer is then unchanged.
+    /// [`MAX_PACKET`]; [`SrtpError::KeyExhausted`]. The buffer is then unchanged.
     pub fn seal_rtcp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, SrtpError> {
-        let _ = (buf, len);
-        todo!()
+        if len < RTCP_CLEAR {
+            return Err(SrtpError::Length);
+        }
+        let packet = with_room(buf, len, self.profile.rtcp_overhead())?;
+        // RFC 3711 section 9.2: 2^31 packets, after which the index would repeat.
+        if u64::from(self.rtcp_sealed) >= MAX_RTCP_PACKETS {
+            return Err(SrtpError::KeyExhausted);
+        }
+        // RFC 3711 section 3.2.1: the index is 0 for the first packet, and rises by one with each.
+        let index = self.rtcp_sealed;
+        self.rtcp_sealed += 1;
+        self.rtcp.seal_rtcp(packet, index)?;
+        Ok(packet.len())
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("profile", &self.profile).finish_non_exhaustive()
+    }
+}
+
+/// The first `len` bytes and room for `overhead` more.
+fn with_room(buf: &mut [u8], len: usize, overhead: usize) -> Result<&mut [u8], SrtpError> {
+    let total = len.checked_add(overhead).filter(|total| *total <= MAX_PACKET);
+    total.and_then(|total| buf.get_mut(..total)).ok_or(SrtpError::Length)
+}
+
+#[cfg(test)]
+impl Sender {
+    /// A sender that has sealed that many packets already.
+    pub(super) fn aged(mut self, rtp_sealed: u64, rtcp_sealed: u32) -> Self {
+        self.rtp_sealed = rtp_sealed;
+        self.rtcp_sealed = rtcp_sealed;
+        self
+    }
+
+    /// A sender over session keys, as the vectors of RFC 7714 give them.
+    pub(super) fn from_session_keys(profile: Profile, keys: &super::keys::SessionKeys) -> Self {
+        Self {
+            rtp: Transform::from_session_keys(profile, keys).unwrap(),
+            rtcp: Transform::from_session_keys(profile, keys).unwrap(),
+            rtp_sealed: 0,
+            rtcp_sealed: 0,
+            profile,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROFILES: &[Profile] = Profile::ALL;
+
+    fn sender(profile: Profile) -> Sender {
+        Sender::new(profile, &[7; 32][..profile.key_len()], &[9; 14][..profile.salt_len()]).unwrap()
+    }
+
+    fn rtp(sequence: u16) -> Vec<u8> {
+        let mut packet = vec![0x80, 96, 0, 0, 1, 2, 3, 4, 0xca, 0xfe, 0, 1];
+        packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+        packet.extend_from_slice(&[0x55; 40]);
+        packet
+    }
+
+    fn sealed(sender: &mut Sender, sequence: u16, roc: u32) -> Vec<u8> {
+        let mut packet = rtp(sequence);
+        let len = packet.len();
+        packet.resize(len + 16, 0);
+        let new_len = sender.seal_rtp(&mut packet, 12, len, roc).unwrap();
+        assert_eq!(new_len, len + sender.profile().rtp_overhead());
+        packet.truncate(new_len);
+        packet
+    }
+
+    // Threats, row 19.
+    #[test]
+    fn the_nonce_is_the_rollover_counter_and_sequence_number_and_nothing_random() {
+        for &profile in PROFILES {
+            let first = sealed(&mut sender(profile), 17, 3);
+            assert_eq!(first, sealed(&mut sender(profile), 17, 3), "{profile:?}");
+            assert_ne!(first[12..], sealed(&mut sender(profile), 18, 3)[12..], "{profile:?}");
+            assert_ne!(first[12..], sealed(&mut sender(profile), 17, 4)[12..], "{profile:?}");
+        }
+    }
+
+    // Threats, row 19.
+    #[test]
+    fn a_key_is_never_used_past_its_limit() {
+        for &profile in PROFILES {
+            let mut sender = sender(profile).aged(MAX_RTP_PACKETS - 1, (1 << 31) - 1);
+            sealed(&mut sender, 1, u32::MAX);
+            let mut packet = rtp(2);
+            packet.resize(100, 0);
+            let before = packet.clone();
+            assert_eq!(sender.seal_rtp(&mut packet, 12, 52, 0), Err(SrtpError::KeyExhausted));
+            assert_eq!(packet, before, "nothing may leave half sealed");
+
+            let mut report = vec![0x80, 201, 0, 1, 0, 0, 0, 1];
+            report.resize(40, 0);
+            assert_eq!(sender.seal_rtcp(&mut report, 8), Ok(8 + profile.rtcp_overhead()));
+            let before = report.clone();
+            assert_eq!(sender.seal_rtcp(&mut report, 8), Err(SrtpError::KeyExhausted));
+            assert_eq!(report, before);
+        }
+    }
+
+    #[test]
+    fn impossible_lengths_are_refused_and_leave_the_buffer_alone() {
+        for &profile in PROFILES {
+            let mut sender = sender(profile);
+            let mut buf = rtp(1);
+            let len = buf.len();
+            let before = buf.clone();
+            // No room for the tag, header beyond the packet, header too short, lengths that overflow.
+            for (header_len, len) in
+                [(12, len), (len, len - 20), (11, len - 20), (12, usize::MAX), (usize::MAX, 30)]
+            {
+                assert_eq!(sender.seal_rtp(&mut buf, header_len, len, 0), Err(SrtpError::Length));
+            }
+            assert_eq!(sender.seal_rtcp(&mut buf, 7), Err(SrtpError::Length));
+            assert_eq!(sender.seal_rtcp(&mut buf, len), Err(SrtpError::Length));
+            assert_eq!(buf, before);
+
+            let mut long = rtp(1);
+            long.resize(2000, 0);
+            let most = MAX_PACKET - profile.rtp_overhead();
+            assert_eq!(sender.seal_rtp(&mut long, 12, most + 1, 0), Err(SrtpError::Length));
+            assert_eq!(sender.seal_rtp(&mut long, 12, most, 0), Ok(MAX_PACKET));
+        }
+    }
+
+    #[test]
+    fn the_header_stays_in_the_clear_with_its_extensions() {
+        for &profile in PROFILES {
+            let mut packet = rtp(1);
+            let plain = packet.clone();
+            packet.resize(100, 0);
+            let len = sender(profile).seal_rtp(&mut packet, 20, plain.len(), 0).unwrap();
+            assert_eq!(packet[..20], plain[..20]);
+            assert_ne!(packet[20..plain.len()], plain[20..]);
+            assert_eq!(packet[len..], vec![0; 100 - len], "nothing behind the tag is touched");
+        }
+    }
+
+    #[test]
+    fn an_empty_payload_is_sealed_too() {
+        for &profile in PROFILES {
+            let mut packet = rtp(1);
+            let len = sender(profile).seal_rtp(&mut packet, 12, 12, 0).unwrap();
+            assert_eq!(len, 12 + profile.rtp_overhead());
+        }
     }
 }
