@@ -208,3 +208,86 @@ fn text<T, E>(value: &[u8], parse: impl Fn(&str) -> Result<T, E>) -> Result<Opti
     let text = std::str::from_utf8(value).map_err(|_| RtpError::ExtensionValue)?;
     parse(text).map(Some).map_err(|_| RtpError::ExtensionValue)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::parse_header_unprotected;
+
+    fn packet(profile: u16, block: &[u8]) -> Vec<u8> {
+        assert_eq!(block.len() % 4, 0);
+        let mut bytes = vec![0x90, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7];
+        bytes.extend(profile.to_be_bytes());
+        bytes.extend((block.len() as u16 / 4).to_be_bytes());
+        bytes.extend(block);
+        bytes.push(0xff);
+        bytes
+    }
+
+    fn map() -> ExtensionMap {
+        let mut map = ExtensionMap::new();
+        for (i, e) in Extension::ALL.into_iter().enumerate() {
+            map.set(e, i as u8 + 1);
+        }
+        map
+    }
+
+    fn parse(profile: u16, block: &[u8]) -> Result<ParsedExtensions, RtpError> {
+        let bytes = packet(profile, block);
+        ParsedExtensions::parse(&parse_header_unprotected(&bytes).unwrap(), &map())
+    }
+
+    #[test]
+    fn all_known_extensions_are_found_in_one_pass() {
+        let block = [
+            0x10, b'0', 0x21, b'h', b'i', 0x31, b'l', b'o', // mid, rid, repaired rid
+            0, 0, 0x42, 1, 2, 3, // padding, abs-send-time
+            0x51, 0xab, 0xcd, 0x60, 0x85, 0x70, 0x09, // transport-cc, level, orientation
+            0x82, 7, 8, 9, 0x93, 0xc0, 0, 1, 2, 0xa0,
+            5, // playout delay, descriptor, unknown id 10
+        ];
+        let mut block = block.to_vec();
+        block.resize(block.len().next_multiple_of(4), 0);
+        let bytes = packet(0xbede, &block);
+        let parsed =
+            ParsedExtensions::parse(&parse_header_unprotected(&bytes).unwrap(), &map()).unwrap();
+        assert_eq!(parsed.mid, Mid::parse("0").ok());
+        assert_eq!(parsed.rid, Rid::parse("hi").ok());
+        assert_eq!(parsed.repaired_rid, Rid::parse("lo").ok());
+        assert_eq!(parsed.abs_send_time, Some(0x01_0203));
+        assert_eq!(parsed.transport_cc, Some(0xabcd));
+        assert_eq!(parsed.audio_level, Some(AudioLevel { voice: true, level: 5 }));
+        assert_eq!(parsed.video_orientation, Some(9));
+        assert_eq!(parsed.playout_delay, Some([7, 8, 9]));
+        assert_eq!(parsed.dependency_descriptor(&bytes), Some(&[0xc0, 0, 1, 2][..]));
+        assert_eq!(AudioLevel { voice: true, level: 5 }.to_byte(), 0x85);
+    }
+
+    #[test]
+    fn the_two_byte_form_reads_alike_and_may_be_empty() {
+        let parsed = parse(0x100f, &[1, 0, 2, 1, b'x', 0, 5, 2, 0, 9, 0, 0]).unwrap();
+        assert_eq!(parsed.mid, None);
+        assert_eq!(parsed.rid, Rid::parse("x").ok());
+        assert_eq!(parsed.transport_cc, Some(9));
+    }
+
+    #[test]
+    fn blocks_of_other_profiles_are_skipped() {
+        assert_eq!(parse(0xabac, &[0xff; 8]), Ok(ParsedExtensions::default()));
+    }
+
+    #[test]
+    fn id_0_with_a_length_ends_the_block() {
+        let parsed = parse(0xbede, &[0x10, b'a', 0x03, 0x20, b'b', 0, 0, 0]).unwrap();
+        assert_eq!(parsed.mid, Mid::parse("a").ok());
+        assert_eq!(parsed.rid, None);
+    }
+
+    #[test]
+    fn values_of_impossible_length_or_letters_are_refused() {
+        assert_eq!(parse(0xbede, &[0x11, b'a', 0, 0]), Err(RtpError::ExtensionValue));
+        assert_eq!(parse(0xbede, &[0x50, 1, 0, 0]), Err(RtpError::ExtensionValue));
+        assert_eq!(parse(0xbede, &[0x41, 1, 2, 0]), Err(RtpError::ExtensionValue));
+        assert_eq!(parse(0xbede, &[0x10, 0xff, 0, 0]), Err(RtpError::ExtensionValue));
+    }
+}

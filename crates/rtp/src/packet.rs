@@ -250,3 +250,60 @@ impl<'a> Deref for RtpPacket<'a> {
         &self.header
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two CSRCs, one-byte extensions with id 3 = `aa bb`, payload `01 02`, padding of 3.
+    const FULL: &[u8] = &[
+        0xb2, 0xe0, 0x12, 0x34, 0, 0, 0, 9, 0, 0, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2, //
+        0xbe, 0xde, 0, 1, 0x31, 0xaa, 0xbb, 0, 1, 2, 0, 0, 3,
+    ];
+
+    #[test]
+    fn a_packet_with_everything_reads_as_it_stands() {
+        let packet = RtpPacket::parse(FULL).unwrap();
+        assert!(packet.marker());
+        assert_eq!(packet.pt(), Pt(96));
+        assert_eq!(packet.sequence(), 0x1234);
+        assert_eq!(packet.timestamp(), 9);
+        assert_eq!(packet.ssrc(), Ssrc(7));
+        assert_eq!(packet.csrc_count(), 2);
+        assert_eq!(packet.csrcs().collect::<Vec<_>>(), [Ssrc(1), Ssrc(2)]);
+        assert_eq!(packet.header_len(), 28);
+        assert_eq!(packet.payload(), [1, 2]);
+        assert_eq!(packet.padding_len(), 3);
+        assert_eq!(packet.raw(), FULL);
+        assert_eq!(packet.extensions().collect::<Vec<_>>(), [Ok((3, &[0xaa, 0xbb][..]))]);
+    }
+
+    #[test]
+    fn every_shorter_piece_of_a_header_is_refused() {
+        for len in 0..28 {
+            assert!(RtpPacket::parse(&FULL[..len]).is_err(), "{len}");
+            assert!(parse_header_unprotected(&FULL[..len]).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn encrypted_padding_is_not_looked_at() {
+        let mut packet = FULL.to_vec();
+        *packet.last_mut().unwrap() = 0;
+        assert_eq!(RtpPacket::parse(&packet).unwrap_err(), RtpError::Padding);
+        assert_eq!(parse_header_unprotected(&packet).unwrap().header_len(), 28);
+    }
+
+    #[test]
+    fn a_packet_of_padding_alone_has_an_empty_payload() {
+        let packet = [0xa0, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 3];
+        assert!(RtpPacket::parse(&packet).unwrap().payload().is_empty());
+    }
+
+    #[test]
+    fn other_versions_are_refused() {
+        let mut packet = FULL.to_vec();
+        packet[0] = 0x72;
+        assert_eq!(RtpPacket::parse(&packet).unwrap_err(), RtpError::Version);
+    }
+}

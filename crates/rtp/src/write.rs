@@ -95,3 +95,80 @@ fn put<'o>(out: &'o mut [u8], head: &[u8], value: &[u8]) -> Result<&'o mut [u8],
     v.copy_from_slice(value);
     Ok(rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::RtpPacket;
+    use proptest::prelude::*;
+
+    const HEADER: HeaderWriter = HeaderWriter {
+        marker: true,
+        pt: Pt(111),
+        sequence: 0xfffe,
+        timestamp: 0xdead_beef,
+        ssrc: Ssrc(0x0102_0304),
+    };
+
+    #[test]
+    fn without_extensions_there_is_no_block() {
+        let mut out = [0xee; 12];
+        assert_eq!(HEADER.write(&mut out, &[(0, b"left out")]), Ok(12));
+        let packet = RtpPacket::parse(&out).unwrap();
+        assert_eq!(packet.extensions().count(), 0);
+        assert_eq!(packet.header_len(), 12);
+    }
+
+    #[test]
+    fn the_one_byte_form_is_taken_where_it_can_be() {
+        let mut out = [0xee; 64];
+        let len = HEADER.write(&mut out, &[(4, b"v"), (14, &[7; 16])]).unwrap();
+        assert_eq!((len, &out[12..14]), (12 + 4 + 20, &[0xbe, 0xde][..]));
+        for pairs in [[(15, &b"v"[..])], [(4, &b""[..])], [(4, &[0; 17][..])]] {
+            HEADER.write(&mut out, &pairs).unwrap();
+            assert_eq!(&out[12..14], [0x10, 0x00]);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let mut out = [0; 64];
+        assert_eq!(HEADER.write(&mut out[..11], &[]), Err(RtpError::NoRoom));
+        assert_eq!(HEADER.write(&mut out[..19], &[(1, b"abc")]), Err(RtpError::NoRoom));
+        assert_eq!(HEADER.write(&mut out[..20], &[(1, b"abc")]), Ok(20));
+        let mut out = [0; 400];
+        assert_eq!(HEADER.write(&mut out, &[(1, &[0; 256])]), Err(RtpError::NoRoom));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(
+            marker: bool, pt in 0u8..128, sequence: u16, timestamp: u32, ssrc: u32,
+            pairs in prop::collection::vec((1u8..=255, prop::collection::vec(any::<u8>(), 0..40)), 0..9),
+            room in 0usize..500,
+        ) {
+            let header = HeaderWriter { marker, pt: Pt(pt), sequence, timestamp, ssrc: Ssrc(ssrc) };
+            let pairs: Vec<(u8, &[u8])> = pairs.iter().map(|(id, v)| (*id, &v[..])).collect();
+            let mut out = vec![0xee; room];
+            match header.write(&mut out, &pairs) {
+                Ok(len) => {
+                    prop_assert!(out[len..].iter().all(|&b| b == 0xee));
+                    let packet = RtpPacket::parse(&out).unwrap();
+                    prop_assert_eq!(packet.header_len(), len);
+                    prop_assert_eq!(packet.marker(), marker);
+                    prop_assert_eq!(packet.pt(), Pt(pt));
+                    prop_assert_eq!(packet.sequence(), sequence);
+                    prop_assert_eq!(packet.timestamp(), timestamp);
+                    prop_assert_eq!(packet.ssrc(), Ssrc(ssrc));
+                    let read: Result<Vec<_>, _> = packet.extensions().collect();
+                    prop_assert_eq!(read, Ok(pairs));
+                }
+                Err(error) => {
+                    prop_assert_eq!(error, RtpError::NoRoom);
+                    let most: usize = pairs.iter().map(|(_, v)| v.len() + 2).sum();
+                    prop_assert!(room < 12 + 4 + most.next_multiple_of(4));
+                }
+            }
+        }
+    }
+}

@@ -54,3 +54,40 @@ fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(payload: &[u8]) -> (bool, bool) {
+        let info = inspect(payload);
+        (info.keyframe_start, info.frame_start)
+    }
+
+    #[test]
+    fn n_marks_a_new_coded_video_sequence() {
+        assert_eq!(flags(&[0x18, 0x30, 1]), (true, true));
+        assert_eq!(flags(&[0x10, 0x30, 1]), (false, true));
+        assert_eq!(flags(&[0x98, 0x30, 1]), (false, false), "N may not be set in a continuation");
+    }
+
+    #[test]
+    fn a_sequence_header_starts_a_key_frame_without_n() {
+        assert_eq!(flags(&[0x10, 0x08, 1]), (true, true), "alone, W 1");
+        assert_eq!(flags(&[0x20, 2, 0x10, 0, 0x08, 1]), (true, true), "second of two");
+        assert_eq!(flags(&[0x00, 2, 0x08, 0, 1, 0x30]), (true, true), "without W");
+    }
+
+    #[test]
+    fn continued_obus_are_not_taken_for_headers() {
+        assert_eq!(flags(&[0x90, 0x08, 1]), (false, false));
+        assert_eq!(flags(&[0xa0, 1, 0x08, 0x30, 1]), (false, true), "a frame behind the fragment");
+    }
+
+    #[test]
+    fn lengths_that_lie_end_the_look() {
+        assert_eq!(flags(&[0x00, 9, 0x08]), (false, false));
+        assert_eq!(flags(&[0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0x08]), (false, false));
+        assert_eq!(flags(&[0x00, 0, 0, 0, 0, 0]), (false, false), "empty elements");
+    }
+}

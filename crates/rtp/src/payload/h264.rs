@@ -76,3 +76,41 @@ fn unit(kind: u8, body: Option<&u8>, info: &mut PayloadInfo) {
         _ => false,
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(payload: &[u8]) -> (bool, bool) {
+        let info = inspect(payload);
+        (info.keyframe_start, info.frame_start)
+    }
+
+    #[test]
+    fn single_nal_units() {
+        assert_eq!(flags(&[0x65, 0x88]), (true, true), "IDR, first slice");
+        assert_eq!(flags(&[0x65, 0x40]), (false, false), "IDR, a later slice");
+        assert_eq!(flags(&[0x67, 0x42]), (true, true), "SPS");
+        assert_eq!(flags(&[0x68, 0xce]), (false, true), "PPS alone");
+        assert_eq!(flags(&[0x41, 0x9a]), (false, true), "non-IDR, first slice");
+        assert_eq!(flags(&[0x41, 0x40]), (false, false), "non-IDR, a later slice");
+    }
+
+    #[test]
+    fn aggregates_with_parameter_sets() {
+        assert_eq!(flags(&[0x78, 0, 2, 0x67, 0x42, 0, 1, 0x68]), (true, true));
+        assert_eq!(flags(&[0x78, 0, 1, 0x68, 0, 2, 0x65, 0x88]), (true, true));
+        assert_eq!(flags(&[0x78, 0, 2, 0x41, 0x40]), (false, false));
+        assert_eq!(flags(&[0x79, 0, 0, 0, 2, 0x67, 0x42]), (true, true), "STAP-B");
+        assert_eq!(flags(&[0x78, 0, 9, 0x67, 0x42]), (false, false), "a length that lies");
+    }
+
+    #[test]
+    fn fragments_count_at_their_start() {
+        assert_eq!(flags(&[0x7c, 0x85, 0x88]), (true, true));
+        assert_eq!(flags(&[0x7c, 0x05, 0x88]), (false, false), "middle");
+        assert_eq!(flags(&[0x7c, 0x45, 0x88]), (false, false), "end");
+        assert_eq!(flags(&[0x7c, 0x81, 0x9a]), (false, true), "non-IDR");
+        assert_eq!(flags(&[0x7d, 0x85, 0, 1, 0x88]), (true, true), "FU-B");
+    }
+}

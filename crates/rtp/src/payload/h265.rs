@@ -65,3 +65,37 @@ fn unit(kind: u8, body: Option<&u8>, info: &mut PayloadInfo) {
         _ => false,
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(payload: &[u8]) -> (bool, bool) {
+        let info = inspect(payload);
+        (info.keyframe_start, info.frame_start)
+    }
+
+    #[test]
+    fn single_nal_units() {
+        for irap in 16..=21 {
+            assert_eq!(flags(&[irap << 1, 1, 0x80]), (true, true), "type {irap}");
+            assert_eq!(flags(&[irap << 1, 1, 0x00]), (false, false), "type {irap}, later slice");
+        }
+        assert_eq!(flags(&[22 << 1, 1, 0x80]), (false, true), "reserved IRAP");
+        for set in [32, 33, 34] {
+            assert_eq!(flags(&[set << 1, 1, 0x0c]), (true, true), "type {set}");
+        }
+        assert_eq!(flags(&[1 << 1, 1, 0x80]), (false, true), "trailing picture");
+        assert_eq!(flags(&[40 << 1, 1, 0x80]), (false, false), "suffix SEI");
+    }
+
+    #[test]
+    fn aggregates_and_fragments() {
+        assert_eq!(flags(&[48 << 1, 1, 0, 3, 32 << 1, 1, 9]), (true, true));
+        assert_eq!(flags(&[48 << 1, 1, 0, 3, 2, 1, 0, 0, 3, 19 << 1, 1, 0x80]), (true, true));
+        assert_eq!(flags(&[48 << 1, 1, 0, 9, 32 << 1, 1]), (false, false), "a length that lies");
+        assert_eq!(flags(&[49 << 1, 1, 0x80 | 19, 0x80]), (true, true));
+        assert_eq!(flags(&[49 << 1, 1, 19, 0x80]), (false, false), "middle");
+        assert_eq!(flags(&[49 << 1, 1, 0x80 | 1, 0x80]), (false, true));
+    }
+}

@@ -111,3 +111,31 @@ impl PictureId {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn audio_can_be_joined_anywhere() {
+        for codec in [Codec::Opus, Codec::Red] {
+            let info = inspect(codec, &[0xfc, 1], None);
+            assert!(info.keyframe_start && info.frame_start);
+        }
+    }
+
+    #[test]
+    fn an_empty_payload_tells_nothing() {
+        assert_eq!(inspect(Codec::Opus, &[], None), PayloadInfo::default());
+        assert_eq!(inspect(Codec::Av1, &[], Some(&[0xc0, 0, 0])), PayloadInfo::default());
+    }
+
+    #[test]
+    fn the_dependency_descriptor_knows_the_bounds_of_frames() {
+        // A fragment in the middle of an OBU says nothing itself.
+        let info = inspect(Codec::Av1, &[0xd0, 1, 2], Some(&[0x40, 0, 1]));
+        assert!(!info.frame_start && info.frame_end && !info.keyframe_start);
+        let info = inspect(Codec::Av1, &[0x10, 0x30, 2], Some(&[0x80, 0, 1]));
+        assert!(info.frame_start && !info.frame_end);
+    }
+}

@@ -21,3 +21,24 @@ pub fn primary(payload: &[u8]) -> Option<(Pt, &[u8])> {
         rest = behind;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_primary_block_is_the_last() {
+        // Two redundant blocks of 2 and 1 bytes, then the primary of payload type 111.
+        let payload = [0xef, 0, 0, 2, 0xef, 0, 0, 1, 111, 1, 1, 2, 3, 4, 5];
+        assert_eq!(primary(&payload), Some((Pt(111), &[3, 4, 5][..])));
+        assert_eq!(primary(&[111, 9]), Some((Pt(111), &[9][..])), "no redundancy");
+    }
+
+    #[test]
+    fn blocks_that_do_not_add_up_are_none() {
+        assert_eq!(primary(&[]), None);
+        assert_eq!(primary(&[0xef, 0, 0]), None);
+        assert_eq!(primary(&[0xef, 0, 0, 2]), None, "no primary block");
+        assert_eq!(primary(&[0xef, 0, 0x03, 0xff, 111, 1]), None, "1,023 bytes in one");
+    }
+}

@@ -83,3 +83,62 @@ pub fn rewrite_picture(payload: &mut [u8], fields: &Vp8Fields, picture_id: u16, 
         *place = tl0_pic_idx;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_descriptor_reads_field_by_field() {
+        // X N S; I L T K; 15-bit id 0x1234; TL0 0x56; TID 2, Y, KEYIDX 9; key frame.
+        let payload = [0xb0, 0xf0, 0x92, 0x34, 0x56, 0xa9, 0x10, 0x02];
+        let info = inspect(&payload);
+        assert!(info.keyframe_start && info.frame_start);
+        let fields = info.vp8.unwrap();
+        let id = fields.picture_id.unwrap();
+        assert_eq!((id.offset, id.is_15_bit, id.value), (2, true, 0x1234));
+        assert_eq!(fields.tl0_pic_idx, Some((4, 0x56)));
+        assert_eq!((fields.tid, fields.layer_sync, fields.non_reference), (2, true, true));
+        assert_eq!(fields.descriptor_len, 6);
+    }
+
+    #[test]
+    fn key_frames_start_in_partition_0_with_p_clear() {
+        assert!(inspect(&[0x10, 0x00]).keyframe_start);
+        assert!(!inspect(&[0x10, 0x01]).keyframe_start, "an inter frame");
+        assert!(inspect(&[0x10, 0x01]).frame_start);
+        assert!(!inspect(&[0x00, 0x00]).frame_start, "a later packet of the partition");
+        assert!(!inspect(&[0x11, 0x00]).frame_start, "partition 1");
+    }
+
+    #[test]
+    fn tid_counts_only_with_its_bit() {
+        let fields = parse(&[0x80, 0x10, 0xff, 0x00]).unwrap();
+        assert_eq!((fields.tid, fields.layer_sync, fields.descriptor_len), (0, false, 3));
+    }
+
+    #[test]
+    fn rewriting_keeps_the_length_of_ids() {
+        let mut long = [0x90, 0xc0, 0x80, 0x01, 0x02, 0xaa];
+        let fields = parse(&long).unwrap();
+        rewrite_picture(&mut long, &fields, 0x7fff, 0x77);
+        assert_eq!(long, [0x90, 0xc0, 0xff, 0xff, 0x77, 0xaa]);
+
+        let mut short = [0x90, 0xc0, 0x01, 0x02, 0xaa];
+        let fields = parse(&short).unwrap();
+        rewrite_picture(&mut short, &fields, 0x0185, 0x78);
+        assert_eq!(short, [0x90, 0xc0, 0x05, 0x78, 0xaa]);
+
+        // Fields of another, longer payload do nothing.
+        rewrite_picture(&mut short[..2], &fields, 9, 9);
+        assert_eq!(short[..2], [0x90, 0xc0]);
+    }
+
+    #[test]
+    fn a_descriptor_without_data_is_none() {
+        let full = [0xb0, 0xf0, 0x92, 0x34, 0x56, 0xa9];
+        for len in 0..=full.len() {
+            assert_eq!(parse(&full[..len]), None, "{len}");
+        }
+    }
+}

@@ -95,3 +95,48 @@ pub fn rewrite_picture(payload: &mut [u8], fields: &Vp9Fields, picture_id: u16, 
         *place = tl0_pic_idx;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn non_flexible_mode_has_tl0picidx() {
+        // I L B, 15-bit id 1, TID 1 U SID 0 D, TL0 7.
+        let mut payload = [0xa8, 0x80, 0x01, 0x31, 0x07, 0xaa];
+        let info = inspect(&payload);
+        assert!(info.keyframe_start && info.frame_start && !info.frame_end);
+        let fields = info.vp9.unwrap();
+        assert_eq!((fields.tid, fields.sid), (1, 0));
+        assert!(fields.switching_up && fields.inter_layer && !fields.flexible);
+        assert_eq!(fields.tl0_pic_idx, Some((4, 7)));
+        rewrite_picture(&mut payload, &fields, 300, 8);
+        assert_eq!(payload, [0xa8, 0x81, 0x2c, 0x31, 0x08, 0xaa]);
+    }
+
+    #[test]
+    fn flexible_mode_has_none() {
+        // I P L F E, 7-bit id, TID 2 SID 1.
+        let info = inspect(&[0xf4, 0x05, 0x42, 0xaa, 0xbb]);
+        let fields = info.vp9.unwrap();
+        assert_eq!((fields.tid, fields.sid, fields.tl0_pic_idx), (2, 1, None));
+        assert_eq!(fields.picture_id.unwrap().value, 5);
+        assert!(info.frame_end && !info.frame_start && !info.keyframe_start);
+    }
+
+    #[test]
+    fn only_the_base_layer_starts_a_key_frame() {
+        assert!(inspect(&[0x08, 0xaa]).keyframe_start);
+        assert!(!inspect(&[0x48, 0xaa]).keyframe_start, "P: refers to earlier pictures");
+        assert!(!inspect(&[0x38, 0x02, 0xaa]).keyframe_start, "SID 1");
+        assert!(!inspect(&[0x00, 0xaa]).keyframe_start, "not the first packet");
+    }
+
+    #[test]
+    fn a_cut_descriptor_tells_nothing() {
+        let full = [0xa8, 0x80, 0x01, 0x31, 0x07];
+        for len in 0..=full.len() {
+            assert_eq!(inspect(&full[..len]), PayloadInfo::default(), "{len}");
+        }
+    }
+}

@@ -327,3 +327,116 @@ pub(crate) fn write(
     }
     Ok((len, usize::from(plan.count)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtcp::{CompoundIter, RtcpPacket, RtcpWriter};
+    use proptest::prelude::*;
+
+    const HEADER: TwccHeader = TwccHeader {
+        sender: Ssrc(1),
+        media: Ssrc(2),
+        base: 65_530,
+        reference_time: 0xab_cdef,
+        feedback_count: 255,
+    };
+
+    fn chunks(symbols: &[Option<i16>]) -> Vec<u16> {
+        let mut buf = [0; 2000];
+        let mut w = RtcpWriter::new(&mut buf);
+        assert_eq!(w.transport_cc(&HEADER, symbols.iter().copied()), Ok(symbols.len()));
+        match CompoundIter::new(w.as_bytes()).next() {
+            Some(Ok(RtcpPacket::TransportCc(twcc))) => {
+                twcc.chunks.iter().map(|&c| u16::from_be_bytes(c)).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_shortest_chunk_is_chosen() {
+        assert_eq!(chunks(&[Some(1); 100]), [0x2000 | 100], "a run");
+        assert_eq!(chunks(&[Some(-1); 9]), [0x4000 | 9], "a run of large deltas");
+        let mut mixed = [Some(1); 14];
+        mixed[13] = None;
+        assert_eq!(chunks(&mixed), [0xbffe], "14 of one bit");
+        assert_eq!(chunks(&mixed[12..]), [0x8000 | 0b10 << 12], "2 of one bit");
+        assert_eq!(chunks(&[Some(1), Some(300), None]), [0xc000 | 0b01_10_00 << 8], "two bits");
+        let mut late = [Some(1); 12];
+        late[1] = None;
+        late[11] = Some(256);
+        // A large delta behind eleven of one bit: seven of two bits, and the others with it.
+        let expected = [0xc000 | 0b01_00_01_01_01_01_01, 0xc000 | 0b01_01_01_01_10_00_00];
+        assert_eq!(chunks(&late), expected);
+    }
+
+    #[test]
+    fn runs_end_at_the_longest_that_a_chunk_holds() {
+        let mut symbols = vec![None; 9000];
+        symbols.push(Some(0));
+        assert_eq!(chunks(&symbols), [0x1fff, 9000 - 0x1fff, 0x2001]);
+    }
+
+    #[test]
+    fn a_delta_is_small_up_to_255_ticks() {
+        assert_eq!(chunks(&[Some(0), Some(255)]), [0x2002]);
+        assert_eq!(chunks(&[Some(256), Some(-1)]), [0x4002]);
+    }
+
+    #[test]
+    fn what_has_no_room_is_left_for_the_next_packet() {
+        let symbols = [Some(1); 100];
+        for room in 0..200 {
+            let mut buf = vec![0; room];
+            let mut w = RtcpWriter::new(&mut buf);
+            match w.transport_cc(&HEADER, symbols.iter().copied()) {
+                Ok(count) => {
+                    assert_eq!(count, 100.min(room / 4 * 4 - 22));
+                    assert_eq!(crate::rtcp::validate(w.as_bytes()), Ok(1));
+                }
+                Err(NoRoom) => assert!(room < 24),
+            }
+        }
+    }
+
+    fn delta() -> impl Strategy<Value = Option<i16>> {
+        prop_oneof![
+            4 => Just(None),
+            8 => (0i16..256).prop_map(Some),
+            1 => any::<i16>().prop_map(Some),
+        ]
+    }
+
+    fn deltas() -> impl Strategy<Value = Vec<Option<i16>>> {
+        // Runs of alike statuses beside single ones.
+        let run = (delta(), prop_oneof![3 => Just(1usize), 1 => 1usize..60]);
+        prop::collection::vec(run, 1..120).prop_map(|runs| {
+            runs.into_iter().flat_map(|(d, n)| std::iter::repeat_n(d, n)).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn feedback_reads_back(deltas in deltas(), room in 24usize..1500) {
+            let mut buf = vec![0xee; room];
+            let mut w = RtcpWriter::new(&mut buf);
+            let count = w.transport_cc(&HEADER, deltas.iter().copied()).unwrap();
+            let len = w.len();
+            let Some(Ok(RtcpPacket::TransportCc(twcc))) = CompoundIter::new(w.as_bytes()).next() else {
+                panic!()
+            };
+            prop_assert_eq!(twcc.header, HEADER);
+            prop_assert_eq!(usize::from(twcc.status_count()), count);
+            let mut arrival = 0;
+            let expected: Vec<TwccStatus> = deltas[..count].iter().enumerate().map(|(i, delta)| {
+                TwccStatus {
+                    sequence: HEADER.base.wrapping_add(i as u16),
+                    arrival: delta.map(|d| { arrival += i32::from(d); arrival }),
+                }
+            }).collect();
+            prop_assert_eq!(twcc.statuses().collect::<Vec<_>>(), expected);
+            prop_assert!(buf[len..].iter().all(|&b| b == 0xee));
+        }
+    }
+}

@@ -309,3 +309,173 @@ impl<'a> RtcpWriter<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtcp::{CompoundIter, RtcpPacket, Sdes, validate};
+    use model::NtpTime;
+    use proptest::prelude::*;
+
+    const INFO: SenderInfo = SenderInfo {
+        ntp: NtpTime(0x0102_0304_0506_0708),
+        rtp_timestamp: 9,
+        packet_count: 10,
+        octet_count: 11,
+    };
+
+    fn block(ssrc: u32) -> ReportBlock {
+        ReportBlock {
+            ssrc,
+            fraction_lost: 12,
+            cumulative_lost: -13,
+            highest_sequence: 14,
+            jitter: 15,
+            last_sr: 16,
+            delay_since_last_sr: 17,
+        }
+    }
+
+    fn cname(sdes: &Sdes<'_>) -> Option<Vec<u8>> {
+        sdes.chunks().next().and_then(|c| c.cname()).map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn a_compound_reads_back() {
+        let mut buf = [0xee; 1200];
+        let mut w = RtcpWriter::new(&mut buf);
+        w.sr(Ssrc(1), &INFO, &[block(2), block(3)]).unwrap();
+        w.sdes_cname(Ssrc(1), "someone").unwrap();
+        w.pli(Ssrc(1), Ssrc(2)).unwrap();
+        w.fir(Ssrc(1), &[FirEntry { ssrc: Ssrc(3), sequence: 200 }]).unwrap();
+        w.remb(Ssrc(1), 1_000_000, &[Ssrc(2), Ssrc(3)]).unwrap();
+        let entry = DlrrEntry { ssrc: Ssrc(5), last_rr: 6, delay_since_last_rr: 7 };
+        w.dlrr(Ssrc(1), &[entry]).unwrap();
+        w.bye(&[Ssrc(1), Ssrc(4)]).unwrap();
+
+        let mut packets = CompoundIter::new(w.as_bytes()).map(Result::unwrap);
+        let Some(RtcpPacket::SenderReport(sr)) = packets.next() else { panic!() };
+        assert_eq!((sr.ssrc, sr.info), (Ssrc(1), INFO));
+        assert_eq!(sr.blocks().collect::<Vec<_>>(), [block(2), block(3)]);
+        let Some(RtcpPacket::Sdes(sdes)) = packets.next() else { panic!() };
+        assert_eq!(cname(&sdes).as_deref(), Some(&b"someone"[..]));
+        let Some(RtcpPacket::Pli { sender, media }) = packets.next() else { panic!() };
+        assert_eq!((sender, media), (Ssrc(1), Ssrc(2)));
+        let Some(RtcpPacket::Fir(fir)) = packets.next() else { panic!() };
+        assert!(fir.entries().eq([FirEntry { ssrc: Ssrc(3), sequence: 200 }]));
+        let Some(RtcpPacket::Remb(remb)) = packets.next() else { panic!() };
+        assert_eq!(remb.bitrate, 1_000_000);
+        assert!(remb.ssrcs().eq([Ssrc(2), Ssrc(3)]));
+        let Some(RtcpPacket::Xr(xr)) = packets.next() else { panic!() };
+        let Some(crate::rtcp::XrBlock::Dlrr(dlrr)) = xr.blocks().next() else { panic!() };
+        assert!(dlrr.entries().eq([entry]));
+        let Some(RtcpPacket::Bye(bye)) = packets.next() else { panic!() };
+        assert!(bye.sources().eq([Ssrc(1), Ssrc(4)]));
+        assert!(packets.next().is_none());
+    }
+
+    #[test]
+    fn more_than_31_blocks_make_more_reports() {
+        let blocks: Vec<_> = (0..70).map(block).collect();
+        let mut buf = [0; 2000];
+        let mut w = RtcpWriter::new(&mut buf);
+        w.sr(Ssrc(1), &INFO, &blocks).unwrap();
+        let read: Vec<_> = CompoundIter::new(w.as_bytes())
+            .flat_map(|p| match p.unwrap() {
+                RtcpPacket::SenderReport(sr) => sr.blocks().collect::<Vec<_>>(),
+                RtcpPacket::ReceiverReport(rr) => rr.blocks().collect(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(read, blocks);
+        assert_eq!(validate(w.as_bytes()), Ok(3));
+    }
+
+    #[test]
+    fn losses_are_clamped_to_24_bits() {
+        let lost = |cumulative_lost| {
+            let mut buf = [0; 32];
+            let mut w = RtcpWriter::new(&mut buf);
+            w.rr(Ssrc(1), &[ReportBlock { cumulative_lost, ..block(2) }]).unwrap();
+            match CompoundIter::new(w.as_bytes()).next() {
+                Some(Ok(RtcpPacket::ReceiverReport(rr))) => rr.blocks().next().unwrap(),
+                other => panic!("{other:?}"),
+            }
+            .cumulative_lost
+        };
+        assert_eq!(lost(i32::MAX), 0x7f_ffff);
+        assert_eq!(lost(i32::MIN), -0x80_0000);
+        assert_eq!(lost(-1), -1);
+    }
+
+    #[test]
+    fn a_packet_without_room_leaves_no_trace() {
+        for room in 0..56 {
+            let mut buf = vec![0; room];
+            let mut w = RtcpWriter::new(&mut buf);
+            w.pli(Ssrc(1), Ssrc(2)).ok();
+            let before = w.len();
+            assert_eq!(w.sr(Ssrc(1), &INFO, &[block(2)]), Err(NoRoom));
+            assert_eq!(w.nack(Ssrc(1), Ssrc(2), &mut (0..400).step_by(20)), Err(NoRoom));
+            assert_eq!(w.sdes_cname(Ssrc(1), &"x".repeat(60)), Err(NoRoom));
+            assert_eq!(w.bye(&[Ssrc(1); 40]), Err(NoRoom));
+            assert_eq!(w.len(), before);
+        }
+        let mut buf = [0; 2000];
+        assert_eq!(RtcpWriter::new(&mut buf).sdes_cname(Ssrc(1), &"x".repeat(256)), Err(NoRoom));
+    }
+
+    #[test]
+    fn nothing_to_say_writes_nothing() {
+        let mut buf = [0; 64];
+        let mut w = RtcpWriter::new(&mut buf);
+        w.nack(Ssrc(1), Ssrc(2), &mut std::iter::empty()).unwrap();
+        w.fir(Ssrc(1), &[]).unwrap();
+        w.bye(&[]).unwrap();
+        assert!(w.is_empty());
+        w.rr(Ssrc(1), &[]).unwrap();
+        assert_eq!(w.len(), 8, "but an empty receiver report can lead a compound");
+    }
+
+    #[test]
+    fn cnames_of_every_length_are_padded_with_zeros() {
+        for len in 0..=255 {
+            let mut buf = [0xee; 300];
+            let mut w = RtcpWriter::new(&mut buf);
+            let name = "c".repeat(len);
+            w.sdes_cname(Ssrc(1), &name).unwrap();
+            assert_eq!(w.len() % 4, 0);
+            let Some(Ok(RtcpPacket::Sdes(sdes))) = CompoundIter::new(w.as_bytes()).next() else {
+                panic!("{len}")
+            };
+            assert_eq!(cname(&sdes), Some(name.into_bytes()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_set_of_a_nack_reads_back(start: u16, steps in prop::collection::vec(1u16..40, 1..200)) {
+            let mut next = start;
+            let lost: Vec<u16> = steps.iter().map(|s| { next = next.wrapping_add(*s); next }).collect();
+            let mut buf = [0; 1500];
+            let mut w = RtcpWriter::new(&mut buf);
+            w.nack(Ssrc(1), Ssrc(2), &mut lost.iter().copied()).unwrap();
+            let Some(Ok(RtcpPacket::Nack(nack))) = CompoundIter::new(w.as_bytes()).next() else {
+                panic!()
+            };
+            prop_assert_eq!(nack.lost().collect::<Vec<_>>(), lost);
+        }
+
+        #[test]
+        fn remb_loses_at_most_what_the_mantissa_cannot_hold(bitrate: u64) {
+            let mut buf = [0; 64];
+            let mut w = RtcpWriter::new(&mut buf);
+            w.remb(Ssrc(1), bitrate, &[]).unwrap();
+            let Some(Ok(RtcpPacket::Remb(remb))) = CompoundIter::new(w.as_bytes()).next() else {
+                panic!()
+            };
+            prop_assert!(remb.bitrate <= bitrate);
+            prop_assert!(bitrate - remb.bitrate <= bitrate >> 17);
+        }
+    }
+}
