@@ -1,0 +1,75 @@
+// What "it plays" means: frames are decoded at a fair rate, the picture is there and moves, the sound has energy.
+
+import assert from "node:assert/strict";
+
+import { sleep, until } from "./wait.mjs";
+
+/** Mean difference of two pictures' pixels, 0 to 255. */
+export function difference(a, b) {
+  return a.data.reduce((sum, value, at) => sum + Math.abs(value - b.data[at]), 0) / a.data.length;
+}
+
+/** Starts watching and waits for the first frame. */
+export async function watch(page, room, participant, name = `watch ${participant}`) {
+  await page.evaluate((wanted) => window.e2e.watch(wanted), { room, participant, name });
+  return page.evaluate((wanted) => window.e2e.firstFrame(wanted), name);
+}
+
+/**
+ * Watches for `seconds` and checks; gives the figures, and prints them.
+ * `freezes`: how many are forgiven; browsers count a pause of the sender's encoder at the start as one.
+ */
+export async function assertPlays(page, name, { label, codec, seconds = 3, minFps = 8, freezes = 1, sound = true, maxDelayMs = 400 } = {}) {
+  const look = (what) => page.evaluate((wanted) => window.e2e.stats(wanted), what);
+  await until(`${label}: frames${sound ? " and sound" : ""} arrive`, 10_000, async () => {
+    const now = await look(name);
+    return now.video?.framesDecoded > 0 && (!sound || now.audio?.energy > 0);
+  });
+  const before = await look(name);
+  const picture = await page.evaluate((wanted) => window.e2e.pixels(wanted), name);
+  let moved = 0;
+  const end = Date.now() + seconds * 1000;
+  while (Date.now() < end) {
+    await sleep(250);
+    moved = Math.max(moved, difference(picture, await page.evaluate((wanted) => window.e2e.pixels(wanted), name)));
+  }
+  const after = await look(name);
+  const elapsed = (after.at - before.at) / 1000;
+  const fps = (after.video.framesDecoded - before.video.framesDecoded) / elapsed;
+  const emitted = after.video.emitted - before.video.emitted;
+  const delayMs = emitted > 0 ? ((after.video.jitterBufferDelay - before.video.jitterBufferDelay) / emitted) * 1000 : null;
+  const froze = (after.video.freezes ?? 0) - (before.video.freezes ?? 0);
+  const figures = {
+    codec: after.video.codec,
+    size: `${after.video.width}x${after.video.height}`,
+    fps: Number(fps.toFixed(1)),
+    delayMs: delayMs === null ? null : Math.round(delayMs),
+    freezes: froze,
+    lost: after.video.lost - before.video.lost,
+    retransmitted: after.video.retransmitted,
+    moved: Number(moved.toFixed(1)),
+    energy: after.audio ? Number((after.audio.energy - before.audio.energy).toPrecision(3)) : null,
+    audio: after.audio?.codec ?? null,
+    srtp: after.srtp,
+  };
+  console.log(`${label}: ${JSON.stringify(figures)}`);
+  if (codec) assert.equal(after.video.codec.toUpperCase(), codec.toUpperCase(), `${label}: codec`);
+  assert.ok(fps >= minFps, `${label}: ${fps.toFixed(1)} frames a second decoded, at least ${minFps} expected`);
+  assert.ok(froze <= freezes, `${label}: ${froze} freezes in ${elapsed.toFixed(1)} s`);
+  assert.ok(delayMs === null || delayMs < maxDelayMs, `${label}: ${delayMs} ms in the jitter buffer`);
+  assert.ok(picture.width > 0 && picture.mean > 4 && picture.mean < 251, `${label}: the picture is blank (mean ${picture.mean})`);
+  assert.ok(moved > 0.3, `${label}: the picture does not change`);
+  if (sound) {
+    assert.equal(after.audio.codec.toLowerCase(), "opus", `${label}: audio codec`);
+    assert.ok(after.audio.energy > before.audio.energy, `${label}: the sound has no energy`);
+  }
+  return figures;
+}
+
+/** Until a participant is in the room's list, or is not. */
+export function untilListed(server, room, participant, listed, limit) {
+  return until(`${participant} is ${listed ? "" : "not "}listed in ${room}`, limit, async () => {
+    const here = (await server.participants(room)).some(({ id }) => id === participant);
+    return here === listed;
+  });
+}

@@ -1,0 +1,63 @@
+// A network namespace of the test's own, with one address and a rule that loses packets. Needs root, iproute2, nftables.
+
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+
+export class Namespace {
+  static #count = 0;
+
+  /** `address` is reached from inside only; loopback is up as well. */
+  static async create(address = "10.77.0.1") {
+    const namespace = new Namespace();
+    namespace.name = `sfumato-e2e-${process.pid}-${(Namespace.#count += 1)}`;
+    namespace.address = address;
+    await run("ip", ["netns", "add", namespace.name]);
+    await namespace.ip("link", "set", "lo", "up");
+    // A train of segments would pass the rule as one packet, and be lost as one.
+    await namespace.ip("link", "set", "lo", "gso_max_segs", "1");
+    await namespace.ip("link", "add", "media0", "type", "dummy");
+    await namespace.ip("address", "add", `${address}/24`, "dev", "media0");
+    await namespace.ip("link", "set", "media0", "up");
+    return namespace;
+  }
+
+  ip(...args) {
+    return run("ip", ["-n", this.name, ...args]);
+  }
+
+  enter(...command) {
+    return run("nsenter", [`--net=/run/netns/${this.name}`, ...command]);
+  }
+
+  /** Loses so many percent of the datagrams to and from a port; on arrival, so that the sender does not learn of it. */
+  async lose(percent, port) {
+    const rules = `
+      table inet loss {
+        counter lost {}
+        counter seen {}
+        chain arrive {
+          type filter hook input priority 0;
+          udp dport ${port} counter name seen
+          udp sport ${port} counter name seen
+          udp dport ${port} numgen random mod 100 < ${percent} counter name lost drop
+          udp sport ${port} numgen random mod 100 < ${percent} counter name lost drop
+        }
+      }`;
+    const child = this.enter("nft", "-f", "-");
+    child.child.stdin.end(rules);
+    await child;
+  }
+
+  /** `{seen, lost}` datagrams so far. */
+  async counters() {
+    const { stdout } = await this.enter("nft", "-j", "list", "counters", "table", "inet", "loss");
+    const counters = JSON.parse(stdout).nftables.filter((entry) => entry.counter);
+    return Object.fromEntries(counters.map(({ counter }) => [counter.name, counter.packets]));
+  }
+
+  async remove() {
+    await run("ip", ["netns", "delete", this.name]).catch(() => {});
+  }
+}

@@ -1,0 +1,98 @@
+// What happens around a session: a camera that pauses, a viewer who comes late, a publisher who vanishes, a node that stops.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { launchChromium, launchFirefox } from "../lib/browser.mjs";
+import { assertPlays, untilListed, watch } from "../lib/checks.mjs";
+import { Server } from "../lib/server.mjs";
+import { sleep } from "../lib/wait.mjs";
+
+/** Consent expires 30 s after the last check (RFC 7675 section 5.1); checks come each 5 s at most. */
+const CONSENT_MS = 35_000;
+
+describe("sessions come and go", { timeout: 180_000 }, () => {
+  let server;
+  const browsers = {};
+
+  before(async () => {
+    [server, browsers.chromium, browsers.firefox] = await Promise.all([Server.start(), launchChromium(), launchFirefox()]);
+  }, { timeout: 60_000 });
+
+  after(async () => {
+    await Promise.all(Object.values(browsers).map((browser) => browser.close()));
+    await server?.stop();
+  }, { timeout: 30_000 });
+
+  test("a camera that goes off and on again is seen again", { timeout: 60_000 }, async () => {
+    const publisher = await browsers.chromium.bench(server.url);
+    const watcher = await browsers.firefox.bench(server.url);
+    await publisher.evaluate((wanted) => window.e2e.publish(wanted), { room: "pause", participant: "bea" });
+    await watch(watcher, "pause", "bea");
+    await publisher.evaluate(() => window.e2e.cameraOff("bea"));
+    await sleep(1_500);
+    const still = await watcher.evaluate(() => window.e2e.stats("watch bea"));
+    await sleep(2_000);
+    const stillStill = await watcher.evaluate(() => window.e2e.stats("watch bea"));
+    assert.equal(stillStill.video.framesDecoded, still.video.framesDecoded, "no frames while the camera is off");
+    assert.ok(stillStill.audio.packets > still.audio.packets + 50, "the sound goes on");
+    const began = Date.now();
+    await publisher.evaluate(() => window.e2e.cameraOn("bea"));
+    await watcher.waitFor("frames again", 10_000, async (count) => (await window.e2e.stats("watch bea")).video.framesDecoded > count, stillStill.video.framesDecoded);
+    console.log(`camera on again: first frame after ${Date.now() - began} ms`);
+    await assertPlays(watcher, "watch bea", { label: "after the pause", freezes: 2 });
+    await watcher.close();
+    await publisher.close();
+  });
+
+  test("who comes late sees a picture at once", { timeout: 60_000 }, async () => {
+    const publisher = await browsers.chromium.bench(server.url);
+    await publisher.evaluate((wanted) => window.e2e.publish(wanted), { room: "late", participant: "carl" });
+    await watch(publisher, "late", "carl", "early");
+    await sleep(5_000);
+    for (const browser of Object.values(browsers)) {
+      const page = await browser.bench(server.url);
+      const first = await watch(page, "late", "carl", "late");
+      console.log(`late viewer in ${browser.name}: answer ${Math.round(first.answeredMs)} ms, first frame ${Math.round(first.decodedMs)} ms after the POST`);
+      assert.ok(first.decodedMs < 2_500, `${browser.name}: first frame after ${Math.round(first.decodedMs)} ms`);
+      await page.close();
+    }
+    await publisher.close();
+  });
+
+  test("a publisher who vanishes without a word is gone when consent expires", { timeout: 90_000 }, async () => {
+    const doomed = await launchChromium();
+    const page = await doomed.bench(server.url);
+    await page.evaluate((wanted) => window.e2e.publish(wanted), { room: "vanish", participant: "dora" });
+    await untilListed(server, "vanish", "dora", true, 5_000);
+    await sleep(2_000);
+    await doomed.kill();
+    const began = Date.now();
+    await untilListed(server, "vanish", "dora", false, CONSENT_MS + 5_000);
+    console.log(`gone ${((Date.now() - began) / 1000).toFixed(1)} s after the kill`);
+    await doomed.close();
+  });
+
+  test("SIGTERM ends the node within seconds, and the browsers notice", { timeout: 60_000 }, async () => {
+    const own = await Server.start();
+    const publisher = await browsers.chromium.bench(own.url);
+    const watcher = await browsers.firefox.bench(own.url);
+    await publisher.evaluate((wanted) => window.e2e.publish(wanted), { room: "end", participant: "emil" });
+    await watch(watcher, "end", "emil");
+    await watch(publisher, "end", "emil", "own");
+    const memory = await own.memory();
+    const ended = await own.stop();
+    console.log(`SIGTERM: ${JSON.stringify(ended)}, ${memory} MiB before`);
+    assert.equal(ended.code, 0, `exit code; the node wrote: ${own.log.slice(-2000)}`);
+    assert.ok(ended.milliseconds < 6_000, `it took ${ended.milliseconds} ms`);
+    for (const [page, name] of [[publisher, "emil"], [publisher, "own"], [watcher, "watch emil"]]) {
+      const seen = await page.waitFor(`${name} sees the end`, 8_000, (wanted) => {
+        const now = window.e2e.states(wanted);
+        return now.dtls === "closed" || ["closed", "failed", "disconnected"].includes(now.now) ? now : null;
+      }, name);
+      console.log(`${page.browser.name} ${name}: connection ${seen.now}, DTLS ${seen.dtls}`);
+    }
+    await watcher.close();
+    await publisher.close();
+  });
+});
