@@ -30,8 +30,10 @@ fn theirs(profile: ProtectionProfile, key: &[u8], salt: &[u8]) -> Context {
 /// A packet with two CSRCs and an extension block or with neither, and where its payload begins.
 fn rtp(index: u64, ssrc: u32) -> (Vec<u8>, usize) {
     let with_more = index.is_multiple_of(2);
-    let mut packet =
-        vec![if with_more { 0x92 } else { 0x80 }, if index % 3 == 0 { 0xe0 } else { 0x60 }];
+    let mut packet = vec![
+        if with_more { 0x92 } else { 0x80 },
+        if index.is_multiple_of(3) { 0xe0 } else { 0x60 },
+    ];
     packet.extend((index as u16).to_be_bytes());
     packet.extend((index as u32).wrapping_mul(3000).to_be_bytes());
     packet.extend(ssrc.to_be_bytes());

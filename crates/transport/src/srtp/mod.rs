@@ -20,8 +20,8 @@
 //! | [`Sender`] | 96 | 2 × 584 | 2 × 1,752 | none |
 //! | [`Receiver`] | 168 | 2 × 584 | 2 × 1,752 | 144 for RTP, 144 for RTCP |
 //!
-//! So a publisher of three layers with RTX, over GCM, costs about 4 KiB with its reports, and a subscriber with one
-//! RTCP SSRC 2.7 KiB. Neither type allocates for a packet; a receiver does once for each new SSRC.
+//! So a publisher of three layers with RTX, over GCM, costs about 4 kB with its reports, and a subscriber with one
+//! RTCP SSRC 2.7 kB. Neither type allocates for a packet; a receiver does once for each new SSRC.
 
 mod cm;
 mod gcm;

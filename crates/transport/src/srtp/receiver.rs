@@ -341,7 +341,7 @@ mod tests {
             let mut long = vec![0x80; MAX_PACKET + 1];
             assert_eq!(receiver.open_rtp(&long, 12, &mut out), Err(SrtpError::Length));
             assert_eq!(receiver.open_rtcp(&mut long), Err(SrtpError::Length));
-            // A header that ends within the tag, beyond the packet, or where no address is; an `out` without room.
+            // A header that ends within the tag, beyond the packet or before its 12 bytes; an `out` without room.
             for header_len in [good.len() - profile.tag_len() + 1, good.len() + 1, usize::MAX, 11] {
                 let result = receiver.open_rtp(&good, header_len, &mut out);
                 assert_eq!(result, Err(SrtpError::Length), "header of {header_len}");
