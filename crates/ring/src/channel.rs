@@ -225,3 +225,58 @@ impl<T> Deref for Padded<T> {
         &self.0
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capacity_is_rounded_up_and_bounded() {
+        assert_eq!(channel::<u8>(0).0.capacity(), 1);
+        assert_eq!(channel::<u8>(5).1.capacity(), 8);
+        assert_eq!(channel::<u8>(usize::MAX).0.capacity(), MAX_CAPACITY);
+    }
+
+    #[test]
+    fn fills_to_capacity_and_no_further() {
+        let (mut producer, mut consumer) = channel(4);
+        for value in 0..4 {
+            assert_eq!(producer.push(value), Ok(()));
+        }
+        assert_eq!(producer.push(4), Err(4));
+        assert_eq!((producer.len(), consumer.len()), (4, 4));
+        assert_eq!(consumer.pop(), Some(0));
+        assert_eq!(producer.push(5), Ok(()));
+        let rest: Vec<i32> = std::iter::from_fn(|| consumer.pop()).collect();
+        assert_eq!(rest, [1, 2, 3, 5]);
+        assert!(consumer.is_empty() && producer.is_empty());
+    }
+
+    #[test]
+    fn indices_survive_the_end_of_usize() {
+        let (mut producer, mut consumer) = channel(2);
+        let near_end = usize::MAX - 2;
+        (producer.tail, producer.head_seen) = (near_end, near_end);
+        (consumer.head, consumer.tail_seen) = (near_end, near_end);
+        producer.shared.tail.store(near_end, Ordering::Relaxed);
+        producer.shared.head.store(near_end, Ordering::Relaxed);
+        for round in 0..4u32 {
+            assert_eq!(producer.push(round), Ok(()));
+            assert_eq!(producer.push(round + 100), Ok(()));
+            assert_eq!(producer.push(999), Err(999));
+            assert_eq!(consumer.len(), 2);
+            assert_eq!(consumer.pop(), Some(round));
+            assert_eq!(consumer.pop(), Some(round + 100));
+            assert_eq!(consumer.pop(), None);
+        }
+    }
+
+    #[test]
+    fn elements_without_size_are_counted() {
+        let (mut producer, mut consumer) = channel(2);
+        assert!(
+            producer.push(()).is_ok() && producer.push(()).is_ok() && producer.push(()).is_err()
+        );
+        assert!(consumer.pop().is_some() && consumer.pop().is_some() && consumer.pop().is_none());
+    }
+}

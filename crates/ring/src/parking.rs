@@ -78,14 +78,15 @@ impl Parking {
 
     /// Consumer: "I am about to sleep". After this it must look at its rings once more before it blocks.
     pub fn prepare_sleep(&self) {
-        self.asleep.store(true, Ordering::Relaxed);
+        // Every write to the flag is a read-modify-write, so that they form one chain: see the crate's head.
+        self.asleep.swap(true, Ordering::AcqRel);
         // Pairs with the fence in `should_wake`: see the crate's head.
         fence(Ordering::SeqCst);
     }
 
     /// Consumer: "I am awake". After blocking, or when the second look found something.
     pub fn cancel_sleep(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        self.asleep.swap(false, Ordering::AcqRel);
     }
 
     /// Producer, after pushing: whether it has to wake the consumer. Of several producers one is told so.
@@ -93,12 +94,41 @@ impl Parking {
         // Pairs with the fence in `prepare_sleep`: see the crate's head.
         fence(Ordering::SeqCst);
         // The load first: it leaves the cache line shared while the consumer is awake, which is the case under load.
-        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
+        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel)
     }
 }
 
 impl Default for Parking {
     fn default() -> Parking {
         Parking::new()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn nobody_pays_while_the_consumer_is_awake() {
+        let (mut sleeper, waker) = parking(|| panic!("nobody sleeps"));
+        assert!(!waker.notify());
+        assert_eq!(sleeper.sleep(|| false, || panic!("there is work")), None::<()>);
+        assert!(!waker.notify(), "the sleep was called off");
+    }
+
+    #[test]
+    fn one_of_several_producers_pays() {
+        let calls = std::sync::Arc::new(AtomicUsize::new(0));
+        let counter = calls.clone();
+        let (mut sleeper, waker) = parking(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let other = waker.clone();
+        let woken = sleeper.sleep(|| true, || (waker.notify(), other.notify()));
+        assert_eq!(woken, Some((true, false)));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        assert!(!waker.notify(), "awake again");
     }
 }
