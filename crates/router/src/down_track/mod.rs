@@ -116,7 +116,13 @@ impl DownTrack {
     ///
     /// # Errors
     /// The reason for which the subscriber does not get it.
-    pub fn forward(&mut self, _now: Instant, _mirror: &TrackMirror, _packet: &Packet, _out: &mut [u8]) -> Result<Written, DropReason> {
+    pub fn forward(
+        &mut self,
+        _now: Instant,
+        _mirror: &TrackMirror,
+        _packet: &Packet,
+        _out: &mut [u8],
+    ) -> Result<Written, DropReason> {
         todo!()
     }
 
@@ -124,13 +130,24 @@ impl DownTrack {
     ///
     /// # Errors
     /// `RtxTooSoon`, `RtxLimit`, `RtxExpired`, `TooLarge`, `NoSubscriber`.
-    pub fn retransmit(&mut self, _now: Instant, _mirror: &TrackMirror, _seq: u16, _out: &mut [u8]) -> Result<Written, DropReason> {
+    pub fn retransmit(
+        &mut self,
+        _now: Instant,
+        _mirror: &TrackMirror,
+        _seq: u16,
+        _out: &mut [u8],
+    ) -> Result<Written, DropReason> {
         todo!()
     }
 
     /// Packets to forward right after binding, if the last key frame is young: pass each to
     /// [`DownTrack::forward`]. Empty when there is nothing to catch up with, and for audio.
-    pub fn catch_up<'m>(&self, _now: Instant, _mirror: &'m TrackMirror, _limits: CatchUpLimits) -> CatchUp<'m> {
+    pub fn catch_up<'m>(
+        &self,
+        _now: Instant,
+        _mirror: &'m TrackMirror,
+        _limits: CatchUpLimits,
+    ) -> CatchUp<'m> {
         todo!()
     }
 
@@ -154,7 +171,12 @@ impl DownTrack {
     ///
     /// # Errors
     /// `NoRoom` from the writer: the report stays due.
-    pub fn poll_report(&mut self, _now: Instant, _mirror: Option<&TrackMirror>, _rtcp: &mut RtcpWriter<'_>) -> Result<bool, rtp::rtcp::NoRoom> {
+    pub fn poll_report(
+        &mut self,
+        _now: Instant,
+        _mirror: Option<&TrackMirror>,
+        _rtcp: &mut RtcpWriter<'_>,
+    ) -> Result<bool, rtp::rtcp::NoRoom> {
         todo!()
     }
 

@@ -1,15 +1,218 @@
-//! The last second or so of packets of one layer.
+//! The last second or so of packets of one layer, from which retransmissions are made. Bounded in packets and in
+//! time; it holds references, the bytes are shared.
+
 use std::sync::Arc;
+use std::time::Duration;
+
+use model::MediaKind;
 use rtp::sequence::ExtSeq;
+
 use crate::Packet;
+
+/// Most packets of a video layer; a power of two.
+const MAX_VIDEO: usize = 1_024;
+/// Most packets of an audio track; a power of two.
+const MAX_AUDIO: usize = 64;
+/// Slots to begin with; a power of two.
+const FIRST: usize = 32;
+/// Older packets go when a new one comes.
+const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// A ring of packets by extended sequence number.
 #[derive(Debug)]
-pub struct Cache {}
+pub struct Cache {
+    /// A power of two of slots; the packet `n` stands in `n % len`. Slots outside `tail..head` are empty.
+    slots: Vec<Option<Arc<Packet>>>,
+    max: usize,
+    /// The oldest number that may be kept.
+    tail: u64,
+    /// One more than the newest.
+    head: u64,
+}
 
 impl Cache {
+    /// An empty cache. It grows with the rate of packets, up to 1,024 of video or 64 of audio.
+    pub(crate) fn new(kind: MediaKind) -> Self {
+        let max = match kind {
+            MediaKind::Video => MAX_VIDEO,
+            MediaKind::Audio => MAX_AUDIO,
+        };
+        Self { slots: Vec::new(), max, tail: 0, head: 0 }
+    }
+
     /// The packet with this number, if it is still kept.
-    pub fn find(&self, _seq: ExtSeq) -> Option<&Arc<Packet>> {
-        todo!()
+    pub fn find(&self, seq: ExtSeq) -> Option<&Arc<Packet>> {
+        if !(self.tail..self.head).contains(&seq.0) {
+            return None;
+        }
+        self.slots.get(self.slot(seq.0))?.as_ref()
+    }
+
+    /// The packets from `seq` on, oldest first; those that are missing are left out.
+    pub(crate) fn since(&self, seq: ExtSeq) -> Since<'_> {
+        Since { cache: self, at: seq.0.max(self.tail) }
+    }
+
+    /// One more than the newest number.
+    pub(crate) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Keeps a packet, and lets go of those that are too old.
+    pub(crate) fn insert(&mut self, packet: Arc<Packet>) {
+        let (seq, now) = (packet.meta.seq.0, packet.meta.arrival);
+        if self.slots.is_empty() {
+            self.slots.resize(FIRST.min(self.max), None);
+        }
+        if self.head == 0 || seq >= self.head + self.max as u64 {
+            self.clear();
+            self.tail = seq;
+            self.head = seq;
+        }
+        if seq < self.tail {
+            return;
+        }
+        if seq >= self.head {
+            self.head = seq + 1;
+            self.make_room();
+        }
+        let slot = self.slot(seq);
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some(packet);
+        }
+        // A number at the tail without a packet is as old as the packet before it, which has gone.
+        while self.tail < self.head {
+            let slot = self.slot(self.tail);
+            match &self.slots[slot] {
+                Some(p) if now.saturating_duration_since(p.meta.arrival) <= MAX_AGE => break,
+                _ => self.slots[slot] = None,
+            }
+            self.tail += 1;
+        }
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn clear(&mut self) {
+        self.slots.fill(None);
+        self.tail = 0;
+        self.head = 0;
+    }
+
+    /// Makes `tail..head` fit: by growing while that is allowed, else by letting go of the oldest.
+    fn make_room(&mut self) {
+        let needed = (self.head - self.tail) as usize;
+        if needed > self.slots.len() && self.slots.len() < self.max {
+            let len = needed.next_power_of_two().min(self.max);
+            let mut slots = vec![None; len];
+            for packet in self.slots.drain(..).flatten() {
+                let slot = packet.meta.seq.0 as usize & (len - 1);
+                slots[slot] = Some(packet);
+            }
+            self.slots = slots;
+        }
+        while (self.head - self.tail) as usize > self.slots.len() {
+            let slot = self.slot(self.tail);
+            self.slots[slot] = None;
+            self.tail += 1;
+        }
+    }
+
+    fn slot(&self, seq: u64) -> usize {
+        seq as usize & self.slots.len().wrapping_sub(1)
+    }
+}
+
+/// See [`Cache::since`].
+#[derive(Debug, Clone)]
+pub(crate) struct Since<'c> {
+    cache: &'c Cache,
+    at: u64,
+}
+
+impl<'c> Iterator for Since<'c> {
+    type Item = &'c Arc<Packet>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.at < self.cache.head {
+            let found = self.cache.find(ExtSeq(self.at));
+            self.at += 1;
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn packet(seq: u64, arrival: Instant) -> Arc<Packet> {
+        let mut packet = Packet::with_capacity(64, arrival);
+        packet.meta.seq = ExtSeq(seq);
+        Arc::new(packet)
+    }
+
+    #[test]
+    fn keeps_a_second_and_no_more_than_its_bound() {
+        let t = Instant::now();
+        let mut cache = Cache::new(MediaKind::Video);
+        for i in 0..5_000u64 {
+            // 500 packets a second.
+            cache.insert(packet(70_000 + i, t + Duration::from_millis(2 * i)));
+        }
+        assert!(cache.find(ExtSeq(74_999)).is_some());
+        assert!(cache.find(ExtSeq(74_499)).is_some());
+        assert!(cache.find(ExtSeq(74_498)).is_none());
+        assert_eq!(cache.slots.len(), 512);
+        assert_eq!(cache.slots.iter().flatten().count(), 501);
+        for i in 5_000..15_000u64 {
+            cache.insert(packet(70_000 + i, t + Duration::from_secs(10)));
+        }
+        assert_eq!(cache.slots.len(), MAX_VIDEO);
+        assert_eq!(cache.slots.iter().flatten().count(), MAX_VIDEO);
+    }
+
+    #[test]
+    fn audio_keeps_64() {
+        let t = Instant::now();
+        let mut cache = Cache::new(MediaKind::Audio);
+        for i in 0..1_000 {
+            cache.insert(packet(70_000 + i, t));
+        }
+        assert_eq!(cache.slots.iter().flatten().count(), MAX_AUDIO);
+        assert!(cache.find(ExtSeq(70_999)).is_some());
+        assert!(cache.find(ExtSeq(70_935)).is_none());
+    }
+
+    #[test]
+    fn late_packets_fill_their_gaps() {
+        let t = Instant::now();
+        let mut cache = Cache::new(MediaKind::Video);
+        for seq in [100, 103, 101] {
+            cache.insert(packet(seq, t));
+        }
+        cache.insert(packet(99, t));
+        let kept: Vec<u64> = cache.since(ExtSeq(0)).map(|p| p.meta.seq.0).collect();
+        assert_eq!(kept, [100, 101, 103]);
+        assert!(cache.find(ExtSeq(102)).is_none());
+        let kept: Vec<u64> = cache.since(ExtSeq(101)).map(|p| p.meta.seq.0).collect();
+        assert_eq!(kept, [101, 103]);
+    }
+
+    #[test]
+    fn a_long_jump_empties_it() {
+        let t = Instant::now();
+        let mut cache = Cache::new(MediaKind::Video);
+        cache.insert(packet(100, t));
+        cache.insert(packet(5_000, t));
+        assert_eq!(cache.slots.iter().flatten().count(), 1);
+        assert!(cache.find(ExtSeq(5_000)).is_some());
+        // And a jump within the bound keeps what fits.
+        cache.insert(packet(5_900, t));
+        assert_eq!(cache.slots.iter().flatten().count(), 2);
     }
 }

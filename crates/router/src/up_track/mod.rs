@@ -2,16 +2,30 @@
 //! the cache and what else down-tracks need, which is in [`mirror`], since each worker keeps one.
 
 pub mod cache;
+mod keyframe;
+mod layer;
 pub mod mirror;
+mod nack;
+mod numbering;
 pub mod report;
+mod rtx;
 pub mod streams;
 
 use std::time::{Duration, Instant};
 
-use model::{DropReason, ExtensionMap, MediaKind, NtpTime, Ssrc, TrackId, UpMedia};
-use rtp::rtcp::{ReportBlock, RtcpWriter};
+use model::{
+    Codec, CodecSpec, DropReason, ExtensionMap, MediaKind, NtpTime, Pt, Ssrc, TrackId, UpMedia,
+};
+use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
+use rtp::sequence::ExtSeq;
+use rtp::{ParsedExtensions, RtpPacket};
 
-use crate::{PacketBuf, SenderInfo, StreamRef};
+use crate::{MAX_LAYERS, PacketBuf, SenderInfo, StreamRef};
+use layer::{Asks, Incoming, Layer};
+use rtx::Layout;
+
+/// Round trip time to a publisher before anyone measured it.
+const DEFAULT_RTT: Duration = Duration::from_millis(100);
 
 /// A packet that was taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +45,7 @@ pub struct LayerStats {
     pub packets: u64,
     /// Payload bytes accepted.
     pub octets: u64,
-    /// Packets that came as retransmissions and were missing.
+    /// Packets that were asked for and came.
     pub recovered: u64,
     /// Packets asked for again, each time counted.
     pub nacked: u64,
@@ -45,27 +59,74 @@ pub struct LayerStats {
 
 /// One track of a publisher.
 #[derive(Debug)]
-pub struct UpTrack {}
+pub struct UpTrack {
+    track: TrackId,
+    kind: MediaKind,
+    formats: Vec<Format>,
+    extensions: ExtensionMap,
+    asks: Asks,
+    layers: Vec<Layer>,
+    rtt: Duration,
+    active: bool,
+}
+
+/// A codec of the track, as far as its packets are read.
+#[derive(Debug, Clone, Copy)]
+struct Format {
+    pt: Pt,
+    rtx_pt: Option<Pt>,
+    codec: Codec,
+    clock_rate: u32,
+}
+
+/// What a packet's header says; its buffer is free to be changed.
+struct Header {
+    pt: Pt,
+    sequence: u16,
+    timestamp: u32,
+    marker: bool,
+    layout: Layout,
+    ext: ParsedExtensions,
+}
 
 impl UpTrack {
-    /// A track as agreed.
-    pub fn new(_media: &UpMedia, _extensions: &ExtensionMap) -> Self {
-        todo!()
+    /// A track as agreed; `extensions` are the publisher's ids.
+    pub fn new(media: &UpMedia, extensions: &ExtensionMap) -> Self {
+        let mut track = Self {
+            track: media.track,
+            kind: media.kind,
+            formats: Vec::new(),
+            extensions: extensions.clone(),
+            asks: Asks::default(),
+            layers: Vec::new(),
+            rtt: DEFAULT_RTT,
+            active: false,
+        };
+        track.update(media, extensions);
+        track
     }
 
     /// Takes a renegotiated media section; layers that stay keep their state.
-    pub fn update(&mut self, _media: &UpMedia, _extensions: &ExtensionMap) {
-        todo!()
+    pub fn update(&mut self, media: &UpMedia, extensions: &ExtensionMap) {
+        self.track = media.track;
+        self.formats = media.codecs.iter().map(Format::new).collect();
+        self.extensions = extensions.clone();
+        self.asks = Asks {
+            nack: media.codecs.iter().any(|c| c.feedback.nack),
+            pli: media.codecs.iter().any(|c| c.feedback.pli),
+            fir: media.codecs.iter().any(|c| c.feedback.fir),
+        };
+        self.layers.resize_with(layer_count(media), || Layer::new(media.kind));
     }
 
     /// The track's id.
     pub fn track(&self) -> TrackId {
-        todo!()
+        self.track
     }
 
     /// Audio or video.
     pub fn kind(&self) -> MediaKind {
-        todo!()
+        self.kind
     }
 
     /// Takes a decrypted packet of `len` bytes in `buf`, as it came; a retransmission is unwrapped in place. On
@@ -74,25 +135,100 @@ impl UpTrack {
     /// # Errors
     /// The reason for which the packet ends here: `RtpMalformed`, `UnknownPayloadType`, `Duplicate`, `TooOld`,
     /// `RtxUnmatched`, `PaddingOnly`, `UnknownStream`.
-    pub fn ingest(&mut self, _now: Instant, _stream: StreamRef, _buf: &mut PacketBuf, _len: usize) -> Result<Accepted, DropReason> {
-        todo!()
+    pub fn ingest(
+        &mut self,
+        now: Instant,
+        stream: StreamRef,
+        buf: &mut PacketBuf,
+        len: usize,
+    ) -> Result<Accepted, DropReason> {
+        let packet = buf.packet_mut().ok_or(DropReason::PoolExhausted)?;
+        let mut header = read_header(packet.space(), len, &self.extensions)?;
+        let layer =
+            self.layers.get_mut(usize::from(stream.layer)).ok_or(DropReason::UnknownStream)?;
+        let (ssrc, format) = if stream.is_rtx {
+            let format = self.formats.iter().find(|f| f.rtx_pt == Some(header.pt));
+            let format = *format.ok_or(DropReason::UnknownPayloadType)?;
+            let ssrc = layer.ssrc().ok_or(DropReason::RtxUnmatched)?;
+            (header.sequence, header.layout) =
+                rtx::unwrap(packet.space(), header.layout, format.pt, ssrc)?;
+            header.pt = format.pt;
+            (ssrc, Some(format))
+        } else {
+            (stream.ssrc, self.formats.iter().find(|f| f.pt == header.pt).copied())
+        };
+        let incoming = Incoming {
+            ssrc,
+            sequence: header.sequence,
+            timestamp: header.timestamp,
+            clock_rate: format.map_or(90_000, |f| f.clock_rate),
+            is_retransmission: stream.is_rtx,
+        };
+        let place = layer.place(now, &incoming)?;
+        let Some(format) = format else {
+            // Comfort noise and the like: nobody agreed to it, and nobody should miss it.
+            layer.end(now, &incoming, place);
+            return Err(DropReason::UnknownPayloadType);
+        };
+        if header.layout.payload_len == 0 && layer.end(now, &incoming, place) {
+            return Err(DropReason::PaddingOnly);
+        }
+        let seq = ExtSeq(layer.accept(now, &incoming, place, header.layout.payload_len as u16));
+
+        let meta = &mut packet.meta;
+        meta.track = self.track;
+        meta.layer = stream.layer;
+        meta.epoch = layer.epoch();
+        meta.seq = seq;
+        meta.timestamp = header.timestamp;
+        meta.marker = header.marker;
+        meta.pt = format.pt;
+        meta.clock_rate = format.clock_rate;
+        meta.header_len = header.layout.header_len as u16;
+        meta.payload_len = header.layout.payload_len as u16;
+        meta.arrival = now;
+        meta.is_retransmission = stream.is_rtx;
+        meta.ext = header.ext;
+        let dd = packet.meta.ext.dependency_descriptor(packet.bytes());
+        packet.meta.info = rtp::payload::inspect(format.codec, packet.payload(), dd);
+
+        let keyframe_start = packet.meta.info.keyframe_start && self.kind == MediaKind::Video;
+        if keyframe_start {
+            layer.key_frame(place.raw);
+        }
+        let first_of_track = !std::mem::replace(&mut self.active, true);
+        Ok(Accepted { layer: stream.layer, first_of_track, keyframe_start })
     }
 
     /// Takes a sender report of one of the track's SSRCs in. Gives layer, epoch and what each mirror of the track
     /// has to be told ([`crate::TrackMirror::sender_report`]); `None` when the SSRC sent no media yet.
-    pub fn sender_report(&mut self, _now: Instant, _ssrc: Ssrc, _ntp: NtpTime, _rtp_timestamp: u32) -> Option<(u8, u8, SenderInfo)> {
-        todo!()
+    pub fn sender_report(
+        &mut self,
+        now: Instant,
+        ssrc: Ssrc,
+        ntp: NtpTime,
+        rtp_timestamp: u32,
+    ) -> Option<(u8, u8, SenderInfo)> {
+        // RFC 3550 section 6.4.1: a sender without a clock sends zero.
+        if ntp == NtpTime(0) {
+            return None;
+        }
+        let info = SenderInfo { ntp, rtp_timestamp, arrival: now };
+        let at = self.layers.iter_mut().position(|l| l.sender_report(ssrc, info))?;
+        Some((at as u8, self.layers[at].epoch(), info))
     }
 
     /// Asks for a key frame of a layer. The request goes out with [`UpTrack::poll_feedback`], at most one per layer
     /// and second, the first at once, and again each second until a key frame comes.
-    pub fn request_keyframe(&mut self, _now: Instant, _layer: u8) {
-        todo!()
+    pub fn request_keyframe(&mut self, now: Instant, layer: u8) {
+        if let Some(layer) = self.layers.get_mut(usize::from(layer)) {
+            layer.want_key_frame(now);
+        }
     }
 
     /// Tells the round trip time to the publisher; 100 ms until then.
-    pub fn set_rtt(&mut self, _rtt: Duration) {
-        todo!()
+    pub fn set_rtt(&mut self, rtt: Duration) {
+        self.rtt = rtt;
     }
 
     /// Writes the NACKs, PLIs and FIRs that are due, with `sender` as the sender SSRC. `Ok(true)` when something was
@@ -100,23 +236,62 @@ impl UpTrack {
     ///
     /// # Errors
     /// `NoRoom` from the writer: what did not fit stays due.
-    pub fn poll_feedback(&mut self, _now: Instant, _sender: Ssrc, _rtcp: &mut RtcpWriter<'_>) -> Result<bool, rtp::rtcp::NoRoom> {
-        todo!()
+    pub fn poll_feedback(
+        &mut self,
+        now: Instant,
+        sender: Ssrc,
+        rtcp: &mut RtcpWriter<'_>,
+    ) -> Result<bool, NoRoom> {
+        let mut wrote = false;
+        for layer in &mut self.layers {
+            wrote |= layer.poll_feedback(now, sender, self.asks, self.rtt, rtcp)?;
+        }
+        Ok(wrote)
     }
 
     /// Appends a report block for each media SSRC that was heard since the last call (RFC 3550 section 6.4.1).
     /// Call it once per report interval.
-    pub fn report_blocks(&mut self, _now: Instant, _blocks: &mut Vec<ReportBlock>) {
-        todo!()
+    pub fn report_blocks(&mut self, now: Instant, blocks: &mut Vec<ReportBlock>) {
+        blocks.extend(self.layers.iter_mut().filter_map(|l| l.report_block(now)));
     }
 
     /// When [`UpTrack::poll_feedback`] has something to write next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        self.layers.iter().filter_map(|l| l.poll_timeout(self.asks)).min()
     }
 
-    /// Counts of a layer.
-    pub fn stats(&self, _layer: u8) -> Option<LayerStats> {
-        todo!()
+    /// Counts of a layer; `None` when there is no such layer.
+    pub fn stats(&self, layer: u8) -> Option<LayerStats> {
+        self.layers.get(usize::from(layer)).map(Layer::stats)
     }
+}
+
+impl Format {
+    fn new(spec: &CodecSpec) -> Self {
+        Self { pt: spec.pt, rtx_pt: spec.rtx_pt, codec: spec.codec, clock_rate: spec.clock_rate }
+    }
+}
+
+/// Layers of a media section: its rids, else its SSRC lines, else one.
+pub(crate) fn layer_count(media: &UpMedia) -> usize {
+    let count = if media.rids.is_empty() { media.ssrcs.len() } else { media.rids.len() };
+    count.clamp(1, MAX_LAYERS)
+}
+
+fn read_header(buf: &mut [u8], len: usize, ids: &ExtensionMap) -> Result<Header, DropReason> {
+    let raw = buf.get(..len).ok_or(DropReason::RtpMalformed)?;
+    let packet = RtpPacket::parse(raw)?;
+    let header = Header {
+        pt: packet.pt(),
+        sequence: packet.sequence(),
+        timestamp: packet.timestamp(),
+        marker: packet.marker(),
+        layout: Layout { header_len: packet.header_len(), payload_len: packet.payload().len() },
+        ext: ParsedExtensions::parse(&packet, ids)?,
+    };
+    if let Some(first) = buf.first_mut() {
+        // The padding is cut off, so the bit that announces it goes (RFC 3550 section 5.1).
+        *first &= !0x20;
+    }
+    Ok(header)
 }

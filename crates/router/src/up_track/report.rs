@@ -1,6 +1,10 @@
-//! Reception statistics of one media SSRC, for receiver reports.
+//! Reception statistics of one media SSRC, for the report blocks that its publisher gets (RFC 3550 section 6.4).
+//! Retransmissions do not count: the report tells what the network lost.
+
 use std::time::Instant;
-use model::NtpTime;
+
+use model::{NtpTime, Ssrc};
+use rtp::rtcp::ReportBlock;
 
 /// What a publisher's sender report said, and when: ties its RTP timestamps to its wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,4 +15,156 @@ pub struct SenderInfo {
     pub rtp_timestamp: u32,
     /// When the report came in.
     pub arrival: Instant,
+}
+
+/// Reception statistics of one source (RFC 3550 appendices A.3 and A.8).
+#[derive(Debug)]
+pub(crate) struct Reception {
+    /// Origin of arrival times in clock units.
+    epoch: Instant,
+    base: u64,
+    highest: u64,
+    received: u64,
+    expected_prior: u64,
+    received_prior: u64,
+    transit: Option<u32>,
+    /// In 16ths of a timestamp unit.
+    jitter: u32,
+    /// Something came since the last report.
+    heard: bool,
+}
+
+impl Reception {
+    /// Statistics that begin with the packet `raw`.
+    pub(crate) fn new(now: Instant, raw: u64) -> Self {
+        Self {
+            epoch: now,
+            base: raw,
+            highest: raw,
+            received: 0,
+            expected_prior: 0,
+            received_prior: 0,
+            transit: None,
+            jitter: 0,
+            heard: false,
+        }
+    }
+
+    /// Counts a packet in.
+    pub(crate) fn record(&mut self, now: Instant, raw: u64, timestamp: u32, clock_rate: u32) {
+        self.received += 1;
+        self.heard = true;
+        // A packet older than the first one moves the base, or more would be received than expected.
+        self.base = self.base.min(raw);
+        self.highest = self.highest.max(raw);
+        // RFC 3550 appendix A.8, with arrival in units of the clock.
+        let since = now.saturating_duration_since(self.epoch).as_micros() as u64;
+        let arrival = (since.wrapping_mul(u64::from(clock_rate)) / 1_000_000) as u32;
+        let transit = arrival.wrapping_sub(timestamp);
+        if let Some(last) = self.transit.replace(transit) {
+            let d = (transit.wrapping_sub(last) as i32).unsigned_abs();
+            let step = i64::from(d) - i64::from((self.jitter + 8) >> 4);
+            self.jitter = (i64::from(self.jitter) + step).clamp(0, i64::from(u32::MAX >> 1)) as u32;
+        }
+    }
+
+    /// Interarrival jitter in timestamp units.
+    pub(crate) fn jitter(&self) -> u32 {
+        self.jitter >> 4
+    }
+
+    /// A report block for the time since the last one; `None` when nothing was heard in it.
+    pub(crate) fn block(
+        &mut self,
+        now: Instant,
+        ssrc: Ssrc,
+        sender: Option<&SenderInfo>,
+    ) -> Option<ReportBlock> {
+        if !std::mem::take(&mut self.heard) {
+            return None;
+        }
+        // RFC 3550 appendix A.3.
+        let expected = self.highest - self.base + 1;
+        let cumulative = expected as i64 - self.received as i64;
+        let expected_interval = expected.saturating_sub(self.expected_prior);
+        let received_interval = self.received - self.received_prior;
+        self.expected_prior = expected;
+        self.received_prior = self.received;
+        let lost = expected_interval.saturating_sub(received_interval);
+        let fraction = (lost << 8).checked_div(expected_interval).unwrap_or(0).min(255) as u8;
+        let (last_sr, delay) = match sender {
+            None => (0, 0),
+            Some(sender) => {
+                let delay = now.saturating_duration_since(sender.arrival).as_micros() * 65_536;
+                (sender.ntp.middle(), (delay / 1_000_000).min(u128::from(u32::MAX)) as u32)
+            }
+        };
+        Some(ReportBlock {
+            ssrc: ssrc.0,
+            fraction_lost: fraction,
+            cumulative_lost: cumulative.clamp(-0x80_0000, 0x7f_ffff) as i32,
+            // Numbering starts one wrap up; the cycles that the publisher counts start at 0.
+            highest_sequence: self.highest.saturating_sub(0x1_0000) as u32,
+            jitter: self.jitter(),
+            last_sr,
+            delay_since_last_sr: delay,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_quarter_lost_reads_as_64_of_256() {
+        let t = Instant::now();
+        let mut r = Reception::new(t, 0x1_0000);
+        for i in (0..400u64).filter(|i| i % 4 != 1) {
+            r.record(t + Duration::from_millis(i * 20), 0x1_0000 + i, (i * 960) as u32, 48_000);
+        }
+        let block = r.block(t, Ssrc(7), None).expect("heard");
+        assert_eq!((block.ssrc, block.fraction_lost, block.cumulative_lost), (7, 64, 100));
+        assert_eq!((block.highest_sequence, block.jitter, block.last_sr), (399, 0, 0));
+        assert_eq!(r.block(t, Ssrc(7), None), None, "nothing heard since");
+        r.record(t + Duration::from_millis(8_000), 0x1_0000 + 400, 400 * 960, 48_000);
+        let block = r.block(t, Ssrc(7), None).expect("heard");
+        assert_eq!((block.fraction_lost, block.cumulative_lost), (0, 100));
+    }
+
+    #[test]
+    fn jitter_follows_rfc_3550_a8() {
+        let t = Instant::now();
+        let mut r = Reception::new(t, 0);
+        // Arrivals alternate by 10 ms: 480 units at 48 kHz, so the jitter tends towards 480.
+        for i in 0..1_000u64 {
+            let late = 10 * (i % 2);
+            r.record(t + Duration::from_millis(i * 20 + late), i, (i * 960) as u32, 48_000);
+        }
+        assert!((470..=480).contains(&r.jitter()), "{}", r.jitter());
+    }
+
+    #[test]
+    fn the_delay_since_the_last_sender_report_is_in_65536ths() {
+        let t = Instant::now();
+        let mut r = Reception::new(t, 0);
+        r.record(t, 0, 0, 90_000);
+        let sender =
+            SenderInfo { ntp: NtpTime(0x1122_3344_5566_7788), rtp_timestamp: 0, arrival: t };
+        let block =
+            r.block(t + Duration::from_millis(1_500), Ssrc(1), Some(&sender)).expect("heard");
+        assert_eq!((block.last_sr, block.delay_since_last_sr), (0x3344_5566, 98_304));
+    }
+
+    #[test]
+    fn packets_before_the_first_one_do_not_count_as_surplus() {
+        let t = Instant::now();
+        let mut r = Reception::new(t, 100);
+        for raw in [100, 98, 99, 101] {
+            r.record(t, raw, 0, 90_000);
+        }
+        assert_eq!(r.block(t, Ssrc(1), None).expect("heard").cumulative_lost, 0);
+    }
 }

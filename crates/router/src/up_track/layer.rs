@@ -1,0 +1,246 @@
+//! One simulcast layer of an up-track (or all of a track without simulcast): its source, the source's numbering, what
+//! is missing, what was asked for, what is reported.
+
+use std::time::{Duration, Instant};
+
+use model::{DropReason, MediaKind, Ssrc};
+use rtp::rtcp::{FirEntry, NoRoom, ReportBlock, RtcpWriter};
+
+use super::LayerStats;
+use super::keyframe::KeyframeRequests;
+use super::nack::Nacks;
+use super::numbering::{Numbering, Place, Verdict};
+use super::report::{Reception, SenderInfo};
+
+/// Missing packets tracked per layer of video.
+const NACKS_VIDEO: usize = 512;
+/// Missing packets tracked of audio.
+const NACKS_AUDIO: usize = 64;
+
+/// Feedback that the publisher takes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Asks {
+    pub(crate) nack: bool,
+    pub(crate) pli: bool,
+    pub(crate) fir: bool,
+}
+
+/// One layer.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    kind: MediaKind,
+    source: Option<Source>,
+    epoch: u8,
+    keyframes: KeyframeRequests,
+    stats: LayerStats,
+    /// Given up by sources before the present one.
+    lost_before: u64,
+}
+
+/// What is known of the present SSRC of a layer.
+#[derive(Debug)]
+struct Source {
+    ssrc: Ssrc,
+    numbering: Numbering,
+    nacks: Nacks,
+    reception: Reception,
+    sender: Option<SenderInfo>,
+}
+
+/// A packet on its way in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Incoming {
+    pub(crate) ssrc: Ssrc,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+    pub(crate) clock_rate: u32,
+    pub(crate) is_retransmission: bool,
+}
+
+impl Layer {
+    pub(crate) fn new(kind: MediaKind) -> Self {
+        Self {
+            kind,
+            source: None,
+            epoch: 0,
+            keyframes: KeyframeRequests::default(),
+            stats: LayerStats::default(),
+            lost_before: 0,
+        }
+    }
+
+    /// The media SSRC, once a packet of it came.
+    pub(crate) fn ssrc(&self) -> Option<Ssrc> {
+        self.source.as_ref().map(|s| s.ssrc)
+    }
+
+    /// See [`crate::PacketMeta::epoch`].
+    pub(crate) fn epoch(&self) -> u8 {
+        self.epoch
+    }
+
+    /// Says where a packet belongs; a new source is begun when the packet proves that there is one.
+    pub(crate) fn place(&mut self, now: Instant, packet: &Incoming) -> Result<Place, DropReason> {
+        let known = self.source.as_ref().is_some_and(|s| s.ssrc == packet.ssrc);
+        if !known {
+            if packet.is_retransmission {
+                return Err(DropReason::RtxUnmatched);
+            }
+            self.begin(now, packet);
+        }
+        for _ in 0..2 {
+            let Some(source) = &mut self.source else { break };
+            match source.numbering.place(packet.sequence, !packet.is_retransmission) {
+                Verdict::Fresh(place) => return Ok(place),
+                Verdict::Drop(reason) => return Err(reason),
+                // RFC 3550 appendix A.1: numbered anew, then placed as the first packet.
+                Verdict::Restart => self.begin(now, packet),
+            }
+        }
+        Err(DropReason::TooOld)
+    }
+
+    /// Takes a placed packet in, and gives its compact number.
+    pub(crate) fn accept(
+        &mut self,
+        now: Instant,
+        packet: &Incoming,
+        place: Place,
+        octets: u16,
+    ) -> u64 {
+        self.stats.packets += 1;
+        self.stats.octets += u64::from(octets);
+        let Some(source) = &mut self.source else { return place.raw };
+        source.numbering.mark(place);
+        let was_asked_for = source.seen(now, packet, place);
+        self.stats.recovered += u64::from(was_asked_for);
+        source.numbering.compact(place.raw)
+    }
+
+    /// Takes a placed packet in that ends here. `false`: it comes too late for its gap to be closed.
+    pub(crate) fn end(&mut self, now: Instant, packet: &Incoming, place: Place) -> bool {
+        let Some(source) = &mut self.source else { return true };
+        if !source.numbering.cut(place) {
+            return false;
+        }
+        source.seen(now, packet, place);
+        true
+    }
+
+    /// A key frame begins in the packet with this raw number.
+    pub(crate) fn key_frame(&mut self, raw: u64) {
+        self.keyframes.arrived();
+        if let Some(source) = &mut self.source {
+            source.nacks.key_frame(raw);
+        }
+    }
+
+    /// Somebody needs a key frame.
+    pub(crate) fn want_key_frame(&mut self, now: Instant) {
+        if self.kind == MediaKind::Video {
+            self.keyframes.want(now);
+        }
+    }
+
+    /// A sender report of this layer's SSRC.
+    pub(crate) fn sender_report(&mut self, ssrc: Ssrc, info: SenderInfo) -> bool {
+        match &mut self.source {
+            Some(source) if source.ssrc == ssrc => {
+                source.sender = Some(info);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Writes what is due. `Ok(true)` when something was written.
+    pub(crate) fn poll_feedback(
+        &mut self,
+        now: Instant,
+        sender: Ssrc,
+        asks: Asks,
+        rtt: Duration,
+        rtcp: &mut RtcpWriter<'_>,
+    ) -> Result<bool, NoRoom> {
+        let Some(source) = &mut self.source else { return Ok(false) };
+        let mut wrote = false;
+        if asks.nack && source.nacks.wake().is_some_and(|at| at <= now) {
+            if source.nacks.give_up(now) && self.kind == MediaKind::Video {
+                self.keyframes.want(now);
+            }
+            let mut due = source.nacks.due(now).peekable();
+            if due.peek().is_some() {
+                rtcp.nack(sender, source.ssrc, &mut due)?;
+                drop(due);
+                self.stats.nacked += source.nacks.asked(now, rtt) as u64;
+                wrote = true;
+            }
+        }
+        if self.keyframes.due().is_some_and(|at| at <= now) {
+            if asks.pli {
+                rtcp.pli(sender, source.ssrc)?;
+            } else if asks.fir {
+                let sequence = self.keyframes.fir_sequence();
+                rtcp.fir(sender, &[FirEntry { ssrc: source.ssrc, sequence }])?;
+            }
+            self.keyframes.sent(now);
+            let asked = asks.pli || asks.fir;
+            self.stats.keyframe_requests += u64::from(asked);
+            wrote |= asked;
+        }
+        Ok(wrote)
+    }
+
+    /// When there is something to write.
+    pub(crate) fn poll_timeout(&self, asks: Asks) -> Option<Instant> {
+        let source = self.source.as_ref()?;
+        let nack = if asks.nack { source.nacks.wake() } else { None };
+        [nack, self.keyframes.due()].into_iter().flatten().min()
+    }
+
+    /// A report block, if something was heard since the last one.
+    pub(crate) fn report_block(&mut self, now: Instant) -> Option<ReportBlock> {
+        let source = self.source.as_mut()?;
+        source.reception.block(now, source.ssrc, source.sender.as_ref())
+    }
+
+    /// Counts.
+    pub(crate) fn stats(&self) -> LayerStats {
+        let mut stats = self.stats;
+        stats.lost = self.lost_before;
+        if let Some(source) = &self.source {
+            stats.lost += source.nacks.lost();
+            stats.jitter = source.reception.jitter();
+        }
+        stats
+    }
+
+    fn begin(&mut self, now: Instant, packet: &Incoming) {
+        if let Some(old) = &self.source {
+            self.lost_before += old.nacks.lost();
+            self.epoch = self.epoch.wrapping_add(1);
+        }
+        let numbering = Numbering::new(packet.sequence);
+        let limit = match self.kind {
+            MediaKind::Video => NACKS_VIDEO,
+            MediaKind::Audio => NACKS_AUDIO,
+        };
+        self.source = Some(Source {
+            ssrc: packet.ssrc,
+            nacks: Nacks::new(limit, numbering.highest()),
+            reception: Reception::new(now, numbering.highest() + 1),
+            numbering,
+            sender: None,
+        });
+    }
+}
+
+impl Source {
+    /// Books a packet; `true` when it was missing and had been asked for.
+    fn seen(&mut self, now: Instant, packet: &Incoming, place: Place) -> bool {
+        if !packet.is_retransmission {
+            self.reception.record(now, place.raw, packet.timestamp, packet.clock_rate);
+        }
+        self.nacks.arrived(now, place.raw)
+    }
+}

@@ -1,0 +1,286 @@
+//! Asks a publisher for packets that are missing (RFC 4585 section 6.2.1): which, when first, how often. Numbers are
+//! raw ones; writing the message is the caller's.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::numbering::WINDOW;
+
+/// A packet out of order is given this long before it is asked for,
+const GRACE: Duration = Duration::from_millis(10);
+/// or this many later packets, whichever comes first.
+const GRACE_PACKETS: u64 = 2;
+/// Times that a packet is asked for.
+const MAX_TRIES: u8 = 10;
+/// The same for packets before the last key frame, which fewer subscribers wait for.
+const MAX_TRIES_SUPERSEDED: u8 = 3;
+/// No retry comes sooner, however short the round trip is.
+const MIN_RETRY: Duration = Duration::from_millis(20);
+/// Packets asked for in one message: at most 512 bytes of it.
+pub(crate) const PER_MESSAGE: usize = 128;
+
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    raw: u64,
+    /// When it may be asked for, by time alone.
+    due: Instant,
+    tries: u8,
+}
+
+/// The missing packets of one source.
+#[derive(Debug)]
+pub(crate) struct Nacks {
+    /// In ascending order.
+    missing: VecDeque<Missing>,
+    limit: usize,
+    highest: u64,
+    /// The last key frame begins here.
+    key_frame: u64,
+    /// Never later than the earliest due packet.
+    wake: Option<Instant>,
+    /// Entries that were never asked for.
+    unasked: usize,
+    /// Given up so far.
+    lost: u64,
+    /// A packet was given up that the pictures since the last key frame need.
+    broken: bool,
+}
+
+impl Nacks {
+    /// Nothing missing; at most `limit` packets are tracked.
+    pub(crate) fn new(limit: usize, highest: u64) -> Self {
+        Self {
+            missing: VecDeque::new(),
+            limit,
+            highest,
+            key_frame: 0,
+            wake: None,
+            unasked: 0,
+            lost: 0,
+            broken: false,
+        }
+    }
+
+    /// A packet came. Gives `true` when it was missing and had been asked for.
+    pub(crate) fn arrived(&mut self, now: Instant, raw: u64) -> bool {
+        if raw <= self.highest {
+            return self.found(raw);
+        }
+        let gap = self.highest + 1..raw;
+        self.highest = raw;
+        if gap.is_empty() {
+            if self.unasked > 0 {
+                // One more later packet: the grace of some may be over.
+                self.wake_at(now);
+            }
+            return false;
+        }
+        // Of a gap larger than the table only the newest part can be tracked.
+        let from = gap.start.max(gap.end.saturating_sub(self.limit as u64));
+        self.lose(from - gap.start, true);
+        for number in from..gap.end {
+            if self.missing.len() == self.limit {
+                self.drop_oldest();
+            }
+            self.missing.push_back(Missing { raw: number, due: now + GRACE, tries: 0 });
+            self.unasked += 1;
+        }
+        self.wake_at(if self.unasked > 0 && gap.start + GRACE_PACKETS <= raw {
+            now
+        } else {
+            now + GRACE
+        });
+        false
+    }
+
+    /// A key frame begins in this packet.
+    pub(crate) fn key_frame(&mut self, raw: u64) {
+        self.key_frame = self.key_frame.max(raw);
+        self.broken = false;
+    }
+
+    /// The packets to ask for now, ascending, at most [`PER_MESSAGE`]. Call [`Nacks::asked`] when the message was
+    /// written.
+    pub(crate) fn due(&self, now: Instant) -> impl Iterator<Item = u16> + Clone + '_ {
+        let highest = self.highest;
+        self.missing
+            .iter()
+            .filter(move |m| is_due(m, now, highest))
+            .take(PER_MESSAGE)
+            .map(|m| m.raw as u16)
+    }
+
+    /// Notes that the packets of [`Nacks::due`] were asked for. Gives their number.
+    pub(crate) fn asked(&mut self, now: Instant, rtt: Duration) -> usize {
+        let (highest, retry) = (self.highest, rtt.max(MIN_RETRY));
+        let mut asked = 0;
+        for m in self.missing.iter_mut().filter(|m| is_due(m, now, highest)).take(PER_MESSAGE) {
+            self.unasked -= usize::from(m.tries == 0);
+            m.tries += 1;
+            m.due = now + retry;
+            asked += 1;
+        }
+        self.plan(now);
+        asked
+    }
+
+    /// Gives up what was asked for often enough or is too old to be of use. Gives `true` when pictures are broken
+    /// for good without a key frame, once.
+    pub(crate) fn give_up(&mut self, now: Instant) -> bool {
+        let oldest = self.highest.saturating_sub(WINDOW);
+        let (key_frame, before) = (self.key_frame, self.missing.len());
+        let (mut needed, mut unasked) = (false, 0);
+        self.missing.retain(|m| {
+            let tries = if m.raw < key_frame { MAX_TRIES_SUPERSEDED } else { MAX_TRIES };
+            let keep = m.raw > oldest && (m.tries < tries || m.due > now);
+            needed |= !keep && m.raw >= key_frame;
+            unasked += usize::from(keep && m.tries == 0);
+            keep
+        });
+        self.unasked = unasked;
+        let gone = (before - self.missing.len()) as u64;
+        self.lose(gone, needed);
+        self.plan(now);
+        std::mem::take(&mut self.broken)
+    }
+
+    /// When to look again.
+    pub(crate) fn wake(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// Packets given up so far.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    fn found(&mut self, raw: u64) -> bool {
+        let Ok(at) = self.missing.binary_search_by_key(&raw, |m| m.raw) else { return false };
+        let asked = self.missing.remove(at).is_some_and(|m| m.tries > 0);
+        self.unasked -= usize::from(!asked);
+        if self.missing.is_empty() {
+            self.wake = None;
+        }
+        asked
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(m) = self.missing.pop_front() {
+            self.unasked -= usize::from(m.tries == 0);
+            self.lose(1, m.raw >= self.key_frame);
+        }
+    }
+
+    fn lose(&mut self, count: u64, needed: bool) {
+        self.lost += count;
+        self.broken |= count > 0 && needed;
+    }
+
+    fn wake_at(&mut self, at: Instant) {
+        self.wake = Some(self.wake.map_or(at, |w| w.min(at)));
+    }
+
+    fn plan(&mut self, now: Instant) {
+        let highest = self.highest;
+        self.wake =
+            self.missing.iter().map(|m| if is_due(m, now, highest) { now } else { m.due }).min();
+    }
+}
+
+fn is_due(m: &Missing, now: Instant, highest: u64) -> bool {
+    m.due <= now || (m.tries == 0 && m.raw + GRACE_PACKETS <= highest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Duration = Duration::from_millis(50);
+
+    fn due(n: &Nacks, now: Instant) -> Vec<u16> {
+        n.due(now).collect()
+    }
+
+    #[test]
+    fn a_gap_is_asked_for_after_two_later_packets_or_ten_milliseconds() {
+        let t = Instant::now();
+        let mut n = Nacks::new(64, 100);
+        n.arrived(t, 102);
+        assert_eq!(due(&n, t), [0u16; 0]);
+        assert_eq!(n.wake(), Some(t + GRACE));
+        assert_eq!(due(&n, t + GRACE), [101]);
+        n.arrived(t, 103);
+        assert_eq!(n.wake(), Some(t));
+        assert_eq!(due(&n, t), [101]);
+    }
+
+    #[test]
+    fn reordered_packets_are_not_asked_for() {
+        let t = Instant::now();
+        let mut n = Nacks::new(64, 100);
+        n.arrived(t, 102);
+        assert!(!n.arrived(t, 101));
+        n.arrived(t, 103);
+        assert_eq!(due(&n, t + RTT), [0u16; 0]);
+        assert_eq!(n.wake(), None);
+    }
+
+    #[test]
+    fn a_packet_is_asked_for_once_per_round_trip_and_given_up_after_ten() {
+        let t = Instant::now();
+        let mut n = Nacks::new(64, 100);
+        n.arrived(t, 103);
+        let mut now = t;
+        for _ in 0..10 {
+            assert_eq!(due(&n, now), [101, 102]);
+            assert_eq!(n.asked(now, RTT), 2);
+            assert_eq!(due(&n, now + RTT / 2), [0u16; 0]);
+            assert!(!n.give_up(now));
+            now = n.wake().expect("a retry is planned");
+            assert_eq!(now, t + RTT * u32::from((now - t).as_millis() as u16 / 50));
+        }
+        assert!(n.give_up(now), "a key frame is needed");
+        assert!(!n.give_up(now), "said once");
+        assert_eq!((n.lost(), n.wake()), (2, None));
+    }
+
+    #[test]
+    fn packets_before_a_key_frame_are_asked_for_three_times_and_break_nothing() {
+        let t = Instant::now();
+        let mut n = Nacks::new(64, 100);
+        n.arrived(t, 103);
+        n.key_frame(103);
+        let mut now = t;
+        for _ in 0..3 {
+            assert_eq!(n.asked(now, RTT), 2);
+            now += RTT;
+        }
+        assert!(!n.give_up(now));
+        assert_eq!(n.lost(), 2);
+    }
+
+    #[test]
+    fn a_flood_of_gaps_keeps_the_table_bounded() {
+        let t = Instant::now();
+        let mut n = Nacks::new(64, 0);
+        for i in 1..10_000 {
+            n.arrived(t, i * 3);
+            assert!(n.missing.len() <= 64);
+        }
+        n.arrived(t, 60_000);
+        assert_eq!(n.missing.len(), 64);
+        assert!(n.give_up(t));
+        assert_eq!(n.unasked, n.missing.len());
+    }
+
+    #[test]
+    fn a_recovered_packet_is_told_from_one_out_of_order() {
+        let t = Instant::now();
+        let mut n = Nacks::new(64, 100);
+        n.arrived(t, 103);
+        n.asked(t, RTT);
+        assert!(n.arrived(t, 101));
+        assert!(!n.arrived(t, 101));
+        assert_eq!(due(&n, t + RTT), [102]);
+    }
+}

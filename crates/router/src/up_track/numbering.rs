@@ -1,0 +1,261 @@
+//! Numbers the packets of one source: unrolls sequence numbers, tells duplicates and stale packets, recognises a
+//! source that started anew, and closes the gaps of packets that end here. It keeps no packets.
+//!
+//! Two numberings meet here. The *raw* one is the publisher's, in which losses are counted and asked for. The
+//! *compact* one is what subscribers see: packets that end here (padding, payload types nobody agreed to) are cut
+//! out, so that their gaps are not taken for losses.
+
+use std::collections::VecDeque;
+
+use model::DropReason;
+
+/// How far back packets are told apart, in packets: the depth of a video cache.
+pub(crate) const WINDOW: u64 = 1_024;
+/// RFC 3550 appendix A.1 (MAX_DROPOUT): a larger jump is a source that started anew.
+const MAX_DROPOUT: u16 = 3_000;
+/// Runs of cut-out packets that are remembered for packets that come late.
+const MAX_RUNS: usize = 32;
+
+/// Where a packet belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Raw extended sequence number.
+    pub(crate) raw: u64,
+    /// It is newer than all before it.
+    pub(crate) advances: bool,
+}
+
+/// What a sequence number means to the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A new packet.
+    Fresh(Place),
+    /// To be dropped.
+    Drop(DropReason),
+    /// The second of two successive packets far away from all before: number the source anew with it.
+    Restart,
+}
+
+/// A run of raw numbers that are cut out.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    start: u64,
+    len: u64,
+}
+
+/// The numbering of one source.
+#[derive(Debug)]
+pub(crate) struct Numbering {
+    highest: u64,
+    /// One bit for each of the last [`WINDOW`] raw numbers, by number modulo the window.
+    seen: [u64; (WINDOW / 64) as usize],
+    runs: VecDeque<Run>,
+    /// Cut out in all.
+    cut: u64,
+    /// Cut out in runs that are no longer remembered.
+    cut_forgotten: u64,
+    /// Packets before this one can no longer be numbered.
+    forgotten_before: u64,
+    /// The number that would prove that the source started anew (RFC 3550 appendix A.1, `bad_seq`).
+    suspect: Option<u16>,
+}
+
+impl Numbering {
+    /// A source whose first packet has this number. The packet itself is not yet marked.
+    pub(crate) fn new(first: u16) -> Self {
+        // One wrap in reserve, so that packets older than the first one have a number.
+        Self {
+            highest: 0xffff + u64::from(first),
+            seen: [0; (WINDOW / 64) as usize],
+            runs: VecDeque::new(),
+            cut: 0,
+            cut_forgotten: 0,
+            forgotten_before: 0,
+            suspect: None,
+        }
+    }
+
+    /// Highest raw number so far.
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// Places a sequence number. `original` is false for retransmissions, which never restart a source.
+    pub(crate) fn place(&mut self, sequence: u16, original: bool) -> Verdict {
+        let ahead = sequence.wrapping_sub(self.highest as u16);
+        if ahead != 0 && ahead <= MAX_DROPOUT {
+            if original {
+                self.suspect = None;
+            }
+            return Verdict::Fresh(Place { raw: self.highest + u64::from(ahead), advances: true });
+        }
+        let behind = u64::from(ahead.wrapping_neg());
+        if behind < WINDOW {
+            let raw = self.highest.saturating_sub(behind);
+            return match self.is_seen(raw) {
+                true => Verdict::Drop(DropReason::Duplicate),
+                false if raw < self.forgotten_before => Verdict::Drop(DropReason::TooOld),
+                false => Verdict::Fresh(Place { raw, advances: false }),
+            };
+        }
+        if !original {
+            return Verdict::Drop(DropReason::TooOld);
+        }
+        if self.suspect == Some(sequence) {
+            return Verdict::Restart;
+        }
+        self.suspect = Some(sequence.wrapping_add(1));
+        Verdict::Drop(DropReason::TooOld)
+    }
+
+    /// Marks a packet as seen.
+    pub(crate) fn mark(&mut self, place: Place) {
+        if place.advances {
+            let step = place.raw - self.highest;
+            if step >= WINDOW {
+                self.seen = [0; (WINDOW / 64) as usize];
+            } else {
+                for number in self.highest + 1..place.raw {
+                    self.seen[word(number)] &= !bit(number);
+                }
+            }
+            self.highest = place.raw;
+        }
+        self.seen[word(place.raw)] |= bit(place.raw);
+    }
+
+    /// Marks a packet as seen that ends here. `true`: its number is cut out. `false`: later packets were numbered
+    /// before it came, so its gap stands, and only an empty packet closes it.
+    pub(crate) fn cut(&mut self, place: Place) -> bool {
+        self.mark(place);
+        if !place.advances {
+            return false;
+        }
+        self.cut += 1;
+        match self.runs.back_mut() {
+            Some(run) if run.start + run.len == place.raw => run.len += 1,
+            _ => {
+                if self.runs.len() == MAX_RUNS
+                    && let Some(run) = self.runs.pop_front()
+                {
+                    self.cut_forgotten += run.len;
+                    self.forgotten_before = run.start + run.len;
+                }
+                self.runs.push_back(Run { start: place.raw, len: 1 });
+            }
+        }
+        true
+    }
+
+    /// The compact number of a packet that was placed.
+    pub(crate) fn compact(&self, raw: u64) -> u64 {
+        match self.runs.back() {
+            Some(last) if raw < last.start => {
+                let before: u64 =
+                    self.runs.iter().take_while(|r| r.start < raw).map(|r| r.len).sum();
+                raw - before - self.cut_forgotten
+            }
+            _ => raw - self.cut,
+        }
+    }
+
+    fn is_seen(&self, raw: u64) -> bool {
+        self.seen[word(raw)] & bit(raw) != 0
+    }
+}
+
+fn word(number: u64) -> usize {
+    (number % WINDOW / 64) as usize
+}
+
+fn bit(number: u64) -> u64 {
+    1 << (number % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh(n: &mut Numbering, sequence: u16) -> Place {
+        match n.place(sequence, true) {
+            Verdict::Fresh(place) => place,
+            other => panic!("{sequence}: {other:?}"),
+        }
+    }
+
+    fn take(n: &mut Numbering, sequence: u16) -> u64 {
+        let place = fresh(n, sequence);
+        n.mark(place);
+        n.compact(place.raw)
+    }
+
+    #[test]
+    fn numbers_go_on_over_the_wrap() {
+        let mut n = Numbering::new(65_534);
+        let first = take(&mut n, 65_534);
+        assert_eq!(first & 0xffff, 65_534);
+        assert_eq!(take(&mut n, 1), first + 3);
+        assert_eq!(take(&mut n, 65_535), first + 1);
+        assert_eq!(n.place(65_535, true), Verdict::Drop(DropReason::Duplicate));
+        assert_eq!(n.place(65_534, false), Verdict::Drop(DropReason::Duplicate));
+    }
+
+    #[test]
+    fn padding_in_order_leaves_no_gap() {
+        let mut n = Numbering::new(10);
+        let first = take(&mut n, 10);
+        for padding in [12, 13] {
+            let place = fresh(&mut n, padding);
+            assert!(n.cut(place));
+        }
+        assert_eq!(take(&mut n, 14), first + 2);
+        // The lost one before the padding still has its number.
+        assert_eq!(take(&mut n, 11), first + 1);
+        assert_eq!(n.place(12, true), Verdict::Drop(DropReason::Duplicate));
+    }
+
+    #[test]
+    fn late_padding_keeps_its_number() {
+        let mut n = Numbering::new(10);
+        let first = take(&mut n, 10);
+        take(&mut n, 12);
+        let place = fresh(&mut n, 11);
+        assert!(!n.cut(place));
+        assert_eq!(n.compact(place.raw), first + 1);
+    }
+
+    #[test]
+    fn padding_runs_are_bounded_and_packets_before_forgotten_runs_are_too_old() {
+        let mut n = Numbering::new(0);
+        take(&mut n, 0);
+        // Number 1 is lost; then every other packet is padding.
+        let mut last = 0;
+        for i in 1..=100u16 {
+            let place = fresh(&mut n, 2 * i);
+            assert!(n.cut(place));
+            last = take(&mut n, 2 * i + 1);
+        }
+        assert_eq!(n.runs.len(), MAX_RUNS);
+        assert_eq!(last, 0x1_0000 + 201 - 100);
+        assert_eq!(n.place(1, false), Verdict::Drop(DropReason::TooOld));
+    }
+
+    #[test]
+    fn two_successive_packets_far_away_restart_the_source() {
+        let mut n = Numbering::new(100);
+        take(&mut n, 100);
+        assert_eq!(n.place(40_000, true), Verdict::Drop(DropReason::TooOld));
+        assert_eq!(n.place(50_000, true), Verdict::Drop(DropReason::TooOld));
+        assert_eq!(n.place(50_001, false), Verdict::Drop(DropReason::TooOld));
+        assert_eq!(n.place(50_001, true), Verdict::Restart);
+    }
+
+    #[test]
+    fn a_long_jump_forgets_what_was_seen() {
+        let mut n = Numbering::new(0);
+        take(&mut n, 0);
+        take(&mut n, 2_000);
+        assert!(matches!(n.place(1_500, true), Verdict::Fresh(Place { advances: false, .. })));
+        assert_eq!(n.place(2_000, true), Verdict::Drop(DropReason::Duplicate));
+    }
+}
