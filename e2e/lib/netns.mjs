@@ -14,12 +14,19 @@ export class Namespace {
     namespace.name = `sfumato-e2e-${process.pid}-${(Namespace.#count += 1)}`;
     namespace.address = address;
     await run("ip", ["netns", "add", namespace.name]);
-    await namespace.ip("link", "set", "lo", "up");
-    // A train of segments would pass the rule as one packet, and be lost as one.
-    await namespace.ip("link", "set", "lo", "gso_max_segs", "1");
-    await namespace.ip("link", "add", "media0", "type", "dummy");
-    await namespace.ip("address", "add", `${address}/24`, "dev", "media0");
-    await namespace.ip("link", "set", "media0", "up");
+    try {
+      await namespace.ip("link", "set", "lo", "up");
+      // A train of segments would pass the rule as one packet, and be lost as one.
+      await namespace.ip("link", "set", "lo", "gso_max_segs", "1");
+      // Browsers gather no candidates where there is only loopback. Both ends of the pair stay here.
+      await namespace.ip("link", "add", "media0", "type", "veth", "peer", "name", "media1");
+      await namespace.ip("address", "add", `${address}/24`, "dev", "media0");
+      await namespace.ip("link", "set", "media0", "up");
+      await namespace.ip("link", "set", "media1", "up");
+    } catch (error) {
+      await namespace.remove();
+      throw error;
+    }
     return namespace;
   }
 
@@ -48,6 +55,26 @@ export class Namespace {
     const child = this.enter("nft", "-f", "-");
     child.child.stdin.end(rules);
     await child;
+  }
+
+  /** Lets no UDP through to or from a port. HTTP goes on. */
+  async cut(port) {
+    const rules = `
+      table inet cut {
+        chain arrive {
+          type filter hook input priority 0;
+          udp dport ${port} drop
+          udp sport ${port} drop
+        }
+      }`;
+    const child = this.enter("nft", "-f", "-");
+    child.child.stdin.end(rules);
+    await child;
+  }
+
+  /** Takes the rules of `lose` or `cut` away. */
+  async mend(table) {
+    await this.enter("nft", "delete", "table", "inet", table);
   }
 
   /** `{seen, lost}` datagrams so far. */

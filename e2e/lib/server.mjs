@@ -39,12 +39,12 @@ export class Server {
   exit = null;
 
   /** `netns`: name of a network namespace to run in. `mediaAddress`: the address that candidates name. */
-  static async start({ netns = null, mediaAddress = "127.0.0.1", args = [] } = {}) {
+  static async start({ netns = null, mediaAddress = "127.0.0.1", httpPort = null, mediaPort = null, args = [] } = {}) {
     const binary = process.env.SFUMATO_BIN;
     if (!binary) throw new Error("set SFUMATO_BIN to the binary that is to be tested, e.g. target/release/sfumato");
     const server = new Server();
-    server.httpPort = await freeTcpPort();
-    server.mediaPort = await freeUdpPort();
+    server.httpPort = httpPort ?? (await freeTcpPort());
+    server.mediaPort = mediaPort ?? (await freeUdpPort());
     server.netns = netns;
     server.directory = await mkdtemp(path.join(tmpdir(), "sfumato-e2e-"));
     server.url = `http://localhost:${server.httpPort}`;

@@ -73,6 +73,30 @@ describe("sessions come and go", { timeout: 180_000 }, () => {
     await doomed.close();
   });
 
+  test("the page comes back by itself when the node was restarted", { timeout: 60_000 }, async () => {
+    const own = await Server.start();
+    const page = await browsers.chromium.open(`${own.url}/?room=demo`);
+    const ready = () => window.sfumato?.viewers.size === 1 && [...window.sfumato.viewers.values()][0].tile.element.dataset.veil === "";
+    await page.waitFor("the test card plays", 15_000, ready);
+    await page.evaluate(() => {
+      document.getElementById("name").value = "gina";
+    });
+    await page.click("#start-camera");
+    await untilListed(own, "demo", "gina", true, 10_000);
+    await own.stop();
+    await page.waitFor("it says that the server is away", 20_000, () => document.getElementById("link").dataset.state === "down");
+    const again = await Server.start({ httpPort: own.httpPort, mediaPort: own.mediaPort });
+    try {
+      const began = Date.now();
+      await page.waitFor("the test card plays again", 30_000, ready);
+      await untilListed(again, "demo", "gina", true, 20_000);
+      console.log(`back ${Date.now() - began} ms after the node was up again`);
+    } finally {
+      await page.close();
+      await again.stop();
+    }
+  });
+
   test("SIGTERM ends the node within seconds, and the browsers notice", { timeout: 60_000 }, async () => {
     const own = await Server.start();
     const publisher = await browsers.chromium.bench(own.url);
