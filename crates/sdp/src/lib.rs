@@ -8,11 +8,11 @@
 //! - [`section`]: one media section of it
 //! - [`attributes`]: the values of single attribute lines
 //! - [`codecs`]: which offered codecs are agreed, and which of a publisher's fit a viewer
-//! - [`h264`]: `profile-level-id` (RFC 6184 section 8.1)
+//! - [`h264`]: what a `profile-level-id` means (RFC 6184 section 8.1)
 //! - [`fmtp`]: format parameters
 //! - [`candidate`]: ICE candidates, theirs and ours
 //! - [`answer`]: the answer as values, and as text
-//! - [`fragment`]: `application/trickle-ice-sdpfrag` (RFC 8840)
+//! - [`fragment`]: trickle and restart, `application/trickle-ice-sdpfrag` (RFC 8840)
 //! - [`error`]: why a text was refused
 //!
 //! Unknown attributes are ignored (RFC 8866 section 5.13). No input leads to a panic.
