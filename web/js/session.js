@@ -89,10 +89,10 @@ export class Session extends EventTarget {
         this.#delete(false);
         return;
       }
-      this.#watch(pc);
       this.#enter("connecting");
       this.#arm(CONNECT_TIMEOUT_MS, () => this.#end(new SessionError("media-blocked", "the media connection was not made in time")));
       await pc.setRemoteDescription({ type: "answer", sdp: answer });
+      this.#watch(pc);
     } catch (cause) {
       if (this.state === "closed") return;
       this.close();
@@ -138,7 +138,7 @@ export class Session extends EventTarget {
   #watch(pc) {
     const look = () => {
       if (this.pc !== pc || this.state === "closed") return;
-      if (this.#dtls(pc) === "closed" || pc.connectionState === "closed") {
+      if (this.#transport(pc)?.state === "closed" || pc.connectionState === "closed") {
         // The node said goodbye (DTLS close_notify): it ended the session, or is going down.
         this.#end(new SessionError("ended", "the server ended the session"));
       } else if (pc.connectionState === "connected") {
@@ -154,18 +154,17 @@ export class Session extends EventTarget {
       }
     };
     pc.addEventListener("connectionstatechange", look);
-    for (const { sender, receiver } of pc.getTransceivers()) {
-      const transport = sender.transport ?? receiver.transport;
-      transport?.addEventListener("statechange", look);
-    }
+    this.#transport(pc)?.addEventListener("statechange", look);
+    look();
   }
 
-  #dtls(pc) {
+  /** The one DTLS transport of the bundle; browsers have it once the answer is applied. */
+  #transport(pc) {
     for (const { sender, receiver } of pc.getTransceivers()) {
       const transport = sender.transport ?? receiver.transport;
-      if (transport) return transport.state;
+      if (transport) return transport;
     }
-    return "new";
+    return null;
   }
 
   /** ICE restart (RFC 9725 section 4.3.3): new credentials both ways, the session and its keys stay. */
