@@ -6,7 +6,7 @@
 //!
 //! - [`packet`]: one RTP packet (RFC 3550 section 5.1), and the header of one that is still encrypted
 //! - [`extensions`]: header extensions (RFC 8285), resolved with the ids of a session
-//! - [`write`]: a fresh header for a packet that is forwarded
+//! - [`mod@write`]: a fresh header for a packet that is forwarded
 //! - [`sequence`]: 16-bit sequence numbers and 32-bit timestamps, unrolled
 //! - [`payload`]: what the first bytes of a payload tell (key frame, picture id, layer)
 //! - [`rtcp`]: RTCP packets, read and written

@@ -9,7 +9,7 @@
 //! - [`feedback`]: NACK, PLI, FIR, REMB
 //! - [`twcc`]: transport-wide congestion feedback
 //! - [`xr`]: extended reports
-//! - [`write`]: [`RtcpWriter`], which builds compound packets
+//! - [`mod@write`]: [`RtcpWriter`], which builds compound packets
 
 pub mod feedback;
 pub mod report;
