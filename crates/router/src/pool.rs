@@ -14,8 +14,10 @@ use crate::Packet;
 const SMALL: usize = 256;
 /// Capacity of a large buffer: any datagram of an Ethernet path fits (threats row 29 bounds packets at 1,500 bytes).
 const LARGE: usize = 1_504;
-/// Buffers looked at in one allocation before a new one is made.
+/// Buffers looked at in one allocation before a new one is made,
 const PROBES: usize = 8;
+/// and before it is refused, where no new one may be made.
+const PROBES_AT_LIMIT: usize = 64;
 
 /// How many buffers of each class a pool may own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +47,8 @@ pub struct PoolStats {
 }
 
 /// A buffer that nobody else can see: decrypt into it, let [`crate::UpTrack::ingest`] fill in what it learns, then
-/// [`PacketPool::share`] it, or [`PacketPool::release`] it when the packet was dropped.
+/// [`PacketPool::share`] it, or [`PacketPool::release`] it when the packet was dropped. A buffer that is simply let go
+/// counts towards the pool's limit for ever.
 #[derive(Debug)]
 pub struct PacketBuf(Arc<Packet>);
 
@@ -85,7 +88,8 @@ impl Class {
         if let Some(packet) = self.free.pop() {
             return Some(packet);
         }
-        for _ in 0..PROBES.min(self.shared.len()) {
+        let probes = if self.owned < self.limit { PROBES } else { PROBES_AT_LIMIT };
+        for _ in 0..probes.min(self.shared.len()) {
             let mut packet = self.shared.pop_front()?;
             if Arc::get_mut(&mut packet).is_some() {
                 return Some(packet);
@@ -163,5 +167,68 @@ impl PacketPool {
 
     fn class_of(&mut self, packet: &Packet) -> &mut Class {
         if packet.capacity() <= SMALL { &mut self.small } else { &mut self.large }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(small: usize, large: usize) -> PacketPool {
+        PacketPool::new(Instant::now(), PoolLimits { small, large })
+    }
+
+    #[test]
+    fn once_warm_nothing_is_allocated() {
+        let mut pool = pool(100, 100);
+        let mut held = VecDeque::new();
+        for i in 0..10_000 {
+            let len = if i % 3 == 0 { 100 } else { 1_200 };
+            let mut buf = pool.alloc(len).expect("there is room");
+            assert!(buf.space().len() >= len);
+            held.push_back(pool.share(buf));
+            if held.len() > 20 {
+                held.pop_front();
+            }
+        }
+        let stats = pool.stats();
+        assert!(stats.misses < 60, "{stats:?}");
+        assert_eq!((stats.exhausted, stats.buffers as u64), (0, stats.misses));
+    }
+
+    #[test]
+    fn a_pool_is_bounded() {
+        let mut pool = pool(0, 4);
+        let held: Vec<_> =
+            (0..4).filter_map(|_| pool.alloc(1_000).map(|b| pool.share(b))).collect();
+        assert_eq!(held.len(), 4);
+        assert!(pool.alloc(1_000).is_none());
+        assert_eq!(pool.stats().exhausted, 1);
+        drop(held);
+        assert!(pool.alloc(1_000).is_some());
+        assert!(pool.alloc(1_505).is_none(), "longer than any buffer");
+    }
+
+    #[test]
+    fn packets_that_are_held_for_long_do_not_block_the_others() {
+        let mut pool = pool(0, 64);
+        let stale: Vec<_> =
+            (0..32).filter_map(|_| pool.alloc(1_000).map(|b| pool.share(b))).collect();
+        for _ in 0..1_000 {
+            let buf = pool.alloc(1_000).expect("half of the pool is free");
+            drop(pool.share(buf));
+        }
+        assert_eq!((stale.len(), pool.stats().exhausted), (32, 0));
+        assert!(pool.stats().buffers <= 64);
+    }
+
+    #[test]
+    fn released_buffers_are_used_again() {
+        let mut pool = pool(1, 0);
+        for _ in 0..10 {
+            let buf = pool.alloc(10).expect("released");
+            pool.release(buf);
+        }
+        assert_eq!(pool.stats(), PoolStats { buffers: 1, misses: 1, exhausted: 0 });
     }
 }

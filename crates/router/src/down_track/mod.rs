@@ -1,13 +1,35 @@
 //! What one peer is sent through one slot: selection, rewriting, retransmissions and sender reports.
+//!
+//! [`select`] says whether a packet is forwarded, [`splice`] joins numberings, [`rewrite`] writes the packet, [`seq_map`]
+//! and [`rtx`] answer NACKs, [`report`] does sender and receiver reports. What the subscriber can receive (bandwidth)
+//! is not known here.
+
+mod report;
+mod rewrite;
+mod rtx;
+mod select;
+mod seq_map;
+mod splice;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{Binding, DownMedia, DropReason, ExtensionMap, Ssrc, TrackId, WallClock};
-use rtp::rtcp::{ReportBlock, RtcpWriter};
+use model::{
+    Binding, DownMedia, DropReason, ExtensionMap, MediaKind, Pt, PtMapping, Ssrc, StreamSsrc,
+    TrackId, WallClock,
+};
+use rtp::payload::red;
+use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 
+use crate::up_track::cache::Since;
 use crate::{Packet, TrackMirror};
+use report::Reports;
+use rewrite::{Address, Template};
+use rtx::Retransmissions;
+use select::Selection;
+use seq_map::SeqMap;
+use splice::{Pictures, Segment, Tail};
 
 /// A plain packet that was written and is to be sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +42,10 @@ pub struct Written {
     pub ssrc: Ssrc,
     /// Extended sequence number under that SSRC; `seq.0 >> 16` is SRTP's rollover counter (RFC 3711 section 3.3.1).
     pub seq: ExtSeq,
+    /// It may be written again under the same number, since the subscriber has no stream for retransmissions. Seal
+    /// it exactly as it is, without padding: other bytes under the same number would be a nonce used twice (threats
+    /// row 19).
+    pub exact: bool,
 }
 
 /// How far back a new subscriber may start.
@@ -38,18 +64,15 @@ impl Default for CatchUpLimits {
     }
 }
 
-/// Packets out of a mirror's cache, oldest first.
+/// Packets out of a mirror's cache, oldest first. See [`DownTrack::catch_up`].
 #[derive(Debug)]
-pub struct CatchUp<'m> {
-    mirror: &'m TrackMirror,
-}
+pub struct CatchUp<'m>(Option<Since<'m>>);
 
 impl<'m> Iterator for CatchUp<'m> {
     type Item = &'m Arc<Packet>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let _ = self.mirror;
-        todo!()
+        self.0.as_mut()?.next()
     }
 }
 
@@ -78,115 +101,366 @@ pub struct DownStats {
 
 /// One slot of a subscriber.
 #[derive(Debug)]
-pub struct DownTrack {}
+pub struct DownTrack {
+    kind: MediaKind,
+    ssrc: StreamSsrc,
+    clock: WallClock,
+    template: Template,
+    binding: Option<Binding>,
+    selection: Selection,
+    /// The present segment; `None` before the first packet, and after another track was bound.
+    segment: Option<Segment>,
+    /// How the payload type of the last packet reads.
+    mapping: Option<PtMapping>,
+    tail: Option<Tail>,
+    map: SeqMap,
+    first: u64,
+    rtx: Retransmissions,
+    rtx_seq: ExtSeq,
+    reports: Reports,
+    stats: DownStats,
+}
 
 impl DownTrack {
     /// A slot as agreed, with nothing bound to it. `extensions` are the subscriber's ids.
-    pub fn new(_media: &DownMedia, _extensions: &ExtensionMap, _clock: WallClock) -> Self {
-        todo!()
+    pub fn new(media: &DownMedia, extensions: &ExtensionMap, clock: WallClock) -> Self {
+        let first = first_sequence(media.ssrc.media);
+        Self {
+            kind: media.kind,
+            ssrc: media.ssrc,
+            clock,
+            template: Template::new(media.mid, extensions),
+            binding: None,
+            selection: Selection::new(media.kind),
+            segment: None,
+            mapping: None,
+            tail: None,
+            map: SeqMap::new(first),
+            first,
+            rtx: Retransmissions::new(media.kind),
+            rtx_seq: ExtSeq(media.ssrc.rtx.map_or(0, first_sequence)),
+            reports: Reports::new(media.kind),
+            stats: DownStats::default(),
+        }
     }
 
     /// Takes a renegotiated media section; the SSRC, the numbering and the binding stay.
-    pub fn update(&mut self, _media: &DownMedia, _extensions: &ExtensionMap) {
-        todo!()
+    pub fn update(&mut self, media: &DownMedia, extensions: &ExtensionMap) {
+        self.template = Template::new(media.mid, extensions);
+        let all_rtx = self
+            .binding
+            .iter()
+            .flat_map(|b| &b.payload_types)
+            .all(|m| self.rtx_address(m).is_some());
+        if !all_rtx {
+            // Written again, a packet might now look different under its old number.
+            self.map.forget();
+        }
     }
 
-    /// Binds a track, or pauses with `None`. The next packet is spliced on: for video a key frame.
-    pub fn bind(&mut self, _binding: Option<Binding>) {
-        todo!()
+    /// Binds a track, or pauses with `None`. The next packet is spliced on: for video a key frame. Binding what is
+    /// bound already changes nothing.
+    pub fn bind(&mut self, binding: Option<Binding>) {
+        let same = match (&self.binding, &binding) {
+            (Some(a), Some(b)) => a.track == b.track && a.payload_types == b.payload_types,
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return;
+        }
+        self.selection.reset();
+        self.mapping = None;
+        self.segment = None;
+        self.map.forget();
+        self.reports.pause();
+        self.binding = binding;
     }
 
     /// The track that is bound.
     pub fn track(&self) -> Option<TrackId> {
-        todo!()
+        self.binding.as_ref().map(|b| b.track)
     }
 
     /// SSRCs that the slot sends with: media, retransmissions.
-    pub fn ssrcs(&self) -> model::StreamSsrc {
-        todo!()
+    pub fn ssrcs(&self) -> StreamSsrc {
+        self.ssrc
     }
 
     /// Highest layer wanted, counted from 0 = lowest quality; `None`: no limit (the start).
-    pub fn set_max_rank(&mut self, _rank: Option<u8>) {
-        todo!()
+    pub fn set_max_rank(&mut self, rank: Option<u8>) {
+        self.selection.set_max_rank(rank);
     }
 
     /// Writes `packet` as this subscriber gets it into `out`, header and payload in one pass. `mirror` is this
     /// worker's mirror of the track and has received the packet already.
     ///
     /// # Errors
-    /// The reason for which the subscriber does not get it.
+    /// The reason for which the subscriber does not get it: `NoSubscriber` (another track or none is bound),
+    /// `CodecMismatch`, `LayerNotSelected`, `AwaitingKeyFrame`, `BeforeSplice`, `Duplicate`, `TooOld`, `TooLarge`, or
+    /// `RtpMalformed` for RED that does not add up.
     pub fn forward(
         &mut self,
-        _now: Instant,
-        _mirror: &TrackMirror,
-        _packet: &Packet,
-        _out: &mut [u8],
+        now: Instant,
+        mirror: &TrackMirror,
+        packet: &Packet,
+        out: &mut [u8],
     ) -> Result<Written, DropReason> {
-        todo!()
+        let meta = &packet.meta;
+        if self.track() != Some(meta.track) {
+            return Err(DropReason::NoSubscriber);
+        }
+        let flows = self.selection.current() == Some(meta.stream());
+        let mapping = match self.mapping {
+            Some(mapping) if mapping.up == meta.pt => mapping,
+            _ => match self.find_mapping(meta.pt) {
+                Some(mapping) => mapping,
+                None => {
+                    if flows {
+                        // What follows cannot go on where this packet is missing.
+                        self.selection.interrupt();
+                    }
+                    return Err(DropReason::CodecMismatch);
+                }
+            },
+        };
+        let payload = payload_for(&mapping, packet)?;
+        if !flows {
+            self.splice_onto(mirror, packet)?;
+        }
+        self.mapping = Some(mapping);
+        let Some(segment) = self.segment else { return Err(DropReason::AwaitingKeyFrame) };
+        let seq = segment.out_seq(meta.seq.0).ok_or(DropReason::BeforeSplice)?;
+        match self.map.is_free(seq) {
+            Some(true) => {}
+            Some(false) => return Err(DropReason::Duplicate),
+            None => return Err(DropReason::TooOld),
+        }
+        let address = self.address(now, &mapping, seq as u16);
+        let (header_len, len) = self.template.write(&address, &segment, packet, payload, out)?;
+        self.sent(now, packet, seq, len, payload.len());
+        let exact = self.rtx_address(&mapping).is_none();
+        Ok(Written { header_len, len, ssrc: self.ssrc.media, seq: ExtSeq(seq), exact })
     }
 
     /// Answers a NACK for one sequence number of the slot's media SSRC.
     ///
     /// # Errors
-    /// `RtxTooSoon`, `RtxLimit`, `RtxExpired`, `TooLarge`, `NoSubscriber`.
+    /// `RtxExpired` (never sent, no longer kept, or not there itself), `RtxTooSoon`, `RtxLimit`, `TooLarge`,
+    /// `NoSubscriber`, `CodecMismatch`.
     pub fn retransmit(
         &mut self,
-        _now: Instant,
-        _mirror: &TrackMirror,
-        _seq: u16,
-        _out: &mut [u8],
+        now: Instant,
+        mirror: &TrackMirror,
+        sequence: u16,
+        out: &mut [u8],
     ) -> Result<Written, DropReason> {
-        todo!()
+        if self.track() != Some(mirror.track()) {
+            return Err(DropReason::NoSubscriber);
+        }
+        let (segment, in_seq, seq) = self.map.find(sequence).ok_or(DropReason::RtxExpired)?;
+        let packet = mirror
+            .cache(segment.stream as u8)
+            .and_then(|cache| cache.find(ExtSeq(in_seq)))
+            .filter(|p| p.meta.stream() == segment.stream)
+            .ok_or(DropReason::RtxExpired)?;
+        let mapping = self.find_mapping(packet.meta.pt).ok_or(DropReason::CodecMismatch)?;
+        let payload = payload_for(&mapping, packet)?;
+        self.rtx.allow(now, sequence, payload.len(), self.stats.rtt)?;
+        let mut address = self.address(now, &mapping, sequence);
+        let mut full = ExtSeq(seq);
+        let rtx = self.rtx_address(&mapping);
+        if let Some((ssrc, pt)) = rtx {
+            // RFC 4588 section 4: numbers of its own, the original one in front of the payload.
+            full = self.rtx_seq;
+            let original = Some(sequence);
+            address = Address { pt, ssrc, sequence: full.low(), original, ..address };
+        }
+        let (header_len, len) = self.template.write(&address, &segment, packet, payload, out)?;
+        let exact = rtx.is_none();
+        if exact {
+            self.map.mark(seq);
+        } else {
+            self.rtx_seq = full.next();
+        }
+        self.stats.rtx_packets += 1;
+        self.stats.rtx_octets += payload.len() as u64;
+        Ok(Written { header_len, len, ssrc: address.ssrc, seq: full, exact })
     }
 
     /// Packets to forward right after binding, if the last key frame is young: pass each to
     /// [`DownTrack::forward`]. Empty when there is nothing to catch up with, and for audio.
     pub fn catch_up<'m>(
         &self,
-        _now: Instant,
-        _mirror: &'m TrackMirror,
-        _limits: CatchUpLimits,
+        now: Instant,
+        mirror: &'m TrackMirror,
+        limits: CatchUpLimits,
     ) -> CatchUp<'m> {
-        todo!()
+        CatchUp(self.since_key_frame(now, mirror, limits))
     }
 
     /// The layer of which a key frame is wanted, to be passed to [`crate::UpTrack::request_keyframe`]. Repeats
     /// itself twice a second until the key frame comes; cheap enough to be asked after each batch of packets.
-    pub fn wants_keyframe(&mut self, _now: Instant, _mirror: &TrackMirror) -> Option<u8> {
-        todo!()
+    pub fn wants_keyframe(&mut self, now: Instant, mirror: &TrackMirror) -> Option<u8> {
+        if self.track() != Some(mirror.track()) {
+            return None;
+        }
+        self.selection.wants_key_frame(now, mirror)
     }
 
-    /// The subscriber sent PLI or FIR.
+    /// The subscriber sent PLI or FIR. What it wants comes with [`DownTrack::wants_keyframe`].
     pub fn keyframe_requested(&mut self) {
-        todo!()
+        self.selection.refresh();
     }
 
     /// Takes a report block of the subscriber about the slot's media SSRC; blocks about other SSRCs are ignored.
-    pub fn report_block(&mut self, _now: Instant, _block: &ReportBlock) {
-        todo!()
+    pub fn report_block(&mut self, now: Instant, block: &ReportBlock) {
+        if block.ssrc() == self.ssrc.media {
+            self.reports.received(now, block, &mut self.stats);
+        }
     }
 
-    /// Writes a sender report when one is due. `Ok(true)` when written; the caller adds SDES.
+    /// Writes a sender report when one is due. `Ok(true)` when written; the caller adds SDES. `mirror` is that of the
+    /// bound track, if this worker has it.
     ///
     /// # Errors
     /// `NoRoom` from the writer: the report stays due.
     pub fn poll_report(
         &mut self,
-        _now: Instant,
-        _mirror: Option<&TrackMirror>,
-        _rtcp: &mut RtcpWriter<'_>,
-    ) -> Result<bool, rtp::rtcp::NoRoom> {
-        todo!()
+        now: Instant,
+        mirror: Option<&TrackMirror>,
+        rtcp: &mut RtcpWriter<'_>,
+    ) -> Result<bool, NoRoom> {
+        let Some(tail) = &self.tail else { return Ok(false) };
+        let publisher = mirror
+            .filter(|m| self.segment.is_some() && m.track() == tail.track)
+            .and_then(|m| m.sender(tail.segment.stream));
+        let clock_rate = self.mapping.map_or(90_000, |m| m.clock_rate);
+        let Some((ntp, rtp_timestamp)) =
+            self.reports.tie(now, &self.clock, tail, clock_rate, publisher)
+        else {
+            return Ok(false);
+        };
+        let info = rtp::rtcp::SenderInfo {
+            ntp,
+            rtp_timestamp,
+            packet_count: self.stats.packets as u32,
+            octet_count: self.stats.octets as u32,
+        };
+        rtcp.sr(self.ssrc.media, &info, &[])?;
+        self.reports.sent(now, ntp);
+        Ok(true)
     }
 
     /// When the next sender report is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        self.reports.due()
     }
 
     /// Counts.
     pub fn stats(&self) -> &DownStats {
-        todo!()
+        &self.stats
     }
+
+    fn find_mapping(&self, up: Pt) -> Option<PtMapping> {
+        self.binding.as_ref()?.payload_types.iter().find(|m| m.up == up).copied()
+    }
+
+    /// SSRC and payload type of retransmissions; `None`: they go out as the original did.
+    fn rtx_address(&self, mapping: &PtMapping) -> Option<(Ssrc, Pt)> {
+        Some((self.ssrc.rtx?, mapping.down_rtx?))
+    }
+
+    fn address(&self, now: Instant, mapping: &PtMapping, sequence: u16) -> Address {
+        let timed = self.template.tells_send_time() && self.rtx_address(mapping).is_some();
+        Address {
+            pt: mapping.down,
+            ssrc: self.ssrc.media,
+            sequence,
+            original: None,
+            sent_at: timed.then(|| self.clock.ntp(now)),
+        }
+    }
+
+    /// Begins a new segment with `packet`, if the selection lets it.
+    fn splice_onto(&mut self, mirror: &TrackMirror, packet: &Packet) -> Result<(), DropReason> {
+        let meta = &packet.meta;
+        self.selection.admit(mirror, meta)?;
+        if let Some(tail) = &self.tail
+            && (tail.track, tail.segment.stream) == (meta.track, meta.stream())
+            && meta.seq.0 <= tail.in_seq
+        {
+            // The same numbering goes on after a pause: not with what came before it.
+            return Err(DropReason::BeforeSplice);
+        }
+        let segment = splice::begin(self.tail.as_ref(), self.first, mirror, packet);
+        self.map.begin(segment);
+        self.segment = Some(segment);
+        self.selection.switch(segment.stream);
+        self.stats.splices += 1;
+        Ok(())
+    }
+
+    /// Books a packet that was written.
+    fn sent(&mut self, now: Instant, packet: &Packet, seq: u64, len: usize, octets: usize) {
+        if self.map.mark(seq)
+            && let Some(segment) = self.segment
+        {
+            let tail = self.tail.get_or_insert_with(|| Tail {
+                track: packet.meta.track,
+                segment,
+                in_seq: packet.meta.seq.0,
+                out_seq: seq,
+                timestamp: packet.meta.timestamp.wrapping_add(segment.timestamp),
+                arrival: packet.meta.arrival,
+                pictures: Pictures::default(),
+            });
+            tail.track = packet.meta.track;
+            tail.segment = segment;
+            tail.advance(packet, seq);
+        }
+        if packet.meta.info.keyframe_start {
+            self.selection.key_frame();
+        }
+        self.rtx.earn(len);
+        self.reports.flowing(now);
+        self.stats.packets += 1;
+        self.stats.octets += octets as u64;
+    }
+
+    fn since_key_frame<'m>(
+        &self,
+        now: Instant,
+        mirror: &'m TrackMirror,
+        limits: CatchUpLimits,
+    ) -> Option<Since<'m>> {
+        let waits = self.kind == MediaKind::Video
+            && self.selection.current().is_none()
+            && self.track() == Some(mirror.track());
+        if !waits {
+            return None;
+        }
+        let layer = mirror.best(self.selection.max_rank())?;
+        let (seq, arrival) = mirror.key_frame(layer)?;
+        let cache = mirror.cache(layer)?;
+        let young = now.saturating_duration_since(arrival) <= limits.max_age;
+        let few = cache.head().saturating_sub(seq.0) <= limits.max_packets as u64;
+        // Without its first packet the key frame is no place to start.
+        (young && few && cache.find(seq).is_some()).then(|| cache.since(seq))
+    }
+}
+
+/// What of the payload the subscriber gets.
+fn payload_for<'p>(mapping: &PtMapping, packet: &'p Packet) -> Result<&'p [u8], DropReason> {
+    let payload = packet.payload();
+    if !mapping.unwrap_red || payload.is_empty() {
+        return Ok(payload);
+    }
+    red::primary(payload).map(|(_, primary)| primary).ok_or(DropReason::RtpMalformed)
+}
+
+/// The first sequence number of an SSRC: as random as the SSRC is (RFC 3550 section 5.1), and in the lower half, so that
+/// losses at the start cannot make the receiver guess a wrong rollover counter (RFC 3711 section 3.3.1).
+fn first_sequence(ssrc: Ssrc) -> u64 {
+    u64::from(ssrc.0.wrapping_mul(0x9e37_79b1) >> 17).max(1)
 }

@@ -230,6 +230,7 @@ mod tests {
         let t = Instant::now();
         let mut n = Nacks::new(64, 100);
         n.arrived(t, 103);
+        n.arrived(t, 104);
         let mut now = t;
         for _ in 0..10 {
             assert_eq!(due(&n, now), [101, 102]);
@@ -249,6 +250,7 @@ mod tests {
         let t = Instant::now();
         let mut n = Nacks::new(64, 100);
         n.arrived(t, 103);
+        n.arrived(t, 104);
         n.key_frame(103);
         let mut now = t;
         for _ in 0..3 {

@@ -1,0 +1,147 @@
+//! Writes a packet as one subscriber gets it: a fresh header, the payload behind it, picture numbers shifted in place.
+//! Which offsets hold is [`super::splice`]'s decision.
+//!
+//! H.264 and H.265 payloads carry no numbers of their own and pass as they are. VP8 and VP9 have their picture id
+//! and TL0PICIDX shifted, AV1 the frame number in its dependency descriptor.
+
+use model::{DropReason, Extension, ExtensionMap, Mid, NtpTime, Pt, Ssrc};
+use rtp::HeaderWriter;
+use rtp::payload::{PayloadInfo, vp8, vp9};
+
+use super::splice::Segment;
+use crate::Packet;
+
+/// Longest dependency descriptor: the length byte of a header extension ends here.
+const MAX_DESCRIPTOR: usize = 255;
+
+/// What all packets of a slot have in common.
+#[derive(Debug)]
+pub(crate) struct Template {
+    mid: Mid,
+    /// The subscriber's ids, 0 where one was not agreed.
+    mid_id: u8,
+    abs_send_time_id: u8,
+    audio_level_id: u8,
+    orientation_id: u8,
+    playout_delay_id: u8,
+    descriptor_id: u8,
+}
+
+/// Where and as what a packet is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Address {
+    pub(crate) pt: Pt,
+    pub(crate) ssrc: Ssrc,
+    pub(crate) sequence: u16,
+    /// Original sequence number of a retransmission (RFC 4588 section 4).
+    pub(crate) original: Option<u16>,
+    /// For abs-send-time. `None` for a packet that may have to be written again, bit by bit the same: nothing that
+    /// changes with time goes in there.
+    pub(crate) sent_at: Option<NtpTime>,
+}
+
+impl Template {
+    pub(crate) fn new(mid: Mid, ids: &ExtensionMap) -> Self {
+        let id = |extension| ids.id(extension).unwrap_or(0);
+        Self {
+            mid,
+            mid_id: id(Extension::Mid),
+            abs_send_time_id: id(Extension::AbsSendTime),
+            audio_level_id: id(Extension::AudioLevel),
+            orientation_id: id(Extension::VideoOrientation),
+            playout_delay_id: id(Extension::PlayoutDelay),
+            descriptor_id: id(Extension::DependencyDescriptor),
+        }
+    }
+
+    /// Whether [`Address::sent_at`] is of use.
+    pub(crate) fn tells_send_time(&self) -> bool {
+        self.abs_send_time_id != 0
+    }
+
+    /// Writes header and `payload` of a packet. Gives the length of the header and of all of it.
+    pub(crate) fn write(
+        &self,
+        address: &Address,
+        segment: &Segment,
+        packet: &Packet,
+        payload: &[u8],
+        out: &mut [u8],
+    ) -> Result<(usize, usize), DropReason> {
+        let header_len = self.write_header(address, segment, packet, out)?;
+        let original = address.original.map(u16::to_be_bytes);
+        let prefix = original.as_ref().map_or(&[][..], |o| o);
+        let start = header_len + prefix.len();
+        let len = start + payload.len();
+        let body = out.get_mut(header_len..len).ok_or(DropReason::TooLarge)?;
+        let (front, body) = body.split_at_mut(prefix.len());
+        front.copy_from_slice(prefix);
+        body.copy_from_slice(payload);
+        shift_pictures(body, &packet.meta.info, segment);
+        Ok((header_len, len))
+    }
+
+    fn write_header(
+        &self,
+        address: &Address,
+        segment: &Segment,
+        packet: &Packet,
+        out: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        let ext = &packet.meta.ext;
+        let sent_at = address.sent_at.map(|ntp| {
+            let [_, a, b, c] = ntp.abs_send_time().to_be_bytes();
+            [a, b, c]
+        });
+        let level = ext.audio_level.map(|l| [l.to_byte()]);
+        let orientation = ext.video_orientation.map(|o| [o]);
+        let writer = HeaderWriter {
+            marker: packet.meta.marker,
+            pt: address.pt,
+            sequence: address.sequence,
+            timestamp: packet.meta.timestamp.wrapping_add(segment.timestamp),
+            ssrc: address.ssrc,
+        };
+        let common = [
+            (self.mid_id, self.mid.as_bytes()),
+            or_absent(self.abs_send_time_id, sent_at.as_ref().map(|t| &t[..])),
+            or_absent(self.audio_level_id, level.as_ref().map(|l| &l[..])),
+            or_absent(self.orientation_id, orientation.as_ref().map(|o| &o[..])),
+            or_absent(self.playout_delay_id, ext.playout_delay.as_ref().map(|p| &p[..])),
+        ];
+        let descriptor = match self.descriptor_id {
+            0 => None,
+            _ => ext.dependency_descriptor(packet.bytes()),
+        };
+        let Some(descriptor) = descriptor.filter(|d| d.len() <= MAX_DESCRIPTOR) else {
+            return Ok(writer.write(out, &common)?);
+        };
+        let mut copy = [0; MAX_DESCRIPTOR];
+        let copy = &mut copy[..descriptor.len()];
+        copy.copy_from_slice(descriptor);
+        if let [_, high, low, ..] = copy {
+            let number = u16::from_be_bytes([*high, *low]).wrapping_add(segment.frame);
+            [*high, *low] = number.to_be_bytes();
+        }
+        let [a, b, c, d, e] = common;
+        Ok(writer.write(out, &[a, b, c, d, e, (self.descriptor_id, copy)])?)
+    }
+}
+
+/// A header extension that this packet may not have; id 0 is left out.
+fn or_absent(id: u8, value: Option<&[u8]>) -> (u8, &[u8]) {
+    value.map_or((0, &[]), |value| (id, value))
+}
+
+/// RFC 7741 section 4.2, RFC 9628 section 4.2: the numbers stand at the same place in the copy.
+fn shift_pictures(payload: &mut [u8], info: &PayloadInfo, segment: &Segment) {
+    if let Some(fields) = &info.vp8 {
+        let picture = fields.picture_id.map_or(0, |p| p.value.wrapping_add(segment.picture));
+        let tl0 = fields.tl0_pic_idx.map_or(0, |(_, t)| t.wrapping_add(segment.tl0));
+        vp8::rewrite_picture(payload, fields, picture, tl0);
+    } else if let Some(fields) = &info.vp9 {
+        let picture = fields.picture_id.map_or(0, |p| p.value.wrapping_add(segment.picture));
+        let tl0 = fields.tl0_pic_idx.map_or(0, |(_, t)| t.wrapping_add(segment.tl0));
+        vp9::rewrite_picture(payload, fields, picture, tl0);
+    }
+}

@@ -1,0 +1,125 @@
+//! Chooses which of a track's numberings a subscriber gets: the highest layer that flows, changed at key frames only.
+//! It knows nothing of how packets are rewritten.
+
+use std::time::{Duration, Instant};
+
+use model::{DropReason, MediaKind};
+
+use crate::{PacketMeta, TrackMirror};
+
+/// A key frame that does not come is asked for again after this long. The up-track coalesces further.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// The selection of one down-track.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    kind: MediaKind,
+    max_rank: Option<u8>,
+    target: Option<u8>,
+    /// Of the mirror when `target` was chosen; 0: never.
+    generation: u32,
+    current: Option<u16>,
+    /// The subscriber lost a picture.
+    refresh: bool,
+    asked: Option<Instant>,
+}
+
+impl Selection {
+    pub(crate) fn new(kind: MediaKind) -> Self {
+        Self {
+            kind,
+            max_rank: None,
+            target: None,
+            generation: 0,
+            current: None,
+            refresh: false,
+            asked: None,
+        }
+    }
+
+    /// The numbering that is forwarded now ([`PacketMeta::stream`]).
+    pub(crate) fn current(&self) -> Option<u16> {
+        self.current
+    }
+
+    /// Nothing is forwarded until the next splice; another track may follow.
+    pub(crate) fn reset(&mut self) {
+        self.current = None;
+        self.generation = 0;
+        self.asked = None;
+        self.refresh = false;
+    }
+
+    /// Nothing is forwarded until the next splice; the track stays.
+    pub(crate) fn interrupt(&mut self) {
+        self.current = None;
+    }
+
+    pub(crate) fn max_rank(&self) -> Option<u8> {
+        self.max_rank
+    }
+
+    pub(crate) fn set_max_rank(&mut self, rank: Option<u8>) {
+        self.max_rank = rank;
+        self.generation = 0;
+    }
+
+    /// The subscriber lost a picture.
+    pub(crate) fn refresh(&mut self) {
+        self.refresh = self.kind == MediaKind::Video;
+    }
+
+    /// A packet of the current numbering was forwarded in which a key frame begins.
+    pub(crate) fn key_frame(&mut self) {
+        self.refresh = false;
+    }
+
+    /// The layer that should be forwarded.
+    pub(crate) fn target(&mut self, mirror: &TrackMirror) -> Option<u8> {
+        if self.generation != mirror.generation() {
+            self.generation = mirror.generation();
+            self.target = mirror.best(self.max_rank);
+        }
+        self.target
+    }
+
+    /// Whether to splice onto a packet that is not of the current numbering.
+    pub(crate) fn admit(
+        &mut self,
+        mirror: &TrackMirror,
+        meta: &PacketMeta,
+    ) -> Result<(), DropReason> {
+        if self.target(mirror) != Some(meta.layer) {
+            return Err(DropReason::LayerNotSelected);
+        }
+        if self.kind == MediaKind::Video && !meta.info.keyframe_start {
+            return Err(DropReason::AwaitingKeyFrame);
+        }
+        Ok(())
+    }
+
+    /// The numbering that was spliced onto.
+    pub(crate) fn switch(&mut self, stream: u16) {
+        self.current = Some(stream);
+        self.asked = None;
+    }
+
+    /// See [`crate::DownTrack::wants_keyframe`].
+    pub(crate) fn wants_key_frame(&mut self, now: Instant, mirror: &TrackMirror) -> Option<u8> {
+        if self.kind == MediaKind::Audio {
+            return None;
+        }
+        let target = self.target(mirror)?;
+        let there = self.current.is_some() && self.current == mirror.stream(target);
+        if there && !self.refresh {
+            return None;
+        }
+        if self.asked.is_some_and(|at| now < at + ASK_AGAIN) {
+            return None;
+        }
+        self.asked = Some(now);
+        // Asked once: the up-track repeats it until the key frame comes.
+        self.refresh = false;
+        Some(target)
+    }
+}

@@ -1,0 +1,182 @@
+//! Joins one numbering to another so that the subscriber sees a single stream: where sequence numbers, timestamps and
+//! picture numbers of the new one begin. Switching a layer, switching the track and going on after a pause are the
+//! same operation. Applying the offsets to packets is [`super::rewrite`]'s.
+
+use std::time::{Duration, Instant};
+
+use model::TrackId;
+use rtp::payload::PayloadInfo;
+
+use crate::{Packet, TrackMirror};
+
+/// A run of packets of one numbering, and the offsets under which the subscriber sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// Layer and epoch ([`crate::PacketMeta::stream`]).
+    pub(crate) stream: u16,
+    /// First number, as the publisher's side counts.
+    pub(crate) in_start: u64,
+    /// First number, as the subscriber sees it.
+    pub(crate) out_start: u64,
+    /// To be added to timestamps.
+    pub(crate) timestamp: u32,
+    /// To be added to picture ids (VP8, VP9), modulo 2^15.
+    pub(crate) picture: u16,
+    /// To be added to TL0PICIDX (VP8, VP9).
+    pub(crate) tl0: u8,
+    /// To be added to the frame number of the dependency descriptor (AV1).
+    pub(crate) frame: u16,
+}
+
+impl Segment {
+    /// The subscriber's number of a packet; `None` for one from before the splice.
+    pub(crate) fn out_seq(&self, seq: u64) -> Option<u64> {
+        Some(self.out_start + seq.checked_sub(self.in_start)?)
+    }
+}
+
+/// Numbers that must stay continuous, of one packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Pictures {
+    pub(crate) picture: Option<u16>,
+    pub(crate) tl0: Option<u8>,
+    pub(crate) frame: Option<u16>,
+}
+
+impl Pictures {
+    /// As the publisher wrote them.
+    pub(crate) fn of(packet: &Packet) -> Self {
+        let (picture, tl0) = match &packet.meta.info {
+            PayloadInfo { vp8: Some(f), .. } => (f.picture_id, f.tl0_pic_idx),
+            PayloadInfo { vp9: Some(f), .. } => (f.picture_id, f.tl0_pic_idx),
+            _ => return Self { frame: frame_number(packet), ..Self::default() },
+        };
+        Self {
+            picture: picture.map(|p| p.value),
+            tl0: tl0.map(|(_, value)| value),
+            frame: frame_number(packet),
+        }
+    }
+
+    /// As the subscriber sees them.
+    pub(crate) fn shifted(self, by: &Segment) -> Self {
+        Self {
+            picture: self.picture.map(|p| p.wrapping_add(by.picture) & 0x7fff),
+            tl0: self.tl0.map(|t| t.wrapping_add(by.tl0)),
+            frame: self.frame.map(|f| f.wrapping_add(by.frame)),
+        }
+    }
+}
+
+/// AV1 RTP specification appendix A.8.1: two bytes behind the first one.
+fn frame_number(packet: &Packet) -> Option<u16> {
+    match packet.meta.ext.dependency_descriptor(packet.bytes())? {
+        [_, high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
+        _ => None,
+    }
+}
+
+/// The newest that the subscriber was sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tail {
+    pub(crate) track: TrackId,
+    pub(crate) segment: Segment,
+    /// Number of the newest packet, as the publisher's side counts.
+    pub(crate) in_seq: u64,
+    /// Number of the newest packet, as the subscriber sees it.
+    pub(crate) out_seq: u64,
+    /// Highest timestamp, as the subscriber sees it, and when its first packet came.
+    pub(crate) timestamp: u32,
+    pub(crate) arrival: Instant,
+    pub(crate) pictures: Pictures,
+}
+
+impl Tail {
+    /// Takes a packet of the segment in that is newer than all before.
+    pub(crate) fn advance(&mut self, packet: &Packet, out_seq: u64) {
+        self.in_seq = packet.meta.seq.0;
+        self.out_seq = out_seq;
+        let timestamp = packet.meta.timestamp.wrapping_add(self.segment.timestamp);
+        if (timestamp.wrapping_sub(self.timestamp) as i32) > 0 {
+            self.timestamp = timestamp;
+            self.arrival = packet.meta.arrival;
+        }
+        let Pictures { picture, tl0, frame } = Pictures::of(packet).shifted(&self.segment);
+        self.pictures.picture = picture.or(self.pictures.picture);
+        self.pictures.tl0 = tl0.or(self.pictures.tl0);
+        self.pictures.frame = frame.or(self.pictures.frame);
+    }
+}
+
+/// The segment that begins with `packet`, behind `tail`. `first` is the number of the very first packet.
+pub(crate) fn begin(
+    tail: Option<&Tail>,
+    first: u64,
+    mirror: &TrackMirror,
+    packet: &Packet,
+) -> Segment {
+    let mut segment = Segment {
+        stream: packet.meta.stream(),
+        in_start: packet.meta.seq.0,
+        out_start: first,
+        timestamp: 0,
+        picture: 0,
+        tl0: 0,
+        frame: 0,
+    };
+    let Some(tail) = tail else { return segment };
+    segment.out_start = tail.out_seq + 1;
+    segment.timestamp = timestamp(tail, mirror, packet).wrapping_sub(packet.meta.timestamp);
+    let (last, next) = (tail.pictures, Pictures::of(packet));
+    if let (Some(last), Some(next)) = (last.picture, next.picture) {
+        segment.picture = last.wrapping_add(1).wrapping_sub(next) & 0x7fff;
+    }
+    if let (Some(last), Some(next)) = (last.tl0, next.tl0) {
+        segment.tl0 = last.wrapping_add(1).wrapping_sub(next);
+    }
+    if let (Some(last), Some(next)) = (last.frame, next.frame) {
+        segment.frame = last.wrapping_add(1).wrapping_sub(next);
+    }
+    segment
+}
+
+/// The timestamp of `packet` as the subscriber shall see it: where the publisher's clock puts it, if that can be
+/// known and makes sense, else where the time of arrival does. Always after the last one.
+fn timestamp(tail: &Tail, mirror: &TrackMirror, packet: &Packet) -> u32 {
+    let meta = &packet.meta;
+    let clock = meta.clock_rate;
+    let elapsed = ticks(meta.arrival.saturating_duration_since(tail.arrival), clock);
+    if tail.track == meta.track
+        && let Some(at) = by_clock(tail, mirror, packet)
+    {
+        let step = at.wrapping_sub(tail.timestamp) as i32;
+        // A second either way: what jitter and the layers' different delays can explain.
+        let bound = i64::from(clock);
+        if (-bound..=i64::from(elapsed) + bound).contains(&i64::from(step)) {
+            return tail.timestamp.wrapping_add(step.max(1) as u32);
+        }
+    }
+    tail.timestamp.wrapping_add(elapsed.max(1))
+}
+
+/// The packet's timestamp on the time line of the last segment: the same numbering has it already, layers of one
+/// track are compared by their sender reports (RFC 3550 section 6.4.1).
+fn by_clock(tail: &Tail, mirror: &TrackMirror, packet: &Packet) -> Option<u32> {
+    let last = &tail.segment;
+    let meta = &packet.meta;
+    if last.stream == meta.stream() {
+        return Some(meta.timestamp.wrapping_add(last.timestamp));
+    }
+    let (from, to) = (mirror.sender(meta.stream())?, mirror.sender(last.stream)?);
+    // NTP times in 32.32 fixed point: the difference in units of the RTP clock.
+    let apart = i128::from(from.ntp.0.wrapping_sub(to.ntp.0) as i64);
+    let apart = (apart * i128::from(meta.clock_rate)) >> 32;
+    let since_report = meta.timestamp.wrapping_sub(from.rtp_timestamp);
+    let at = to.rtp_timestamp.wrapping_add(apart as u32).wrapping_add(since_report);
+    Some(at.wrapping_add(last.timestamp))
+}
+
+/// A time in units of an RTP clock.
+pub(crate) fn ticks(time: Duration, clock_rate: u32) -> u32 {
+    (time.as_micros() * u128::from(clock_rate) / 1_000_000) as u32
+}
