@@ -1,2 +1,48 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks: `cargo xtask TASK`. Each task is a file; none of them is part of the product.
+
+#![expect(clippy::print_stdout, reason = "a command-line tool speaks on standard output")]
+
+mod check;
+mod fuzz;
+mod loom;
+mod run;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask TASK
+
+  tidy              the house's rules: floors, file heads, unsafe, banned calls
+  check             format, clippy, docs, tidy and (where it is installed) cargo deny
+  loom              model-check the rings and the wake-up
+  fuzz [SECONDS]    fuzz every parser (needs cargo-fuzz), 60 seconds each unless told otherwise
+  whip-conformance URL [OPTIONS]
+                    hold a WHIP and WHEP server against the RFC
+  bench             prices: machine, packet path in process, node over loopback
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let task = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let result = match task.as_str() {
+        "tidy" => tidy::tidy(),
+        "check" => check::check(),
+        "loom" => loom::loom(),
+        "fuzz" => fuzz::fuzz(&rest),
+        "whip-conformance" => run::cargo(
+            &["run", "--quiet", "--release", "-p", "sfumato-whip-conformance", "--"],
+            &rest,
+        ),
+        "bench" => run::cargo(&["run", "--quiet", "--release", "-p", "sfumato-bench", "--"], &rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

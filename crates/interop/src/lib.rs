@@ -1,0 +1,17 @@
+//! Peers of another make, and a node in process, for tests over real sockets on loopback.
+//!
+//! - [`Node`]: rooms and workers as the binary wires them, without HTTP
+//! - [`Peer`]: one WebRTC peer on the str0m stack, with a network of its own that can lose and move
+//! - [`Publisher`], [`Viewer`]: peers that send and check numbered pictures
+//!
+//! For tests only: what fails here panics, and says where.
+
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod media;
+mod node;
+mod peer;
+
+pub use media::{Picture, Publisher, Seen, Viewer, drive, drive_until};
+pub use node::Node;
+pub use peer::{Network, Peer};

@@ -1,0 +1,100 @@
+//! Commands from signaling. Every worker hears every one of them, in the same order.
+
+use std::{sync::Arc, time::Instant};
+
+use model::{Binding, CloseReason, IceCredentials, Mid, SessionId, SessionPlan};
+
+use crate::{core::Worker, registry::Home, source::SourcePeer};
+
+/// Commands taken in one turn: a flood of them must not starve media.
+const ORDERS_PER_TURN: usize = 256;
+
+/// A command as the workers hear it.
+pub(crate) enum Order {
+    Open {
+        plan: Arc<SessionPlan>,
+        home: Arc<Home>,
+    },
+    Restart {
+        session: SessionId,
+        ice: IceCredentials,
+    },
+    Bind {
+        session: SessionId,
+        mid: Mid,
+        binding: Option<Binding>,
+    },
+    Close {
+        session: SessionId,
+    },
+    /// A local source; only the worker that it is given to gets the peer.
+    Attach {
+        plan: Arc<SessionPlan>,
+        home: Arc<Home>,
+        peer: Option<Box<SourcePeer>>,
+    },
+    Shutdown,
+}
+
+impl Worker {
+    pub(crate) fn take_commands(&mut self, now: Instant) {
+        for _ in 0..ORDERS_PER_TURN {
+            let Ok(order) = self.commands.try_recv() else { break };
+            self.take_command(now, order);
+            self.current = None;
+        }
+    }
+
+    pub(crate) fn take_command(&mut self, now: Instant, order: Order) {
+        match order {
+            Order::Open { plan, home } => self.registry.open(plan, home),
+            Order::Restart { session, ice } => self.take_restart(now, session, ice),
+            Order::Bind { session, mid, binding } => {
+                self.registry.bind(session, mid, binding.clone());
+                if let Some(slot) = self.registry.entry(session).and_then(|e| e.slot) {
+                    self.current = Some(slot);
+                    self.bind(now, slot, mid, binding);
+                }
+            }
+            Order::Close { session } => self.take_close(now, session),
+            Order::Attach { plan, home, peer } => {
+                self.registry.open(plan.clone(), home);
+                if let Some(peer) = peer {
+                    self.attach(&plan, *peer);
+                }
+            }
+            Order::Shutdown => self.take_shutdown(now),
+        }
+    }
+
+    fn take_restart(&mut self, now: Instant, session: SessionId, ice: IceCredentials) {
+        self.registry.restart(session, ice.clone());
+        let Some(slot) = self.registry.entry(session).and_then(|e| e.slot) else { return };
+        self.current = Some(slot);
+        if let Some(session) = self.sessions.at(slot) {
+            session.peer.restart(now, &ice);
+            self.after_peer(now, slot);
+        }
+    }
+
+    fn take_close(&mut self, now: Instant, session: SessionId) {
+        match self.registry.entry(session).and_then(|e| e.slot) {
+            Some(slot) => {
+                self.current = Some(slot);
+                self.say_goodbye(now, slot);
+                self.end_session(slot, CloseReason::Requested);
+            }
+            None => {
+                self.registry.forget(session);
+                self.detach(session);
+            }
+        }
+    }
+
+    fn take_shutdown(&mut self, now: Instant) {
+        for session in self.registry.sessions() {
+            self.take_close(now, session);
+        }
+        self.stopping = true;
+    }
+}

@@ -1,0 +1,4 @@
+//! RTCP, both ways. What is done with each type stands in `docs/rtcp.md`.
+
+mod incoming;
+mod outgoing;

@@ -1,0 +1,109 @@
+//! Step 3: a publisher's packet is decrypted once into a packet that is shared from then on.
+
+use std::time::Instant;
+
+use model::{DropReason, Event, SessionId, TrackId};
+use router::{PacketBuf, StreamRef};
+use rtp::ParsedExtensions;
+
+use crate::{
+    core::Worker,
+    sessions::{Slot, Up},
+    tracks::TrackSlot,
+};
+
+/// No datagram of ours or of a peer is longer (threats: over 1,500 bytes).
+const DATAGRAM_MAX: usize = 1_500;
+
+impl Worker {
+    /// Takes an SRTP packet of a session of ours.
+    pub(crate) fn take_rtp(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let session = self.sessions.at(slot).ok_or(DropReason::UnknownPath)?;
+        #[cfg(test)]
+        assert!(!session.poisoned, "poisoned by a test");
+        let crypto = session.crypto.as_mut().ok_or(DropReason::NoKeys)?;
+        if datagram.len() > DATAGRAM_MAX {
+            return Err(DropReason::TooLarge);
+        }
+        let header =
+            rtp::parse_header_unprotected(datagram).map_err(|_| DropReason::RtpMalformed)?;
+        let Some(mut buf) = self.pool.alloc(datagram.len()) else {
+            return Err(DropReason::PoolExhausted);
+        };
+        let opened = match crypto.receiver.open_rtp(datagram, header.header_len(), buf.space()) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.pool.release(buf);
+                return Err(error.drop_reason());
+            }
+        };
+        let extensions = ParsedExtensions::parse(&header, &session.plan.extensions)
+            .map_err(|_| DropReason::RtpMalformed);
+        // Feedback counts what the network delivered, whatever becomes of it.
+        if let Some(twcc) = &mut session.twcc
+            && let Ok(ParsedExtensions { transport_cc: Some(sequence), .. }) = extensions
+        {
+            twcc.record(sequence, now);
+        }
+        let (streams, ups) = (&mut session.streams, &mut session.ups);
+        let taken = extensions.and_then(|e| {
+            let stream = streams.resolve(header.ssrc(), header.pt(), &e)?;
+            ingest(now, ups, stream, &mut buf, opened.len)
+        });
+        let id = session.id;
+        self.arm(now, slot);
+        self.finish(now, id, buf, taken)
+    }
+
+    /// Shares an accepted packet, or takes back the buffer of a refused one.
+    pub(crate) fn finish(
+        &mut self,
+        now: Instant,
+        publisher: SessionId,
+        buf: PacketBuf,
+        taken: Result<Ingested, DropReason>,
+    ) -> Result<(), DropReason> {
+        match taken {
+            Ok(ingested) => {
+                self.counters.rtp_accepted.add(1);
+                if ingested.first {
+                    let track = ingested.id;
+                    self.report(Event::TrackActive { session: publisher, track });
+                }
+                let packet = self.pool.share(buf);
+                self.fan_out(now, ingested.track, packet);
+                Ok(())
+            }
+            Err(reason) => {
+                self.pool.release(buf);
+                Err(reason)
+            }
+        }
+    }
+}
+
+/// What became of a packet that its up-track accepted.
+pub(crate) struct Ingested {
+    track: TrackSlot,
+    id: TrackId,
+    /// The first packet of the track.
+    first: bool,
+}
+
+/// Lets the up-track of a stream have the plain packet in `buf`.
+pub(crate) fn ingest(
+    now: Instant,
+    ups: &mut [Up],
+    stream: StreamRef,
+    buf: &mut PacketBuf,
+    len: usize,
+) -> Result<Ingested, DropReason> {
+    let up = ups.get_mut(usize::from(stream.up)).ok_or(DropReason::UnknownStream)?;
+    let accepted = up.up.ingest(now, stream, buf, len)?;
+    Ok(Ingested { track: up.track, id: up.up.track(), first: accepted.first_of_track })
+}

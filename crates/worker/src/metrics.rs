@@ -1,0 +1,196 @@
+//! Counters of one worker. The worker is their only writer, readers may be anywhere: no locks, no read-modify-write.
+//!
+//! Sums that hold over a whole run, and a test adds them up:
+//!
+//! - every datagram: `datagrams_in` = `stun` + `dtls` + `rtcp` + `rtp_accepted` + `handed_over` + `dropped_in`
+//! - every copy for a subscriber: `offered` = `forwarded` + `dropped_out`
+//!
+//! and over all workers: `relayed` = `relays_taken` + `relays_refused`, once the rings are empty.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use model::DropReason;
+
+const REASONS: usize = DropReason::ALL.len();
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Live counters of one worker.
+        #[derive(Debug)]
+        pub struct Counters {
+            $($(#[$doc])* pub(crate) $name: Counter,)*
+            pub(crate) dropped_in: [Counter; REASONS],
+            pub(crate) dropped_out: [Counter; REASONS],
+        }
+
+        impl Default for Counters {
+            fn default() -> Self {
+                Self {
+                    $($name: Counter::default(),)*
+                    dropped_in: std::array::from_fn(|_| Counter::default()),
+                    dropped_out: std::array::from_fn(|_| Counter::default()),
+                }
+            }
+        }
+
+        /// What the counters of one worker said at one moment.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct WorkerMetrics {
+            /// Which worker.
+            pub worker: usize,
+            $($(#[$doc])* pub $name: u64,)*
+            /// Datagrams that went no further, by reason; only those that happened.
+            pub dropped_in: Vec<(DropReason, u64)>,
+            /// Copies for subscribers that were not sent, by reason; only those that happened.
+            pub dropped_out: Vec<(DropReason, u64)>,
+        }
+
+        impl Counters {
+            /// The values now.
+            pub fn snapshot(&self, worker: usize) -> WorkerMetrics {
+                WorkerMetrics {
+                    worker,
+                    $($name: self.$name.value(),)*
+                    dropped_in: by_reason(&self.dropped_in),
+                    dropped_out: by_reason(&self.dropped_out),
+                }
+            }
+        }
+
+        impl WorkerMetrics {
+            /// Name and value of each plain counter, for exposition.
+            pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+
+            /// Sum over workers; `worker` keeps the value of `self`.
+            pub fn add(&mut self, other: &WorkerMetrics) {
+                $(self.$name += other.$name;)*
+                add_reasons(&mut self.dropped_in, &other.dropped_in);
+                add_reasons(&mut self.dropped_out, &other.dropped_out);
+            }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams received from the network or from a local source.
+    datagrams_in,
+    /// Bytes of them.
+    bytes_in,
+    /// STUN messages answered.
+    stun,
+    /// DTLS datagrams taken.
+    dtls,
+    /// RTCP packets taken.
+    rtcp,
+    /// RTP packets that came through SRTP and parsing.
+    rtp_accepted,
+    /// Datagrams handed to the worker that owns their session.
+    handed_over,
+    /// Accepted packets given to other workers (one count for each).
+    relayed,
+    /// Packets taken from other workers.
+    relays_taken,
+    /// Packets that another worker was too busy to take.
+    relays_refused,
+    /// Copies asked for: accepted packets times subscribers, and retransmissions.
+    offered,
+    /// Copies sealed for a subscriber.
+    forwarded,
+    /// Bytes of them.
+    forwarded_bytes,
+    /// Retransmissions among them.
+    retransmitted,
+    /// Datagrams given to the kernel.
+    datagrams_out,
+    /// Bytes of them.
+    bytes_out,
+    /// Messages given to the kernel: a train of many datagrams is one.
+    messages_out,
+    /// System calls for sending.
+    send_calls,
+    /// Datagrams of any kind that the kernel did not take because its buffer was full.
+    send_full,
+    /// Datagrams of any kind that the kernel refused (no route, not permitted).
+    send_refused,
+    /// Times that the worker woke up.
+    wakeups,
+    /// Sessions that live in this worker now.
+    sessions,
+    /// Tracks that this worker knows now.
+    tracks,
+    /// Packet buffers that exist now.
+    packet_buffers,
+    /// Sessions that reached the connected state.
+    sessions_connected,
+    /// Sessions ended because of a defect of ours.
+    panics,
+}
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    pub(crate) fn add(&self, n: u64) {
+        // One writer: load and store, no locked instruction.
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Counters {
+    #[inline]
+    pub(crate) fn drop_in(&self, reason: DropReason) {
+        self.dropped_in[reason as usize].add(1);
+    }
+
+    #[inline]
+    pub(crate) fn drop_out(&self, reason: DropReason) {
+        self.dropped_out[reason as usize].add(1);
+    }
+}
+
+fn by_reason(counters: &[Counter; REASONS]) -> Vec<(DropReason, u64)> {
+    let all = DropReason::ALL.iter().zip(counters);
+    all.map(|(&reason, c)| (reason, c.value())).filter(|&(_, n)| n > 0).collect()
+}
+
+fn add_reasons(into: &mut Vec<(DropReason, u64)>, from: &[(DropReason, u64)]) {
+    for &(reason, n) in from {
+        match into.iter_mut().find(|(r, _)| *r == reason) {
+            Some((_, sum)) => *sum += n,
+            None => into.push((reason, n)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_add_up() {
+        let (a, b) = (Counters::default(), Counters::default());
+        a.forwarded.add(3);
+        b.forwarded.add(4);
+        a.drop_out(DropReason::NotConnected);
+        b.drop_out(DropReason::NotConnected);
+        b.drop_out(DropReason::RingFull);
+        let mut sum = a.snapshot(0);
+        sum.add(&b.snapshot(1));
+        assert_eq!(sum.forwarded, 7);
+        assert_eq!(sum.dropped_out, [(DropReason::NotConnected, 2), (DropReason::RingFull, 1)]);
+    }
+}
