@@ -19,13 +19,14 @@
 mod address;
 mod control;
 pub mod machine;
+mod outgoing;
 pub mod recv;
 pub mod send;
 pub mod socket;
 pub mod wake;
 
 pub use machine::{InterfaceAddress, cores, interface_addresses, pin_to_core};
-pub use recv::{Datagram, Message, RecvBatch, RecvStats};
-pub use send::{FlushStats, SendBatch};
+pub use recv::{Datagram, Datagrams, Message, RecvBatch, RecvStats};
+pub use send::{FlushStats, MIN_SPACE, SendBatch};
 pub use socket::{UdpConfig, UdpSocket};
 pub use wake::{WakeFd, wait};

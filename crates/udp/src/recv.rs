@@ -1,10 +1,18 @@
 //! Receiving in batches: one recvmmsg fills several buffers, and each may hold a train of segments that GRO joined.
 
-use std::{io, ops::AddAssign};
+use std::{fmt, io, iter, mem, ops::AddAssign, os::fd::AsRawFd, ptr};
 
 use model::Path;
 
-use crate::UdpSocket;
+use crate::{
+    UdpSocket,
+    address::{Name, unspecified},
+    control::Control,
+};
+
+const MAX_MESSAGES: usize = 1024;
+/// No UDP datagram and no train is longer: lengths have 16 bits.
+const MAX_BUFFER: usize = 65_535;
 
 /// What was received, in all since the batch was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,23 +66,74 @@ impl<'a> Message<'a> {
     }
 
     /// The datagrams, in order.
-    pub fn datagrams(self) -> impl Iterator<Item = Datagram<'a>> {
-        let _ = (self.data, self.segment, self.truncated);
-        std::iter::empty()
+    pub fn datagrams(self) -> Datagrams<'a> {
+        Datagrams { message: Some(self) }
+    }
+}
+
+/// The datagrams of a [`Message`].
+#[derive(Debug)]
+pub struct Datagrams<'a> {
+    /// What is left; `None` behind the last one.
+    message: Option<Message<'a>>,
+}
+
+impl<'a> Iterator for Datagrams<'a> {
+    type Item = Datagram<'a>;
+
+    fn next(&mut self) -> Option<Datagram<'a>> {
+        let Message { path, data, segment, truncated } = self.message.take()?;
+        if data.len() <= segment {
+            return Some(Datagram { path, data, truncated });
+        }
+        let (data, rest) = data.split_at_mut(segment);
+        self.message = Some(Message { path, data: rest, segment, truncated });
+        // Only the end of a message is cut off.
+        Some(Datagram { path, data, truncated: false })
     }
 }
 
 /// Preallocated room for the messages of one recvmmsg.
-#[derive(Debug)]
-pub struct RecvBatch {}
+pub struct RecvBatch {
+    /// One buffer behind the other, `buffer_bytes` each.
+    buffers: Vec<u8>,
+    buffer_bytes: usize,
+    names: Box<[Name]>,
+    controls: Box<[Control]>,
+    vectors: Box<[libc::iovec]>,
+    headers: Box<[libc::mmsghdr]>,
+    /// What the last call brought, one for each filled buffer.
+    received: Vec<Received>,
+    stats: RecvStats,
+}
+
+/// What stands in one buffer.
+#[derive(Debug, Clone, Copy)]
+struct Received {
+    path: Path,
+    len: usize,
+    segment: usize,
+    truncated: bool,
+}
 
 impl RecvBatch {
     /// Room for `messages` (1 to 1,024) messages of up to `buffer_bytes` (1 to 65,535) each; values beyond are brought
     /// into these bounds. With GRO a message may have 65,535 bytes, and what does not fit is lost, so give less only
     /// to sockets without. 32 and 65,535 are good for a worker (2 MiB of address space, touched as used).
     pub fn new(messages: usize, buffer_bytes: usize) -> RecvBatch {
-        let _ = (messages, buffer_bytes);
-        todo!()
+        let messages = messages.clamp(1, MAX_MESSAGES);
+        let buffer_bytes = buffer_bytes.clamp(1, MAX_BUFFER);
+        let no_vector = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+        RecvBatch {
+            buffers: vec![0; messages * buffer_bytes],
+            buffer_bytes,
+            names: vec![Name::new(); messages].into(),
+            controls: vec![Control::new(); messages].into(),
+            vectors: vec![no_vector; messages].into(),
+            headers: iter::repeat_with(empty_header).take(messages).collect(),
+            received: Vec::with_capacity(messages),
+            stats: RecvStats::default(),
+        }
     }
 
     /// Receives what is there, and forgets what was in the batch. Returns the number of messages, 0 when nothing is there;
@@ -83,18 +142,75 @@ impl RecvBatch {
     /// # Errors
     /// What the kernel says, but not `WouldBlock` nor `Interrupted`: those are `Ok(0)`. The batch is empty then.
     pub fn recv(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        let _ = socket;
-        todo!()
+        self.received.clear();
+        self.point_headers();
+        self.stats.syscalls += 1;
+        // SAFETY: `point_headers` has just made every header point to memory of this batch that nothing else borrows now, with
+        // the lengths that it has. No timeout.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                self.headers.len() as libc::c_uint,
+                libc::MSG_DONTWAIT as _,
+                ptr::null_mut(),
+            )
+        };
+        let Ok(count) = usize::try_from(count) else {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
+                _ => Err(error),
+            };
+        };
+        for ((header, name), control) in
+            self.headers.iter().zip(&self.names).zip(&self.controls).take(count)
+        {
+            let received = read_header(header, name, control, self.buffer_bytes);
+            self.stats.messages += 1;
+            self.stats.datagrams += received.len.div_ceil(received.segment).max(1) as u64;
+            self.stats.bytes += received.len as u64;
+            self.stats.truncated += u64::from(received.truncated);
+            self.received.push(received);
+        }
+        Ok(count)
+    }
+
+    /// Makes each header point to its buffer, name and control messages, with their full lengths: the kernel overwrites the lengths.
+    /// Anew before each call, since the buffers were lent out in between.
+    fn point_headers(&mut self) {
+        let slots = self.headers.iter_mut().zip(&mut self.vectors).zip(&mut self.names);
+        let buffers = self.buffers.chunks_exact_mut(self.buffer_bytes);
+        for ((((header, vector), name), control), buffer) in
+            slots.zip(&mut self.controls).zip(buffers)
+        {
+            vector.iov_base = buffer.as_mut_ptr().cast();
+            vector.iov_len = buffer.len();
+            let header = &mut header.msg_hdr;
+            header.msg_name = name.as_mut_ptr();
+            header.msg_namelen = Name::LEN;
+            header.msg_iov = vector;
+            header.msg_iovlen = 1;
+            header.msg_control = control.as_mut_ptr();
+            header.msg_controllen = Control::LEN as _;
+            header.msg_flags = 0;
+        }
     }
 
     /// How many messages one call can bring.
     pub fn capacity(&self) -> usize {
-        todo!()
+        self.headers.len()
     }
 
     /// The messages of the last [`RecvBatch::recv`], in order of arrival.
     pub fn messages(&mut self) -> impl Iterator<Item = Message<'_>> {
-        std::iter::empty()
+        let buffers = self.buffers.chunks_exact_mut(self.buffer_bytes);
+        self.received.iter().zip(buffers).map(|(received, buffer)| Message {
+            path: received.path,
+            data: &mut buffer[..received.len],
+            segment: received.segment,
+            truncated: received.truncated,
+        })
     }
 
     /// The datagrams of all messages of the last [`RecvBatch::recv`], in order of arrival.
@@ -104,6 +220,48 @@ impl RecvBatch {
 
     /// What was received in all.
     pub fn stats(&self) -> RecvStats {
-        todo!()
+        self.stats
+    }
+}
+
+// SAFETY: the raw pointers in the headers and vectors point into this batch only, and are written anew before each use.
+unsafe impl Send for RecvBatch {}
+
+impl fmt::Debug for RecvBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvBatch")
+            .field("capacity", &self.capacity())
+            .field("buffer_bytes", &self.buffer_bytes)
+            .field("received", &self.received.len())
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn empty_header() -> libc::mmsghdr {
+    // SAFETY: integers and pointers, for which all zero is a value. Some platforms have private padding, hence no literal.
+    unsafe { mem::zeroed() }
+}
+
+#[inline]
+fn read_header(
+    header: &libc::mmsghdr,
+    name: &Name,
+    control: &Control,
+    buffer_bytes: usize,
+) -> Received {
+    let flags = header.msg_hdr.msg_flags;
+    let arrived = control.get(header.msg_hdr.msg_controllen as usize);
+    // A socket of an IP family tells an address of that family; unspecified stands for the impossible, and nobody knows it.
+    let remote = name
+        .get(header.msg_hdr.msg_namelen)
+        .unwrap_or_else(|| (std::net::Ipv4Addr::UNSPECIFIED, 0).into());
+    Received {
+        path: Path { remote, local: arrived.local.unwrap_or_else(|| unspecified(&remote)) },
+        // The kernel never says more than fits, unless asked with MSG_TRUNC.
+        len: (header.msg_len as usize).min(buffer_bytes),
+        segment: arrived.segment.unwrap_or(usize::MAX),
+        // Without all control messages the segment size may be missing, and the datagrams cannot be told apart.
+        truncated: flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
     }
 }

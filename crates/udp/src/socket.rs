@@ -7,6 +7,8 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use socket2::{Domain, Protocol, Socket, Type};
+
 /// How to open a [`UdpSocket`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UdpConfig {
@@ -43,7 +45,7 @@ impl UdpConfig {
 /// A bound, non-blocking UDP socket.
 #[derive(Debug)]
 pub struct UdpSocket {
-    socket: socket2::Socket,
+    socket: Socket,
     local: SocketAddr,
     gro: bool,
     gso: AtomicBool,
@@ -56,8 +58,40 @@ impl UdpSocket {
     /// `InvalidInput` for an IPv4-mapped IPv6 address; else what the kernel says, such as `AddrInUse`. A kernel
     /// without GRO or GSO is no error: see [`UdpSocket::gro`] and [`UdpSocket::gso`].
     pub fn bind(config: &UdpConfig) -> io::Result<UdpSocket> {
-        let _ = config;
-        todo!()
+        if let SocketAddr::V6(addr) = config.addr
+            && addr.ip().to_ipv4_mapped().is_some()
+        {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{addr} is IPv4 in IPv6 form: bind the IPv4 address itself"),
+            ));
+        }
+        let kind = Type::DGRAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(config.addr), kind, Some(Protocol::UDP))?;
+        if config.addr.is_ipv6() {
+            socket.set_only_v6(true)?;
+            set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+        } else {
+            set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+        }
+        if config.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        if let Some(bytes) = config.send_buffer {
+            set_buffer(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, bytes)?;
+        }
+        if let Some(bytes) = config.recv_buffer {
+            set_buffer(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, bytes)?;
+        }
+        let gro = config.gro && set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+        // Segment size 0 is "none", the default: setting it only asks whether the kernel knows the option.
+        let gso = config.gso && set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
+        socket.bind(&config.addr.into())?;
+        let local = socket
+            .local_addr()?
+            .as_socket()
+            .ok_or_else(|| io::Error::other("the kernel bound no IP address"))?;
+        Ok(UdpSocket { socket, local, gro, gso: AtomicBool::new(gso) })
     }
 
     /// Where the socket is bound, with the port that the kernel chose.
@@ -74,6 +108,11 @@ impl UdpSocket {
     /// device refused one with `EIO`.
     pub fn gso(&self) -> bool {
         self.gso.load(Ordering::Relaxed)
+    }
+
+    /// Trains go out segment by segment from now on.
+    pub(crate) fn turn_gso_off(&self) {
+        self.gso.store(false, Ordering::Relaxed);
     }
 
     /// Bytes of the kernel's send buffer, as granted (Linux counts its own bookkeeping in: twice what was asked).
@@ -96,5 +135,88 @@ impl UdpSocket {
 impl AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+fn set_option(
+    socket: &Socket,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: the option's value is an int, whose address and size are given; it is only read.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets a buffer's size, beyond the system's cap where the process may do that (CAP_NET_ADMIN).
+fn set_buffer(
+    socket: &Socket,
+    force: libc::c_int,
+    name: libc::c_int,
+    bytes: usize,
+) -> io::Result<()> {
+    // The kernel doubles the value in an int.
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX / 2);
+    set_option(socket, libc::SOL_SOCKET, force, bytes)
+        .or_else(|_| set_option(socket, libc::SOL_SOCKET, name, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(port: u16) -> UdpConfig {
+        UdpConfig::new(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    #[test]
+    fn the_port_is_shared_only_with_those_who_say_so() {
+        let first = UdpSocket::bind(&local(0)).unwrap();
+        let port = first.local_addr().port();
+        assert_ne!(port, 0);
+        let second = UdpSocket::bind(&local(port)).unwrap();
+        assert_eq!(second.local_addr(), first.local_addr());
+        let alone = UdpConfig { reuse_port: false, ..local(port) };
+        assert_eq!(UdpSocket::bind(&alone).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn buffers_are_as_large_as_asked() {
+        let config =
+            UdpConfig { send_buffer: Some(65_536), recv_buffer: Some(131_072), ..local(0) };
+        let socket = UdpSocket::bind(&config).unwrap();
+        assert!(socket.send_buffer().unwrap() >= 65_536);
+        assert!(socket.recv_buffer().unwrap() >= 131_072);
+    }
+
+    #[test]
+    fn offload_is_off_where_the_configuration_says_so() {
+        let socket = UdpSocket::bind(&UdpConfig { gro: false, gso: false, ..local(0) }).unwrap();
+        assert_eq!((socket.gro(), socket.gso()), (false, false));
+    }
+
+    #[test]
+    fn mapped_addresses_are_refused() {
+        let mapped = UdpConfig::new("[::ffff:127.0.0.1]:0".parse().unwrap());
+        assert_eq!(UdpSocket::bind(&mapped).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn both_families_hold_the_same_port() {
+        let Ok(v6) = UdpSocket::bind(&UdpConfig::new("[::]:0".parse().unwrap())) else {
+            eprintln!("no IPv6 on this machine");
+            return;
+        };
+        let v4 = SocketAddr::from(([0, 0, 0, 0], v6.local_addr().port()));
+        assert!(UdpSocket::bind(&UdpConfig { reuse_port: false, ..UdpConfig::new(v4) }).is_ok());
     }
 }

@@ -4,9 +4,13 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    ptr,
     time::Duration,
 };
+
+/// How many descriptors [`wait`] takes: the bits of its answer.
+const MAX_FDS: usize = 32;
 
 /// An eventfd that wakes a thread out of [`wait`].
 #[derive(Debug)]
@@ -20,17 +24,28 @@ impl WakeFd {
     /// # Errors
     /// What the kernel says, such as `EMFILE`.
     pub fn new() -> io::Result<WakeFd> {
-        todo!()
+        // SAFETY: no pointers.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just given us this descriptor, nobody else owns it.
+        Ok(WakeFd { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
     /// Signals it: a [`wait`] that has it among its descriptors returns, now or the next time. From any thread.
     pub fn wake(&self) {
-        todo!()
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: writes from eight valid bytes. The only failure of an open eventfd is a counter at its end (EAGAIN), and
+        // then it is signalled already.
+        unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 
     /// Takes the signal back, however many times it was given.
     pub fn drain(&self) {
-        todo!()
+        let mut count = [0u8; 8];
+        // SAFETY: reads into eight valid bytes. The only failure of an open eventfd is that it was not signalled (EAGAIN).
+        unsafe { libc::read(self.fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     }
 }
 
@@ -42,12 +57,106 @@ impl AsRawFd for WakeFd {
 
 /// Waits until one of `fds` (at most 32) can be read, or `timeout` is over (`None`: for ever).
 ///
-/// Returns a bit mask, bit `i` for `fds[i]`; 0 after the timeout or a signal. The timeout is kept to the
-/// nanosecond as far as the kernel's timers go (ppoll).
+/// Returns a bit mask, bit `i` for `fds[i]`; 0 after the timeout or a signal. A descriptor with an error counts as readable:
+/// reading will tell. The timeout is kept to the nanosecond as far as the kernel's timers go (ppoll).
 ///
 /// # Errors
 /// `InvalidInput` for more than 32 descriptors or one that is not open; else what the kernel says.
 pub fn wait(fds: &[RawFd], timeout: Option<Duration>) -> io::Result<u32> {
-    let _ = (fds, timeout);
-    todo!()
+    poll(fds, libc::POLLIN, timeout)
+}
+
+/// Waits until `fd` can be written, or `timeout` is over. Whatever comes, the next write tells.
+pub(crate) fn wait_writable(fd: RawFd, timeout: Duration) {
+    let _ = poll(&[fd], libc::POLLOUT, Some(timeout));
+}
+
+fn poll(fds: &[RawFd], events: libc::c_short, timeout: Option<Duration>) -> io::Result<u32> {
+    if fds.len() > MAX_FDS {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} descriptors to wait for, at most {MAX_FDS} are allowed", fds.len()),
+        ));
+    }
+    let mut polled = [libc::pollfd { fd: -1, events: 0, revents: 0 }; MAX_FDS];
+    for (polled, &fd) in polled.iter_mut().zip(fds) {
+        *polled = libc::pollfd { fd, events, revents: 0 };
+    }
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(timeout.subsec_nanos() as i32),
+    });
+    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: `polled` holds at least `fds.len()` entries, `timeout` is null or a valid timespec, no signal mask.
+    let ready = unsafe {
+        libc::ppoll(polled.as_mut_ptr(), fds.len() as libc::nfds_t, timeout, ptr::null())
+    };
+    if ready < 0 {
+        let error = io::Error::last_os_error();
+        return if error.kind() == io::ErrorKind::Interrupted { Ok(0) } else { Err(error) };
+    }
+    let mut mask = 0;
+    for (bit, polled) in polled[..fds.len()].iter().enumerate() {
+        if polled.revents & libc::POLLNVAL != 0 {
+            // As ready it would make the caller turn in circles.
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("descriptor {} is not open", polled.fd),
+            ));
+        }
+        if polled.revents != 0 {
+            mask |= 1 << bit;
+        }
+    }
+    Ok(mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_wake_up_is_kept_until_drained() {
+        let (a, b) = (WakeFd::new().unwrap(), WakeFd::new().unwrap());
+        let fds = [a.as_raw_fd(), b.as_raw_fd()];
+        assert_eq!(wait(&fds, Some(Duration::ZERO)).unwrap(), 0);
+        b.wake();
+        b.wake();
+        assert_eq!(wait(&fds, None).unwrap(), 0b10);
+        a.wake();
+        assert_eq!(wait(&fds, None).unwrap(), 0b11);
+        b.drain();
+        b.drain();
+        assert_eq!(wait(&fds, Some(Duration::ZERO)).unwrap(), 0b01);
+    }
+
+    #[test]
+    fn another_thread_ends_the_wait() {
+        let event = Arc::new(WakeFd::new().unwrap());
+        let waker = event.clone();
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(5));
+            waker.wake();
+        });
+        assert_eq!(wait(&[event.as_raw_fd()], Some(Duration::from_secs(10))).unwrap(), 1);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn the_timeout_holds_below_a_millisecond() {
+        let event = WakeFd::new().unwrap();
+        let start = Instant::now();
+        assert_eq!(wait(&[event.as_raw_fd()], Some(Duration::from_micros(300))).unwrap(), 0);
+        assert!(start.elapsed() >= Duration::from_micros(300));
+        assert_eq!(wait(&[], Some(Duration::from_nanos(1))).unwrap(), 0);
+    }
+
+    #[test]
+    fn misuse_is_an_error_and_not_a_spin() {
+        let kind = |fds: &[RawFd]| wait(fds, Some(Duration::ZERO)).unwrap_err().kind();
+        assert_eq!(kind(&[1_000_000]), io::ErrorKind::InvalidInput);
+        assert_eq!(kind(&[0; 33]), io::ErrorKind::InvalidInput);
+    }
 }
