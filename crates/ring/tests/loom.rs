@@ -3,6 +3,7 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p sfumato-ring --release --test loom`. A lost wake-up shows as a deadlock, a slot
 //! touched by both sides as a causality violation, an element lost or read twice by the assertions.
 #![cfg(loom)]
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed model")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

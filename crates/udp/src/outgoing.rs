@@ -328,3 +328,197 @@ fn send_headers(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> Result<usi
         Err(_) => Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, collections::VecDeque, net::Ipv4Addr};
+
+    use super::*;
+    use crate::{RecvBatch, SendBatch, UdpConfig, socket::set_option, wait};
+
+    thread_local! {
+        /// The errors that the next calls meet before they reach the kernel; `None` lets one through.
+        static PRETENDED: RefCell<VecDeque<Option<libc::c_int>>> = const { RefCell::new(VecDeque::new()) };
+    }
+
+    pub(super) fn pretended() -> Option<libc::c_int> {
+        PRETENDED.with_borrow_mut(|errors| errors.pop_front().flatten())
+    }
+
+    fn pretend(errors: impl IntoIterator<Item = Option<libc::c_int>>) {
+        PRETENDED.with_borrow_mut(|queue| *queue = errors.into_iter().collect());
+    }
+
+    fn loopback(gso: bool) -> UdpSocket {
+        let addr = (Ipv4Addr::LOCALHOST, 0).into();
+        UdpSocket::bind(&UdpConfig { gso, ..UdpConfig::new(addr) }).unwrap()
+    }
+
+    /// A batch of `trains` trains of ten datagrams of 100 bytes to `to`, each to another local source so that they do not join.
+    fn loaded(to: &UdpSocket, trains: u8) -> SendBatch {
+        let mut batch = SendBatch::with_capacity(1 << 20, 1024);
+        for train in 0..trains {
+            let local = Ipv4Addr::new(127, 0, 0, train + 1).into();
+            batch.begin(Path { remote: to.local_addr(), local });
+            for number in 0..10 {
+                batch.space().unwrap()[..100].fill(number);
+                batch.commit(100);
+            }
+        }
+        batch
+    }
+
+    /// The next `count` datagrams; the kernel may deliver a little later than the sender's call returns.
+    fn received(socket: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
+        let mut batch = RecvBatch::new(32, 65_535);
+        let mut all = Vec::new();
+        while all.len() < count {
+            let ready = wait(&[socket.as_raw_fd()], Some(Duration::from_secs(5))).unwrap();
+            assert_ne!(ready, 0, "{} of {count} came", all.len());
+            batch.recv(socket).unwrap();
+            all.extend(batch.datagrams().map(|datagram| datagram.data.to_vec()));
+        }
+        all
+    }
+
+    #[test]
+    fn a_device_that_cannot_segment_turns_gso_off_and_nothing_is_lost() {
+        let (from, to) = (loopback(true), loopback(true));
+        assert!(from.gso(), "the kernel of this machine has GSO");
+        let mut batch = loaded(&to, 2);
+        pretend([None, Some(libc::EIO)]);
+        // The first call is let through: both trains go at once, whole.
+        let stats = batch.flush(Some(&from), None);
+        assert_eq!((stats.messages, stats.sent_datagrams, stats.syscalls), (2, 20, 1));
+        assert!(from.gso());
+
+        let mut batch = loaded(&to, 2);
+        let stats = batch.flush(Some(&from), None);
+        assert!(!from.gso(), "off for good");
+        assert_eq!((stats.messages, stats.sent_datagrams, stats.sent_bytes), (20, 20, 2000));
+        assert_eq!((stats.dropped_full, stats.dropped_refused, stats.syscalls), (0, 0, 2));
+        assert_eq!(received(&to, 40).len(), 40);
+    }
+
+    #[test]
+    fn a_socket_without_gso_sends_trains_segment_by_segment() {
+        let (from, to) = (loopback(false), loopback(true));
+        let stats = loaded(&to, 10).flush(Some(&from), None);
+        assert_eq!((stats.messages, stats.sent_datagrams, stats.syscalls), (100, 100, 2));
+        let expected: Vec<Vec<u8>> = (0..100u8).map(|i| vec![i % 10; 100]).collect();
+        assert_eq!(received(&to, expected.len()), expected);
+    }
+
+    #[test]
+    fn a_refused_train_is_split_and_gso_stays_on_for_the_others() {
+        let (from, to) = (loopback(true), loopback(true));
+        for errno in [libc::EINVAL, libc::EMSGSIZE] {
+            let mut batch = loaded(&to, 3);
+            pretend([Some(errno)]);
+            let stats = batch.flush(Some(&from), None);
+            assert!(from.gso());
+            assert_eq!((stats.messages, stats.sent_datagrams, stats.syscalls), (12, 30, 2));
+            assert_eq!(received(&to, 30).len(), 30);
+        }
+    }
+
+    #[test]
+    fn a_train_that_the_kernel_itself_refuses_goes_in_pieces() {
+        let (from, to) = (loopback(true), loopback(true));
+        // Without checksums the kernel does not segment, and says EINVAL.
+        set_option(&from, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+        let stats = loaded(&to, 1).flush(Some(&from), None);
+        assert_eq!((stats.sent_datagrams, stats.messages, stats.syscalls), (10, 10, 2));
+        let expected: Vec<Vec<u8>> = (0..10).map(|i| vec![i; 100]).collect();
+        assert_eq!(received(&to, expected.len()), expected);
+    }
+
+    #[test]
+    fn a_train_that_is_refused_in_pieces_too_costs_two_calls_only() {
+        let (from, to) = (loopback(true), loopback(true));
+        let mut batch = loaded(&to, 3);
+        pretend([Some(libc::EINVAL), Some(libc::EINVAL)]);
+        let stats = batch.flush(Some(&from), None);
+        assert_eq!((stats.sent_datagrams, stats.dropped_refused, stats.syscalls), (20, 10, 3));
+        assert_eq!(received(&to, 20).len(), 20);
+    }
+
+    #[test]
+    fn a_full_socket_is_waited_for_once() {
+        let (from, to) = (loopback(true), loopback(true));
+        let mut batch = loaded(&to, 3);
+        pretend([Some(libc::EAGAIN)]);
+        let stats = batch.flush(Some(&from), None);
+        assert_eq!((stats.sent_datagrams, stats.dropped_full, stats.syscalls), (30, 0, 2));
+
+        let mut batch = loaded(&to, 3);
+        pretend([Some(libc::EAGAIN), Some(libc::EAGAIN)]);
+        let stats = batch.flush(Some(&from), None);
+        assert_eq!((stats.sent_datagrams, stats.dropped_full, stats.syscalls), (0, 30, 2));
+        assert!(batch.is_empty(), "what was dropped is not sent later");
+    }
+
+    #[test]
+    fn what_went_before_the_socket_was_full_is_counted_as_sent() {
+        let (from, to) = (loopback(false), loopback(true));
+        let mut batch = loaded(&to, 10);
+        pretend([None, Some(libc::EAGAIN), Some(libc::EAGAIN)]);
+        let stats = batch.flush(Some(&from), None);
+        assert_eq!((stats.sent_datagrams, stats.dropped_full), (64, 36));
+        assert_eq!(received(&to, 64).len(), 64);
+    }
+
+    #[test]
+    fn signals_without_end_do_not_hold_a_flush() {
+        let (from, to) = (loopback(true), loopback(true));
+        let mut batch = loaded(&to, 1);
+        pretend([Some(libc::EINTR)]);
+        assert_eq!(batch.flush(Some(&from), None).sent_datagrams, 10);
+        let mut batch = loaded(&to, 1);
+        pretend([Some(libc::EINTR); 1000]);
+        let stats = batch.flush(Some(&from), None);
+        pretend([]);
+        assert_eq!((stats.dropped_full, stats.syscalls), (10, u64::from(MAX_INTERRUPTS) + 1));
+    }
+
+    #[test]
+    fn no_error_number_makes_a_flush_turn_in_circles_or_lose_count() {
+        let to = loopback(true);
+        for errno in 1..=133 {
+            let from = loopback(true);
+            let mut batch = loaded(&to, 4);
+            pretend([Some(errno); 1000]);
+            let stats = batch.flush(Some(&from), None);
+            pretend([]);
+            assert_eq!(stats.dropped_full + stats.dropped_refused, 40, "errno {errno}");
+            assert_eq!(stats.sent_datagrams, 0);
+            assert!(stats.syscalls <= 60, "errno {errno}: {} calls", stats.syscalls);
+        }
+    }
+
+    #[test]
+    fn memory_shortage_costs_its_own_message_only() {
+        let (from, to) = (loopback(true), loopback(true));
+        let mut batch = loaded(&to, 3);
+        pretend([Some(libc::ENOBUFS)]);
+        let stats = batch.flush(Some(&from), None);
+        assert_eq!((stats.sent_datagrams, stats.dropped_full), (20, 10));
+    }
+
+    #[test]
+    fn trains_take_what_one_message_can_carry() {
+        let path =
+            Path { remote: (Ipv4Addr::LOCALHOST, 9).into(), local: Ipv4Addr::UNSPECIFIED.into() };
+        let mut train = Train::new(path, 0, 1000);
+        assert!(!train.join(1001), "longer than the first");
+        for _ in 1..MAX_SEGMENTS {
+            assert!(train.join(1000));
+        }
+        assert!(!train.join(1000), "too many");
+        let mut train = Train::new(path, 0, 40_000);
+        assert!(!train.join(40_000), "too long");
+        assert!(train.join(10));
+        assert!(!train.join(10), "behind a shorter one nothing follows");
+        assert_eq!((train.len, train.segments), (40_010, 2));
+    }
+}

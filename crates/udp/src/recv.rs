@@ -251,7 +251,7 @@ fn read_header(
     buffer_bytes: usize,
 ) -> Received {
     let flags = header.msg_hdr.msg_flags;
-    let arrived = control.get(header.msg_hdr.msg_controllen as usize);
+    let arrived = control.get(header.msg_hdr.msg_controllen as _);
     // A socket of an IP family tells an address of that family; unspecified stands for the impossible, and nobody knows it.
     let remote = name
         .get(header.msg_hdr.msg_namelen)

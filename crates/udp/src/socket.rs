@@ -138,8 +138,8 @@ impl AsRawFd for UdpSocket {
     }
 }
 
-fn set_option(
-    socket: &Socket,
+pub(crate) fn set_option(
+    socket: &impl AsRawFd,
     level: libc::c_int,
     name: libc::c_int,
     value: libc::c_int,
