@@ -35,3 +35,14 @@ pub use up_track::{Accepted, LayerStats, UpTrack};
 
 /// Layers that one track may have: simulcast in the field has three.
 pub const MAX_LAYERS: usize = 4;
+
+#[cfg(test)]
+mod fixtures {
+    use std::time::Instant;
+
+    /// Some moment to begin at.
+    #[expect(clippy::disallowed_methods, reason = "a test needs one instant to begin at")]
+    pub(crate) fn start() -> Instant {
+        Instant::now()
+    }
+}

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn pool(small: usize, large: usize) -> PacketPool {
-        PacketPool::new(Instant::now(), PoolLimits { small, large })
+        PacketPool::new(crate::fixtures::start(), PoolLimits { small, large })
     }
 
     #[test]

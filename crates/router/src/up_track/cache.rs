@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn keeps_a_second_and_no_more_than_its_bound() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut cache = Cache::new(MediaKind::Video);
         for i in 0..5_000u64 {
             // 500 packets a second.
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn audio_keeps_64() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut cache = Cache::new(MediaKind::Audio);
         for i in 0..1_000 {
             cache.insert(packet(70_000 + i, t));
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn late_packets_fill_their_gaps() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut cache = Cache::new(MediaKind::Video);
         for seq in [100, 103, 101] {
             cache.insert(packet(seq, t));
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_long_jump_empties_it() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut cache = Cache::new(MediaKind::Video);
         cache.insert(packet(100, t));
         cache.insert(packet(5_000, t));

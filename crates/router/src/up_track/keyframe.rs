@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_requests_reaches_the_publisher_once_a_second() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut k = KeyframeRequests::default();
         let mut sent = Vec::new();
         for ms in 0..3_500u64 {
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_request_is_repeated_until_the_key_frame_comes() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut k = KeyframeRequests::default();
         k.want(t);
         let number = k.fir_sequence();
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_publisher_that_never_answers_is_not_asked_for_ever() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut k = KeyframeRequests::default();
         k.want(t);
         for _ in 0..MAX_TRIES {

@@ -294,7 +294,7 @@ mod tests {
     fn the_highest_layer_that_flows_is_the_best() {
         let mut m = mirror(&["q", "h", "f"]);
         assert_eq!(m.best(None), None);
-        let t = run(&mut m, Instant::now(), 100, 33, &[100, 0, 0]);
+        let t = run(&mut m, crate::fixtures::start(), 100, 33, &[100, 0, 0]);
         assert_eq!(m.best(None), Some(0));
         let t = run(&mut m, t, 100, 33, &[100, 300, 900]);
         assert_eq!((m.best(None), m.best(Some(1)), m.best(Some(0))), (Some(2), Some(1), Some(0)));
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn layers_of_a_still_screen_are_slow_and_not_stopped() {
         let mut m = mirror(&["q", "h", "f"]);
-        let t = run(&mut m, Instant::now(), 100, 33, &[100, 300, 900]);
+        let t = run(&mut m, crate::fixtures::start(), 100, 33, &[100, 300, 900]);
         let generation = m.generation();
         run(&mut m, t, 20_000, 1_000, &[100, 300, 900]);
         assert_eq!((m.best(None), m.generation()), (Some(2), generation));
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn measured_bitrates_correct_the_order_of_the_offer() {
         let mut m = mirror(&["f", "h", "q"]);
-        let t = run(&mut m, Instant::now(), 1_500, 33, &[900, 300, 100]);
+        let t = run(&mut m, crate::fixtures::start(), 1_500, 33, &[900, 300, 100]);
         assert_eq!(m.best(None), Some(2), "as offered, until measured twice");
         run(&mut m, t, 1_500, 33, &[900, 300, 100]);
         assert_eq!((m.best(None), m.best(Some(1)), m.best(Some(0))), (Some(0), Some(1), Some(2)));
@@ -327,13 +327,13 @@ mod tests {
     #[test]
     fn layers_of_nearly_one_rate_keep_their_order() {
         let mut m = mirror(&["q", "h"]);
-        run(&mut m, Instant::now(), 10_000, 33, &[400, 300]);
+        run(&mut m, crate::fixtures::start(), 10_000, 33, &[400, 300]);
         assert_eq!(m.best(None), Some(1));
     }
 
     #[test]
     fn a_sender_report_of_an_older_source_is_ignored() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut m = mirror(&[]);
         m.receive(packet(0, 0x1_0000, 1, 10, t));
         let info = SenderInfo { ntp: model::NtpTime(5), rtp_timestamp: 1, arrival: t };

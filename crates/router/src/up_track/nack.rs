@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_gap_is_asked_for_after_two_later_packets_or_ten_milliseconds() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut n = Nacks::new(64, 100);
         n.arrived(t, 102);
         assert_eq!(due(&n, t), [0u16; 0]);
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn reordered_packets_are_not_asked_for() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut n = Nacks::new(64, 100);
         n.arrived(t, 102);
         assert!(!n.arrived(t, 101));
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_packet_is_asked_for_once_per_round_trip_and_given_up_after_ten() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut n = Nacks::new(64, 100);
         n.arrived(t, 103);
         n.arrived(t, 104);
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn packets_before_a_key_frame_are_asked_for_three_times_and_break_nothing() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut n = Nacks::new(64, 100);
         n.arrived(t, 103);
         n.arrived(t, 104);
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_gaps_keeps_the_table_bounded() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut n = Nacks::new(64, 0);
         for i in 1..10_000 {
             n.arrived(t, i * 3);
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_recovered_packet_is_told_from_one_out_of_order() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut n = Nacks::new(64, 100);
         n.arrived(t, 103);
         n.asked(t, RTT);

@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_quarter_lost_reads_as_64_of_256() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut r = Reception::new(t, 0x1_0000);
         for i in (0..400u64).filter(|i| i % 4 != 1) {
             r.record(t + Duration::from_millis(i * 20), 0x1_0000 + i, (i * 960) as u32, 48_000);
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn jitter_follows_rfc_3550_a8() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut r = Reception::new(t, 0);
         // Arrivals alternate by 10 ms: 480 units at 48 kHz, so the jitter tends towards 480.
         for i in 0..1_000u64 {
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_delay_since_the_last_sender_report_is_in_65536ths() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut r = Reception::new(t, 0);
         r.record(t, 0, 0, 90_000);
         let sender =
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn packets_before_the_first_one_do_not_count_as_surplus() {
-        let t = Instant::now();
+        let t = crate::fixtures::start();
         let mut r = Reception::new(t, 100);
         for raw in [100, 98, 99, 101] {
             r.record(t, raw, 0, 90_000);
