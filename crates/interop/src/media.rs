@@ -12,6 +12,8 @@ use str0m::{
     rtp::{ExtensionValues, RtpWrite, SeqNo},
 };
 
+use model::SessionId;
+
 use crate::{Node, Peer};
 
 /// Bytes of media in a packet of a picture.
@@ -46,6 +48,8 @@ pub struct Publisher {
     pub key_frame_requests: u32,
     /// The camera is on.
     pub camera: bool,
+    /// The node's session.
+    pub session: Option<SessionId>,
     video: Option<Mid>,
     audio: Option<Mid>,
     key_wanted: bool,
@@ -71,7 +75,7 @@ impl Publisher {
             .publish(room, who, &offer)
             .unwrap_or_else(|e| panic!("publishing was refused: {e}\n{offer}"));
         peer.accept(&accepted.answer);
-        Self::over(peer, Some(video), Some(audio))
+        Self { session: Some(accepted.session), ..Self::over(peer, Some(video), Some(audio)) }
     }
 
     /// A publisher over a peer whose offer was answered.
@@ -83,6 +87,7 @@ impl Publisher {
             pictures: 0,
             key_frame_requests: 0,
             camera: true,
+            session: None,
             video,
             audio,
             key_wanted: true,
@@ -279,6 +284,8 @@ impl Seen {
 pub struct Viewer {
     /// The peer.
     pub peer: Peer,
+    /// The node's session.
+    pub session: SessionId,
     /// What came, by media section.
     pub seen: HashMap<Mid, Seen>,
     /// The video sections, in the order of the offer.
@@ -314,7 +321,7 @@ impl Viewer {
             .subscribe(room, whom, &offer)
             .unwrap_or_else(|e| panic!("watching was refused: {e}\n{offer}"));
         peer.accept(&accepted.answer);
-        Self { peer, seen: HashMap::new(), video, audio }
+        Self { peer, session: accepted.session, seen: HashMap::new(), video, audio }
     }
 
     /// What came through the first video slot.

@@ -68,9 +68,9 @@ fn everyone_in_a_meeting_sees_everyone() {
     let mut publishers: Vec<_> = publishers.iter_mut().collect();
     let mut viewers: Vec<_> = viewers.iter_mut().collect();
     let all = drive_until(&node, &mut publishers, &mut viewers, LIMIT, |_, viewers| {
-        viewers.iter().all(|v| {
-            v.video.iter().all(|mid| v.seen.get(mid).is_some_and(|s| s.complete() >= 15))
-        })
+        viewers
+            .iter()
+            .all(|v| v.video.iter().all(|mid| v.seen.get(mid).is_some_and(|s| s.complete() >= 15)))
     });
     let counts: Vec<Vec<usize>> = viewers
         .iter()
