@@ -18,10 +18,12 @@
 
 pub mod config;
 pub mod error;
+mod listing;
 mod negotiate;
 mod random;
 pub mod rooms;
 mod slots;
+mod state;
 pub mod view;
 
 pub use config::{Limits, RoomConfig};

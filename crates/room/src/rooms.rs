@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{
-    CloseReason, CodecSpec, Command, Event, IceCredentials, MediaKind, ParticipantId, Rid, RoomId,
-    SessionId, SessionPlan, TrackId, UpMedia,
+    CloseReason, Command, Event, IceCredentials, MediaKind, ParticipantId, RoomId, SessionId,
+    SessionPlan, TrackId,
 };
 use sdp::{Fault, Flow, Fragment, SdpError};
 
-use crate::negotiate::{Negotiated, Negotiation, RestartFacts};
+use crate::negotiate::{Negotiated, Negotiation};
 use crate::random::Random;
-use crate::slots::{SlotTable, Source, SourceTrack};
+use crate::slots::{SlotTable, Source};
+use crate::state::{Ice, Role, Room, Session, Track};
 use crate::{
-    Accepted, Counts, EndReason, ErrorKind, LocalMedia, LocalPublished, Notice, ParticipantInfo,
-    RoomConfig, RoomError, RoomInfo, Target, TrackInfo, ViewerInfo,
+    Accepted, EndReason, ErrorKind, LocalMedia, LocalPublished, Notice, RoomConfig, RoomError,
+    Target,
 };
 
 /// How long a session may take from its answer to the end of its DTLS handshake.
@@ -28,52 +29,13 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct Rooms {
     config: RoomConfig,
     random: Random,
-    rooms: BTreeMap<RoomId, Room>,
-    sessions: BTreeMap<SessionId, Session>,
+    pub(crate) rooms: BTreeMap<RoomId, Room>,
+    pub(crate) sessions: BTreeMap<SessionId, Session>,
     next_session: u64,
     next_track: u64,
     deadlines: BTreeSet<(Instant, SessionId)>,
     commands: VecDeque<Command>,
     notices: VecDeque<Notice>,
-}
-
-/// A room lives as long as it has a session.
-#[derive(Debug, Default)]
-struct Room {
-    /// In order of arrival; a participant who publishes again keeps the place.
-    publishers: Vec<SessionId>,
-    viewers: Vec<SessionId>,
-}
-
-#[derive(Debug)]
-struct Session {
-    room: RoomId,
-    connected: bool,
-    deadline: Option<Instant>,
-    /// Absent for an in-process publisher.
-    ice: Option<Ice>,
-    role: Role,
-}
-
-#[derive(Debug)]
-struct Ice {
-    credentials: IceCredentials,
-    facts: RestartFacts,
-}
-
-#[derive(Debug)]
-enum Role {
-    Publisher { participant: ParticipantId, tracks: Vec<Track> },
-    Viewer { identity: Option<ParticipantId>, target: Target, slots: SlotTable },
-}
-
-#[derive(Debug)]
-struct Track {
-    id: TrackId,
-    kind: MediaKind,
-    codecs: Vec<CodecSpec>,
-    rids: Vec<Rid>,
-    active: bool,
 }
 
 impl Rooms {
@@ -162,7 +124,8 @@ impl Rooms {
         }
         let old = self.publisher_of(room, participant);
         self.check_publisher_room(room, old)?;
-        let tracks: Vec<Track> = media.into_iter().map(|m| self.local_track(m)).collect();
+        let tracks: Vec<Track> =
+            media.into_iter().map(|m| Track::of_local(self.take_track_id(), m)).collect();
         let ids = tracks.iter().map(|t| t.id).collect();
         let session = self.take_session_id();
         let role = Role::Publisher { participant: participant.clone(), tracks };
@@ -304,55 +267,6 @@ impl Rooms {
             self.deadlines.pop_first();
             self.end(session, EndReason::NeverConnected);
         }
-    }
-
-    /// Who publishes in a room, in order of arrival; `None` when there is no such room.
-    pub fn participants(&self, room: &RoomId) -> Option<Vec<ParticipantInfo>> {
-        let publishers = &self.rooms.get(room)?.publishers;
-        Some(publishers.iter().filter_map(|id| self.participant_info(*id)).collect())
-    }
-
-    /// Who watches in a room, in order of arrival; `None` when there is no such room.
-    pub fn viewers(&self, room: &RoomId) -> Option<Vec<ViewerInfo>> {
-        let viewers = &self.rooms.get(room)?.viewers;
-        let info = |id: &SessionId| {
-            let session = self.sessions.get(id)?;
-            let Role::Viewer { identity, slots, .. } = &session.role else { return None };
-            Some(ViewerInfo {
-                session: *id,
-                identity: identity.clone(),
-                connected: session.connected,
-                slots: slots.listing(),
-                incompatible: slots.incompatible(),
-            })
-        };
-        Some(viewers.iter().filter_map(info).collect())
-    }
-
-    /// All rooms, by name.
-    pub fn rooms(&self) -> Vec<RoomInfo> {
-        let info = |(id, room): (&RoomId, &Room)| RoomInfo {
-            id: id.clone(),
-            participants: room.publishers.len(),
-            viewers: room.viewers.len(),
-        };
-        self.rooms.iter().map(info).collect()
-    }
-
-    /// How much is there.
-    pub fn counts(&self) -> Counts {
-        Counts {
-            rooms: self.rooms.len(),
-            participants: self.rooms.values().map(|r| r.publishers.len()).sum(),
-            viewers: self.rooms.values().map(|r| r.viewers.len()).sum(),
-            sessions: self.sessions.len(),
-            connected: self.sessions.values().filter(|s| s.connected).count(),
-        }
-    }
-
-    /// Whether the session is there.
-    pub fn contains(&self, session: SessionId) -> bool {
-        self.sessions.contains_key(&session)
     }
 }
 
@@ -501,11 +415,10 @@ impl Rooms {
         sources
     }
 
-    fn local_track(&mut self, media: LocalMedia) -> Track {
+    fn take_track_id(&mut self) -> TrackId {
         let id = TrackId(self.next_track);
         self.next_track += 1;
-        let LocalMedia { kind, codecs, rids } = media;
-        Track { id, kind, codecs, rids, active: true }
+        id
     }
 
     fn take_session_id(&mut self) -> SessionId {
@@ -554,50 +467,6 @@ impl Rooms {
 
     fn ice_of(&self, session: SessionId) -> Result<&Ice, RoomError> {
         self.sessions.get(&session).and_then(|s| s.ice.as_ref()).ok_or_else(|| not_found(session))
-    }
-
-    fn participant_info(&self, id: SessionId) -> Option<ParticipantInfo> {
-        let session = self.sessions.get(&id)?;
-        let Role::Publisher { participant, tracks } = &session.role else { return None };
-        Some(ParticipantInfo {
-            id: participant.clone(),
-            session: id,
-            connected: session.connected,
-            local: session.ice.is_none(),
-            tracks: tracks.iter().map(Track::info).collect(),
-        })
-    }
-}
-
-impl Track {
-    fn of_plan(media: &UpMedia) -> Track {
-        Track {
-            id: media.track,
-            kind: media.kind,
-            codecs: media.codecs.clone(),
-            rids: media.rids.clone(),
-            active: false,
-        }
-    }
-
-    fn as_source(&self) -> SourceTrack<'_> {
-        SourceTrack { id: self.id, codecs: &self.codecs }
-    }
-
-    fn info(&self) -> TrackInfo {
-        let mut codecs: Vec<&'static str> = Vec::new();
-        for name in self.codecs.iter().map(|c| c.codec.as_str()) {
-            if !codecs.contains(&name) {
-                codecs.push(name);
-            }
-        }
-        TrackInfo {
-            id: self.id,
-            kind: self.kind,
-            codecs,
-            rids: self.rids.iter().map(|r| r.as_str().to_owned()).collect(),
-            active: self.active,
-        }
     }
 }
 

@@ -1,4 +1,5 @@
 //! Offers of real clients' shape, read as a whole; limits; and that no text leads to a panic.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use model::{Codec, DtlsRole, MediaKind, Pt};
 use proptest::prelude::*;
