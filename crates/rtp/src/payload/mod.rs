@@ -22,8 +22,8 @@ pub struct PayloadInfo {
     /// A decoder can start here: the first packet of a key frame, or of the parameter sets before it (then the
     /// packets behind it may say so as well). Always true for audio.
     pub keyframe_start: bool,
-    /// The first packet of a frame. H.264 and H.265 may say so of several packets of one frame (parameter sets, then
-    /// the first slice). Always true for audio.
+    /// The first packet of a frame (VP9: of a picture, that is of its lowest spatial layer). H.264 and H.265 may say so
+    /// of several packets of one frame (parameter sets, then the first slice). Always true for audio.
     pub frame_start: bool,
     /// The payload itself says that it ends a frame (of its spatial layer); false says nothing, the marker bit does.
     pub frame_end: bool,
