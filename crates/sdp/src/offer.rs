@@ -104,7 +104,7 @@ impl Offer {
             }
             None => return Err(missing("a=fingerprint")),
         };
-        // RFC 8842 section 5.2 wants actpass of an offer; RFC 9725 section 4.4.6 lets WHIP clients say active, and
+        // RFC 8842 section 5.2 wants actpass of an offer; RFC 9725 section 4.4.4 lets WHIP clients say active, and
         // some say passive. Without the line the peer is taken to leave the choice to us.
         let our_role = match lines.iter().find_map(|l| l.setup) {
             None | Some(Setup::ActPass | Setup::Active) => DtlsRole::Passive,
