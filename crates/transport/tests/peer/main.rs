@@ -1,0 +1,11 @@
+//! Two-peer tests of ICE and DTLS on virtual time: a `transport::Peer` and a small browser.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+// The name that the rest of the workspace knows it by.
+extern crate sfumato_transport as transport;
+
+mod disguise;
+mod handshake;
+mod harness;
+mod threats;
