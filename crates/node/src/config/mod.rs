@@ -1,0 +1,109 @@
+//! Configuration, in two steps: [`raw`] gathers what was said, and each subsystem resolves its part of it.
+//!
+//! Precedence: flags, then environment (`SFUMATO_SECTION_KEY`), then file. Unknown keys are errors, and a wrong value
+//! is reported with its key, what is allowed, and where it came from.
+
+mod auth;
+mod http;
+mod ice;
+mod limits;
+mod log;
+mod media;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use model::RoomId;
+
+pub(crate) use auth::AuthSettings;
+pub(crate) use http::HttpSettings;
+pub(crate) use log::{LogFormat, LogSettings};
+pub(crate) use media::MediaSettings;
+pub(crate) use raw::ConfigError;
+use raw::RawConfig;
+
+use crate::cli;
+
+/// Everything that the node has to know, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The HTTP listeners and their bounds.
+    pub(crate) http: HttpSettings,
+    /// The media port and the workers.
+    pub(crate) media: MediaSettings,
+    /// Who may do what.
+    pub(crate) auth: AuthSettings,
+    /// STUN and TURN servers for clients.
+    pub(crate) ice: Vec<signaling::IceServer>,
+    /// How much the rooms may hold.
+    pub(crate) limits: room::Limits,
+    /// What is logged and how.
+    pub(crate) log: LogSettings,
+    /// The room in which the test card plays, if it does.
+    pub(crate) test_card: Option<RoomId>,
+}
+
+/// Whether the node runs for the world or for one machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// `sfumato serve`
+    Serve,
+    /// `sfumato demo`
+    Demo,
+}
+
+/// The room of the test card unless another one is set.
+const DEMO_ROOM: &str = "demo";
+
+impl Config {
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub(crate) fn load(
+        mode: Mode,
+        flags: &cli::Settings,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut raw = RawConfig::gather(flags, environment)?;
+        let http = HttpSettings::resolve(&mut raw)?;
+        let media = MediaSettings::resolve(&mut raw)?;
+        let auth = AuthSettings::resolve(&mut raw, mode, http.is_loopback())?;
+        let ice = ice::resolve(&mut raw)?;
+        let limits = limits::resolve(&mut raw)?;
+        let log = LogSettings::resolve(&mut raw)?;
+        let test_card = test_card(&mut raw, mode, &http, &auth)?;
+        raw.finish()?;
+        if mode == Mode::Demo && !http.is_loopback() {
+            return Err(ConfigError::Conflict(format!(
+                "demo serves this machine alone, and http.listen = {} is no loopback address; \
+                 use serve",
+                http.listen
+            )));
+        }
+        Ok(Self { http, media, auth, ice, limits, log, test_card })
+    }
+}
+
+/// The test card is there where the node plainly runs for one machine: on loopback and open to all.
+fn test_card(
+    raw: &mut RawConfig,
+    mode: Mode,
+    http: &HttpSettings,
+    auth: &AuthSettings,
+) -> Result<Option<RoomId>, ConfigError> {
+    let on = raw.take("demo.test_card", "true or false", |raw| raw.boolean())?;
+    let room = raw.take("demo.room", "a room id: 1 to 64 letters, digits, - _ . ~", |raw| {
+        RoomId::parse(raw.text()?).ok()
+    })?;
+    let on = on.unwrap_or(mode == Mode::Demo || (http.is_loopback() && auth.is_open()));
+    if !on {
+        return Ok(None);
+    }
+    match room {
+        Some(room) => Ok(Some(room)),
+        None => RoomId::parse(DEMO_ROOM)
+            .map(Some)
+            .map_err(|e| ConfigError::Conflict(format!("demo.room: {e}"))),
+    }
+}

@@ -1,0 +1,226 @@
+//! Configuration as tables: what is said, and what it comes to.
+
+use super::*;
+
+const SECRET: &str = "planted-secret-planted-secret-planted";
+
+fn load(file: &str, env: &[(&str, &str)], set: &[&str]) -> Result<Config, ConfigError> {
+    load_as(Mode::Serve, file, env, set)
+}
+
+fn load_as(
+    mode: Mode,
+    file: &str,
+    env: &[(&str, &str)],
+    set: &[&str],
+) -> Result<Config, ConfigError> {
+    let name =
+        format!("sfumato-config-{}-{:?}.toml", std::process::id(), std::thread::current().id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, file).unwrap();
+    let flags = cli::Settings {
+        config: Some(path.clone()),
+        set: set.iter().map(|&s| s.to_owned()).collect(),
+        ..cli::Settings::default()
+    };
+    let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    let loaded = Config::load(mode, &flags, env);
+    std::fs::remove_file(&path).unwrap();
+    loaded
+}
+
+#[test]
+fn defaults_serve_this_machine_with_a_test_card() {
+    let config = load("", &[], &[]).unwrap();
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.media.port, 7882);
+    assert!(config.auth.is_open());
+    assert_eq!(config.test_card.unwrap().as_str(), "demo");
+    assert_eq!(config.log.level, "info");
+    assert_eq!(config.limits, room::Limits::default());
+}
+
+#[test]
+fn flags_win_over_environment_over_file() {
+    let file = "[media]\nport = 1\nworkers = 1\npin = false\n";
+    let env = [("SFUMATO_MEDIA_PORT", "2"), ("SFUMATO_MEDIA_WORKERS", "2")];
+    let config = load(file, &env, &["media.port=3"]).unwrap();
+    assert_eq!(config.media.port, 3);
+    assert_eq!(config.media.workers.unwrap().get(), 2);
+    assert!(!config.media.pin);
+}
+
+#[test]
+fn every_place_can_say_every_kind_of_value() {
+    let file = r#"
+        [http]
+        cors_origins = ["https://a.example", "http://localhost:*"]
+        requests_per_second = 2.5
+        [auth]
+        keys = { one = "0123456789abcdef0123456789abcdef" }
+        audience = "here"
+        [ice]
+        servers = [
+            { urls = "stun:s.example" },
+            { urls = ["turn:t.example", "turns:t.example"], username = "u", credential = "c" },
+        ]
+        [limits]
+        rooms = 7
+        [log]
+        format = "json"
+    "#;
+    let config = load(file, &[], &[]).unwrap();
+    assert_eq!(config.http.cors_origins.len(), 2);
+    assert_eq!(config.http.limits.per_address.per_second, 2.5);
+    assert_eq!(config.auth.keys.len(), 1);
+    assert_eq!(config.auth.audience.as_deref(), Some("here"));
+    assert_eq!(config.ice.len(), 2);
+    assert_eq!(config.limits.rooms, 7);
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert!(config.test_card.is_none(), "keys are set, so this is no demo");
+
+    let env = [
+        ("SFUMATO_HTTP_CORS_ORIGINS", "https://a.example, http://localhost:*"),
+        ("SFUMATO_HTTP_REQUESTS_PER_SECOND", "2.5"),
+        (
+            "SFUMATO_AUTH_KEYS",
+            "one=0123456789abcdef0123456789abcdef,two=0123456789abcdef0123456789abcde=",
+        ),
+        ("SFUMATO_ICE_SERVERS", "stun:s.example"),
+        ("SFUMATO_LIMITS_ROOMS", "7"),
+        ("SFUMATO_SERVICE_HOST", "10.0.0.1"),
+        ("SFUMATO_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("HOME", "/root"),
+    ];
+    let config = load("", &env, &[]).unwrap();
+    assert_eq!(config.http.cors_origins.len(), 2);
+    assert_eq!(config.auth.keys["two"].reveal(), "0123456789abcdef0123456789abcde=");
+    assert_eq!(config.ice[0].urls, ["stun:s.example"]);
+    assert_eq!(config.limits.rooms, 7);
+}
+
+#[test]
+fn wrong_values_name_key_value_rule_and_place() {
+    let cases = [
+        ("http.listen", "\"localhost\""),
+        ("http.metrics_listen", "1"),
+        ("http.cors_origins", "[\"app.example\"]"),
+        ("http.requests_per_second", "-1"),
+        ("http.requests_burst", "0"),
+        ("http.connections", "0"),
+        ("media.port", "65536"),
+        ("media.bind", "[\"0.0.0.0\", \"127.0.0.1\"]"),
+        ("media.advertise", "[\"0.0.0.0\"]"),
+        ("media.workers", "0"),
+        ("media.workers", "255"),
+        ("media.pin", "\"yes\""),
+        ("auth.insecure_no_auth", "1"),
+        ("auth.audience", "\"\""),
+        ("limits.rooms", "0"),
+        ("limits.sessions", "\"many\""),
+        ("log.level", "\"loud\""),
+        ("log.format", "\"xml\""),
+        ("demo.test_card", "2"),
+        ("demo.room", "\"a/b\""),
+    ];
+    for (key, value) in cases {
+        let (section, name) = key.split_once('.').unwrap();
+        let error = load(&format!("[{section}]\n{name} = {value}\n"), &[], &[]).unwrap_err();
+        let ConfigError::Value { key: named, allowed, .. } = &error else {
+            panic!("{key} = {value}: {error}")
+        };
+        assert_eq!(*named, key);
+        assert!(!allowed.is_empty());
+        let text = error.to_string();
+        assert!(text.contains(&format!("{key} = {value} (in /")), "{text}");
+    }
+    let text = load("", &[("SFUMATO_MEDIA_PORT", "x")], &[]).unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "media.port = \"x\" (in the environment as SFUMATO_MEDIA_PORT) is not allowed: \
+         a UDP port from 1 to 65535, or 0 for any free one"
+    );
+    let text = load("", &[], &["media.port=x"]).unwrap_err().to_string();
+    assert!(text.contains("(as --set)"), "{text}");
+}
+
+#[test]
+fn unknown_keys_are_errors_with_the_known_ones() {
+    for (file, env, set, key, known) in [
+        ("[http]\nlisen = 1", None, None, "http.lisen", "http.listen"),
+        ("[htp]\nlisten = 1", None, None, "htp.listen", "[http]"),
+        ("", Some(("SFUMATO_LOG_LEVL", "x")), None, "log.levl", "log.level"),
+        ("", Some(("SFUMATO_NOTHING", "x")), None, "nothing", "[media]"),
+        ("", None, Some("limits.room=1"), "limits.room", "limits.rooms"),
+    ] {
+        let env: Vec<_> = env.into_iter().collect();
+        let set: Vec<_> = set.into_iter().collect();
+        let error = load(file, &env, &set).unwrap_err();
+        let ConfigError::UnknownKey { key: named, known: names, .. } = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(named, key);
+        assert!(names.iter().any(|name| name == known), "{error}");
+    }
+}
+
+#[test]
+fn files_that_are_no_configuration_are_refused() {
+    assert!(matches!(load("listen = 1", &[], &[]), Err(ConfigError::File { .. })));
+    let error = load("[http]\nlisten = \n", &[], &[]).unwrap_err().to_string();
+    assert!(error.contains("line 2"), "{error}");
+    let flags = cli::Settings { config: Some("/nowhere.toml".into()), ..Default::default() };
+    let missing = Config::load(Mode::Serve, &flags, std::iter::empty()).unwrap_err();
+    assert!(missing.to_string().contains("/nowhere.toml"));
+}
+
+#[test]
+fn a_node_for_the_world_wants_keys_or_the_spoken_wish() {
+    let open = "http.listen=0.0.0.0:8080";
+    let text = load("", &[], &[open]).unwrap_err().to_string();
+    assert!(text.contains("auth.keys") && text.contains("--insecure-no-auth"), "{text}");
+    let config = load("", &[], &[open, "auth.insecure_no_auth=true"]).unwrap();
+    assert!(config.auth.is_open());
+    assert!(config.test_card.is_none());
+    assert!(config.http.cors_origins.is_empty());
+    let keys = format!("auth.keys=a={SECRET}");
+    assert!(!load("", &[], &[open, &keys]).unwrap().auth.is_open());
+    assert!(load("", &[], &[&keys, "auth.insecure_no_auth=true"]).is_err());
+}
+
+#[test]
+fn demo_stays_on_this_machine() {
+    assert!(load_as(Mode::Demo, "", &[], &[]).unwrap().test_card.is_some());
+    let args = ["http.listen=0.0.0.0:1", "auth.insecure_no_auth=true"];
+    assert!(load_as(Mode::Demo, "", &[], &args).is_err());
+    let keys = format!("auth.keys=a={SECRET}");
+    assert!(load_as(Mode::Demo, "", &[], &[&keys]).is_err());
+}
+
+#[test]
+fn planted_secrets_appear_nowhere() {
+    let file = format!(
+        "[auth]\nkeys = {{ a = \"{SECRET}\" }}\n[ice]\nservers = [{{ urls = \"turn:t\", \
+         username = \"u\", credential = \"{SECRET}\" }}]\n"
+    );
+    let config = load(&file, &[], &[]).unwrap();
+    assert!(!format!("{config:?}").contains(SECRET));
+    assert!(!format!("{:?}", config.auth.for_signaling()).contains(SECRET));
+
+    let broken = [
+        format!("[auth]\nkeys = [\"{SECRET}\"]\n"),
+        format!("[auth]\nkeys = {{ a = \"{SECRET}\", b = \"short\" }}\n"),
+        format!("[auth]\nkeys = {{ a = \"{SECRET}\" \n"),
+        format!("[ice]\nservers = [{{ urls = \"turn:t\", credential = \"{SECRET}\" }}]\n"),
+        format!("[auth]\nkey = \"{SECRET}\"\n"),
+    ];
+    for file in broken {
+        let error = load(&file, &[], &[]).unwrap_err();
+        assert!(!error.to_string().contains(SECRET), "{error}");
+        assert!(!format!("{error:?}").contains(SECRET), "{error:?}");
+    }
+    for set in [format!("auth.keys={SECRET}"), format!("auth.keyz=a={SECRET}"), SECRET.to_owned()] {
+        let error = load("", &[], &[&set]).unwrap_err();
+        assert!(!error.to_string().contains(SECRET), "{error}");
+    }
+}

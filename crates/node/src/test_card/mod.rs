@@ -1,0 +1,225 @@
+//! The test card: a publisher inside the node, with a moving picture and sound, so that a room is not empty before
+//! anyone turns on a camera. Encoded beforehand; the node encodes nothing.
+
+mod ivf;
+mod ogg;
+mod packetizer;
+mod player;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use model::{
+    Codec, CodecSpec, DtlsRole, ExtensionMap, Feedback, IceCredentials, MediaKind, Mid,
+    ParticipantId, Pt, RoomId, SessionPlan, Ssrc, StreamSsrc, UpMedia, WallClock,
+};
+use room::LocalMedia;
+use signaling::Signaling;
+use worker::{Source, SourceError, WorkersHandle};
+
+use ivf::Ivf;
+use ogg::OggOpus;
+use packetizer::{OpusPacketizer, RtpStream, Vp8Packetizer};
+use player::{AUDIO_CLOCK, Player, VIDEO_CLOCK};
+
+static PICTURE: &[u8] = include_bytes!("../../../../media/testcard.ivf");
+static SOUND: &[u8] = include_bytes!("../../../../media/testcard.ogg");
+
+const PARTICIPANT: &str = "test-card";
+const VIDEO_PT: Pt = Pt(96);
+const AUDIO_PT: Pt = Pt(111);
+
+/// The thread looks for key frame requests at least this often.
+const LOOK: Duration = Duration::from_millis(10);
+/// Sender reports for lip sync (RFC 3550 section 6.2 would allow fewer).
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The running test card. Dropping it ends it.
+pub(crate) struct TestCard {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TestCard {
+    /// Publishes the test card into a room.
+    ///
+    /// # Errors
+    /// The media do not parse, the room or the workers do not take them, or there is no thread for it.
+    pub(crate) fn start(
+        room: &RoomId,
+        signaling: &Signaling,
+        workers: &WorkersHandle,
+        wall_clock: WallClock,
+        mut random: impl FnMut(&mut [u8]),
+    ) -> io::Result<Self> {
+        let (picture, sound) = parse()?;
+        let participant = ParticipantId::parse(PARTICIPANT).map_err(io::Error::other)?;
+        let published = signaling
+            .publish_local(room, &participant, media())
+            .map_err(|e| io::Error::other(e.to_string()))?;
+
+        // SSRCs, sequence numbers and timestamps begin at random (RFC 3550 section 5.1).
+        let mut number = || {
+            let mut bytes = [0; 4];
+            random(&mut bytes);
+            u32::from_ne_bytes(bytes)
+        };
+        let video_ssrc = Ssrc(number());
+        let audio_ssrc = Ssrc(video_ssrc.0 ^ (number() | 1));
+        let plan = plan(&published, [video_ssrc, audio_ssrc])?;
+        let source = workers.attach_source(plan).map_err(io::Error::other)?;
+        let video = RtpStream::new(video_ssrc, VIDEO_PT, number() as u16);
+        let audio = RtpStream::new(audio_ssrc, AUDIO_PT, number() as u16);
+        let player = Player::new(
+            Instant::now(),
+            picture,
+            sound,
+            (Vp8Packetizer::new(video, number() as u16), number()),
+            (OpusPacketizer::new(audio), number()),
+        );
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("test-card".into())
+            .spawn(move || run(player, source, wall_clock, &stopped))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for TestCard {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the test card ended by a panic");
+        }
+    }
+}
+
+fn run(mut player: Player, mut source: Source, wall_clock: WallClock, stop: &AtomicBool) {
+    let mut report_at = Instant::now();
+    let (video_ssrc, audio_ssrc) = player.ssrcs();
+    while !stop.load(Ordering::Relaxed) {
+        let now = Instant::now();
+        // There is one video track, so whose request it is does not matter.
+        while source.key_frame_request().is_some() {
+            player.request_key_frame();
+        }
+        let mut given = Ok(());
+        if now >= report_at {
+            report_at = now + REPORT_INTERVAL;
+            let (ntp, (video, audio)) = (wall_clock.ntp(now), player.timestamps(now));
+            given = source
+                .push_report(video_ssrc, ntp, video)
+                .and_then(|()| source.push_report(audio_ssrc, ntp, audio));
+        }
+        player.play(now, |packet| {
+            if let Err(error) = source.push(packet) {
+                given = Err(error);
+            }
+        });
+        match given {
+            Ok(()) => {}
+            // Lost, as on a network; the worker counts what it got.
+            Err(SourceError::Full) => tracing::debug!("the worker is behind"),
+            Err(SourceError::Closed) => return,
+        }
+        let wait = player.next().saturating_duration_since(Instant::now());
+        std::thread::sleep(wait.min(LOOK));
+    }
+}
+
+fn parse() -> io::Result<(Ivf, OggOpus)> {
+    let bad = |file: &'static str| move |why| io::Error::other(format!("{file}: {why}"));
+    let picture = Ivf::parse(PICTURE).map_err(bad("testcard.ivf"))?;
+    let sound = OggOpus::parse(SOUND).map_err(bad("testcard.ogg"))?;
+    Ok((picture, sound))
+}
+
+/// Video, then audio.
+fn media() -> Vec<LocalMedia> {
+    codecs()
+        .into_iter()
+        .map(|codec| LocalMedia { kind: codec.codec.kind(), codecs: vec![codec], rids: Vec::new() })
+        .collect()
+}
+
+fn codecs() -> [CodecSpec; 2] {
+    [
+        CodecSpec {
+            pt: VIDEO_PT,
+            rtx_pt: None,
+            codec: Codec::Vp8,
+            clock_rate: VIDEO_CLOCK,
+            channels: 1,
+            fmtp: String::new(),
+            feedback: Feedback { pli: true, ..Feedback::default() },
+        },
+        CodecSpec {
+            pt: AUDIO_PT,
+            rtx_pt: None,
+            codec: Codec::Opus,
+            clock_rate: AUDIO_CLOCK,
+            // Always two in the rtpmap, whatever is inside (RFC 7587 section 7).
+            channels: 2,
+            fmtp: String::new(),
+            feedback: Feedback::default(),
+        },
+    ]
+}
+
+/// The plan of a session without a peer: only its media matter.
+fn plan(published: &room::LocalPublished, ssrcs: [Ssrc; 2]) -> io::Result<SessionPlan> {
+    let mut up = Vec::new();
+    let kinds = [MediaKind::Video, MediaKind::Audio];
+    for (((track, ssrc), codec), kind) in
+        published.tracks.iter().zip(ssrcs).zip(codecs()).zip(kinds)
+    {
+        up.push(UpMedia {
+            track: *track,
+            mid: Mid::parse(kind.as_str()).map_err(io::Error::other)?,
+            kind,
+            codecs: vec![codec],
+            rids: Vec::new(),
+            ssrcs: vec![StreamSsrc { media: ssrc, rtx: None }],
+        });
+    }
+    let none = String::new;
+    Ok(SessionPlan {
+        id: published.session,
+        ice: IceCredentials {
+            local_ufrag: none(),
+            local_pwd: none(),
+            remote_ufrag: none(),
+            remote_pwd: none(),
+        },
+        dtls_role: DtlsRole::Passive,
+        fingerprints: Vec::new(),
+        extensions: ExtensionMap::new(),
+        up,
+        down: Vec::new(),
+        rtcp_reduced_size: false,
+        cname: none(),
+        remote_candidates: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_media_are_what_the_player_expects() {
+        let (picture, sound) = parse().unwrap();
+        assert_eq!(picture.rate, 30);
+        assert_eq!(picture.frames.len(), 300);
+        assert!(picture.frames.iter().step_by(15).all(|frame| frame.key));
+        assert_eq!(sound.packets.len(), 500);
+        let spans = (picture.frames.len() * 50, sound.packets.len() * 30);
+        assert_eq!(spans.0, spans.1, "both loops take the same time");
+    }
+}
