@@ -38,8 +38,10 @@ export class Server {
   log = "";
   exit = null;
 
-  /** `netns`: name of a network namespace to run in. `mediaAddress`: the address that candidates name. */
-  static async start({ netns = null, mediaAddress = "127.0.0.1", httpPort = null, mediaPort = null, args = [] } = {}) {
+  /**
+   * `netns`: name of a network namespace to run in. `mediaAddress`: the address that candidates name, where the
+   * node is not to choose. `mode`: the subcommand. */
+  static async start({ mode = "demo", netns = null, mediaAddress = null, httpPort = null, mediaPort = null, args = [] } = {}) {
     const binary = process.env.SFUMATO_BIN;
     if (!binary) throw new Error("set SFUMATO_BIN to the binary that is to be tested, e.g. target/release/sfumato");
     const server = new Server();
@@ -50,9 +52,10 @@ export class Server {
     server.url = `http://localhost:${server.httpPort}`;
     const command = [
       path.resolve(binary),
-      "--http-addr", `127.0.0.1:${server.httpPort}`,
+      mode,
+      "--listen", `127.0.0.1:${server.httpPort}`,
       "--media-port", String(server.mediaPort),
-      "--candidate", mediaAddress,
+      ...(mediaAddress ? ["--advertise", mediaAddress] : []),
       ...args,
     ];
     if (netns) command.unshift("nsenter", `--net=/run/netns/${netns}`);
