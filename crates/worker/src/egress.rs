@@ -149,7 +149,8 @@ pub(crate) fn seal(
 /// Pads a packet to the length of the longest of its run.
 fn pad(room: &mut [u8], mut written: Written, payload_len: u16, longest: u16) -> Written {
     let short = usize::from(longest.saturating_sub(payload_len));
-    if short == 0 || short > PAD_MAX {
+    // A packet that may be resent under its number has to stay as it is.
+    if written.exact || short == 0 || short > PAD_MAX {
         return written;
     }
     let Some(padding) = room.get_mut(written.len..written.len + short) else { return written };
