@@ -1,5 +1,7 @@
 //! What one subscriber gets of one track, packet by packet.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Which SSRC is what: everything that was negotiated is found, and nothing else (threats row 30).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
+
 mod support;
 
 use model::{DropReason, Pt, Ssrc};
