@@ -109,7 +109,7 @@ impl TrackMirror {
             layer.timestamp = packet.meta.timestamp.wrapping_sub(1);
             self.generation = self.generation.wrapping_add(1);
         }
-        if packet.meta.info.keyframe_start {
+        if packet.meta.info.keyframe_start && self.kind == MediaKind::Video {
             layer.note_key_frame(&packet);
         }
         let new_picture = layer.timestamp != packet.meta.timestamp;
