@@ -180,6 +180,8 @@ pub(crate) struct Pair {
     pub(crate) log: Vec<(bool, Path, Vec<u8>)>,
     /// Lost of a hundred packets.
     pub(crate) loss_percent: u64,
+    /// DTLS datagrams to the server, of a hundred, that arrive changed as well.
+    pub(crate) corrupt_percent: u64,
     wire: Vec<Flight>,
     random: u64,
 }
@@ -238,6 +240,7 @@ impl Pair {
             events: Vec::new(),
             log: Vec::new(),
             loss_percent: 0,
+            corrupt_percent: 0,
             wire: Vec::new(),
             random: options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
         }
@@ -289,13 +292,52 @@ impl Pair {
 
     fn send(&mut self, to_server: bool, path: Path, datagram: Vec<u8>) {
         self.log.push((to_server, path, datagram.clone()));
-        // xorshift64
+        if to_server
+            && demux::classify(&datagram) == demux::Kind::Dtls
+            && self.random() % 100 < self.corrupt_percent
+        {
+            let corrupt = self.corrupt(datagram.clone());
+            let arrives = self.now + DELAY - Duration::from_millis(self.random() % 2);
+            self.wire.push(Flight { arrives, to_server, path, datagram: corrupt });
+        }
+        if self.random() % 100 >= self.loss_percent {
+            self.wire.push(Flight { arrives: self.now + DELAY, to_server, path, datagram });
+        }
+    }
+
+    /// xorshift64
+    fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        if self.random % 100 >= self.loss_percent {
-            self.wire.push(Flight { arrives: self.now + DELAY, to_server, path, datagram });
+        self.random
+    }
+
+    fn corrupt(&mut self, mut datagram: Vec<u8>) -> Vec<u8> {
+        for _ in 0..=self.random() % 3 {
+            let at = self.random() as usize % datagram.len();
+            match self.random() % 6 {
+                0 => datagram[at] ^= 1 << (self.random() % 8),
+                1 => datagram[at] = [0, 1, 0x7f, 0xff][self.random() as usize % 4],
+                // A header is where it hurts.
+                2 => {
+                    let at = at % 26;
+                    if let Some(byte) = datagram.get_mut(at) {
+                        *byte = self.random() as u8;
+                    }
+                }
+                3 => datagram.truncate(at + 1),
+                4 => {
+                    let again = datagram.clone();
+                    datagram.extend_from_slice(&again);
+                }
+                _ => {
+                    let tail = datagram.split_off(at);
+                    datagram.splice(0..0, tail);
+                }
+            }
         }
+        datagram
     }
 
     fn deliver(&mut self) {

@@ -206,6 +206,30 @@ fn datagrams_that_are_no_rows_of_records_are_refused() {
     assert!(pair.server.is_connected());
 }
 
+// Row 17.
+#[test]
+fn garbage_between_the_flights_makes_nothing_panic_and_ends() {
+    for role in [DtlsRole::Passive, DtlsRole::Active] {
+        for seed in 1..=seeds(150) {
+            let mut pair = Pair::with(Options { role, seed, ..Options::default() });
+            pair.loss_percent = 10;
+            pair.corrupt_percent = 60;
+            pair.run_for(Duration::from_secs(31));
+            let ended = pair.server.is_connected() || pair.closed().is_some();
+            assert!(ended, "seed {seed}, {role:?}: {:?}", pair.events);
+            if pair.server.is_connected() && pair.client.keys.is_some() {
+                let (_, _, profile) = pair.take_keys().unwrap();
+                assert_eq!(profile, pair.client_keys().profile, "seed {seed}, {role:?}");
+            }
+        }
+    }
+}
+
+/// How many seeds to try: `SEEDS` in the environment, for a longer search.
+fn seeds(usual: u64) -> u64 {
+    std::env::var("SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 // Row 18.
 #[test]
 fn another_certificate_gets_no_keys() {
