@@ -126,3 +126,137 @@ impl Worker {
         self.counters.wakeups.add(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{IpAddr, Ipv4Addr},
+        sync::{
+            Mutex,
+            mpsc::{SyncSender, sync_channel},
+        },
+        time::SystemTime,
+    };
+
+    use model::{
+        DropReason, DtlsRole, ExtensionMap, Fingerprint, IceCredentials, Path, SessionId,
+        SessionPlan, WallClock,
+    };
+    use transport::dtls::Certificate;
+
+    use super::*;
+    use crate::registry::Home;
+
+    struct Bench {
+        worker: Worker,
+        events: Arc<Mutex<Vec<Event>>>,
+        _orders: SyncSender<Order>,
+    }
+
+    /// A worker without sockets and without a thread.
+    fn bench() -> Bench {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let (sink, clock) = (events.clone(), WallClock::new(Instant::now(), SystemTime::now()));
+        let certificate = Arc::new(Certificate::generate().unwrap());
+        let report = Arc::new(move |event| sink.lock().unwrap().push(event));
+        let config = Arc::new(Config::new(certificate, clock, report));
+        let bell = Bell::new().unwrap();
+        let mesh = Mesh::weave(std::slice::from_ref(&bell)).pop().unwrap();
+        let (orders, taken) = sync_channel(8);
+        let (inbox, counters) = (Inbox::new(None, None), Arc::new(Counters::default()));
+        let worker = Worker::new(WorkerId(0), config, inbox, mesh, bell, taken, counters);
+        Bench { worker, events, _orders: orders }
+    }
+
+    fn plan(id: u64) -> Arc<SessionPlan> {
+        let text = |what: &str| format!("{what}{id:022}");
+        Arc::new(SessionPlan {
+            id: SessionId(id),
+            ice: IceCredentials {
+                local_ufrag: text("u"),
+                local_pwd: text("p"),
+                remote_ufrag: text("U"),
+                remote_pwd: text("P"),
+            },
+            dtls_role: DtlsRole::Passive,
+            fingerprints: vec![Fingerprint { algorithm: "sha-256".into(), bytes: vec![0; 32] }],
+            extensions: ExtensionMap::new(),
+            up: Vec::new(),
+            down: Vec::new(),
+            rtcp_reduced_size: true,
+            cname: "test".into(),
+            remote_candidates: Vec::new(),
+        })
+    }
+
+    fn path(port: u16) -> Path {
+        let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+        Path { remote: (local, port).into(), local }
+    }
+
+    /// A session that lives in the worker, with one validated path.
+    fn settled(worker: &mut Worker, id: u64, now: Instant) -> Slot {
+        worker.registry.open(plan(id), Home::new());
+        worker.registry.pend_path(path(id as u16), SessionId(id), true);
+        worker.settle(now, SessionId(id)).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_panic_in_one_session_ends_that_session_only() {
+        let (mut bench, now) = (bench(), Instant::now());
+        let worker = &mut bench.worker;
+        let (bad, good) = (settled(worker, 1, now), settled(worker, 2, now));
+        worker.sessions.at(bad).unwrap().poisoned = true;
+        let mut hello = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
+        worker.guarded(|w| w.take_datagram(now, path(1), &mut hello));
+        assert!(worker.sessions.at(bad).is_none());
+        assert!(worker.sessions.at(good).is_some());
+        assert_eq!(worker.counters.panics.value(), 1);
+        let closed = Event::Closed { session: SessionId(1), reason: CloseReason::Internal };
+        assert!(bench.events.lock().unwrap().contains(&closed));
+        // What comes for the session from now on is a stranger's.
+        worker.guarded(|w| w.take_datagram(now, path(1), &mut hello));
+        let counters = worker.counters.clone();
+        let unknown = &counters.dropped_in[DropReason::UnknownPath as usize];
+        assert_eq!(unknown.value(), 1);
+        worker.guarded(|w| w.take_datagram(now, path(2), &mut hello));
+        assert_eq!(unknown.value(), 1, "the other session is served");
+    }
+
+    #[test]
+    fn a_session_settles_in_one_worker_only() {
+        let home = Home::new();
+        assert_eq!(home.settle(WorkerId(3)), Ok(()));
+        assert_eq!(home.settle(WorkerId(3)), Ok(()), "twice by the same is once");
+        assert_eq!(home.settle(WorkerId(4)), Err(WorkerId(3)));
+        let (mut bench, now) = (bench(), Instant::now());
+        bench.worker.registry.open(plan(1), home);
+        assert_eq!(bench.worker.settle(now, SessionId(1)), Some(Err(WorkerId(3))));
+        assert_eq!(bench.worker.settle(now, SessionId(9)), None);
+        assert_eq!(bench.worker.sessions.len(), 0);
+    }
+
+    #[test]
+    fn dtls_and_media_from_an_unchecked_address_are_dropped_before_parsing() {
+        let (mut bench, now) = (bench(), Instant::now());
+        bench.worker.registry.open(plan(1), Home::new());
+        for first in [22_u8, 0x80] {
+            let mut bytes = [first; 64];
+            bench.worker.take_datagram(now, path(9), &mut bytes);
+        }
+        let drops = &bench.worker.counters.dropped_in;
+        assert_eq!(drops[DropReason::UnknownPath as usize].value(), 2);
+        assert_eq!(bench.worker.sessions.len(), 0);
+    }
+
+    #[test]
+    fn forgotten_sessions_leave_no_path_behind() {
+        let (mut bench, now) = (bench(), Instant::now());
+        let slot = settled(&mut bench.worker, 1, now);
+        assert!(bench.worker.registry.path(&path(1)).is_some());
+        bench.worker.end_session(slot, CloseReason::Requested);
+        assert!(bench.worker.registry.path(&path(1)).is_none());
+        assert!(bench.worker.registry.by_ufrag(&plan(1).ice.local_ufrag).is_none());
+        assert_eq!(bench.worker.half_open, 0);
+    }
+}

@@ -25,6 +25,8 @@ mod egress;
 mod fanout;
 mod feedback;
 mod ingress;
+#[cfg(feature = "lab")]
+pub mod lab;
 mod lifecycle;
 mod mesh;
 mod metrics;

@@ -145,7 +145,7 @@ impl Worker {
         }
     }
 
-    fn connected(&mut self, now: Instant, slot: Slot, crypto: Crypto) {
+    pub(crate) fn connected(&mut self, now: Instant, slot: Slot, crypto: Crypto) {
         let Some(session) = self.sessions.at(slot) else { return };
         session.crypto = Some(Box::new(crypto));
         session.report_due = now;

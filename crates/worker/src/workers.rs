@@ -230,7 +230,7 @@ impl Worker {
 }
 
 /// One pair of sockets for each worker, all on one port.
-fn bind_all(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>)> {
+pub(crate) fn bind_all(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>)> {
     const TRIES: usize = 16;
     let mut tries = if config.port == 0 { TRIES } else { 1 };
     loop {
