@@ -1,0 +1,220 @@
+//! Who gets in: bearer tokens, rate limits, cross-origin requests, slow clients.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{FRAGMENT, Node, PUBLISH, SDP, WATCH, bearer, trickle, with_ice_servers, with_keys};
+use sfumato_signaling::{Config, Limits, OriginRule, Rate};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn post_as(node: &Node, path: &str, token: &str, offer: &str) -> common::Reply {
+    let headers = [("Content-Type", SDP), ("Authorization", token)];
+    node.request("POST", path, &headers, offer).await
+}
+
+#[tokio::test]
+async fn tokens_open_what_they_grant() {
+    let node = Node::configured(with_keys()).await;
+    let nobody = node.post("/whip/r", PUBLISH).await;
+    assert_eq!(nobody.status, 401);
+    assert_eq!(nobody.header("www-authenticate"), Some("Bearer realm=\"sfumato\""));
+    let forged = post_as(&node, "/whip/r", "Bearer a.b.c", PUBLISH).await;
+    assert_eq!(forged.status, 401);
+    assert!(forged.header("www-authenticate").unwrap().contains("invalid_token"));
+
+    let ann = bearer(Some("ann"), "r", "p");
+    post_as(&node, "/whip/r", &ann, PUBLISH).await.session();
+    assert_eq!(post_as(&node, "/whip/s", &ann, PUBLISH).await.status, 403);
+    assert_eq!(post_as(&node, "/whep/r", &ann, WATCH).await.status, 403);
+    assert_eq!(post_as(&node, "/whip/r?participant=bob", &ann, PUBLISH).await.status, 403);
+    let bob = bearer(Some("bob"), "*", "s");
+    post_as(&node, "/whep/r", &bob, WATCH).await.session();
+    assert_eq!(post_as(&node, "/whip/r", &bob, PUBLISH).await.status, 403);
+
+    let listing = async |token: Option<&str>| {
+        let headers: Vec<_> = token.map(|token| ("Authorization", token)).into_iter().collect();
+        node.request("GET", "/api/rooms/r", &headers, "").await
+    };
+    assert_eq!(listing(None).await.status, 401);
+    assert_eq!(listing(Some(&ann)).await.status, 403);
+    let seen = listing(Some(&bob)).await;
+    assert_eq!(seen.json()["participants"][0]["id"], "ann", "the sub of the token");
+}
+
+#[tokio::test]
+async fn sessions_of_others_look_as_if_they_were_not_there() {
+    let node = Node::configured(with_keys()).await;
+    let ann = bearer(Some("ann"), "r", "ps");
+    let (session, etag) = post_as(&node, "/whip/r", &ann, PUBLISH).await.session();
+    let touch = async |method: &str, path: &str, token: &str| {
+        let mut headers = vec![("Content-Type", FRAGMENT), ("If-Match", etag.as_str())];
+        if !token.is_empty() {
+            headers.push(("Authorization", token));
+        }
+        node.request(method, path, &headers, &trickle(PUBLISH)).await.status
+    };
+    let nowhere = "/whip/r/sessions/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let bob = bearer(Some("bob"), "r", "ps");
+    let elsewhere = bearer(Some("ann"), "s", "ps");
+    for method in ["GET", "PATCH", "DELETE"] {
+        for path in [session.as_str(), nowhere] {
+            assert_eq!(touch(method, path, "").await, 401, "{method}");
+            assert_eq!(touch(method, path, &bob).await, 404, "{method}");
+            assert_eq!(touch(method, path, &elsewhere).await, 404, "{method}");
+        }
+    }
+    assert_eq!(touch("PATCH", &session, &ann).await, 204);
+    let admin = bearer(None, "r", "a");
+    assert_eq!(touch("DELETE", &session, &admin).await, 200);
+}
+
+#[tokio::test]
+async fn turn_passwords_are_for_those_with_a_token() {
+    let config = Config { ice_servers: with_ice_servers().ice_servers, ..with_keys() };
+    let node = Node::configured(config).await;
+    let seen = node.request("GET", "/api/config", &[], "").await;
+    assert_eq!(seen.json()["auth"], "token");
+    assert!(!seen.body.contains("turn-password") && seen.body.contains("stun:s.example"));
+    let token = bearer(Some("ann"), "r", "p");
+    let seen = node.request("GET", "/api/config", &[("Authorization", token.as_str())], "").await;
+    assert!(seen.body.contains("turn-password"));
+    let refused = node.post("/whip/r", PUBLISH).await;
+    assert!(refused.all("link").is_empty());
+}
+
+#[tokio::test]
+async fn metrics_are_for_administrators_when_tokens_are_asked_for() {
+    let node = Node::configured(with_keys()).await;
+    let read = async |token: Option<String>| {
+        let headers: Vec<_> =
+            token.as_deref().map(|token| ("Authorization", token)).into_iter().collect();
+        node.request("GET", "/metrics", &headers, "").await.status
+    };
+    assert_eq!(read(None).await, 401);
+    assert_eq!(read(Some(bearer(None, "r", "a"))).await, 403);
+    assert_eq!(read(Some(bearer(None, "*", "ps"))).await, 403);
+    assert_eq!(read(Some(bearer(None, "*", "a"))).await, 200);
+    assert_eq!(node.request("GET", "/healthz", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn requests_are_limited_by_address() {
+    let per_address = Rate { per_second: 0.5, burst: 3 };
+    let limits = Limits { per_address, ..Limits::default() };
+    let node = Node::configured(Config { limits, ..Config::default() }).await;
+    let (session, _) = node.post("/whip/r", PUBLISH).await.session();
+    assert_eq!(node.request("PATCH", &session, &[], "").await.status, 415);
+    assert_eq!(node.request("DELETE", &session, &[], "").await.status, 200);
+    let refused = node.post("/whip/r", PUBLISH).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("2")));
+    assert_eq!(node.request("GET", "/api/config", &[], "").await.status, 200, "reading goes on");
+}
+
+#[tokio::test]
+async fn requests_are_limited_by_token_and_by_session() {
+    let per_token = Rate { per_second: 0.1, burst: 2 };
+    let limits = Limits { per_token, ..Limits::default() };
+    let node = Node::configured(Config { limits: limits.clone(), ..with_keys() }).await;
+    let (ann, bob) = (bearer(Some("ann"), "r", "p"), bearer(Some("bob"), "r", "p"));
+    assert_eq!(post_as(&node, "/whip/r", &ann, PUBLISH).await.status, 201);
+    assert_eq!(post_as(&node, "/whip/r", &ann, PUBLISH).await.status, 201);
+    assert_eq!(post_as(&node, "/whip/r", &ann, PUBLISH).await.status, 429);
+    assert_eq!(post_as(&node, "/whip/r", &bob, PUBLISH).await.status, 201);
+
+    let node = Node::configured(Config { limits, ..Config::default() }).await;
+    let (session, etag) = node.post("/whip/r", PUBLISH).await.session();
+    for expected in [204, 204, 429] {
+        let reply = node.patch(&session, Some(&etag), &trickle(PUBLISH)).await;
+        assert_eq!(reply.status, expected);
+    }
+}
+
+#[tokio::test]
+async fn origins_on_the_list_may_call_and_others_may_not() {
+    let cors_origins = vec![OriginRule::parse("https://app.example").unwrap()];
+    let node = Node::configured(Config { cors_origins, ..with_ice_servers() }).await;
+    let preflight = |origin: &'static str| {
+        [
+            ("Origin", origin),
+            ("Access-Control-Request-Method", "POST"),
+            ("Access-Control-Request-Headers", "content-type, authorization"),
+        ]
+    };
+    let allowed = node.request("OPTIONS", "/whip/r", &preflight("https://app.example"), "").await;
+    assert_eq!(allowed.status, 200);
+    assert_eq!(allowed.header("access-control-allow-origin"), Some("https://app.example"));
+    for needed in ["POST", "PATCH", "DELETE"] {
+        assert!(allowed.header("access-control-allow-methods").unwrap().contains(needed));
+    }
+    for needed in ["Authorization", "Content-Type", "If-Match"] {
+        assert!(allowed.header("access-control-allow-headers").unwrap().contains(needed));
+    }
+    assert!(allowed.all("link").is_empty(), "a preflight carries no TURN password");
+    let other = node.request("OPTIONS", "/whip/r", &preflight("https://evil.example"), "").await;
+    assert!(other.headers.iter().all(|(name, _)| !name.starts_with("access-control-")));
+    assert!(other.all("link").is_empty());
+
+    let headers = [("Content-Type", SDP), ("Origin", "https://app.example")];
+    let made = node.request("POST", "/whip/r", &headers, PUBLISH).await;
+    assert_eq!(made.header("access-control-allow-origin"), Some("https://app.example"));
+    assert_eq!(made.header("vary"), Some("Origin"));
+    let exposed = made.header("access-control-expose-headers").unwrap();
+    for name in ["Location", "ETag", "Link", "Accept-Patch"] {
+        assert!(exposed.contains(name), "{name}");
+    }
+    let refused = node.request("POST", "/whip/r", &headers[1..], "").await;
+    assert_eq!(refused.status, 415);
+    assert!(refused.header("access-control-allow-origin").is_some(), "errors can be read too");
+}
+
+/// What the server says and does on a connection that sends these bytes and then nothing.
+async fn stall(node: &Node, bytes: &[u8]) -> (String, Duration) {
+    let mut stream = TcpStream::connect(node.address).await.unwrap();
+    let start = Instant::now();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+    assert!(end.is_ok(), "the connection stays open");
+    (String::from_utf8(answer).unwrap(), start.elapsed())
+}
+
+#[tokio::test]
+async fn slow_headers_and_slow_bodies_end_the_connection() {
+    assert_eq!(Limits::default().header_timeout, Duration::from_secs(5));
+    let limits = Limits {
+        header_timeout: Duration::from_millis(300),
+        body_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let node = Node::configured(Config { limits, ..Config::default() }).await;
+    for bytes in [&b""[..], b"POST /whip", b"POST /whip/r HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
+        let (_, took) = stall(&node, bytes).await;
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+    let body = format!(
+        "POST /whip/r HTTP/1.1\r\nHost: x\r\nContent-Type: {SDP}\r\nContent-Length: 100\r\n\r\nv=0"
+    );
+    let (answer, took) = stall(&node, body.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[tokio::test]
+async fn too_many_or_too_long_headers_are_refused() {
+    let node = Node::start().await;
+    let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(100_000));
+    let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(1_000));
+    for request in [long, many] {
+        let mut stream = TcpStream::connect(node.address).await.unwrap();
+        // The server may close before all is written.
+        let _may_fail = stream.write_all(request.as_bytes()).await;
+        let mut answer = [0; 12];
+        if stream.read_exact(&mut answer).await.is_ok() {
+            assert_eq!(&answer, b"HTTP/1.1 431");
+        }
+    }
+    assert_eq!(node.request("GET", "/healthz", &[], "").await.status, 200);
+}

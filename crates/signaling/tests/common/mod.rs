@@ -1,0 +1,253 @@
+//! Signaling over real rooms behind a real listener on loopback, and a client that sees every byte. Only the workers
+//! are missing: their commands are recorded, their events are made up.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use model::{Command, Event};
+use room::{RoomConfig, Rooms};
+use sfumato_signaling::{
+    AuthConfig, Config, IceServer, NewToken, Operations, Secret, Signaling, mint, serve,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+pub const PUBLISH: &str = include_str!("../../../sdp/fixtures/chromium-publish-simulcast.sdp");
+pub const WATCH: &str = include_str!("../../../sdp/fixtures/chromium-watch.sdp");
+pub const FFMPEG: &str = include_str!("../../../sdp/fixtures/ffmpeg-publish.sdp");
+
+pub const SDP: &str = "application/sdp";
+pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+pub const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+/// A running server.
+pub struct Node {
+    pub address: SocketAddr,
+    pub signaling: Signaling,
+    pub commands: Arc<Mutex<Vec<Command>>>,
+    pub events: UnboundedSender<Event>,
+}
+
+/// An answer, taken apart.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Node {
+    pub async fn start() -> Self {
+        Self::with(Config::default(), room::Limits::default()).await
+    }
+
+    pub async fn configured(config: Config) -> Self {
+        Self::with(config, room::Limits::default()).await
+    }
+
+    pub async fn with(config: Config, limits: room::Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let room_config = RoomConfig {
+            candidates: vec!["127.0.0.1:7000".parse().unwrap()],
+            fingerprint: ["AB"; 32].join(":"),
+            cname: "test".into(),
+            limits,
+        };
+        let rooms = Rooms::new(room_config, |bytes| aws_lc_rs::rand::fill(bytes).unwrap());
+        let commands = Arc::new(Mutex::new(Vec::new()));
+        let recorded = commands.clone();
+        let sink = move |command| recorded.lock().unwrap().push(command);
+        let operations = Operations {
+            metrics: Box::new(|text| text.push_str("of_the_node 1\n")),
+            ready: Box::new(|| true),
+        };
+        let server_limits = config.limits.clone();
+        let signaling = Signaling::new(config, rooms, sink, operations);
+        let (events, received) = unbounded_channel();
+        let driver = signaling.clone();
+        tokio::spawn(async move { driver.drive(received).await });
+        let router = signaling.router();
+        tokio::spawn(async move {
+            serve(listener, router, &server_limits, std::future::pending()).await;
+        });
+        Self { address, signaling, commands, events }
+    }
+
+    /// Sends one request on a connection of its own.
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Reply {
+        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+        for (name, value) in headers {
+            text += &format!("{name}: {value}\r\n");
+        }
+        if !body.is_empty() || matches!(method, "POST" | "PATCH") {
+            text += &format!("Content-Length: {}\r\n", body.len());
+        }
+        text += "\r\n";
+        text += body;
+        self.exchange(text.as_bytes(), method == "HEAD").await
+    }
+
+    /// Sends bytes as they are, and takes the answer apart.
+    pub async fn exchange(&self, bytes: &[u8], head: bool) -> Reply {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        tokio::time::timeout(Duration::from_secs(20), read).await.unwrap().unwrap();
+        Reply::parse(&String::from_utf8(answer).unwrap(), head)
+    }
+
+    /// An offer is posted.
+    pub async fn post(&self, path: &str, offer: &str) -> Reply {
+        self.request("POST", path, &[("Content-Type", SDP)], offer).await
+    }
+
+    /// A fragment is sent to a session.
+    pub async fn patch(&self, path: &str, if_match: Option<&str>, fragment: &str) -> Reply {
+        let mut headers = vec![("Content-Type", FRAGMENT)];
+        headers.extend(if_match.map(|tag| ("If-Match", tag)));
+        self.request("PATCH", path, &headers, fragment).await
+    }
+
+    /// Commands so far, by kind.
+    pub fn commands(&self) -> Vec<&'static str> {
+        let commands = self.commands.lock().unwrap();
+        commands
+            .iter()
+            .map(|command| match command {
+                Command::Open(_) => "open",
+                Command::Restart { .. } => "restart",
+                Command::Bind { .. } => "bind",
+                Command::Close { .. } => "close",
+                Command::Shutdown => "shutdown",
+            })
+            .collect()
+    }
+}
+
+impl Reply {
+    fn parse(text: &str, head: bool) -> Self {
+        let (top, body) =
+            text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let mut lines = top.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+            .collect();
+        let reply = Self { status, headers, body: body.to_owned() };
+        reply.check(head);
+        reply
+    }
+
+    /// What holds for every answer.
+    fn check(&self, head: bool) {
+        // ffmpeg reads no chunks.
+        assert_eq!(self.header("transfer-encoding"), None);
+        if matches!(self.status, 204 | 304) {
+            assert_eq!((self.header("content-length"), self.body.as_str()), (None, ""));
+        } else if !head {
+            let len: usize = self.header("content-length").unwrap().parse().unwrap();
+            assert_eq!(len, self.body.len());
+        }
+        if self.status >= 400 && !head {
+            assert_eq!(self.header("content-type"), Some("application/problem+json"));
+            let problem = self.json();
+            assert_eq!(problem["status"], self.status);
+            for name in ["type", "title", "detail", "instance"] {
+                assert!(problem[name].as_str().is_some_and(|text| !text.is_empty()), "{name}");
+            }
+        }
+        if self.status == 401 || self.status == 403 {
+            assert!(self.header("www-authenticate").unwrap().starts_with("Bearer"));
+        }
+        if self.status == 405 {
+            assert!(self.header("allow").is_some());
+        }
+        if self.status == 429 || self.status == 503 {
+            let seconds: u64 = self.header("retry-after").unwrap().parse().unwrap();
+            assert!(seconds >= 1);
+        }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// The path of a session that was made, and its tag.
+    pub fn session(&self) -> (String, String) {
+        assert_eq!(self.status, 201, "{}", self.body);
+        (self.header("location").unwrap().to_owned(), self.header("etag").unwrap().to_owned())
+    }
+}
+
+/// The fragment that a client with this offer would trickle.
+pub fn trickle(offer: &str) -> String {
+    let line =
+        |prefix: &str| offer.lines().find(|line| line.starts_with(prefix)).unwrap().trim_end();
+    fragment(line("a=ice-ufrag:"), line("a=ice-pwd:"), line("a=mid:"))
+}
+
+/// The fragment of a restart; `n` makes the credentials new ones.
+pub fn restart(n: u32) -> String {
+    let (ufrag, pwd) = (format!("a=ice-ufrag:new{n:05}"), format!("a=ice-pwd:{n:024}"));
+    fragment(&ufrag, &pwd, "a=mid:0")
+}
+
+fn fragment(ufrag: &str, pwd: &str, mid: &str) -> String {
+    format!(
+        "{ufrag}\r\n{pwd}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n{mid}\r\n\
+         a=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host generation 0\r\n\
+         a=candidate:2 1 udp 2122260222 abc.local 61764 typ host generation 0\r\n\
+         a=end-of-candidates\r\n"
+    )
+}
+
+pub fn with_keys() -> Config {
+    let keys = vec![("k".to_owned(), Secret::new(KEY))];
+    Config { auth: AuthConfig::Tokens { keys, audience: None }, ..Config::default() }
+}
+
+pub fn with_ice_servers() -> Config {
+    let server = |url: &str, username: Option<&str>| IceServer {
+        urls: vec![url.to_owned()],
+        username: username.map(str::to_owned),
+        credential: username.map(|_| Secret::new("turn-password")),
+    };
+    let ice_servers = vec![server("stun:s.example", None), server("turn:t.example", Some("u"))];
+    Config { ice_servers, ..Config::default() }
+}
+
+/// An `Authorization` value.
+pub fn bearer(identity: Option<&str>, room: &str, grants: &str) -> String {
+    let token = NewToken {
+        room: room.to_owned(),
+        identity: identity.map(|text| model::ParticipantId::parse(text).unwrap()),
+        publish: grants.contains('p'),
+        subscribe: grants.contains('s'),
+        admin: grants.contains('a'),
+        ttl: Duration::from_secs(60),
+        audience: None,
+    };
+    let made = mint("k", &Secret::new(KEY), &token, std::time::SystemTime::now()).unwrap();
+    format!("Bearer {made}")
+}
