@@ -34,6 +34,11 @@ export function freeUdpPort() {
   });
 }
 
+/** Our environment without SFUMATO_*: the node takes those for settings. */
+export function nodeEnvironment() {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("SFUMATO_")));
+}
+
 export class Server {
   log = "";
   exit = null;
@@ -59,7 +64,7 @@ export class Server {
       ...args,
     ];
     if (netns) command.unshift("nsenter", `--net=/run/netns/${netns}`);
-    server.process = spawn(command[0], command.slice(1), { cwd: server.directory, stdio: ["ignore", "pipe", "pipe"] });
+    server.process = spawn(command[0], command.slice(1), { cwd: server.directory, stdio: ["ignore", "pipe", "pipe"], env: nodeEnvironment() });
     const keep = (chunk) => {
       server.log = (server.log + chunk).slice(-200_000);
     };

@@ -19,3 +19,14 @@ export async function until(what, limit, ask, pause = 150) {
     await sleep(pause);
   }
 }
+
+/** Puts what each promise gives into `target` under its name; waits for all of them, so that what did start can be ended. */
+export async function gather(target, promises) {
+  const names = Object.keys(promises);
+  const results = await Promise.allSettled(Object.values(promises));
+  results.forEach((result, at) => {
+    if (result.status === "fulfilled") target[names[at]] = result.value;
+  });
+  const failed = results.find((result) => result.status === "rejected");
+  if (failed) throw failed.reason;
+}

@@ -6,17 +6,22 @@ import { after, before, describe, test } from "node:test";
 import { launchChromium, launchFirefox } from "../lib/browser.mjs";
 import { assertPlays, untilListed, watch } from "../lib/checks.mjs";
 import { Server } from "../lib/server.mjs";
-import { sleep } from "../lib/wait.mjs";
+import { gather, sleep } from "../lib/wait.mjs";
 
 /** Consent expires 30 s after the last check (RFC 7675 section 5.1); checks come each 5 s at most. */
 const CONSENT_MS = 35_000;
 
 describe("sessions come and go", { timeout: 180_000 }, () => {
   let server;
-  const browsers = {};
+  let browsers = {};
 
   before(async () => {
-    [server, browsers.chromium, browsers.firefox] = await Promise.all([Server.start(), launchChromium(), launchFirefox()]);
+    const started = {};
+    try {
+      await gather(started, { server: Server.start(), chromium: launchChromium(), firefox: launchFirefox() });
+    } finally {
+      ({ server, ...browsers } = started);
+    }
   }, { timeout: 60_000 });
 
   after(async () => {

@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { launchChromium } from "../lib/browser.mjs";
 import { assertPlays, untilListed, watch } from "../lib/checks.mjs";
 import { Server } from "../lib/server.mjs";
-import { sleep } from "../lib/wait.mjs";
+import { gather, sleep } from "../lib/wait.mjs";
 
 const FFMPEG =
   process.env.FFMPEG_BIN ?? execFileSync("python3", ["-c", "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())"], { encoding: "utf8" }).trim();
@@ -18,7 +18,12 @@ describe("ffmpeg publishes", { timeout: 90_000 }, () => {
   let said = "";
 
   before(async () => {
-    [server, browser] = await Promise.all([Server.start(), launchChromium()]);
+    const started = {};
+    try {
+      await gather(started, { server: Server.start(), browser: launchChromium() });
+    } finally {
+      ({ server, browser } = started);
+    }
   }, { timeout: 60_000 });
 
   after(async () => {

@@ -6,6 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { launchChromium, launchFirefox } from "../lib/browser.mjs";
 import { untilListed } from "../lib/checks.mjs";
 import { Server } from "../lib/server.mjs";
+import { gather } from "../lib/wait.mjs";
 
 /** In the page: whether a participant's tile shows a moving picture with sound. */
 const plays = (participant) => {
@@ -29,10 +30,15 @@ const figures = (participant) =>
 
 describe("the room's page", { timeout: 150_000 }, () => {
   let server;
-  const browsers = {};
+  let browsers = {};
 
   before(async () => {
-    [server, browsers.chromium, browsers.firefox] = await Promise.all([Server.start(), launchChromium(), launchFirefox()]);
+    const started = {};
+    try {
+      await gather(started, { server: Server.start(), chromium: launchChromium(), firefox: launchFirefox() });
+    } finally {
+      ({ server, ...browsers } = started);
+    }
   }, { timeout: 60_000 });
 
   after(async () => {

@@ -6,14 +6,20 @@ import { after, before, describe, test } from "node:test";
 import { launchChromium, launchFirefox } from "../lib/browser.mjs";
 import { assertPlays, watch } from "../lib/checks.mjs";
 import { Server } from "../lib/server.mjs";
+import { gather } from "../lib/wait.mjs";
 
 describe("browsers publish and watch", { timeout: 240_000 }, () => {
   let server;
-  const browsers = {};
+  let browsers = {};
   const pages = {};
 
   before(async () => {
-    [server, browsers.chromium, browsers.firefox] = await Promise.all([Server.start(), launchChromium(), launchFirefox()]);
+    const started = {};
+    try {
+      await gather(started, { server: Server.start(), chromium: launchChromium(), firefox: launchFirefox() });
+    } finally {
+      ({ server, ...browsers } = started);
+    }
     for (const [name, browser] of Object.entries(browsers)) pages[name] = await browser.bench(server.url);
   }, { timeout: 60_000 });
 

@@ -6,12 +6,13 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { launchChromium } from "../lib/browser.mjs";
-import { Server } from "../lib/server.mjs";
+import { nodeEnvironment, Server } from "../lib/server.mjs";
+import { gather } from "../lib/wait.mjs";
 
 const KEY = ["--set", "auth.keys=e2e=0123456789abcdef0123456789abcdef"];
 
 function token(...args) {
-  return execFileSync(path.resolve(process.env.SFUMATO_BIN), ["token", ...KEY, ...args], { encoding: "utf8" }).trim();
+  return execFileSync(path.resolve(process.env.SFUMATO_BIN), ["token", ...KEY, ...args], { encoding: "utf8", env: nodeEnvironment() }).trim();
 }
 
 describe("tokens", { timeout: 90_000 }, () => {
@@ -19,7 +20,12 @@ describe("tokens", { timeout: 90_000 }, () => {
   let browser;
 
   before(async () => {
-    [server, browser] = await Promise.all([Server.start({ mode: "serve", args: KEY }), launchChromium()]);
+    const started = {};
+    try {
+      await gather(started, { server: Server.start({ mode: "serve", args: KEY }), browser: launchChromium() });
+    } finally {
+      ({ server, browser } = started);
+    }
   }, { timeout: 40_000 });
 
   after(async () => {
