@@ -1,0 +1,66 @@
+//! A black-box conformance suite for WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep) servers. It knows nothing of the
+//! server but its URLs: everything is found out over HTTP, ICE, DTLS and RTP. Not a load test, and no judge of the
+//! media themselves.
+
+mod checks;
+mod client;
+mod context;
+mod media;
+mod offers;
+mod peer;
+mod publisher;
+mod report;
+mod requirement;
+mod sdp;
+
+pub use client::Options;
+pub use report::{Counts, Line, Report, Verdict};
+pub use requirement::{Face, Level};
+
+/// One requirement of the suite, without its check.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// What `--only` matches, such as `whip.patch.stale`.
+    pub id: String,
+    /// How much it is required.
+    pub level: Level,
+    /// The document and the section that require it.
+    pub section: String,
+    /// What is required.
+    pub title: &'static str,
+}
+
+/// Every requirement, in the order in which they are checked.
+pub fn requirements() -> Vec<Listed> {
+    checks::all()
+        .into_iter()
+        .map(|(face, r)| Listed {
+            id: r.full_id(face),
+            level: r.level,
+            section: r.section(face),
+            title: r.title,
+        })
+        .collect()
+}
+
+/// Checks every requirement whose id holds the pattern of the options; `progress` sees each line as it is found.
+pub fn run(options: &Options, mut progress: impl FnMut(&Line)) -> Report {
+    let mut context = context::Context::new(options);
+    let mut lines = Vec::new();
+    for (face, requirement) in checks::all() {
+        let id = requirement.full_id(face);
+        let wanted = options.only.as_deref().is_none_or(|pattern| id.contains(pattern));
+        if !wanted || (face == Face::Whep && options.whep.is_none()) {
+            continue;
+        }
+        let outcome = (requirement.check)(&mut context, face);
+        let line = Line::new(id, requirement, face, outcome, options.strict);
+        progress(&line);
+        lines.push(line);
+    }
+    Report {
+        whip: options.whip.to_string(),
+        whep: options.whep.as_ref().map(ToString::to_string),
+        lines,
+    }
+}
