@@ -181,6 +181,9 @@ fn explain(error: io::Error, what: &str) -> io::Error {
 fn announce(config: &Config, address: SocketAddr, candidates: &[SocketAddr]) {
     let auth = if config.auth.is_open() { "none" } else { "token" };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), http = %address, ?candidates, auth, "serving");
+    for name in &config.strangers {
+        tracing::warn!(name, "an environment variable that is no setting");
+    }
     if config.auth.is_open() && !config.http.is_loopback() {
         tracing::warn!("no authentication: everyone who reaches this node may publish and watch");
     }

@@ -1,7 +1,7 @@
 //! Configuration, in two steps: [`raw`] gathers what was said, and each subsystem resolves its part of it.
 //!
-//! Precedence: flags, then environment (`SFUMATO_SECTION_KEY`), then file. Unknown keys are errors, and a wrong value
-//! is reported with its key, what is allowed, and where it came from.
+//! Precedence: flags, then environment (`SFUMATO_SECTION_KEY`), then file. Unknown keys are errors (variables outside of
+//! our sections only a warning), and a wrong value is reported with its key, what is allowed, and where it came from.
 
 mod auth;
 mod http;
@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) log: LogSettings,
     /// The room in which the test card plays, if it does.
     pub(crate) test_card: Option<RoomId>,
+    /// Environment variables that look like settings and are none.
+    pub(crate) strangers: Vec<String>,
 }
 
 /// Whether the node runs for the world or for one machine.
@@ -73,7 +75,7 @@ impl Config {
         let limits = limits::resolve(&mut raw)?;
         let log = LogSettings::resolve(&mut raw)?;
         let test_card = test_card(&mut raw, mode, &http, &auth)?;
-        raw.finish()?;
+        let strangers = raw.finish()?;
         if mode == Mode::Demo && !http.is_loopback() {
             return Err(ConfigError::Conflict(format!(
                 "demo serves this machine alone, and http.listen = {} is no loopback address; \
@@ -81,7 +83,7 @@ impl Config {
                 http.listen
             )));
         }
-        Ok(Self { http, media, auth, ice, limits, log, test_card })
+        Ok(Self { http, media, auth, ice, limits, log, test_card, strangers })
     }
 }
 

@@ -280,26 +280,34 @@ impl RawConfig {
         }
     }
 
-    /// Checks that every key was asked for.
+    /// Checks that every key was asked for. Environment variables that begin with our prefix and name no section
+    /// of ours may be somebody else's (`SFUMATO_BIN` in a script): their names are given back.
     ///
     /// # Errors
-    /// The first one that was not, with the known keys of its section, or all sections.
-    pub(crate) fn finish(self) -> Result<(), ConfigError> {
-        let Some((key, (_, origin))) = self.entries.into_iter().next() else { return Ok(()) };
-        let section = |key: &str| key.split('.').next().unwrap_or_default().to_owned();
-        let mut known: Vec<String> = self
-            .asked
-            .iter()
-            .filter(|asked| section(asked) == section(&key))
-            .map(|&asked| asked.to_owned())
-            .collect();
-        if known.is_empty() {
-            let sections: BTreeSet<String> =
-                self.asked.iter().map(|asked| section(asked)).collect();
-            known = sections.into_iter().map(|section| format!("[{section}]")).collect();
+    /// The first key that was not, with the known keys of its section, or all sections.
+    pub(crate) fn finish(self) -> Result<Vec<String>, ConfigError> {
+        let mut strangers = Vec::new();
+        for (key, (_, origin)) in self.entries {
+            let of_section = |asked: &&&str| section(asked) == section(&key);
+            let mut known: Vec<String> =
+                self.asked.iter().filter(of_section).map(|&asked| asked.to_owned()).collect();
+            if known.is_empty() {
+                if let Origin::Env(name) = origin {
+                    strangers.push(name);
+                    continue;
+                }
+                let sections: BTreeSet<&str> =
+                    self.asked.iter().map(|asked| section(asked)).collect();
+                known = sections.into_iter().map(|section| format!("[{section}]")).collect();
+            }
+            return Err(ConfigError::UnknownKey { key, origin, known });
         }
-        Err(ConfigError::UnknownKey { key, origin, known })
+        Ok(strangers)
     }
+}
+
+fn section(key: &str) -> &str {
+    key.split('.').next().unwrap_or_default()
 }
 
 /// What the parser says, with the line but without its text, which may hold a secret.

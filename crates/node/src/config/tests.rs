@@ -150,7 +150,6 @@ fn unknown_keys_are_errors_with_the_known_ones() {
         ("[http]\nlisen = 1", None, None, "http.lisen", "http.listen"),
         ("[htp]\nlisten = 1", None, None, "htp.listen", "[http]"),
         ("", Some(("SFUMATO_LOG_LEVL", "x")), None, "log.levl", "log.level"),
-        ("", Some(("SFUMATO_NOTHING", "x")), None, "nothing", "[media]"),
         ("", None, Some("limits.room=1"), "limits.room", "limits.rooms"),
     ] {
         let env: Vec<_> = env.into_iter().collect();
@@ -162,6 +161,14 @@ fn unknown_keys_are_errors_with_the_known_ones() {
         assert_eq!(named, key);
         assert!(names.iter().any(|name| name == known), "{error}");
     }
+}
+
+#[test]
+fn variables_of_others_are_only_told() {
+    let env = [("SFUMATO_BIN", "x"), ("SFUMATO_MEDAI_PORT", "1"), ("SFUMATO_SERVICE_PORT", "1")];
+    let mut strangers = load("", &env, &[]).unwrap().strangers;
+    strangers.sort();
+    assert_eq!(strangers, ["SFUMATO_BIN", "SFUMATO_MEDAI_PORT"]);
 }
 
 #[test]
