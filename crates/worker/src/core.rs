@@ -8,6 +8,7 @@ use std::{
 
 use model::{CloseReason, Event};
 use router::PacketPool;
+use rtp::rtcp::ReportBlock;
 
 use crate::{
     Config, Counters, WorkerId,
@@ -45,6 +46,8 @@ pub(crate) struct Worker {
     pub(crate) half_open: usize,
     /// Scratch for datagrams that a peer wants to send.
     pub(crate) scratch: Vec<u8>,
+    /// Scratch for report blocks.
+    pub(crate) blocks: Vec<ReportBlock>,
     /// The session that is being worked on: the culprit of a panic.
     pub(crate) current: Option<Slot>,
     pub(crate) stopping: bool,

@@ -222,6 +222,7 @@ impl Worker {
             counters,
             half_open: 0,
             scratch: Vec::with_capacity(2_048),
+            blocks: Vec::new(),
             current: None,
             stopping: false,
             config,

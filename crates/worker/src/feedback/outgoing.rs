@@ -23,7 +23,7 @@ const OVERHEAD: usize = 32;
 impl Worker {
     /// Sends the RTCP that is due, if any.
     pub(crate) fn send_feedback(&mut self, now: Instant, slot: Slot) {
-        let Worker { sessions, tracks, outbox, inbox, counters, .. } = self;
+        let Worker { sessions, tracks, outbox, inbox, counters, blocks, .. } = self;
         let Some(session) = sessions.at(slot) else { return };
         let Some(path) = session.path else { return };
         if session.crypto.is_none() {
@@ -31,7 +31,8 @@ impl Worker {
         }
         for _ in 0..COMPOUNDS_MAX {
             let mut packet = [0; COMPOUND_MAX + OVERHEAD];
-            let compound = write_compound(now, session, tracks, &mut packet[..COMPOUND_MAX]);
+            let compound =
+                write_compound(now, session, tracks, blocks, &mut packet[..COMPOUND_MAX]);
             if compound.len > 0
                 && let Some(crypto) = &mut session.crypto
                 && let Ok(len) = crypto.sender.seal_rtcp(&mut packet, compound.len)
@@ -46,7 +47,7 @@ impl Worker {
 
     /// Says that everything that we send to this peer ends (RFC 3550 section 6.6).
     pub(crate) fn send_bye(&mut self, now: Instant, slot: Slot) {
-        let Worker { sessions, outbox, inbox, counters, .. } = self;
+        let Worker { sessions, outbox, inbox, counters, blocks, .. } = self;
         let Some(session) = sessions.at(slot) else { return };
         let (sender, Some(path)) = (session.rtcp_ssrc(), session.path) else { return };
         let ssrcs: Vec<Ssrc> = if session.downs.is_empty() {
@@ -57,7 +58,7 @@ impl Worker {
         };
         let mut packet = [0; COMPOUND_MAX + OVERHEAD];
         let mut rtcp = RtcpWriter::new(&mut packet[..COMPOUND_MAX]);
-        let written = write_reports(now, session, sender, &mut rtcp, true)
+        let written = write_reports(now, session, sender, &mut rtcp, blocks, true)
             .and_then(|()| rtcp.bye(&ssrcs).map(|_| ()));
         let len = rtcp.len();
         let Some(crypto) = session.crypto.as_mut().filter(|_| written.is_ok()) else { return };
@@ -77,6 +78,7 @@ fn write_compound(
     now: Instant,
     session: &mut Session,
     tracks: &mut Tracks,
+    blocks: &mut Vec<ReportBlock>,
     room: &mut [u8],
 ) -> Compound {
     let sender = session.rtcp_ssrc();
@@ -97,7 +99,7 @@ fn write_compound(
     some |= due && !session.ups.is_empty();
     // RFC 3550 section 6.1: a compound begins with a report, unless less was agreed (RFC 5506).
     if (some || !session.plan.rtcp_reduced_size)
-        && write_reports(now, session, sender, &mut rtcp, due).is_err()
+        && write_reports(now, session, sender, &mut rtcp, blocks, due).is_err()
     {
         more = true;
     }
@@ -126,19 +128,16 @@ fn write_reports(
     session: &mut Session,
     sender: Ssrc,
     rtcp: &mut RtcpWriter<'_>,
+    blocks: &mut Vec<ReportBlock>,
     due: bool,
 ) -> Result<(), NoRoom> {
-    let mut blocks: Vec<ReportBlock> = Vec::new();
+    blocks.clear();
     if due {
         for up in &mut session.ups {
-            up.up.report_blocks(now, &mut blocks);
+            up.up.report_blocks(now, blocks);
         }
     }
-    if rtcp.is_empty() && blocks.is_empty() {
-        rtcp.rr(sender, &[])?;
-    }
-    // A report holds 31 blocks (RFC 3550 section 6.4.2).
-    for blocks in blocks.chunks(31) {
+    if rtcp.is_empty() || !blocks.is_empty() {
         rtcp.rr(sender, blocks)?;
     }
     rtcp.sdes_cname(sender, &session.plan.cname)
