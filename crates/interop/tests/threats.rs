@@ -36,7 +36,7 @@ fn forged_check(username: &str, integrity: bool) -> Vec<u8> {
 /// The node's ufrag, as the viewer's stack knows it from the answer: whoever sees the signaling can know it.
 fn ufrag_of(answer: &str) -> String {
     let line = answer.lines().find_map(|l| l.strip_prefix("a=ice-ufrag:"));
-    line.expect("an ufrag").to_owned()
+    line.unwrap_or_default().to_owned()
 }
 
 #[test]
