@@ -1,0 +1,77 @@
+//! The least of an HTTP/1.1 client: one request per connection, blocking, loopback only. No TLS, no redirects, no chunks.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest answer that is read.
+const ANSWER_MAX: u64 = 4 << 20;
+
+/// Asks, and returns status and body.
+///
+/// # Errors
+/// No connection, no answer in time, or something that is no HTTP.
+pub(crate) fn request(
+    server: SocketAddr,
+    method: &str,
+    target: &str,
+    body: &str,
+) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\
+         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
+    parse(&String::from_utf8_lossy(&answer))
+        .ok_or_else(|| io::Error::other(format!("{method} {target}: the answer is no HTTP")))
+}
+
+/// The same, and any other status than this one is an error too.
+pub(crate) fn expect(
+    server: SocketAddr,
+    method: &str,
+    target: &str,
+    body: &str,
+    status: u16,
+) -> io::Result<String> {
+    let (got, body) = request(server, method, target, body)?;
+    if got == status {
+        return Ok(body);
+    }
+    Err(io::Error::other(format!("{method} {target}: status {got} instead of {status}: {body}")))
+}
+
+fn parse(answer: &str) -> Option<(u16, String)> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let mut lines = head.lines();
+    let status = lines.next()?.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    let mut fields = lines.filter_map(|line| line.split_once(':'));
+    if fields.any(|(name, _)| name.eq_ignore_ascii_case("transfer-encoding")) {
+        return None;
+    }
+    // The connection ends with the answer, so what came is the body.
+    Some((status, body.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_and_body_are_read() {
+        let answer = "HTTP/1.1 201 Created\r\ncontent-length: 5\r\n\r\nv=0\r\n";
+        assert_eq!(parse(answer), Some((201, "v=0\r\n".to_owned())));
+        assert_eq!(parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0"), None);
+        assert_eq!(parse("SSH-2.0\r\n\r\n"), None);
+        assert_eq!(parse("HTTP/1.1 200 OK"), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! What Linux tells of processes and threads (`/proc`), read as text.
+
+use std::{fs, io, time::Duration};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Processor time of the calling thread, to the nanosecond.
+pub(crate) fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// Processor time of all threads that a process has now. Threads that ended are not in it, so that a process that
+/// keeps its threads is measured to the microsecond, which `/proc/PID/stat` with its ticks does not do.
+pub(crate) fn process_cpu(pid: u32) -> io::Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end between the listing and the reading.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        sum += schedstat(&text).ok_or_else(|| bad("schedstat", &text))?;
+    }
+    if sum.is_zero() {
+        // A kernel that does not keep schedstat.
+        let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        return stat(&text).ok_or_else(|| bad("stat", &text));
+    }
+    Ok(sum)
+}
+
+/// Resident memory of a process in bytes.
+pub(crate) fn resident(pid: u32) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    resident_of(&text).ok_or_else(|| bad("status", &text))
+}
+
+/// Load averages over one, five and fifteen minutes.
+pub(crate) fn load() -> Option<[f64; 3]> {
+    load_of(&fs::read_to_string("/proc/loadavg").ok()?)
+}
+
+fn bad(file: &str, text: &str) -> io::Error {
+    io::Error::other(format!("/proc: {file} reads {text:?}"))
+}
+
+/// The first number is the time on the processor in nanoseconds (Documentation/scheduler/sched-stats.rst).
+fn schedstat(text: &str) -> Option<Duration> {
+    text.split_ascii_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+}
+
+/// User and system time, fields 14 and 15 of proc_pid_stat(5), in hundredths of a second.
+fn stat(text: &str) -> Option<Duration> {
+    // The name, in parentheses, may hold spaces and parentheses.
+    let (_, fields) = text.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    Some(Duration::from_millis(10 * (ticks()? + ticks()?)))
+}
+
+fn resident_of(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1_024)
+}
+
+fn load_of(text: &str) -> Option<[f64; 3]> {
+    let mut fields = text.split_ascii_whitespace();
+    let mut next = || fields.next()?.parse().ok();
+    Some([next()?, next()?, next()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_read_from_both_files() {
+        assert_eq!(schedstat("123456789 42 7\n"), Some(Duration::from_nanos(123_456_789)));
+        assert_eq!(schedstat(""), None);
+        let text = "17 (a) b (c) S 1 17 17 0 -1 4194560 9 0 0 0 250 50 0 0 20 0 3 0 1 2 3\n";
+        assert_eq!(stat(text), Some(Duration::from_secs(3)));
+        assert_eq!(stat("17 (a) S 1"), None);
+    }
+
+    #[test]
+    fn memory_and_load_are_read() {
+        let text = "Name:\tsfumato\nVmHWM:\t  9000 kB\nVmRSS:\t  8192 kB\nThreads:\t3\n";
+        assert_eq!(resident_of(text), Some(8 << 20));
+        assert_eq!(resident_of("Name:\tkthreadd\n"), None);
+        assert_eq!(load_of("0.52 0.58 0.59 1/300 4242\n"), Some([0.52, 0.58, 0.59]));
+    }
+
+    #[test]
+    fn work_shows_in_the_time_of_the_thread_and_the_process() {
+        let (thread, process) = (thread_cpu(), process_cpu(std::process::id()).unwrap());
+        let begun = std::time::Instant::now();
+        while thread_cpu() - thread < Duration::from_millis(30) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the clock stands still");
+        }
+        assert!(process_cpu(std::process::id()).unwrap() > process);
+        assert!(resident(std::process::id()).unwrap() > 100_000);
+    }
+}

@@ -1,0 +1,141 @@
+//! Results: tables of numbers with units, for people as text and for machines as JSON.
+
+use std::fmt::{self, Write};
+
+use serde_json::{Map, Value, json};
+
+/// One table: rows of numbers under the same columns.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// Key in the JSON.
+    pub(crate) id: &'static str,
+    pub(crate) title: String,
+    pub(crate) columns: Vec<String>,
+    pub(crate) rows: Vec<Row>,
+    /// What one has to know to read the numbers.
+    pub(crate) notes: Vec<String>,
+}
+
+/// A quantity, one value for each column; `None` where it was not measured.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) unit: &'static str,
+    pub(crate) values: Vec<Option<f64>>,
+}
+
+impl Table {
+    pub(crate) fn new(id: &'static str, title: impl Into<String>, columns: &[&str]) -> Self {
+        Self {
+            id,
+            title: title.into(),
+            columns: columns.iter().map(|&c| c.to_owned()).collect(),
+            rows: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn row(
+        &mut self,
+        name: impl Into<String>,
+        unit: &'static str,
+        values: impl IntoIterator<Item = Option<f64>>,
+    ) {
+        self.rows.push(Row { name: name.into(), unit, values: values.into_iter().collect() });
+    }
+
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// The value of a row in a column.
+    pub(crate) fn value(&self, name: &str, column: usize) -> Option<f64> {
+        *self.rows.iter().find(|row| row.name == name)?.values.get(column)?
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let rows = self.rows.iter().map(|row| {
+            let columns = self.columns.iter().cloned();
+            let values: Map<String, Value> =
+                columns.zip(row.values.iter().map(|value| json!(value))).collect();
+            json!({ "name": row.name, "unit": row.unit, "values": values })
+        });
+        json!({ "title": self.title, "rows": rows.collect::<Vec<_>>(), "notes": self.notes })
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const VALUE: usize = 12;
+        let name = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).max(24);
+        let unit = self.rows.iter().map(|row| row.unit.len()).max().unwrap_or(0);
+        let mut head = String::new();
+        for column in &self.columns {
+            write!(head, " {column:>VALUE$}")?;
+        }
+        writeln!(f, "{}: {}", self.id, self.title)?;
+        writeln!(f, "  {:name$} {:unit$}{head}", "", "")?;
+        for row in &self.rows {
+            write!(f, "  {:name$} {:unit$}", row.name, row.unit)?;
+            for value in &row.values {
+                let text = value.map_or_else(|| "-".to_owned(), number);
+                write!(f, " {text:>VALUE$}")?;
+            }
+            writeln!(f)?;
+        }
+        for note in &self.notes {
+            writeln!(f, "  * {note}")?;
+        }
+        Ok(())
+    }
+}
+
+/// As many digits as one can believe: three or four, thousands apart.
+fn number(value: f64) -> String {
+    if value != 0.0 && value.abs() < 10.0 {
+        return format!("{value:.2}");
+    }
+    if value.abs() < 100.0 {
+        return format!("{value:.1}");
+    }
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value < 0.0 { format!("-{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_thousands_and_few_digits() {
+        assert_eq!(number(1_234_567.4), "1,234,567");
+        assert_eq!(number(-1_000.0), "-1,000");
+        assert_eq!(number(100.0), "100");
+        assert_eq!(number(99.95), "100.0");
+        assert_eq!(number(0.0), "0.0");
+        assert_eq!(number(1.234), "1.23");
+    }
+
+    #[test]
+    fn text_and_json_say_the_same() {
+        let mut table = Table::new("core", "in process", &["1", "10"]);
+        table.row("seal", "ns", [Some(209.0), None]);
+        table.note("alone");
+        let text = table.to_string();
+        assert!(
+            text.contains("seal") && text.contains("209") && text.contains("* alone"),
+            "{text}"
+        );
+        assert_eq!(table.json()["rows"][0]["values"], json!({ "1": 209.0, "10": null }));
+        assert_eq!(table.value("seal", 0), Some(209.0));
+        assert_eq!(table.value("seal", 1), None);
+        assert_eq!(table.value("open", 0), None);
+    }
+}
