@@ -15,7 +15,7 @@ use ureq::{
 };
 use url::Url;
 
-use crate::requirement::{Failure, Outcome, Stop};
+use crate::requirement::{Outcome, Stop};
 
 /// What a run is about.
 #[derive(Clone)]
@@ -143,7 +143,7 @@ impl Exchange {
     }
 
     pub(crate) fn fail(&self, expected: impl Into<String>) -> Stop {
-        Failure::new(self.request.show(), self.show(), expected)
+        Stop::fail(self.request.show(), self.show(), expected)
     }
 
     /// Passes when `met`.
@@ -242,8 +242,8 @@ impl Client {
     pub(crate) fn send(&self, request: Request) -> Result<Exchange, Stop> {
         let (mut request, mut retries, mut redirects) = (request, 0, 0);
         loop {
-            let exchange = self.send_once(request).map_err(|(request, error)| {
-                Failure::new(request.show(), format!("no answer: {error}"), "an HTTP response")
+            let exchange = self.send_once(&request).map_err(|error| {
+                Stop::fail(request.show(), format!("no answer: {error}"), "an HTTP response")
             })?;
             if (300..400).contains(&exchange.status) {
                 let asked = format!("{} {}", exchange.request.method, exchange.request.url);
@@ -272,13 +272,13 @@ impl Client {
         }
     }
 
+    /// Sends a request once, come what may.
+    ///
     /// # Errors
     /// What went wrong below HTTP.
-    pub(crate) fn send_once(&self, request: Request) -> Result<Exchange, (Request, String)> {
-        match self.try_send(&request) {
-            Ok((status, headers, body)) => Ok(Exchange { request, status, headers, body }),
-            Err(error) => Err((request, error)),
-        }
+    pub(crate) fn send_once(&self, request: &Request) -> Result<Exchange, String> {
+        let (status, headers, body) = self.try_send(request)?;
+        Ok(Exchange { request: request.clone(), status, headers, body })
     }
 
     fn try_send(&self, request: &Request) -> Result<(u16, HeaderMap, Vec<u8>), String> {

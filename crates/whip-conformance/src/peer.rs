@@ -22,7 +22,6 @@ pub(crate) struct Peer {
     rtc: Rtc,
     sockets: Vec<(SocketAddr, UdpSocket)>,
     pending: Option<SdpPendingOffer>,
-    timeout: Instant,
     sender: Option<Sender>,
     pub(crate) seen: Seen,
 }
@@ -56,7 +55,7 @@ impl Peer {
         let now = Instant::now();
         let rtc = Rtc::builder().set_crypto_provider(provider).set_rtp_mode(true).build(now);
         let (sender, pending, sockets) = (None, None, Vec::new());
-        let mut peer = Self { rtc, sockets, pending, timeout: now, sender, seen: Seen::default() };
+        let mut peer = Self { rtc, sockets, pending, sender, seen: Seen::default() };
         if early {
             let addresses = server.socket_addrs(|| None).map_err(|e| format!("{server}: {e}"))?;
             for address in addresses {
@@ -164,11 +163,9 @@ impl Peer {
         }
         self.drain();
         self.receive();
-        let now = Instant::now();
-        if now >= self.timeout {
-            _ = self.rtc.handle_input(Input::Timeout(now));
-            self.drain();
-        }
+        // At each turn, due or not: after an answer the stack may name no time while its first check is due.
+        _ = self.rtc.handle_input(Input::Timeout(Instant::now()));
+        self.drain();
     }
 
     fn receive(&mut self) {
@@ -203,14 +200,10 @@ impl Peer {
                         _ = socket.send_to(&transmit.contents, transmit.destination);
                     }
                 }
-                Ok(Output::Timeout(at)) => {
-                    self.timeout = at;
-                    return;
-                }
+                Ok(Output::Timeout(_)) => return,
                 Ok(Output::Event(event)) => self.take(&event),
                 Err(_) => {
                     self.seen.closed.get_or_insert_with(Instant::now);
-                    self.timeout = Instant::now() + Duration::from_secs(3_600);
                     return;
                 }
             }

@@ -137,7 +137,7 @@ impl Display for Line {
             Level::May => "MAY",
         };
         let (id, section, title) = (&self.id, &self.section, self.title);
-        write!(f, "{verdict}  {level:<6}  {id:<34}  {section:<22}  {title}")?;
+        write!(f, "{verdict}  {level:<6}  {id:<30}  {section:<16}  {title}")?;
         if let Some(detail) = &self.detail {
             write!(f, "\n{}", Block { name: "", text: detail })?;
         }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn failure() -> Result<Outcome, Stop> {
-        Err(Failure::new("POST /whip\nContent-Type: application/sdp", "200 OK", "201 Created"))
+        Err(Stop::fail("POST /whip\nContent-Type: application/sdp", "200 OK", "201 Created"))
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         let text = line(Level::Must, false, failure()).to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("FAIL  MUST    whip.post.created "), "{text}");
-        assert!(lines[0].ends_with(" RFC 9725 4.2           an offer is answered 201"), "{text}");
+        assert!(lines[0].ends_with(" RFC 9725 4.2      an offer is answered 201"), "{text}");
         assert_eq!(lines[1], "      sent      POST /whip");
         assert_eq!(lines[2], "                Content-Type: application/sdp");
         assert_eq!(lines[3], "      got       200 OK");
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_short() {
-        let long = Failure::new("POST", "line\n".repeat(100), "201");
+        let long = Stop::fail("POST", "line\n".repeat(100), "201");
         let text = line(Level::Must, false, Err(long)).to_string();
         assert!(text.contains("(84 lines more, which --json shows)"), "{text}");
         assert!(text.lines().count() < 25);

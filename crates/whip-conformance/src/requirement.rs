@@ -103,6 +103,14 @@ impl Stop {
     pub(crate) fn skip(why: impl Into<String>) -> Self {
         Self::Skip(why.into())
     }
+
+    pub(crate) fn fail(
+        sent: impl Into<String>,
+        got: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Fail(Failure { sent: sent.into(), got: got.into(), expected: expected.into() })
+    }
 }
 
 /// What was sent, what came, and what should have come.
@@ -111,14 +119,4 @@ pub(crate) struct Failure {
     pub(crate) sent: String,
     pub(crate) got: String,
     pub(crate) expected: String,
-}
-
-impl Failure {
-    pub(crate) fn new(
-        sent: impl Into<String>,
-        got: impl Into<String>,
-        expected: impl Into<String>,
-    ) -> Stop {
-        Stop::Fail(Self { sent: sent.into(), got: got.into(), expected: expected.into() })
-    }
 }

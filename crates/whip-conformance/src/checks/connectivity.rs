@@ -10,7 +10,7 @@ use crate::{
     context::{Context, FRAGMENT, Live},
     offers::{Template, fragment_of},
     peer::{Peer, Seen},
-    requirement::{Face, Failure, Level, Outcome, Requirement, Stop},
+    requirement::{Face, Level, Outcome, Requirement, Stop},
     sdp::Sdp,
 };
 
@@ -136,7 +136,7 @@ fn attempt(
     let answer = live.exchange.text();
     let late_candidates = peer
         .accept(&answer)
-        .map_err(|e| Failure::new(&offer, &answer, format!("an answer that can be taken ({e})")))?;
+        .map_err(|e| Stop::fail(&offer, &answer, format!("an answer that can be taken ({e})")))?;
     Ok(Attempt { peer, live, offer, late_candidates })
 }
 
@@ -148,7 +148,7 @@ impl Attempt {
         }
         let Seen { datagrams, ice_connected, .. } = &self.peer.seen;
         let ice = if ice_connected.is_some() { "ICE connected, DTLS did not" } else { "no ICE" };
-        Err(Failure::new(
+        Err(Stop::fail(
             &self.offer,
             format!("{}\n({ice}; {datagrams} datagrams came)", self.live.exchange.text()),
             "a connection within 5 s",
@@ -172,7 +172,7 @@ fn unchanged(offer: String) -> String {
 fn connects(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     let refused = |stop| match stop {
         Stop::Skip(why) if !why.contains("counter-offer") => {
-            Failure::new("the offer of a WebRTC stack (str0m)", why, "201 with an answer")
+            Stop::fail("the offer of a WebRTC stack (str0m)", why, "201 with an answer")
         }
         stop => stop,
     };
@@ -219,7 +219,7 @@ fn media(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
         return Ok(Outcome::Note(format!("20 packets within {ms} ms of the connection")));
     }
     let Seen { packets, media_datagrams, .. } = &attempt.peer.seen;
-    Err(Failure::new(
+    Err(Stop::fail(
         &attempt.offer,
         format!(
             "{}\n({packets} packets, {media_datagrams} datagrams of media)",
@@ -244,7 +244,7 @@ fn wrong_certificate(context: &mut Context, face: Face) -> Result<Outcome, Stop>
     attempt.peer.run(Duration::from_secs(4), |_| false);
     match attempt.peer.seen.media_datagrams {
         0 => Ok(Outcome::Pass),
-        n => Err(Failure::new(
+        n => Err(Stop::fail(
             attempt.offer,
             format!("{n} datagrams of media"),
             "no media: the certificate has another fingerprint",
@@ -283,7 +283,7 @@ fn restart(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     }
     let ice = since(attempt.peer.seen.ice_connected, Duration::ZERO);
     let media = since(attempt.peer.seen.last_packet, settle);
-    Err(Failure::new(
+    Err(Stop::fail(
         exchange.request.show(),
         format!("{}\n(ICE connected: {ice}, media went on: {media})", exchange.show()),
         "a connection with the new credentials within 5 s",
@@ -368,7 +368,7 @@ fn ending(context: &mut Context, face: Face) -> Result<Rc<Ending>, Stop> {
 fn delete_closes(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     match ending(context, face)?.closed_after {
         Some(after) => Ok(Outcome::Note(format!("after {} ms", after.as_millis()))),
-        None => Err(Failure::new(
+        None => Err(Stop::fail(
             "DELETE of a connected session",
             "DTLS was open 3 s later",
             "a DTLS close_notify",
@@ -383,7 +383,7 @@ fn delete_silences(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     }
     match ending.late_media {
         0 => Ok(Outcome::Pass),
-        n => Err(Failure::new(
+        n => Err(Stop::fail(
             "DELETE of a session that played",
             format!("{n} datagrams of media between the first and the third second after it"),
             "none",

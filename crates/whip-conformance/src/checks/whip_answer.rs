@@ -184,7 +184,7 @@ impl Answered {
 }
 
 fn fail(exchange: &crate::client::Exchange, expected: &str) -> Stop {
-    crate::requirement::Failure::new(exchange.request.show(), exchange.text(), expected)
+    Stop::fail(exchange.request.show(), exchange.text(), expected)
 }
 
 fn shape(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
@@ -221,6 +221,7 @@ fn require_direction(face: Face, answer: &Sdp) -> Result<Outcome, String> {
 }
 
 fn sendrecv(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
+    context.answer(face)?;
     let offer = Template { direction: "sendrecv", ..Template::new(face) }.build();
     let request = context.post(face, &offer);
     let exchange = context.try_offer(face, request)?;

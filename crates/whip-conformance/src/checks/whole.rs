@@ -4,7 +4,7 @@ use url::Url;
 
 use crate::{
     context::Context,
-    requirement::{Face, Failure, Level, Outcome, Requirement, Stop},
+    requirement::{Face, Level, Outcome, Requirement, Stop},
 };
 
 pub(crate) const REQUIREMENTS: &[Requirement] = &[
@@ -44,7 +44,7 @@ fn unguessable(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
             texts.len()
         )));
     }
-    Err(Failure::new(
+    Err(Stop::fail(
         format!("{} offers", texts.len()),
         format!("{}\n(about {bits:.0} bits differ)", texts.join("\n")),
         "URLs that differ in at least 64 bits",
@@ -83,7 +83,7 @@ fn redirects(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
         return Err(Stop::skip("the server did not redirect"));
     }
     match seen.iter().find(|(_, status)| !matches!(status, 307 | 308 | 304)) {
-        Some((asked, status)) => Err(Failure::new(asked, status.to_string(), "307")),
+        Some((asked, status)) => Err(Stop::fail(asked, status.to_string(), "307")),
         None => Ok(Outcome::Note(format!("{} redirects from {endpoint}", seen.len()))),
     }
 }
