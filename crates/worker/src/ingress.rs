@@ -49,6 +49,7 @@ impl Worker {
             && let Ok(ParsedExtensions { transport_cc: Some(sequence), .. }) = extensions
         {
             twcc.record(sequence, now);
+            session.twcc_media = header.ssrc();
         }
         let (streams, ups) = (&mut session.streams, &mut session.ups);
         let taken = extensions.and_then(|e| {

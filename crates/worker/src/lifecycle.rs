@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use congestion::twcc;
-use model::{Binding, CloseReason, Event, Mid, Path, SessionId, SessionPlan};
+use model::{Binding, CloseReason, Event, Mid, Path, SessionId, SessionPlan, Ssrc};
 use router::{DownTrack, StreamTable, UpTrack};
 use transport::{Peer, PeerEvent};
 
@@ -78,6 +78,7 @@ impl Worker {
             ups: Vec::with_capacity(plan.up.len()),
             downs: downs.collect(),
             twcc: transport_cc.then(|| Box::new(twcc::Receiver::new(now))),
+            twcc_media: Ssrc(0),
             report_due: now,
             armed: None,
             paths: Vec::new(),

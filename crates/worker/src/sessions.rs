@@ -26,6 +26,8 @@ pub(crate) struct Session {
     pub(crate) ups: Vec<Up>,
     pub(crate) downs: Vec<Down>,
     pub(crate) twcc: Option<Box<twcc::Receiver>>,
+    /// The stream that transport-wide feedback names: any of the peer's.
+    pub(crate) twcc_media: Ssrc,
     /// When the next sender and receiver reports are due.
     pub(crate) report_due: Instant,
     /// The earliest deadline in the heap.

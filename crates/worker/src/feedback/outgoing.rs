@@ -113,8 +113,8 @@ fn write_compound(
         && twcc.poll_timeout().is_some_and(|at| at <= now)
     {
         some = true;
-        // The media SSRC says nothing here: the feedback is about the whole transport.
-        match twcc.write_feedback(sender, Ssrc(0), &mut rtcp) {
+        // The feedback is about the whole transport; but browsers ignore it unless it names a stream of theirs.
+        match twcc.write_feedback(sender, session.twcc_media, &mut rtcp) {
             Ok(left) => more |= left,
             Err(NoRoom) => more = true,
         }
