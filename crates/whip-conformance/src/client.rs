@@ -15,7 +15,7 @@ use ureq::{
 };
 use url::Url;
 
-use crate::requirement::{Outcome, Stop};
+use crate::requirement::{Face, Outcome, Stop};
 
 /// What a run is about.
 #[derive(Clone)]
@@ -26,6 +26,8 @@ pub struct Options {
     pub whep: Option<Url>,
     /// Bearer token for every request.
     pub token: Option<String>,
+    /// Another token for requests of WHEP.
+    pub whep_token: Option<String>,
     /// The page on whose behalf cross-origin requests are made.
     pub origin: String,
     /// Only requirements whose id holds this.
@@ -220,6 +222,12 @@ impl Client {
             .build();
         let agent = config.new_agent();
         Self { agent, token: options.token.clone(), redirects: Arc::default() }
+    }
+
+    /// The same client with the token of a protocol.
+    pub(crate) fn speaking(&self, face: Face, options: &Options) -> Self {
+        let whep = options.whep_token.as_ref().filter(|_| face == Face::Whep);
+        Self { token: whep.or(options.token.as_ref()).cloned(), ..self.clone() }
     }
 
     pub(crate) fn has_token(&self) -> bool {

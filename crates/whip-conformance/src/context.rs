@@ -65,6 +65,11 @@ impl Context {
         }
     }
 
+    /// From here on the checks of a protocol are made, with its token.
+    pub(crate) fn turn_to(&mut self, face: Face) {
+        self.client = self.client.speaking(face, &self.options);
+    }
+
     pub(crate) fn endpoint(&self, face: Face) -> Url {
         match face {
             Face::Whip => self.options.whip.clone(),

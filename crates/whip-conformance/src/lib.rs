@@ -53,6 +53,7 @@ pub fn run(options: &Options, mut progress: impl FnMut(&Line)) -> Report {
         if !wanted || (face == Face::Whep && options.whep.is_none()) {
             continue;
         }
+        context.turn_to(face);
         let outcome = (requirement.check)(&mut context, face);
         let line = Line::new(id, requirement, face, outcome, options.strict);
         progress(&line);

@@ -15,7 +15,7 @@ use url::Url;
 #[derive(Parser)]
 #[command(name = "whip-conformance", version)]
 struct Arguments {
-    /// The WHIP endpoint, such as https://example.com/whip/test.
+    /// The WHIP endpoint, such as `https://example.com/whip/test`.
     #[arg(required_unless_present = "list")]
     url: Option<Url>,
     /// The WHEP endpoint that plays what is published at the WHIP endpoint.
@@ -24,6 +24,9 @@ struct Arguments {
     /// Bearer token for every request. With it the checks of authentication are made.
     #[arg(long, env = "WHIP_CONFORMANCE_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Another token for WHEP, where one bearer may not both publish and play.
+    #[arg(long, value_name = "TOKEN", env = "WHEP_CONFORMANCE_TOKEN", hide_env_values = true)]
+    whep_token: Option<String>,
     /// The origin of the page that cross-origin requests come from; the server must allow it.
     #[arg(long, default_value = "http://localhost:8080")]
     origin: String,
@@ -71,6 +74,7 @@ fn main_with(arguments: Arguments, out: &mut impl Write) -> io::Result<ExitCode>
         whip,
         whep: arguments.whep,
         token: arguments.token,
+        whep_token: arguments.whep_token,
         origin: arguments.origin,
         only: arguments.only,
         strict: arguments.strict,

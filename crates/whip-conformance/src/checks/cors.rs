@@ -113,14 +113,14 @@ fn require_permission(
 ) -> Result<Outcome, Stop> {
     exchange.require(exchange.success(), "a 2xx: otherwise the browser stops here")?;
     require_origin(context, exchange)?;
-    // The Fetch standard, section 4.8: POST is safelisted and needs no mention.
+    // The Fetch standard, "CORS-preflight fetch": POST is safelisted and needs no mention.
     let methods = exchange.list("access-control-allow-methods");
     let known = |list: &[String], name: &str| list.iter().any(|m| m == name || m == "*");
     let method_allowed = method == "POST" || known(&methods, &method.to_ascii_lowercase());
     exchange.require(method_allowed, format!("Access-Control-Allow-Methods with {method}"))?;
     let allowed = exchange.list("access-control-allow-headers");
     for header in headers {
-        // Authorization is never covered by the star (the Fetch standard, section 4.8).
+        // Authorization is never covered by the star (the Fetch standard, "CORS-preflight fetch").
         let covered = known(&allowed, header);
         let named = allowed.iter().any(|h| h == header);
         let good = if *header == "authorization" { named } else { covered };

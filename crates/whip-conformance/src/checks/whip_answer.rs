@@ -149,8 +149,8 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
     Requirement {
         id: "answer.extensions",
         level: Level::Must,
-        whip: "RFC 8285 6",
-        whep: "RFC 8285 6",
+        whip: "RFC 8285 7",
+        whep: "RFC 8285 7",
         title: "every header extension was offered, under the same id",
         check: extensions,
     },
@@ -255,7 +255,7 @@ fn one_transport(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
         let values: BTreeSet<&str> = answer.accepted().filter_map(|m| answer.of(m, name)).collect();
         answered.require(values.len() <= 1, &format!("one and the same {name} in all sections"))?;
     }
-    // Only the section that is tagged carries the transport (RFC 9143 section 9.2); a repetition does no harm.
+    // Only the section that is tagged carries the transport (RFC 9143 section 7.1.3); a repetition does no harm.
     let sets: BTreeSet<Vec<&str>> = answer
         .accepted()
         .map(|m| m.all("candidate").collect())
