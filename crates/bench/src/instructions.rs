@@ -13,14 +13,18 @@ use crate::{callgrind::Profile, report::Table, scenario::Outcome};
 const STEPS: &[(&str, &str)] = &[
     ("taken in: open, parse, account, queue", "scenario::take_in"),
     ("  of it SRTP open", "Receiver::open_rtp"),
-    ("sent out: all of it", "scenario::send_out"),
-    ("  select and rewrite", "DownTrack::forward"),
-    ("  SRTP seal", "Sender::seal_rtp"),
-    ("  outbox to the system calls", "SendBatch::flush"),
+    (SENT_OUT, "scenario::send_out"),
+    (FORWARD, "DownTrack::forward"),
+    (SEAL, "Sender::seal_rtp"),
+    (OUTBOX, "SendBatch::flush"),
 ];
+const SENT_OUT: &str = "sent out: for all subscribers";
+const FORWARD: &str = "  select and rewrite";
+const SEAL: &str = "  SRTP seal";
+const OUTBOX: &str = "  outbox to the system calls";
 
 /// Functions that are listed by name.
-const HOTTEST: usize = 8;
+const HOTTEST: usize = 12;
 
 /// Counts for each number of subscribers.
 pub(crate) fn measure(subscribers: &[usize]) -> io::Result<Table> {
@@ -45,13 +49,22 @@ pub(crate) fn measure(subscribers: &[usize]) -> io::Result<Table> {
             table.row(*name, "Ir", values);
         }
     }
-    if let Some((profile, outcome)) = profiles.last() {
-        for (name, cost) in profile.hottest(HOTTEST) {
-            let each = cost.own as f64 / outcome.forwarded as f64;
-            table.note(format!("own code, last column: {each:.0} in {}", short(name)));
+    let rest = (0..profiles.len()).map(|at| {
+        let value = |name| table.value(name, at);
+        Some(value(SENT_OUT)? - value(FORWARD)? - value(SEAL)? - value(OUTBOX)?)
+    });
+    let rest: Vec<_> = rest.collect();
+    table.row("  padding, counters, reports, timers", "Ir", rest);
+    for (at, (profile, outcome)) in profiles.iter().enumerate() {
+        if at == 0 || at + 1 == profiles.len() {
+            let hottest = profile.hottest(HOTTEST).into_iter().map(|(name, cost)| {
+                format!("{:.0} {}", cost.own as f64 / outcome.forwarded as f64, short(name))
+            });
+            let list = hottest.collect::<Vec<_>>().join(", ");
+            table.note(format!("own code with {}: {list}", subscribers[at]));
         }
     }
-    table.note("no time: the kernel and cache misses are not in it; valgrind has AES-NI but neither VAES nor AVX-512");
+    table.note("this is no time: the kernel and cache misses are not in it, and valgrind has AES-NI but neither VAES nor AVX-512");
     Ok(table)
 }
 

@@ -144,10 +144,10 @@ fn ratios(tables: &[Table]) -> Option<Table> {
     let (machine, node) = (find("machine")?, find("node")?);
     let mut table =
         Table::new("ratio", "the node's price of a packet over the machine's", &["no GRO", "GRO"]);
-    let ratio =
-        |floor: &str, column| Some(node.value(node::PRICE, column)? / machine.value(floor, 0)?);
-    table.row("trains of 10", "x", [ratio(machine::TRAINS_NO_GRO, 0), ratio(machine::TRAINS, 1)]);
-    table.row("one by one", "x", [None, ratio(machine::SINGLE, 1)]);
+    for floor in [machine::SEAL, machine::TRAINS, machine::PACED, machine::SINGLE] {
+        let ratio = |column| Some(node.value(node::PRICE, column)? / machine.value(floor, column)?);
+        table.row(floor, "x", [ratio(0), ratio(1)]);
+    }
     Some(table)
 }
 
@@ -165,15 +165,14 @@ mod tests {
 
     #[test]
     fn ratios_compare_receivers_of_one_kind() {
-        let mut machine = Table::new("machine", "", &["ns/packet"]);
-        machine.row(machine::TRAINS, "ns", [Some(300.0)]);
-        machine.row(machine::TRAINS_NO_GRO, "ns", [Some(600.0)]);
-        machine.row(machine::SINGLE, "ns", [Some(1_500.0)]);
+        let mut machine = Table::new("machine", "", &["no GRO", "GRO"]);
+        machine.row(machine::TRAINS, "ns", [Some(600.0), Some(300.0)]);
         let mut node = Table::new("node", "", &["no GRO", "GRO"]);
-        node.row(node::PRICE, "ns", [Some(900.0), Some(450.0)]);
+        node.row(node::PRICE, "ns", [Some(900.0), Some(600.0)]);
         let table = ratios(&[machine, node]).unwrap();
-        assert_eq!(table.value("trains of 10", 0), Some(1.5));
-        assert_eq!(table.value("trains of 10", 1), Some(1.5));
+        assert_eq!(table.value(machine::TRAINS, 0), Some(1.5));
+        assert_eq!(table.value(machine::TRAINS, 1), Some(2.0));
+        assert_eq!(table.value(machine::SINGLE, 1), None);
         assert!(ratios(&[]).is_none());
     }
 }

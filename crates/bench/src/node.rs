@@ -19,6 +19,8 @@ const VIEWERS: usize = 100;
 /// The viewer that has a thread of its own: in the middle of the others.
 const PROBE: usize = 50;
 const WARM_UP: Duration = Duration::from_millis(1_500);
+/// How long the node is looked at before there is media.
+const REST: Duration = Duration::from_secs(1);
 /// What was sent at the end is given this long to arrive.
 const LATE: Duration = Duration::from_millis(300);
 
@@ -59,6 +61,7 @@ fn run(binary: &Path, gro: bool, lasting: Duration) -> io::Result<Vec<Figure>> {
     }
     let all = viewers.iter_mut().chain([&mut publisher]);
     connect(&mut all.collect::<Vec<_>>(), &mut buffers)?;
+    let rest = at_rest(&server, &mut viewers, &mut publisher, &mut buffers)?;
     let mut probe = [viewers.swap_remove(PROBE)];
     let camera = Camera::new(publisher, epoch);
 
@@ -76,7 +79,26 @@ fn run(binary: &Path, gro: bool, lasting: Duration) -> io::Result<Vec<Figure>> {
     if viewers.iter().chain(&probe).any(Client::is_closed) {
         return Err(io::Error::other("a viewer lost its session"));
     }
-    Ok(window.figures(&crowd, &alone))
+    let mut figures = window.figures(&crowd, &alone);
+    figures.insert(2, ("processor time before there is media", "%", Some(100.0 * rest)));
+    Ok(figures)
+}
+
+/// Share of a processor that the node takes while everyone is connected and nothing flows.
+fn at_rest(
+    server: &Server,
+    viewers: &mut [Client],
+    publisher: &mut Client,
+    buffers: &mut Buffers,
+) -> io::Result<f64> {
+    let (begun, cpu) = (Instant::now(), server.cpu()?);
+    while begun.elapsed() < REST {
+        for client in viewers.iter_mut().chain([&mut *publisher]) {
+            client.poll(buffers, |_, _| ())?;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok((server.cpu()? - cpu).as_secs_f64() / begun.elapsed().as_secs_f64())
 }
 
 fn join<T>(thread: std::thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
