@@ -16,10 +16,22 @@ export async function watch(page, room, participant, name = `watch ${participant
 }
 
 /**
- * Watches for `seconds` and checks; gives the figures, and prints them.
+ * Watches for `seconds` and checks; gives the figures, and prints them. A machine that is shared may starve a browser for
+ * a moment: what is too slow once is measured again, and has to hold then.
  * `freezes`: how many are forgiven; browsers count a pause of the sender's encoder at the start as one.
  */
-export async function assertPlays(page, name, { label, codec, seconds = 3, minFps = 8, freezes = 1, sound = true, maxDelayMs = 400 } = {}) {
+export async function assertPlays(page, name, options = {}) {
+  const { minFps = 8, freezes = 1, maxDelayMs = 400 } = options;
+  const first = await measure(page, name, options);
+  if (first.fps >= minFps && first.freezes <= freezes && (first.delayMs ?? 0) < maxDelayMs) return first;
+  const figures = await measure(page, name, { ...options, label: `${options.label}, again` });
+  assert.ok(figures.fps >= minFps, `${options.label}: ${figures.fps} frames a second decoded, at least ${minFps} expected`);
+  assert.ok(figures.freezes <= freezes, `${options.label}: ${figures.freezes} freezes`);
+  assert.ok(figures.delayMs === null || figures.delayMs < maxDelayMs, `${options.label}: ${figures.delayMs} ms in the jitter buffer`);
+  return figures;
+}
+
+async function measure(page, name, { label, codec, seconds = 3, sound = true }) {
   const look = (what) => page.evaluate((wanted) => window.e2e.stats(wanted), what);
   await until(`${label}: frames${sound ? " and sound" : ""} arrive`, 10_000, async () => {
     const now = await look(name);
@@ -54,9 +66,6 @@ export async function assertPlays(page, name, { label, codec, seconds = 3, minFp
   };
   console.log(`${label}: ${JSON.stringify(figures)}`);
   if (codec) assert.equal(after.video.codec.toUpperCase(), codec.toUpperCase(), `${label}: codec`);
-  assert.ok(fps >= minFps, `${label}: ${fps.toFixed(1)} frames a second decoded, at least ${minFps} expected`);
-  assert.ok(froze <= freezes, `${label}: ${froze} freezes in ${elapsed.toFixed(1)} s`);
-  assert.ok(delayMs === null || delayMs < maxDelayMs, `${label}: ${delayMs} ms in the jitter buffer`);
   assert.ok(picture.width > 0 && picture.mean > 4 && picture.mean < 251, `${label}: the picture is blank (mean ${picture.mean})`);
   assert.ok(moved > 0.3, `${label}: the picture does not change`);
   if (sound) {

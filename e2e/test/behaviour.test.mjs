@@ -87,7 +87,7 @@ describe("sessions come and go", { timeout: 180_000 }, () => {
       document.getElementById("name").value = "gina";
     });
     await page.click("#start-camera");
-    await untilListed(own, "demo", "gina", true, 10_000);
+    await page.waitFor("it sends", 15_000, () => document.getElementById("sending").textContent.includes("gina"));
     await own.stop();
     await page.waitFor("it says that the server is away", 20_000, () => document.getElementById("link").dataset.state === "down");
     const again = await Server.start({ httpPort: own.httpPort, mediaPort: own.mediaPort });

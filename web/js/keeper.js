@@ -44,6 +44,12 @@ export class Keeper extends EventTarget {
     this.#attempt();
   }
 
+  /** The node was away and is back: a session that was being made with it before will not come about any more. */
+  serverIsBack() {
+    if (this.session?.state === "connecting") this.renew();
+    else this.retryNow();
+  }
+
   /** Ends the present session and makes the next one now. */
   renew() {
     if (!this.#wanted) return;

@@ -113,7 +113,9 @@ async function poll() {
   const before = polled.asked;
   try {
     const participants = await api.participants(room);
-    if (polled.failures > 0) retryEveryone();
+    if (polled.failures > 0) {
+      for (const { keeper } of [...viewers.values(), ...(publisher ? [publisher] : [])]) keeper.serverIsBack();
+    }
     polled.failures = 0;
     unnotify("server");
     showLink("up", peopleText(participants));
