@@ -34,6 +34,13 @@ pub(crate) fn check(text: &str) -> Result<(), SdpError> {
                 format!("{} bytes; at most {MAX_LINE_BYTES} are allowed", line.len()),
             ));
         }
+        // RFC 8866 section 9: a byte-string holds neither. A CR that came back in an answer would begin a line there.
+        if line.contains(['\r', '\0']) {
+            return Err(SdpError::malformed(
+                format!("line {number}"),
+                "a CR within the line, or a NUL; any other character is allowed",
+            ));
+        }
         if line.starts_with("m=") {
             sections += 1;
             if sections > MAX_SECTIONS {

@@ -3,7 +3,7 @@
 
 use model::{Codec, DtlsRole, MediaKind, Pt};
 use proptest::prelude::*;
-use sdp::{Direction, Fault, Flow, Fragment, Offer, SectionKind};
+use sdp::{Direction, Fault, Flow, Fragment, Offer, SdpError, SectionKind};
 use sfumato_sdp as sdp;
 
 const OFFERS: [(&str, &str); 8] = [
@@ -267,6 +267,25 @@ fn descriptions_beyond_the_limits_are_refused_before_they_are_parsed() {
         assert!(error.to_string().contains("allowed"), "{error}");
     }
     assert_eq!(Offer::parse(&format!("{base}{}", sections.repeat(64))).unwrap().sections.len(), 64);
+}
+
+// Threats, row 38: whatever of an offer comes back in an answer begins no line of its own there.
+#[test]
+fn a_cr_within_a_line_and_a_nul_are_refused() {
+    let sdp = text("ffmpeg-publish");
+    for bad in ["a=mid:0\ra=ice-lite\r\n", "a=mid:0\r\r\n", "a=mid:0\0\r\n"] {
+        let error = Offer::parse(&sdp.replace("a=mid:0\r\n", bad)).unwrap_err();
+        assert_eq!((error.place(), error.fault()), ("line 14", Fault::Malformed), "{error}");
+        assert!(sdp_fragment(bad).is_err());
+    }
+    // A line may end in LF alone.
+    assert!(Offer::parse(&sdp.replace("\r\n", "\n")).is_ok());
+    assert!(sdp_fragment("a=mid:0\n").is_ok());
+}
+
+/// A fragment with this line in its section.
+fn sdp_fragment(line: &str) -> Result<Fragment, SdpError> {
+    Fragment::parse(&format!("m=audio 9 RTP/AVP 0\r\n{line}"))
 }
 
 #[test]
