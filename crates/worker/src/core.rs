@@ -131,7 +131,7 @@ impl Worker {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{
         net::{IpAddr, Ipv4Addr},
         sync::{
@@ -150,14 +150,14 @@ mod tests {
     use super::*;
     use crate::registry::Home;
 
-    struct Bench {
-        worker: Worker,
+    pub(crate) struct Bench {
+        pub(crate) worker: Worker,
         events: Arc<Mutex<Vec<Event>>>,
         _orders: SyncSender<Order>,
     }
 
     /// A worker without sockets and without a thread.
-    fn bench() -> Bench {
+    pub(crate) fn bench() -> Bench {
         let events = Arc::new(Mutex::new(Vec::new()));
         let (sink, clock) = (events.clone(), WallClock::new(Instant::now(), SystemTime::now()));
         let certificate = Arc::new(Certificate::generate().unwrap());
@@ -171,7 +171,7 @@ mod tests {
         Bench { worker, events, _orders: orders }
     }
 
-    fn plan(id: u64) -> Arc<SessionPlan> {
+    pub(crate) fn plan(id: u64) -> Arc<SessionPlan> {
         let text = |what: &str| format!("{what}{id:022}");
         Arc::new(SessionPlan {
             id: SessionId(id),
@@ -192,13 +192,13 @@ mod tests {
         })
     }
 
-    fn path(port: u16) -> Path {
+    pub(crate) fn path(port: u16) -> Path {
         let local = IpAddr::from(Ipv4Addr::LOCALHOST);
         Path { remote: (local, port).into(), local }
     }
 
     /// A session that lives in the worker, with one validated path.
-    fn settled(worker: &mut Worker, id: u64, now: Instant) -> Slot {
+    pub(crate) fn settled(worker: &mut Worker, id: u64, now: Instant) -> Slot {
         worker.registry.open(plan(id), Home::new());
         worker.registry.pend_path(path(id as u16), SessionId(id), true);
         worker.settle(now, SessionId(id)).unwrap().unwrap()

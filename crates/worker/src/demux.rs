@@ -11,7 +11,7 @@ use transport::{
 use crate::{WorkerId, core::Worker, registry::PathOwner, sessions::Slot};
 
 /// Sessions of one worker whose handshakes may go on at once.
-const HALF_OPEN_MAX: usize = 4_096;
+pub(crate) const HALF_OPEN_MAX: usize = 4_096;
 
 impl Worker {
     /// Takes a datagram, wherever it came in.
@@ -39,7 +39,13 @@ impl Worker {
             self.current = Some(slot);
             let session = self.sessions.at(slot).ok_or(DropReason::StunUnknownUser)?;
             session.peer.handle_stun(now, path, datagram)?;
+            let is_known = session.paths.contains(&path);
             self.counters.stun.add(1);
+            if is_known {
+                // A check of another session may have come from this address since: a port that is used again, or
+                // a forged source. The latest genuine check says whose the path is, so that nobody loses it for long.
+                self.registry.own_path(path, slot);
+            }
             self.after_peer(now, slot);
             return Ok(());
         }

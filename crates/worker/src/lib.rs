@@ -35,6 +35,8 @@ mod registry;
 mod send;
 mod sessions;
 mod source;
+#[cfg(test)]
+mod threats;
 mod timers;
 mod tracks;
 mod words;

@@ -283,7 +283,8 @@ impl Session {
         let downs = self.downs.iter().filter(|d| d.track.is_some());
         let downs = downs.filter_map(|d| d.down.poll_timeout());
         let twcc = self.twcc.iter().filter_map(|t| t.poll_timeout());
-        let media = ups.chain(downs).chain(twcc).chain([self.report_due]).filter(|_| media);
+        let report = (!self.ups.is_empty()).then_some(self.report_due);
+        let media = ups.chain(downs).chain(twcc).chain(report).filter(|_| media);
         self.peer.poll_timeout().into_iter().chain(media).min()
     }
 }

@@ -129,8 +129,11 @@ impl Registry {
         for ufrag in &entry.ufrags {
             self.ufrags.remove(ufrag);
         }
-        for path in entry.foreign.iter().chain(entry.pending.iter().map(|(path, _)| path)) {
-            self.paths.remove(path);
+        for (path, _) in &entry.pending {
+            forget_pending(&mut self.paths, path, session);
+        }
+        for path in &entry.foreign {
+            forget_lent(&mut self.paths, path);
         }
         Some(entry)
     }
@@ -169,7 +172,7 @@ impl Registry {
             *n |= nominated;
         } else {
             if entry.pending.len() == PATHS_MAX {
-                self.paths.remove(&entry.pending.remove(0).0);
+                forget_pending(&mut self.paths, &entry.pending.remove(0).0, session);
             }
             entry.pending.push((path, nominated));
         }
@@ -181,7 +184,7 @@ impl Registry {
         let Some(entry) = self.entries.get_mut(&session) else { return };
         if !entry.foreign.contains(&path) {
             if entry.foreign.len() == PATHS_MAX {
-                self.paths.remove(&entry.foreign.remove(0));
+                forget_lent(&mut self.paths, &entry.foreign.remove(0));
             }
             entry.foreign.push(path);
         }
@@ -191,5 +194,20 @@ impl Registry {
     /// All sessions, for the end of the worker.
     pub(crate) fn sessions(&self) -> Vec<SessionId> {
         self.entries.keys().copied().collect()
+    }
+}
+
+/// Takes a path out, unless a check made it another session's since.
+fn forget_pending(paths: &mut HashMap<Path, PathOwner>, path: &Path, session: SessionId) {
+    if paths.get(path) == Some(&PathOwner::Pending(session)) {
+        paths.remove(path);
+    }
+}
+
+/// The same for a path of a session that lives elsewhere. If it belongs to yet another session there by now, that
+/// session's next check brings it back.
+fn forget_lent(paths: &mut HashMap<Path, PathOwner>, path: &Path) {
+    if matches!(paths.get(path), Some(PathOwner::There(_))) {
+        paths.remove(path);
     }
 }

@@ -15,6 +15,8 @@ use crate::{
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of one RTCP packet before encryption.
 const COMPOUND_MAX: usize = 1_200;
+/// Room kept for receiver reports and the CNAME behind sender reports: 20 SSRCs at most are heard in a session.
+const REPORTS_RESERVE: usize = 28 + 8 + 20 * 24 + 64;
 /// RTCP packets in one go: enough for the reports of a session with 64 slots.
 const COMPOUNDS_MAX: usize = 8;
 /// Room for the SRTCP index and tag.
@@ -86,17 +88,22 @@ fn write_compound(
     let mut some = false;
     let mut more = false;
     for down in &mut session.downs {
+        // What follows must fit as well; the other reports go into the next packet.
+        if rtcp.room() < REPORTS_RESERVE {
+            more = true;
+            break;
+        }
         let mirror = down.track.and_then(|t| tracks.at(t)).map(|t| &t.mirror);
         match down.down.poll_report(now, mirror, &mut rtcp) {
             Ok(written) => some |= written,
             Err(NoRoom) => more = true,
         }
     }
-    let due = now >= session.report_due;
+    let due = !session.ups.is_empty() && now >= session.report_due;
     if due {
         session.report_due = now + REPORT_EVERY;
     }
-    some |= due && !session.ups.is_empty();
+    some |= due;
     // RFC 3550 section 6.1: a compound begins with a report, unless less was agreed (RFC 5506).
     if (some || !session.plan.rtcp_reduced_size)
         && write_reports(now, session, sender, &mut rtcp, blocks, due).is_err()

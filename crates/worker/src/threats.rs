@@ -1,0 +1,185 @@
+//! What a participant may try against another one, in a worker without sockets: paths of others, floods of handshakes,
+//! reports about what was never sent.
+
+use std::time::Instant;
+
+use model::{DropReason, IceCredentials, Path, SessionId};
+use rtp::rtcp::{RtcpWriter, TwccHeader};
+use stun_types::attribute::{RawAttribute, Username};
+use stun_types::message::{
+    BINDING, IntegrityAlgorithm, Message, MessageWrite, MessageWriteExt, MessageWriteVec,
+    ShortTermCredentials,
+};
+use transport::srtp::{Profile, Receiver, Sender};
+
+use crate::core::Worker;
+use crate::core::tests::{bench, path, plan, settled};
+use crate::demux::HALF_OPEN_MAX;
+use crate::registry::{Home, PathOwner};
+use crate::sessions::{Crypto, Slot};
+
+/// A check as an independent implementation writes it.
+fn check(ice: &IceCredentials) -> Vec<u8> {
+    let mut request = Message::builder_request(BINDING, MessageWriteVec::new());
+    let username = format!("{}:{}", ice.local_ufrag, ice.remote_ufrag);
+    request.add_attribute(&Username::new(&username).unwrap()).unwrap();
+    request.add_attribute(&RawAttribute::new(0x802a.into(), &[9; 8])).unwrap();
+    let password = ShortTermCredentials::new(ice.local_pwd.clone()).into();
+    request.add_message_integrity(&password, IntegrityAlgorithm::Sha1).unwrap();
+    request.add_fingerprint().unwrap();
+    request.finish()
+}
+
+fn take_check(worker: &mut Worker, now: Instant, from: Path, session: u64) {
+    let before = worker.counters.stun.value();
+    worker.take_datagram(now, from, &mut check(&plan(session).ice));
+    assert_eq!(worker.counters.stun.value(), before + 1, "the check is genuine");
+}
+
+fn dropped(worker: &Worker, reason: DropReason) -> u64 {
+    worker.counters.dropped_in[reason as usize].value()
+}
+
+fn dropped_in_all(worker: &Worker) -> u64 {
+    worker.counters.dropped_in.iter().map(|counter| counter.value()).sum()
+}
+
+const KEY: [u8; 16] = [7; 16];
+const SALT: [u8; 12] = [9; 12];
+
+/// Gives a session keys, and returns the peer's sender.
+fn connect(worker: &mut Worker, now: Instant, slot: Slot) -> Sender {
+    let sender = || Sender::new(Profile::AeadAes128Gcm, &KEY, &SALT).unwrap();
+    let receiver = Receiver::new(Profile::AeadAes128Gcm, &KEY, &SALT).unwrap();
+    worker.connected(now, slot, Crypto { sender: sender(), receiver });
+    sender()
+}
+
+/// Row 26: who has a session of their own and forges the source address of a check takes nobody's path for longer than
+/// until that participant's own next check.
+#[test]
+fn a_path_taken_by_another_sessions_check_comes_back_with_the_next_of_its_owner() {
+    let (mut bench, now) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let (victim, attacker) = (settled(worker, 1, now), settled(worker, 2, now));
+    worker.registry.open(plan(3), Home::new());
+    for session in [2, 3] {
+        take_check(worker, now, path(1), session);
+        assert_ne!(worker.registry.path(&path(1)), Some(PathOwner::Here(victim)));
+        take_check(worker, now, path(1), 1);
+        assert_eq!(worker.registry.path(&path(1)), Some(PathOwner::Here(victim)));
+    }
+    // Their ends take nothing with them.
+    worker.end_session(attacker, model::CloseReason::Requested);
+    worker.registry.forget(SessionId(3));
+    assert_eq!(worker.registry.path(&path(1)), Some(PathOwner::Here(victim)));
+}
+
+/// The same for a session that lives in another worker, whose datagrams the kernel brings here.
+#[test]
+fn a_lent_path_comes_back_with_the_next_check_of_its_owner() {
+    let (mut bench, now) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let home = Home::at(crate::WorkerId(1));
+    worker.registry.open(plan(1), home);
+    let attacker = settled(worker, 2, now);
+    let lent = Some(PathOwner::There(crate::WorkerId(1)));
+    // There is no such worker here, so the check itself goes nowhere; what counts is the path.
+    worker.take_datagram(now, path(1), &mut check(&plan(1).ice));
+    assert_eq!(worker.registry.path(&path(1)), lent);
+    take_check(worker, now, path(1), 2);
+    assert_eq!(worker.registry.path(&path(1)), Some(PathOwner::Here(attacker)));
+    worker.registry.forget(SessionId(1));
+    assert_eq!(worker.registry.path(&path(1)), Some(PathOwner::Here(attacker)));
+    worker.registry.open(plan(1), Home::at(crate::WorkerId(1)));
+    worker.take_datagram(now, path(1), &mut check(&plan(1).ice));
+    assert_eq!(worker.registry.path(&path(1)), lent);
+}
+
+/// Row 26: neither media nor DTLS from a new address moves where a session is sent to, or makes the address known.
+#[test]
+fn media_and_dtls_from_a_new_address_move_nothing() {
+    let (mut bench, now) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let slot = settled(worker, 1, now);
+    let mut peer = connect(worker, now, slot);
+    let mut rtcp = vec![0x80, 201, 0, 1, 0, 0, 0, 5];
+    rtcp.resize(40, 0);
+    let len = peer.seal_rtcp(&mut rtcp, 8).unwrap();
+    rtcp.truncate(len);
+    worker.take_datagram(now, path(9), &mut rtcp.clone());
+    worker.take_datagram(now, path(9), &mut [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(dropped(worker, DropReason::UnknownPath), 2);
+    assert_eq!(worker.sessions.at(slot).unwrap().path, Some(path(1)));
+    // The very same packet is good where it belongs: the address was the only fault.
+    worker.take_datagram(now, path(1), &mut rtcp);
+    assert_eq!(worker.counters.rtcp.value(), 1);
+}
+
+/// Row 17.
+#[test]
+fn half_open_handshakes_are_capped_and_those_under_way_go_on() {
+    let (mut bench, now) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    settled(worker, 1, now);
+    worker.registry.open(plan(2), Home::new());
+    take_check(worker, now, path(2), 2);
+    let mut hello = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
+    worker.half_open = HALF_OPEN_MAX;
+    worker.take_datagram(now, path(2), &mut hello);
+    assert_eq!(dropped(worker, DropReason::DtlsLimit), 1);
+    assert_eq!(worker.sessions.len(), 1);
+    worker.take_datagram(now, path(1), &mut hello);
+    assert_eq!((worker.counters.dtls.value(), dropped_in_all(worker)), (1, 1));
+    // One is over, and the next one begins.
+    worker.half_open -= 1;
+    worker.take_datagram(now, path(2), &mut hello);
+    assert_eq!((worker.sessions.len(), worker.half_open), (2, HALF_OPEN_MAX));
+}
+
+/// Row 35: nothing of ours depends on what a subscriber says about packets that were never sent.
+#[test]
+fn feedback_about_packets_never_sent_changes_nothing() {
+    let (mut bench, now) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let slot = settled(worker, 1, now);
+    let mut peer = connect(worker, now, slot);
+    let mut bytes = [0; 1500];
+    let mut writer = RtcpWriter::new(&mut bytes);
+    writer.rr(model::Ssrc(5), &[]).unwrap();
+    let header = TwccHeader {
+        sender: model::Ssrc(5),
+        media: model::Ssrc(77),
+        base: 65_000,
+        reference_time: 0x7f_ffff,
+        feedback_count: 9,
+    };
+    assert_eq!(writer.transport_cc(&header, (0..400).map(|_| Some(i16::MAX))), Ok(400));
+    writer.remb(model::Ssrc(5), u64::MAX >> 1, &[model::Ssrc(77)]).unwrap();
+    writer.nack(model::Ssrc(5), model::Ssrc(77), &mut (0..200)).unwrap();
+    let len = writer.as_bytes().len();
+    let len = peer.seal_rtcp(&mut bytes, len).unwrap();
+    worker.take_datagram(now, path(1), &mut bytes[..len]);
+    assert_eq!((worker.counters.rtcp.value(), dropped_in_all(worker)), (1, 0));
+    assert_eq!((worker.counters.offered.value(), worker.counters.panics.value()), (0, 0));
+    assert!(worker.sessions.at(slot).is_some());
+}
+
+/// Row 31: a compound packet that lies in its last part has done nothing in its first.
+#[test]
+fn rtcp_that_lies_is_refused_as_a_whole() {
+    let (mut bench, now) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let slot = settled(worker, 1, now);
+    let mut peer = connect(worker, now, slot);
+    let mut bytes = [0; 64];
+    let mut writer = RtcpWriter::new(&mut bytes);
+    writer.rr(model::Ssrc(5), &[]).unwrap();
+    let len = writer.as_bytes().len();
+    // A BYE of 31 sources in four bytes.
+    bytes[len..len + 4].copy_from_slice(&[0x9f, 203, 0, 0]);
+    let len = peer.seal_rtcp(&mut bytes, len + 4).unwrap();
+    worker.take_datagram(now, path(1), &mut bytes[..len]);
+    assert_eq!(dropped(worker, DropReason::RtcpMalformed), 1);
+    assert_eq!(worker.counters.rtcp.value(), 0);
+}
