@@ -164,3 +164,15 @@ fn renegotiation_changes_payload_types_and_keeps_the_numbering() {
     let next = r.receive(t, &Raw { pt: Pt(120), ..packet(3, 3, false) }.bytes()).unwrap();
     assert_eq!(next.meta.seq.0, first.meta.seq.0 + 1);
 }
+
+/// Each report that is taken is told to every worker with subscribers; a datagram holds more than fifty.
+#[test]
+fn a_flood_of_sender_reports_is_thinned_out() {
+    let (mut r, t) = (rig(), start());
+    r.receive(t, &packet(1, 1, true).bytes()).unwrap();
+    let taken = (0..20_000).filter(|n| {
+        let now = t + Duration::from_micros(50 * n);
+        r.up.sender_report(now, Ssrc(11), NtpTime((n + 1) << 20), 77).is_some()
+    });
+    assert_eq!(taken.count(), 50, "of a second");
+}

@@ -16,6 +16,9 @@ use super::report::{Reception, SenderInfo};
 const NACKS_VIDEO: usize = 512;
 /// Missing packets tracked of audio.
 const NACKS_AUDIO: usize = 64;
+/// Sender reports of a layer are taken at most this often. RFC 3550 section 6.2 means seconds; each one that is taken is
+/// told to every worker with subscribers, and a compound packet holds dozens.
+const SENDER_REPORT_EVERY: Duration = Duration::from_millis(20);
 
 /// Feedback that the publisher takes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -142,10 +145,10 @@ impl Layer {
         }
     }
 
-    /// A sender report of this layer's SSRC.
+    /// Takes a sender report of this layer's SSRC; false when it is of another, or comes too soon after the last one.
     pub(crate) fn sender_report(&mut self, ssrc: Ssrc, info: SenderInfo) -> bool {
         match &mut self.source {
-            Some(source) if source.ssrc == ssrc => {
+            Some(source) if source.ssrc == ssrc && source.may_report(info.arrival) => {
                 source.sender = Some(info);
                 true
             }
@@ -236,6 +239,12 @@ impl Layer {
 }
 
 impl Source {
+    /// Whether a sender report at this time is not one of a flood.
+    fn may_report(&self, now: Instant) -> bool {
+        self.sender
+            .is_none_or(|last| now.saturating_duration_since(last.arrival) >= SENDER_REPORT_EVERY)
+    }
+
     /// Books a packet; `true` when it was missing and had been asked for.
     fn seen(&mut self, now: Instant, packet: &Incoming, place: Place) -> bool {
         if !packet.is_retransmission {
