@@ -43,6 +43,8 @@ pub struct Peer {
     pub closed: bool,
     /// When the peer connected.
     pub connected_at: Option<Instant>,
+    /// Every datagram that left, while there is a list for them: what an eavesdropper has.
+    pub tapped: Option<Vec<Vec<u8>>>,
     socket: UdpSocket,
     /// The address that the stack knows; after a move the socket has another.
     address: SocketAddr,
@@ -68,6 +70,7 @@ impl Peer {
             connected: false,
             closed: false,
             connected_at: None,
+            tapped: None,
             socket,
             address,
             pending: None,
@@ -141,6 +144,9 @@ impl Peer {
         loop {
             match self.rtc.poll_output() {
                 Ok(Output::Transmit(transmit)) => {
+                    if let Some(tapped) = &mut self.tapped {
+                        tapped.push(transmit.contents.to_vec());
+                    }
                     if !self.dead && !roll(&mut self.network.seed, self.network.loss_out) {
                         let _lost = self.socket.send_to(&transmit.contents, transmit.destination);
                     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use model::DropReason;
 use sfumato_interop::{Node, Publisher, Viewer, drive, drive_until};
 use str0m::media::KeyframeRequestKind;
+use transport::demux::{Kind, classify};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -125,4 +126,74 @@ fn an_oversized_datagram_is_dropped_and_counted() {
     publisher.peer.send_raw(&bytes, ([127, 0, 0, 1], node.port()).into());
     drive(&node, &mut [&mut publisher], &mut [&mut viewer], Duration::from_millis(300));
     assert_eq!(dropped(&node, DropReason::TooLarge), 1);
+}
+
+/// Datagrams of media that a publisher sends within this time.
+fn tap(
+    node: &Node,
+    publisher: &mut Publisher,
+    viewer: &mut Viewer,
+    time: Duration,
+) -> Vec<Vec<u8>> {
+    publisher.peer.tapped = Some(Vec::new());
+    drive(node, &mut [publisher], &mut [viewer], time);
+    let mut tapped = publisher.peer.tapped.take().unwrap_or_default();
+    tapped.retain(|datagram| matches!(classify(datagram), Kind::Rtp | Kind::Rtcp));
+    tapped
+}
+
+#[test]
+fn replayed_and_changed_media_is_counted_and_never_forwarded() {
+    let node = Node::start(2);
+    let mut publisher = Publisher::join(&node, "room", "alice");
+    let mut viewer = Viewer::join(&node, "room");
+    drive_until(&node, &mut [&mut publisher], &mut [&mut viewer], LIMIT, |_, v| {
+        v[0].pictures().complete() >= 5
+    });
+    let media = tap(&node, &mut publisher, &mut viewer, Duration::from_secs(1));
+    assert!(media.len() > 150, "{} datagrams", media.len());
+    let to = ([127, 0, 0, 1], node.port()).into();
+    let (replays, forgeries) = (DropReason::SrtpReplay, DropReason::SrtpAuth);
+    assert_eq!((dropped(&node, replays), dropped(&node, forgeries)), (0, 0));
+    for datagram in &media {
+        publisher.peer.send_raw(datagram, to);
+        let mut changed = datagram.clone();
+        let last = changed.len() - 1;
+        // The tag of SRTP; what SRTCP has after its tag is the index, and that is authenticated as well.
+        changed[last] ^= 1;
+        // A stream of its own: whoever authenticates before anything else sees a bad tag, not a replay.
+        let ssrc = if classify(datagram) == Kind::Rtcp { 4 } else { 8 };
+        changed[ssrc] ^= 0x80;
+        publisher.peer.send_raw(&changed, to);
+    }
+    let damaged = viewer.pictures().damaged;
+    let before = viewer.pictures().complete();
+    drive(&node, &mut [&mut publisher], &mut [&mut viewer], Duration::from_secs(1));
+    let each = media.len() as u64;
+    assert_eq!((dropped(&node, replays), dropped(&node, forgeries)), (each, each));
+    assert!(viewer.pictures().complete() >= before + 20, "the call went on");
+    assert_eq!(viewer.pictures().damaged, damaged);
+    assert_eq!(viewer.pictures().duplicates, 0);
+}
+
+#[test]
+fn a_viewer_that_neither_reads_nor_answers_hurts_no_other() {
+    let node = Node::start(2);
+    let mut publisher = Publisher::join(&node, "room", "alice");
+    let mut viewers = [Viewer::join(&node, "room"), Viewer::join(&node, "room")];
+    let [deaf, good] = &mut viewers;
+    drive_until(&node, &mut [&mut publisher], &mut [deaf, good], LIMIT, |_, v| {
+        v.iter_mut().all(|v| v.pictures().complete() >= 5)
+    });
+    // Its socket is never read again, so the kernel's buffer fills and overflows.
+    deaf.peer.dead = true;
+    let before = good.pictures().complete();
+    drive(&node, &mut [&mut publisher], &mut [good], Duration::from_secs(3));
+    let seen = good.pictures();
+    assert!(seen.complete() >= before + 80, "{} of 90 pictures", seen.complete() - before);
+    assert_eq!(seen.damaged, 0);
+    let metrics = node.metrics();
+    let buffers = metrics.packet_buffers;
+    assert!(buffers < 4_096, "{buffers} buffers held for somebody who reads nothing");
+    assert_eq!(metrics.panics, 0);
 }
