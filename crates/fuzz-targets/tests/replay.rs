@@ -9,9 +9,6 @@ use std::path::PathBuf;
 
 use sfumato_fuzz_targets::{TARGETS, Target};
 
-/// Mutated inputs of one target.
-const MUTATIONS: u64 = 10_000;
-
 /// Longest mutated input in bytes.
 const MAX_LEN: usize = 4096;
 
@@ -30,10 +27,10 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-fn run(name: &str, target: Target, origin: &str, input: &[u8]) {
-    if catch_unwind(|| target(input)).is_err() {
+fn run(target: Target, origin: &str, input: &[u8]) {
+    if catch_unwind(|| (target.run)(input)).is_err() {
         let hex: String = input.iter().map(|b| format!("{b:02x}")).collect();
-        panic!("target {name} broke on {origin}: {hex}");
+        panic!("target {} broke on {origin}: {hex}", target.name);
     }
 }
 
@@ -84,21 +81,21 @@ fn mutate(numbers: &mut Numbers, input: &mut Vec<u8>, other: &[u8]) {
 
 #[test]
 fn seeds_and_their_mutations_break_no_promise() {
-    for &(name, target) in TARGETS {
-        let seeds = seeds(name);
-        assert!(!seeds.is_empty(), "{name} has no seeds");
+    for &target in TARGETS {
+        let seeds = seeds(target.name);
+        assert!(!seeds.is_empty(), "{} has no seeds", target.name);
         for (file, seed) in &seeds {
-            run(name, target, file, seed);
+            run(target, file, seed);
         }
         let mut numbers = Numbers(0x5f0_4a70);
-        for round in 0..MUTATIONS {
+        for round in 0..target.mutations {
             let (file, seed) = &seeds[numbers.below(seeds.len())];
             let other = seeds[numbers.below(seeds.len())].1.clone();
             let mut input = seed.clone();
             for _ in 0..=numbers.below(6) {
                 mutate(&mut numbers, &mut input, &other);
             }
-            run(name, target, &format!("mutation {round} of {file}"), &input);
+            run(target, &format!("mutation {round} of {file}"), &input);
         }
     }
 }
