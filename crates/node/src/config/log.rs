@@ -7,7 +7,7 @@ use super::raw::{ConfigError, RawConfig};
 /// Logging.
 #[derive(Debug)]
 pub(crate) struct LogSettings {
-    /// A level, or directives as `tracing` knows them: `info,signaling=debug`.
+    /// A level, or directives as `tracing` knows them: `info,sfumato_signaling=debug`.
     pub(crate) level: String,
     /// The shape of a line.
     pub(crate) format: LogFormat,
@@ -26,7 +26,7 @@ impl LogSettings {
     pub(super) fn resolve(raw: &mut RawConfig) -> Result<Self, ConfigError> {
         let level = raw.take(
             "log.level",
-            "error, warn, info, debug or trace, or directives as in info,signaling=debug",
+            "error, warn, info, debug or trace, or directives as in info,sfumato_signaling=debug",
             |raw| {
                 let text = raw.text()?.trim();
                 // A lone word that is no level would be read as the name of a module.

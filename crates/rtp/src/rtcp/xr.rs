@@ -1,4 +1,5 @@
-//! Extended reports (RFC 3611). The node acts on receiver reference times and DLRR alone; all blocks are checked.
+//! Extended reports (RFC 3611). All blocks are checked; receiver reference times and DLRR are read further. Nothing acts
+//! on them yet.
 
 use model::{NtpTime, Ssrc};
 
