@@ -1,25 +1,21 @@
 // Figures of a connection, made of two readings of getStats. Rates are in bits per second, times in milliseconds,
 // losses in parts of one; null where the browser does not say.
 
-/** Reads one connection again and again; keeps the last reading to make rates of it. */
+/** Reads one connection again and again; keeps the last reading to make rates of it. Twice a second at most makes sense. */
 export class Meter {
   #before = new Map();
-  #beforeAt = 0;
 
   /** Figures since the last call. */
   async read(pc) {
     const report = await pc.getStats();
-    const now = performance.now();
-    const seconds = this.#beforeAt ? (now - this.#beforeAt) / 1000 : 0;
     const all = [...report.values()];
-    const rate = (entry, key) => this.#rate(entry, key, seconds);
+    const rate = (entry, key) => this.#rate(entry, key);
     const figures = {
       rttMs: roundTrip(report, all),
       receiving: all.filter((entry) => entry.type === "inbound-rtp").map((entry) => this.#inbound(report, entry, rate)),
       sending: all.filter((entry) => entry.type === "outbound-rtp").map((entry) => this.#outbound(report, all, entry, rate)),
     };
     this.#before = new Map(all.map((entry) => [entry.id, entry]));
-    this.#beforeAt = now;
     return figures;
   }
 
@@ -28,9 +24,11 @@ export class Meter {
     return before && key in entry && key in before ? Math.max(0, entry[key] - before[key]) : null;
   }
 
-  #rate(entry, key, seconds) {
+  #rate(entry, key) {
     const delta = this.#delta(entry, key);
-    return delta === null || seconds <= 0 ? null : delta / seconds;
+    // The reading's own clock: a timer of the page may come late.
+    const seconds = delta === null ? 0 : (entry.timestamp - this.#before.get(entry.id).timestamp) / 1000;
+    return seconds <= 0 ? null : delta / seconds;
   }
 
   #inbound(report, entry, rate) {
