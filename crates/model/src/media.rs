@@ -141,9 +141,7 @@ impl Extension {
             Extension::Mid => "urn:ietf:params:rtp-hdrext:sdes:mid",
             Extension::Rid => "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
             Extension::RepairedRid => "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
-            Extension::AbsSendTime => {
-                "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
-            }
+            Extension::AbsSendTime => "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
             Extension::TransportCc => {
                 "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
             }
@@ -212,7 +210,6 @@ impl ExtensionMap {
         self.ids.iter().any(|&id| id > 14)
     }
 }
-
 
 #[cfg(test)]
 mod tests {
