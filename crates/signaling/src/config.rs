@@ -80,7 +80,8 @@ pub struct Limits {
     pub per_token: Rate,
     /// Addresses and tokens remembered; newcomers beyond share one bucket.
     pub table_size: usize,
-    /// Open HTTP connections; more wait in the kernel's backlog.
+    /// Open HTTP connections; more wait in the kernel's backlog. One address (IPv6: each /64) gets a quarter of them,
+    /// more of it are closed at once; loopback gets all.
     pub connections: usize,
     /// From the first byte to the end of the headers.
     pub header_timeout: Duration,

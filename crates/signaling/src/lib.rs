@@ -19,6 +19,7 @@ mod config;
 mod counters;
 mod http;
 mod limits;
+mod places;
 mod secret;
 mod server;
 mod state;

@@ -5,7 +5,6 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,9 +16,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 use crate::config::Limits;
+use crate::places::Places;
 
 /// The client's address, among the extensions of every request.
 #[derive(Debug, Clone, Copy)]
@@ -45,23 +44,26 @@ pub async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(MAX_HEADER_BYTES);
-    let places = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let places = Places::new(limits.connections);
     let graceful = GracefulShutdown::new();
     let mut stop = pin!(stop);
     let mut failing = false;
     loop {
         let next = async {
-            // The semaphore is never closed.
-            let place = places.clone().acquire_owned().await.ok();
-            (place, listener.accept().await)
+            let permit = places.wait().await;
+            (permit, listener.accept().await)
         };
-        let (place, accepted) = tokio::select! {
+        let (permit, accepted) = tokio::select! {
             next = next => next,
             () = &mut stop => break,
         };
         match accepted {
             Ok((stream, address)) => {
                 failing = false;
+                let Some(place) = places.give(permit, address) else {
+                    tracing::debug!("an address has its share of connections");
+                    continue;
+                };
                 let connection = connection(&builder, stream, address, router.clone());
                 let connection = graceful.watch(connection);
                 tokio::spawn(async move {
