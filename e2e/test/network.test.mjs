@@ -50,7 +50,7 @@ describe("bad networks", { timeout: 180_000 }, () => {
     console.log(
       `${PERCENT} % loss for ${SECONDS} s: ${JSON.stringify({
         datagrams: seen, dropped: lost, fps: Number(fps.toFixed(1)), freezes, frozenSeconds: Number(frozen.toFixed(2)),
-        lostForGood: now.video.lost - before.video.lost, packets: now.video.packets - before.video.packets,
+        lostAtFirst: now.video.lost - before.video.lost, packets: now.video.packets - before.video.packets,
         retransmittedToViewer: now.video.retransmitted, nacksOfViewer: now.video.nacks, plisOfViewer: now.video.plis,
         nacksOfServer: published.nacks, retransmittedByPublisher: published.retransmitted, keyFramesSent: published.keyFrames,
       })}`,
