@@ -6,6 +6,7 @@ mod check;
 mod fuzz;
 mod loom;
 mod run;
+mod threats;
 mod tidy;
 
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask TASK
 
-  tidy              the house's rules: floors, file heads, unsafe, banned calls
+  tidy              the house's rules: floors, file heads, unsafe, banned calls, tests that docs/threats.md names
   check             format, clippy, docs, tidy and (where it is installed) cargo deny
   loom              model-check the rings and the wake-up
   fuzz [SECONDS]    fuzz every parser (needs cargo-fuzz), 60 seconds each unless told otherwise

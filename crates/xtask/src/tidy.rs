@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::run::root;
+use crate::{run::root, threats};
 
 /// Floor of each crate (ARCHITECTURE.md). Development crates stand outside the house: nobody may use them.
 const FLOORS: &[(&str, u8)] = &[
@@ -71,6 +71,7 @@ pub(crate) fn tidy() -> Result<(), String> {
     floors(&mut complaints)?;
     files(&mut complaints)?;
     core_settings(&mut complaints);
+    threats::named_tests(&mut complaints)?;
     if complaints.is_empty() {
         println!("tidy: the house is in order");
         return Ok(());
@@ -198,7 +199,7 @@ fn unsafe_blocks(shown: &str, text: &str, complaints: &mut Vec<String>) {
     }
 }
 
-fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
