@@ -3,11 +3,12 @@
 //! The layout is the kernel's: length as a machine word, level, type, data, each message aligned to a word.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 const WORD: usize = size_of::<usize>();
 const HEADER: usize = size_of::<libc::cmsghdr>();
-/// in6_pktinfo (20 bytes) and a segment size (4 bytes), each with header and padding, take 64; the rest is slack for
-/// options that somebody may turn on for the whole machine.
+/// in6_pktinfo (20 bytes), a segment size (4 bytes) and a timespec (16 bytes), each with header and padding, take 96; the
+/// rest is slack for options that somebody may turn on for the whole machine.
 const ROOM: usize = 128;
 
 /// Room for the control messages of one datagram.
@@ -22,6 +23,8 @@ pub(crate) struct Arrived {
     pub(crate) local: Option<IpAddr>,
     /// The size of each segment but the last, when GRO joined several.
     pub(crate) segment: Option<usize>,
+    /// When the kernel took it in, since 1970.
+    pub(crate) stamp: Option<Duration>,
 }
 
 impl Control {
@@ -104,12 +107,20 @@ impl Control {
                         .and_then(|size| usize::try_from(libc::c_int::from_ne_bytes(size)).ok())
                         .filter(|size| *size > 0);
                 }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => arrived.stamp = timespec(data),
                 _ => {}
             }
             rest = behind;
         }
         arrived
     }
+}
+
+/// Two machine words: seconds and nanoseconds.
+fn timespec(data: &[u8]) -> Option<Duration> {
+    let word = |bytes: &[u8]| Some(u64::from_ne_bytes(bytes.try_into().ok()?));
+    let (seconds, nanos) = (word(data.get(..8)?)?, word(data.get(8..16)?)?);
+    Some(Duration::new(seconds, u32::try_from(nanos).ok().filter(|n| *n < 1_000_000_000)?))
 }
 
 fn aligned(len: usize) -> usize {
@@ -148,7 +159,7 @@ mod tests {
         for (remote, local) in [("192.0.2.1:1", "127.0.0.2"), ("[2001:db8::1]:1", "2001:db8::2")] {
             let local: IpAddr = local.parse().unwrap();
             let len = control.set(&remote.parse().unwrap(), local, None);
-            assert_eq!(control.get(len), Arrived { local: Some(local), segment: None });
+            assert_eq!(control.get(len), Arrived { local: Some(local), ..Arrived::default() });
         }
     }
 

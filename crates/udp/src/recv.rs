@@ -1,6 +1,12 @@
 //! Receiving in batches: one recvmmsg fills several buffers, and each may hold a train of segments that GRO joined.
 
-use std::{fmt, io, iter, mem, ops::AddAssign, os::fd::AsRawFd, ptr};
+use std::{
+    fmt, io, iter, mem,
+    ops::AddAssign,
+    os::fd::AsRawFd,
+    ptr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use model::Path;
 
@@ -48,6 +54,9 @@ pub struct Datagram<'a> {
     pub data: &'a mut [u8],
     /// The buffer was too small: the end is missing, drop it.
     pub truncated: bool,
+    /// How long it waited in the kernel until it was read; zero unless the socket asked for
+    /// [`timestamps`](crate::UdpConfig::timestamps). All datagrams of a train have the age of the first.
+    pub age: Duration,
 }
 
 /// One received message: the datagrams of one path that arrived in a row, all of one size but the last.
@@ -57,6 +66,7 @@ pub struct Message<'a> {
     data: &'a mut [u8],
     segment: usize,
     truncated: bool,
+    age: Duration,
 }
 
 impl<'a> Message<'a> {
@@ -82,14 +92,14 @@ impl<'a> Iterator for Datagrams<'a> {
     type Item = Datagram<'a>;
 
     fn next(&mut self) -> Option<Datagram<'a>> {
-        let Message { path, data, segment, truncated } = self.message.take()?;
+        let Message { path, data, segment, truncated, age } = self.message.take()?;
         if data.len() <= segment {
-            return Some(Datagram { path, data, truncated });
+            return Some(Datagram { path, data, truncated, age });
         }
         let (data, rest) = data.split_at_mut(segment);
-        self.message = Some(Message { path, data: rest, segment, truncated });
+        self.message = Some(Message { path, data: rest, segment, truncated, age });
         // Only the end of a message is cut off.
-        Some(Datagram { path, data, truncated: false })
+        Some(Datagram { path, data, truncated: false, age })
     }
 }
 
@@ -104,6 +114,8 @@ pub struct RecvBatch {
     headers: Box<[libc::mmsghdr]>,
     /// What the last call brought, one for each filled buffer.
     received: Vec<Received>,
+    /// When that was, since 1970; only kept where the kernel gave stamps.
+    read_at: Duration,
     stats: RecvStats,
 }
 
@@ -114,6 +126,7 @@ struct Received {
     len: usize,
     segment: usize,
     truncated: bool,
+    stamp: Option<Duration>,
 }
 
 impl RecvBatch {
@@ -132,6 +145,7 @@ impl RecvBatch {
             vectors: vec![no_vector; messages].into(),
             headers: iter::repeat_with(empty_header).take(messages).collect(),
             received: Vec::with_capacity(messages),
+            read_at: Duration::ZERO,
             stats: RecvStats::default(),
         }
     }
@@ -173,6 +187,12 @@ impl RecvBatch {
             self.stats.truncated += u64::from(received.truncated);
             self.received.push(received);
         }
+        // The kernel stamps by the wall clock: how long each has waited does not depend on which clock is asked.
+        self.read_at = if self.received.iter().any(|r| r.stamp.is_some()) {
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+        } else {
+            Duration::ZERO
+        };
         Ok(count)
     }
 
@@ -205,7 +225,9 @@ impl RecvBatch {
     /// The messages of the last [`RecvBatch::recv`], in order of arrival.
     pub fn messages(&mut self) -> impl Iterator<Item = Message<'_>> {
         let buffers = self.buffers.chunks_exact_mut(self.buffer_bytes);
-        self.received.iter().zip(buffers).map(|(received, buffer)| Message {
+        let read_at = self.read_at;
+        self.received.iter().zip(buffers).map(move |(received, buffer)| Message {
+            age: received.stamp.map_or(Duration::ZERO, |stamp| read_at.saturating_sub(stamp)),
             path: received.path,
             data: &mut buffer[..received.len],
             segment: received.segment,
@@ -263,5 +285,6 @@ fn read_header(
         segment: arrived.segment.unwrap_or(usize::MAX),
         // Without all control messages the segment size may be missing, and the datagrams cannot be told apart.
         truncated: flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
+        stamp: arrived.stamp,
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -24,6 +24,9 @@ pub struct UdpConfig {
     pub recv_buffer: Option<usize>,
     /// Let the kernel join datagrams of one flow and size into one message (UDP_GRO).
     pub gro: bool,
+    /// Let the kernel say when each message came ([`Datagram::age`](crate::Datagram::age)): a receiver that is late to
+    /// read would else take its own delay for the network's.
+    pub timestamps: bool,
     /// Send trains as one message that the kernel or the device splits (UDP_SEGMENT), where the kernel can.
     pub gso: bool,
 }
@@ -37,6 +40,7 @@ impl UdpConfig {
             send_buffer: None,
             recv_buffer: None,
             gro: true,
+            timestamps: false,
             gso: true,
         }
     }
@@ -82,6 +86,9 @@ impl UdpSocket {
         }
         if let Some(bytes) = config.recv_buffer {
             set_buffer(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, bytes)?;
+        }
+        if config.timestamps {
+            set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
         }
         let gro = config.gro && set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
         // Segment size 0 is "none", the default: setting it only asks whether the kernel knows the option.
@@ -129,6 +136,12 @@ impl UdpSocket {
     /// What the kernel says.
     pub fn recv_buffer(&self) -> io::Result<usize> {
         self.socket.recv_buffer_size()
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

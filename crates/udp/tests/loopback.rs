@@ -404,3 +404,28 @@ fn nothing_there_is_no_error() {
     assert_eq!(batch.datagrams().count(), 0);
     assert_eq!(batch.stats().syscalls, 1);
 }
+
+#[test]
+fn a_datagram_that_waited_tells_how_long() {
+    for addr in ["127.0.0.1:0", "[::1]:0"] {
+        let stamped = UdpConfig { timestamps: true, ..config(addr) };
+        if addr.starts_with('[') && bind_v6(addr).is_none() {
+            continue;
+        }
+        let (dest, plain) = (UdpSocket::bind(&stamped).unwrap(), bind(addr));
+        // The kernel begins to stamp a moment after the first socket asked for it.
+        std::thread::sleep(Duration::from_millis(100));
+        let from = std::net::UdpSocket::bind(addr).unwrap();
+        from.send_to(b"early", dest.local_addr()).unwrap();
+        from.send_to(b"early", plain.local_addr()).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        from.send_to(b"late", dest.local_addr()).unwrap();
+        let mut batch = RecvBatch::new(8, 2_048);
+        assert_eq!(batch.recv(&dest).unwrap(), 2);
+        let ages: Vec<Duration> = batch.datagrams().map(|d| d.age).collect();
+        assert!(ages[0] >= Duration::from_millis(50), "{ages:?}");
+        assert!(ages[0] - ages[1] >= Duration::from_millis(45), "{ages:?}");
+        assert_eq!(batch.recv(&plain).unwrap(), 1);
+        assert!(batch.datagrams().all(|d| d.age.is_zero()), "nobody asked");
+    }
+}

@@ -44,6 +44,9 @@ pub(crate) struct Worker {
     pub(crate) counters: Arc<Counters>,
     /// Sessions whose handshake goes on.
     pub(crate) half_open: usize,
+    /// When the datagram that is being worked on came, by the kernel's stamp; none for one that did not come through a
+    /// socket of ours.
+    pub(crate) arrived: Option<Instant>,
     /// Scratch for datagrams that a peer wants to send.
     pub(crate) scratch: Vec<u8>,
     /// Scratch for report blocks.

@@ -48,7 +48,8 @@ impl Worker {
         if let Some(twcc) = &mut session.twcc
             && let Ok(ParsedExtensions { transport_cc: Some(sequence), .. }) = extensions
         {
-            twcc.record(sequence, now);
+            // Not when we came to read it: that delay is ours, and the estimate is about the network.
+            twcc.record(sequence, self.arrived.unwrap_or(now));
             session.twcc_media = header.ssrc();
         }
         let (streams, ups) = (&mut session.streams, &mut session.ups);

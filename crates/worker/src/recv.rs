@@ -72,6 +72,7 @@ impl Worker {
     }
 
     fn take_batch(&mut self, now: Instant, batch: &mut RecvBatch) {
+        let read_at = Instant::now();
         for datagram in batch.datagrams() {
             self.counters.datagrams_in.add(1);
             self.counters.bytes_in.add(datagram.data.len() as u64);
@@ -79,7 +80,9 @@ impl Worker {
                 self.counters.drop_in(model::DropReason::TooLarge);
                 continue;
             }
+            self.arrived = read_at.checked_sub(datagram.age);
             self.guarded(|w| w.take_datagram(now, datagram.path, datagram.data));
         }
+        self.arrived = None;
     }
 }

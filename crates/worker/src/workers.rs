@@ -221,6 +221,7 @@ impl Worker {
             pool: PacketPool::new(Instant::now(), limits),
             counters,
             half_open: 0,
+            arrived: None,
             scratch: Vec::with_capacity(2_048),
             blocks: Vec::new(),
             current: None,
@@ -261,6 +262,7 @@ fn bind_port(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>)> {
         for &address in &addresses {
             let socket = UdpSocket::bind(&UdpConfig {
                 reuse_port: true,
+                timestamps: true,
                 send_buffer: Some(config.socket_buffer),
                 recv_buffer: Some(config.socket_buffer),
                 ..UdpConfig::new(SocketAddr::new(address, port))
