@@ -45,6 +45,15 @@ impl Receiver {
         Ok(Self::from_transforms(profile, rtp, rtcp))
     }
 
+    /// The same with room for another number of SSRCs than [`MAX_SSRCS`]: for a client that receives from a server
+    /// which it trusts to send no more streams than were agreed.
+    #[must_use]
+    pub fn with_ssrc_limit(mut self, most: u32) -> Self {
+        self.rtp_streams.most = most;
+        self.rtcp_streams.most = most;
+        self
+    }
+
     /// The profile of the session.
     pub fn profile(&self) -> Profile {
         self.profile
@@ -168,12 +177,12 @@ fn open_first(
     }
 }
 
-/// The replay windows of the SSRCs seen, [`MAX_SSRCS`] at most.
-#[derive(Default)]
+/// The replay windows of the SSRCs seen.
 struct Streams {
     entries: Vec<Stream>,
+    most: u32,
     /// Entry found last: packets of an SSRC come in runs.
-    last: usize,
+    last: u32,
 }
 
 struct Stream {
@@ -181,17 +190,23 @@ struct Stream {
     window: Window,
 }
 
+impl Default for Streams {
+    fn default() -> Self {
+        Self { entries: Vec::new(), most: MAX_SSRCS as u32, last: 0 }
+    }
+}
+
 impl Streams {
     fn find(&mut self, ssrc: u32) -> Option<&mut Window> {
-        if self.entries.get(self.last).is_none_or(|stream| stream.ssrc != ssrc) {
-            self.last = self.entries.iter().position(|stream| stream.ssrc == ssrc)?;
+        if self.entries.get(self.last as usize).is_none_or(|stream| stream.ssrc != ssrc) {
+            self.last = self.entries.iter().position(|stream| stream.ssrc == ssrc)? as u32;
         }
-        self.entries.get_mut(self.last).map(|stream| &mut stream.window)
+        self.entries.get_mut(self.last as usize).map(|stream| &mut stream.window)
     }
 
     /// Refuses one SSRC too many before any work is spent on it.
     fn has_place(&self) -> Result<(), SrtpError> {
-        if self.entries.len() < MAX_SSRCS { Ok(()) } else { Err(SrtpError::TooManyStreams) }
+        if self.entries.len() < self.most as usize { Ok(()) } else { Err(SrtpError::TooManyStreams) }
     }
 
     fn add(&mut self, ssrc: u32, index: u64) {
@@ -217,6 +232,20 @@ mod tests {
 
     const KEY: [u8; 32] = [7; 32];
     const SALT: [u8; 14] = [9; 14];
+
+    #[test]
+    fn a_client_may_allow_more_streams() {
+        let (mut sender, receiver) = pair(Profile::AeadAes128Gcm);
+        let mut receiver = receiver.with_ssrc_limit(25);
+        for ssrc in 0..26 {
+            let mut packet = rtp(ssrc, 1);
+            let len = packet.len();
+            packet.resize(len + 16, 0);
+            sender.seal_rtp(&mut packet, 12, len, 0).unwrap();
+            let opened = receiver.open_rtp(&packet, 12, &mut [0; 200]);
+            assert_eq!(opened.is_ok(), ssrc < 25, "{opened:?}");
+        }
+    }
 
     fn pair(profile: Profile) -> (Sender, Receiver) {
         let (key, salt) = (&KEY[..profile.key_len()], &SALT[..profile.salt_len()]);

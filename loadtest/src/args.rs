@@ -1,0 +1,311 @@
+//! What was asked for, before anyone asks what it means: flags, and a scenario file with the same names. Flags win.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, ValueEnum};
+use serde::Deserialize;
+
+use crate::{
+    threshold::Threshold,
+    units::{Bitrate, Share, Time},
+};
+
+/// Loads a WHIP/WHEP server with WebRTC peers and says what they saw.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub struct Arguments {
+    /// What to play: a name below, or a TOML file with the same keys as the flags
+    #[arg(value_name = "SCENARIO", default_value = "webinar")]
+    pub scenario: String,
+    /// The settings.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Print what would be done, and leave
+    #[arg(long)]
+    pub plan: bool,
+}
+
+const AFTER_HELP: &str = "\
+Scenarios:
+  webinar   one publisher and many viewers
+  meeting   everybody sends to everybody
+  audio     a meeting without pictures
+  rooms     many small rooms
+  churn     a webinar whose viewers come and go at random
+  ramp      viewers are added until a threshold breaks
+  flash     everybody joins within a second
+  soak      churn in several rooms, for long
+
+Thresholds (--fail-if, may be repeated; the exit code is 1 when one is broken):
+  loss, frame_loss, failed (shares or counts), corrupted, duplicates, reordered, undecryptable, freezes, joined, packets,
+  freeze_time, delay_p50 _p95 _p99 _p999 _max, join_p50 _p99 _max, first_frame_p50 _p99, key_wait_p99, jitter_p99,
+  lag_p99, bitrate, server_cpu, server_memory
+
+Exit codes: 0 all is well, 1 a threshold is broken or nobody could join, 2 the run could not be made.";
+
+/// Sources of video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Video {
+    /// None.
+    Off,
+    /// Made-up packets of a given rate and size.
+    Synthetic,
+}
+
+/// Sources of audio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Audio {
+    /// None.
+    Off,
+    /// Made-up packets of a given size, fifty a second.
+    Synthetic,
+}
+
+/// Everything that a scenario consists of. What is not said is the scenario's default.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Settings {
+    /// Base URL of the server; endpoints are /whip/{room} and /whep/{room} below it
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// WHIP endpoint, with {room} and {participant}
+    #[arg(long, value_name = "URL")]
+    pub whip: Option<String>,
+    /// WHEP endpoint, with {room}, {viewer}, and {participant} where each publisher is watched by itself
+    #[arg(long, value_name = "URL")]
+    pub whep: Option<String>,
+    /// Bearer token of all requests
+    #[arg(long, env = "SFUMATO_LOADTEST_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// File with bearer tokens, one per line, which bots take in turn
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+    /// Do not check certificates of https servers
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub insecure: Option<bool>,
+
+    /// The scenario that a file changes
+    #[arg(skip)]
+    pub scenario: Option<String>,
+    /// How long it lasts, joining included
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<Time>,
+    /// Rooms
+    #[arg(long, value_name = "N")]
+    pub rooms: Option<u32>,
+    /// Publishers in each room
+    #[arg(long, value_name = "N")]
+    pub publishers: Option<u32>,
+    /// Viewers in each room (in a meeting the publishers watch, and these besides)
+    #[arg(long, value_name = "N")]
+    pub viewers: Option<u32>,
+    /// Publishers watch each other
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub meeting: Option<bool>,
+    /// Over what time they join
+    #[arg(long, value_name = "TIME")]
+    pub join_over: Option<Time>,
+    /// How long joining may take
+    #[arg(long, value_name = "TIME")]
+    pub join_timeout: Option<Time>,
+    /// Viewers per second that leave and are replaced
+    #[arg(long, value_name = "RATE")]
+    pub churn: Option<f64>,
+    /// Share of those that leave without a goodbye
+    #[arg(long, value_name = "SHARE")]
+    pub silent: Option<Share>,
+    /// Viewers per second that change their address
+    #[arg(long, value_name = "RATE")]
+    pub moves: Option<f64>,
+    /// In a ramp: viewers that join in each step
+    #[arg(long, value_name = "N")]
+    pub step: Option<u32>,
+    /// In a ramp: how long a step lasts
+    #[arg(long, value_name = "TIME")]
+    pub step_time: Option<Time>,
+    /// In a ramp: where it ends at the latest
+    #[arg(long, value_name = "N")]
+    pub max_viewers: Option<u32>,
+
+    /// What publishers show
+    #[arg(long, value_enum)]
+    pub video: Option<Video>,
+    /// What publishers say
+    #[arg(long, value_enum)]
+    pub audio: Option<Audio>,
+    /// Synthetic video: frames per second
+    #[arg(long, value_name = "N")]
+    pub fps: Option<u32>,
+    /// Synthetic video: packets of a frame
+    #[arg(long, value_name = "N")]
+    pub packets: Option<u16>,
+    /// Synthetic video: bytes of payload in a packet
+    #[arg(long, value_name = "BYTES")]
+    pub payload: Option<u16>,
+    /// Synthetic audio: bytes of payload in a packet
+    #[arg(long, value_name = "BYTES")]
+    pub audio_payload: Option<u16>,
+    /// Synthetic video: frames from one key frame to the next; 0: on request only
+    #[arg(long, value_name = "N")]
+    pub key_every: Option<u32>,
+
+    /// Share of datagrams that bots lose, each way
+    #[arg(long, value_name = "SHARE")]
+    pub loss: Option<Share>,
+    /// Delay of the bots' lines, each way
+    #[arg(long, value_name = "TIME")]
+    pub delay: Option<Time>,
+    /// Jitter of the bots' lines, each way: up to so much more delay
+    #[arg(long, value_name = "TIME")]
+    pub jitter: Option<Time>,
+    /// Rate limit of the bots' lines, each way
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<Bitrate>,
+    /// Share of the viewers that have such a line; publishers have it too when this is not said
+    #[arg(long, value_name = "SHARE")]
+    pub faulty: Option<Share>,
+
+    /// A condition under which the run has failed, such as 'loss > 0.1%'
+    #[arg(long = "fail-if", value_name = "THRESHOLD")]
+    pub fail_if: Vec<Threshold>,
+    /// Process of the server, on this machine: its CPU and memory are watched
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// Write the report as JSON; "-": to standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Say nothing while it runs
+    #[arg(long, short, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub quiet: Option<bool>,
+
+    /// Threads for the bots
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Requests to the server at a time
+    #[arg(long, value_name = "N")]
+    pub requests: Option<usize>,
+    /// Address that bots bind and offer
+    #[arg(long, value_name = "IP")]
+    pub bind: Option<std::net::IpAddr>,
+    /// Let the kernel join received datagrams (UDP_GRO)
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub gro: Option<bool>,
+    /// Send the packets of a burst as one message (UDP_SEGMENT), which browsers do not
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub gso: Option<bool>,
+    /// Seed of all random choices
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+/// Takes from the second what the first does not say.
+macro_rules! overlay {
+    ($strong:ident, $weak:ident, $($name:ident),* $(,)?) => {
+        Settings {
+            $($name: $strong.$name.or($weak.$name),)*
+            fail_if: if $strong.fail_if.is_empty() { $weak.fail_if } else { $strong.fail_if },
+        }
+    };
+}
+
+impl Settings {
+    /// These settings, and for what they do not say the others.
+    #[must_use]
+    pub fn or(self, weak: Settings) -> Settings {
+        let strong = self;
+        overlay!(
+            strong,
+            weak,
+            server,
+            whip,
+            whep,
+            token,
+            tokens,
+            insecure,
+            scenario,
+            duration,
+            rooms,
+            publishers,
+            viewers,
+            meeting,
+            join_over,
+            join_timeout,
+            churn,
+            silent,
+            moves,
+            step,
+            step_time,
+            max_viewers,
+            video,
+            audio,
+            fps,
+            packets,
+            payload,
+            audio_payload,
+            key_every,
+            loss,
+            delay,
+            jitter,
+            rate,
+            faulty,
+            server_pid,
+            json,
+            quiet,
+            threads,
+            requests,
+            bind,
+            gro,
+            gso,
+            seed,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_and_files_have_the_same_names() {
+        let flags = Arguments::parse_from([
+            "sfumato-loadtest",
+            "meeting",
+            "--server",
+            "http://x/",
+            "--join-over",
+            "2s",
+            "--fail-if",
+            "loss > 1%",
+            "--fail-if",
+            "freezes > 0",
+            "--gso",
+            "--gro",
+            "false",
+        ]);
+        let file: Settings = toml::from_str(
+            "server = 'http://x/'\njoin-over = '2s'\nfail-if = ['loss > 1%', 'freezes > 0']\n\
+             gso = true\ngro = false\n",
+        )
+        .unwrap();
+        assert_eq!(format!("{:?}", flags.settings), format!("{file:?}"));
+        assert!(
+            toml::from_str::<Settings>("vewers = 3").unwrap_err().to_string().contains("viewers")
+        );
+    }
+
+    #[test]
+    fn flags_win_over_files() {
+        let strong = Settings { viewers: Some(3), ..Settings::default() };
+        let weak = Settings { viewers: Some(9), rooms: Some(2), ..Settings::default() };
+        let both = strong.or(weak);
+        assert_eq!((both.viewers, both.rooms), (Some(3), Some(2)));
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,202 @@
+//! How a bot joins: its offer, the server's answer, and what follows from it once the keys are there.
+
+use std::{net::SocketAddr, time::Instant};
+
+use model::{MediaKind, Rid, Ssrc, StreamSsrc};
+use transport::srtp::Keys;
+use url::Url;
+
+use super::{
+    Bot, BotEvent, Phase, Role, Shared,
+    ice::Agent,
+    publish::{Identity, Publisher, StreamPlan},
+    watch::Watcher,
+};
+use crate::{
+    describe::{self, Answer, AnsweredSection, OfferHead, OfferedSection, OfferedSending},
+    media::Feed,
+};
+
+/// Names of simulcast layers, the lowest first.
+const RIDS: [&str; 3] = ["l", "m", "h"];
+/// Streams that a bot may receive: a meeting of a hundred.
+const MAX_STREAMS: u32 = 512;
+
+impl Bot {
+    /// The offer, and the sections that it has.
+    pub(super) fn offer(&mut self, shared: &Shared) -> String {
+        self.sections = match &self.plan.role {
+            Role::Publish { audio, video, .. } => {
+                let audio = audio.iter().map(std::slice::from_ref);
+                let video = Some(video.as_slice()).filter(|layers| !layers.is_empty());
+                let feeds: Vec<&[Feed]> = audio.chain(video).collect();
+                feeds.into_iter().map(|feeds| sending_section(feeds, &mut self.random)).collect()
+            }
+            Role::Watch { audio, video } => {
+                let section = |kind, codecs: &[_]| OfferedSection {
+                    kind,
+                    codecs: codecs.to_vec(),
+                    sending: None,
+                };
+                let audio = (0..*audio).map(|_| section(MediaKind::Audio, &[model::Codec::Opus]));
+                let both = [model::Codec::Vp8, model::Codec::H264];
+                let video = (0..*video).map(|_| section(MediaKind::Video, &both));
+                audio.chain(video).collect()
+            }
+        };
+        let port = self.socket.local_addr().port();
+        let head = OfferHead {
+            id: self.random.next(),
+            credentials: &self.local,
+            fingerprint: &shared.certificate.fingerprint_text(),
+            cname: &self.cname(),
+            candidate: SocketAddr::new(shared.local.ip(), port),
+        };
+        describe::offer(head, &self.sections)
+    }
+
+    /// Takes the server's answer: checks begin.
+    pub(crate) fn accept(
+        &mut self,
+        now: Instant,
+        resource: Option<Url>,
+        answer: &str,
+        shared: &Shared,
+    ) -> Option<BotEvent> {
+        if self.phase != Phase::Asking {
+            return None;
+        }
+        self.resource = resource;
+        let answer = match Answer::parse(answer) {
+            Ok(answer) => answer,
+            Err(reason) => {
+                let event = Some(self.fail(reason));
+                return self.settle(event);
+            }
+        };
+        let v4 = self.socket.local_addr().is_ipv4();
+        let mut candidates: Vec<SocketAddr> =
+            answer.candidates.iter().copied().filter(|c| c.is_ipv4() == v4).collect();
+        // Stable: the server's order stays among the others.
+        candidates.sort_by_key(|candidate| Some(candidate.ip()) != shared.server);
+        if candidates.is_empty() {
+            let event = Some(self.fail("answer: no candidate of our address family"));
+            return self.settle(event);
+        }
+        let (local, random) = (self.local.clone(), self.random.clone());
+        let agent = Agent::new(now, local, &answer.credentials, &candidates, random);
+        self.agent = Some(Box::new(agent));
+        self.answer = Some(Box::new(answer));
+        self.phase = Phase::Connecting;
+        None
+    }
+
+    /// The handshake is done: media begins.
+    pub(super) fn connected(&mut self, now: Instant, keys: &Keys, shared: &Shared) -> BotEvent {
+        let (Ok(sender), Ok(receiver), Some(answer)) =
+            (keys.sender(), keys.receiver(), self.answer.take())
+        else {
+            return self.fail("dtls: unusable keys");
+        };
+        self.keys = Some(Box::new((sender, receiver.with_ssrc_limit(MAX_STREAMS))));
+        self.phase = Phase::Connected;
+        let cname = self.cname();
+        match self.plan.role.clone() {
+            Role::Publish { publisher, audio, video } => {
+                let plans = match self.stream_plans(&answer, audio.as_ref(), &video) {
+                    Ok(plans) => plans,
+                    Err(reason) => return self.fail(reason),
+                };
+                let identity = Identity {
+                    run: shared.run,
+                    publisher,
+                    cname,
+                    extensions: answer.extensions.clone(),
+                    clock: shared.clock,
+                };
+                let random = &mut self.random;
+                let publisher_of = Publisher::new(now, identity, plans, || random.next() as u32);
+                self.publisher = Some(Box::new(publisher_of));
+                shared.directory.begin(publisher, shared.clock.ns(now));
+            }
+            Role::Watch { .. } => {
+                let own = Ssrc(self.random.ssrc());
+                self.watcher = Some(Box::new(Watcher::new(now, own, cname, &answer)));
+            }
+        }
+        self.sections = Vec::new();
+        BotEvent::Joined
+    }
+
+    fn cname(&self) -> String {
+        format!("bot{}", self.plan.id.0)
+    }
+
+    fn stream_plans(
+        &mut self,
+        answer: &Answer,
+        audio: Option<&Feed>,
+        video: &[Feed],
+    ) -> Result<Vec<StreamPlan>, String> {
+        let mut plans = Vec::new();
+        for (index, offered) in self.sections.iter().enumerate() {
+            let Some(answered) = answer.sections.iter().find(|section| section.index == index)
+            else {
+                return Err(format!("answer: {} is rejected", offered.kind.as_str()));
+            };
+            let feeds = match offered.kind {
+                MediaKind::Audio => audio.map(std::slice::from_ref).unwrap_or_default(),
+                MediaKind::Video => video,
+            };
+            match &offered.sending {
+                Some(OfferedSending::Single(ssrcs)) => {
+                    let Some(feed) = feeds.first() else { continue };
+                    plans.push(stream_plan(feed, answered, None, *ssrcs)?);
+                }
+                Some(OfferedSending::Simulcast(rids)) => {
+                    // A server that refuses simulcast gets the highest layer alone.
+                    let skipped = if answered.simulcast { 0 } else { feeds.len() - 1 };
+                    for (feed, rid) in feeds.iter().zip(rids).skip(skipped) {
+                        let media = Ssrc(self.random.ssrc());
+                        let rtx = Some(Ssrc(self.random.ssrc()));
+                        let rid = Rid::parse(rid).ok().filter(|_| answered.simulcast);
+                        plans.push(stream_plan(feed, answered, rid, StreamSsrc { media, rtx })?);
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(plans)
+    }
+}
+
+fn sending_section(feeds: &[Feed], random: &mut crate::random::Random) -> OfferedSection {
+    let codec = feeds[0].codec();
+    let kind = codec.kind();
+    let sending = if feeds.len() > 1 {
+        OfferedSending::Simulcast(RIDS[..feeds.len().min(RIDS.len())].to_vec())
+    } else {
+        let rtx = (kind == MediaKind::Video).then(|| Ssrc(random.ssrc()));
+        OfferedSending::Single(StreamSsrc { media: Ssrc(random.ssrc()), rtx })
+    };
+    OfferedSection { kind, codecs: vec![codec], sending: Some(sending) }
+}
+
+fn stream_plan(
+    feed: &Feed,
+    answered: &AnsweredSection,
+    rid: Option<Rid>,
+    ssrcs: StreamSsrc,
+) -> Result<StreamPlan, String> {
+    let codec = feed.codec();
+    let agreed = answered.codecs.iter().find(|agreed| agreed.codec == codec);
+    let agreed = agreed.ok_or_else(|| format!("answer: {} is not agreed", codec.as_str()))?;
+    Ok(StreamPlan {
+        feed: *feed,
+        mid: answered.mid,
+        rid,
+        ssrc: ssrcs.media,
+        rtx: ssrcs.rtx.zip(agreed.rtx_pt),
+        pt: agreed.pt,
+    })
+}

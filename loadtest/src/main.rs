@@ -1,0 +1,81 @@
+//! The command: flags, Ctrl-C, where reports go, the exit code. What is done is the library's.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use clap::Parser;
+use sfumato_loadtest::{
+    args::Arguments,
+    plan::Plan,
+    report::{Report, json, text},
+};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let only_plan = arguments.plan;
+    let plan = match Plan::resolve(arguments) {
+        Ok(plan) => plan,
+        Err(error) => return fail(&error),
+    };
+    if only_plan {
+        return print(&format!("{}\n", plan.describe()), ExitCode::SUCCESS);
+    }
+    let interrupted = match interruptible() {
+        Ok(interrupted) => interrupted,
+        Err(error) => return fail(&format!("signals: {error}")),
+    };
+    let report = match sfumato_loadtest::run(&plan, &interrupted) {
+        Ok(report) => report,
+        Err(error) => return fail(&error.to_string()),
+    };
+    if let Err(error) = write(&plan, &report) {
+        return fail(&error);
+    }
+    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// The first Ctrl-C ends the run in order, the second at once.
+fn interruptible() -> io::Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted))?;
+        flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    Ok(interrupted)
+}
+
+fn write(plan: &Plan, report: &Report) -> Result<(), String> {
+    let to_stdout = plan.json.as_deref() == Some(Path::new("-"));
+    if let Some(path) = &plan.json {
+        let text = format!("{:#}\n", json::to_json(report));
+        if to_stdout {
+            print(&text, ExitCode::SUCCESS);
+        } else {
+            fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
+    if !to_stdout {
+        print(&text::summary(report), ExitCode::SUCCESS);
+    }
+    Ok(())
+}
+
+/// Writes to standard output; a reader that went away is no failure.
+fn print(text: &str, code: ExitCode) -> ExitCode {
+    let _gone = io::stdout().write_all(text.as_bytes());
+    code
+}
+
+fn fail(error: &str) -> ExitCode {
+    let _gone = writeln!(io::stderr(), "sfumato-loadtest: {error}");
+    ExitCode::from(2)
+}

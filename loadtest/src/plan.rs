@@ -1,0 +1,465 @@
+//! From what was asked for to what will be done: scenarios by name, files, defaults, and checks.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use model::MediaKind;
+use url::Url;
+
+use crate::{
+    args::{Arguments, Audio, Settings, Video},
+    bot::link::Faults,
+    media::{Feed, MAX_PAYLOAD, STAMP_LEN, synthetic::Synthetic},
+    random::Random,
+    threshold::Threshold,
+    units::Time,
+};
+
+/// Names that there are.
+pub(crate) const SCENARIOS: [&str; 8] =
+    ["webinar", "meeting", "audio", "rooms", "churn", "ramp", "flash", "soak"];
+
+/// What will be done.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Name of the scenario, or of its file.
+    pub name: String,
+    pub(crate) whip: String,
+    pub(crate) whep: String,
+    pub(crate) tokens: Vec<Arc<str>>,
+    pub(crate) insecure: bool,
+    pub(crate) duration: Duration,
+    pub(crate) rooms: u32,
+    pub(crate) publishers: u32,
+    pub(crate) viewers: u32,
+    pub(crate) meeting: bool,
+    pub(crate) join_over: Duration,
+    pub(crate) patience: Duration,
+    pub(crate) churn: f64,
+    pub(crate) silent: f64,
+    pub(crate) moves: f64,
+    pub(crate) ramp: Option<Ramp>,
+    pub(crate) audio: Option<Feed>,
+    pub(crate) video: Vec<Feed>,
+    pub(crate) faults: Faults,
+    /// Share of viewers with faults; `None`: everybody.
+    pub(crate) faulty: Option<f64>,
+    /// When the run has failed.
+    pub thresholds: Vec<Threshold>,
+    pub(crate) server_pid: Option<u32>,
+    /// Where the JSON goes.
+    pub json: Option<PathBuf>,
+    /// No live table.
+    pub quiet: bool,
+    pub(crate) threads: usize,
+    pub(crate) requests: usize,
+    pub(crate) bind: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) server_ip: Option<IpAddr>,
+    pub(crate) gro: bool,
+    pub(crate) gso: bool,
+    pub(crate) seed: u64,
+    /// What is sent, for people.
+    pub media: String,
+}
+
+/// How a ramp grows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ramp {
+    pub(crate) step: u32,
+    pub(crate) step_time: Duration,
+    pub(crate) max: u32,
+}
+
+/// Most bots of a run: ids in stamps and open files end somewhere.
+const MAX_BOTS: u64 = 60_000;
+
+impl Plan {
+    /// Resolves the command line.
+    ///
+    /// # Errors
+    /// What cannot be done, and what is allowed.
+    pub fn resolve(arguments: Arguments) -> Result<Plan, String> {
+        let Arguments { scenario, settings, .. } = arguments;
+        let (name, settings) = if SCENARIOS.contains(&scenario.as_str()) {
+            let preset = preset(&scenario);
+            (scenario, settings.or(preset))
+        } else {
+            let (name, file) = read(&scenario)?;
+            let base = file.scenario.clone().unwrap_or_else(|| "webinar".to_owned());
+            if !SCENARIOS.contains(&base.as_str()) {
+                let known = SCENARIOS.join(", ");
+                return Err(format!("{scenario}: scenario = {base:?} is unknown; known: {known}"));
+            }
+            (name, settings.or(file).or(preset(&base)))
+        };
+        Plan::from_settings(name, settings)
+    }
+
+    fn from_settings(name: String, settings: Settings) -> Result<Plan, String> {
+        let (whip, whep) = endpoints(&settings)?;
+        let example = expand(&whip, "room", "p", "v")?;
+        let server = example
+            .socket_addrs(|| None)
+            .ok()
+            .and_then(|all| all.into_iter().next())
+            .ok_or_else(|| format!("{example}: the host has no address"))?;
+        let bind = bind_address(settings.bind, server)?;
+        let mut seed = Random::new(settings.seed.unwrap_or_else(Random::seed));
+        let (audio, video, media) = feeds(&settings)?;
+        let plan = Plan {
+            ramp: ramp(&settings),
+            name,
+            whip,
+            whep,
+            tokens: tokens(&settings)?,
+            insecure: settings.insecure.unwrap_or(false),
+            duration: time(settings.duration, 30),
+            rooms: settings.rooms.unwrap_or(1),
+            publishers: settings.publishers.unwrap_or(1),
+            viewers: settings.viewers.unwrap_or(0),
+            meeting: settings.meeting.unwrap_or(false),
+            join_over: time(settings.join_over, 5),
+            patience: time(settings.join_timeout, 15),
+            churn: rate("churn", settings.churn)?,
+            silent: settings.silent.map_or(0.25, |share| share.0),
+            moves: rate("moves", settings.moves)?,
+            audio,
+            video,
+            faults: Faults {
+                loss: settings.loss.map_or(0.0, |share| share.0),
+                delay: settings.delay.map_or(Duration::ZERO, |time| time.0),
+                jitter: settings.jitter.map_or(Duration::ZERO, |time| time.0),
+                rate: settings.rate.map_or(0, |rate| rate.0),
+            },
+            faulty: settings.faulty.map(|share| share.0),
+            thresholds: settings.fail_if,
+            server_pid: settings.server_pid,
+            json: settings.json,
+            quiet: settings.quiet.unwrap_or(false),
+            threads: settings.threads.unwrap_or_else(default_threads).clamp(1, 256),
+            requests: settings.requests.unwrap_or(32).clamp(1, 512),
+            bind,
+            local: local_address(bind, server),
+            server_ip: Some(server.ip()),
+            gro: settings.gro.unwrap_or(true),
+            gso: settings.gso.unwrap_or(false),
+            seed: seed.next(),
+            media,
+        };
+        plan.check()
+    }
+
+    fn check(self) -> Result<Plan, String> {
+        let members = u64::from(self.publishers) * if self.meeting { 2 } else { 1 };
+        let viewers = self.ramp.map_or(u64::from(self.viewers), |ramp| {
+            u64::from(ramp.max).div_ceil(u64::from(self.rooms).max(1))
+        });
+        let bots = u64::from(self.rooms) * (members + viewers);
+        if bots == 0 || bots > MAX_BOTS {
+            return Err(format!("{bots} bots; 1 to {MAX_BOTS} are allowed"));
+        }
+        if self.audio.is_none() && self.video.is_empty() {
+            return Err("video = off and audio = off: one of them has to be there".to_owned());
+        }
+        if self.duration < Duration::from_secs(1) {
+            return Err("a run lasts a second at least".to_owned());
+        }
+        Ok(self)
+    }
+
+    /// What will be done, for people.
+    pub fn describe(&self) -> String {
+        let mut text = format!(
+            "{}: {} room{} of {} publisher{}",
+            self.name,
+            self.rooms,
+            if self.rooms == 1 { "" } else { "s" },
+            self.publishers,
+            if self.publishers == 1 { "" } else { "s" },
+        );
+        if self.meeting {
+            text += " who watch each other";
+        }
+        match self.ramp {
+            Some(ramp) => {
+                let (step, every) = (ramp.step, ramp.step_time);
+                text += &format!(" and {step} viewers more each {every:?} up to {}", ramp.max);
+            }
+            None if self.viewers > 0 || !self.meeting => {
+                text += &format!(" and {} viewers", self.viewers);
+            }
+            None => {}
+        }
+        text += &format!(", {:?}; {}", self.duration, self.media);
+        if self.churn > 0.0 {
+            text += &format!("; {} viewers a second come and go", self.churn);
+        }
+        if self.faults.any() {
+            text += "; bad lines";
+        }
+        text
+    }
+
+    /// The WHIP endpoint of a participant.
+    pub(crate) fn whip_url(&self, room: &str, participant: &str) -> Result<Url, String> {
+        expand(&self.whip, room, participant, participant)
+    }
+
+    /// The WHEP endpoint for a viewer of a room, or of one participant.
+    pub(crate) fn whep_url(&self, room: &str, watched: &str, viewer: &str) -> Result<Url, String> {
+        expand(&self.whep, room, watched, viewer)
+    }
+
+    /// Viewers need a session for each publisher.
+    pub(crate) fn watches_one_by_one(&self) -> bool {
+        self.whep.contains("{participant}")
+    }
+}
+
+/// What a scenario is when nothing else is said.
+fn preset(name: &str) -> Settings {
+    let seconds = |n| Some(Time(Duration::from_secs(n)));
+    let base = Settings {
+        duration: seconds(30),
+        rooms: Some(1),
+        publishers: Some(1),
+        join_over: seconds(5),
+        ..Settings::default()
+    };
+    match name {
+        "meeting" => Settings { publishers: Some(6), meeting: Some(true), ..base },
+        "audio" => {
+            Settings { publishers: Some(12), meeting: Some(true), video: Some(Video::Off), ..base }
+        }
+        "rooms" => Settings { rooms: Some(20), publishers: Some(3), meeting: Some(true), ..base },
+        "churn" => Settings { viewers: Some(50), churn: Some(5.0), duration: seconds(60), ..base },
+        "ramp" => Settings {
+            step: Some(25),
+            step_time: seconds(5),
+            max_viewers: Some(1_000),
+            duration: seconds(600),
+            fail_if: thresholds(&["delay_p99 > 100ms", "loss > 0.5%", "failed > 1%"]),
+            ..base
+        },
+        "flash" => Settings { viewers: Some(200), join_over: seconds(1), ..base },
+        "soak" => Settings {
+            rooms: Some(4),
+            publishers: Some(2),
+            viewers: Some(20),
+            churn: Some(2.0),
+            moves: Some(0.2),
+            duration: seconds(1_200),
+            fail_if: thresholds(&["failed > 0.5%", "loss > 0.1%", "corrupted > 0"]),
+            ..base
+        },
+        _ => Settings { viewers: Some(50), ..base },
+    }
+}
+
+fn thresholds(texts: &[&str]) -> Vec<Threshold> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+fn read(path: &str) -> Result<(String, Settings), String> {
+    let known = SCENARIOS.join(", ");
+    let text = fs::read_to_string(path).map_err(|error| {
+        format!("{path:?} is no scenario ({known}), and no file that can be read: {error}")
+    })?;
+    let settings = toml::from_str(&text).map_err(|error| format!("{path}: {error}"))?;
+    let stem = std::path::Path::new(path).file_stem();
+    Ok((stem.map_or_else(|| path.to_owned(), |stem| stem.to_string_lossy().into()), settings))
+}
+
+fn endpoints(settings: &Settings) -> Result<(String, String), String> {
+    let below = |path: &str| {
+        settings.server.as_ref().map(|server| format!("{}{path}", server.trim_end_matches('/')))
+    };
+    let missing = |flag: &str| format!("where is the server? --server URL, or {flag} URL");
+    let whip = settings.whip.clone().or_else(|| below("/whip/{room}?participant={participant}"));
+    let whep = settings.whep.clone().or_else(|| below("/whep/{room}?participant={viewer}"));
+    Ok((whip.ok_or_else(|| missing("--whip"))?, whep.ok_or_else(|| missing("--whep"))?))
+}
+
+fn expand(template: &str, room: &str, participant: &str, viewer: &str) -> Result<Url, String> {
+    let text = template
+        .replace("{room}", room)
+        .replace("{participant}", participant)
+        .replace("{viewer}", viewer);
+    let url = Url::parse(&text).map_err(|error| format!("{template}: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("{template}: http and https are allowed"));
+    }
+    Ok(url)
+}
+
+fn tokens(settings: &Settings) -> Result<Vec<Arc<str>>, String> {
+    let Some(path) = &settings.tokens else {
+        return Ok(settings.token.iter().map(|token| token.as_str().into()).collect());
+    };
+    let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let tokens: Vec<Arc<str>> =
+        text.lines().map(str::trim).filter(|l| !l.is_empty()).map(Arc::from).collect();
+    if tokens.is_empty() {
+        return Err(format!("{}: no tokens in it", path.display()));
+    }
+    Ok(tokens)
+}
+
+fn ramp(settings: &Settings) -> Option<Ramp> {
+    Some(Ramp {
+        step: settings.step?.max(1),
+        step_time: time(settings.step_time, 5).max(Duration::from_secs(2)),
+        max: settings.max_viewers.unwrap_or(1_000),
+    })
+}
+
+fn feeds(settings: &Settings) -> Result<(Option<Feed>, Vec<Feed>, String), String> {
+    let mut media = Vec::new();
+    let size = |name: &str, bytes: u16| {
+        let least = Synthetic::MIN_PAYLOAD;
+        if (least..=MAX_PAYLOAD).contains(&usize::from(bytes)) {
+            return Ok(bytes);
+        }
+        Err(format!(
+            "{name} = {bytes}: {least} to {MAX_PAYLOAD} bytes are allowed, of which {STAMP_LEN} are a stamp"
+        ))
+    };
+    let video = match settings.video.unwrap_or(Video::Synthetic) {
+        Video::Off => Vec::new(),
+        Video::Synthetic => {
+            let fps = settings.fps.unwrap_or(30);
+            if !(1..=240).contains(&fps) {
+                return Err(format!("fps = {fps}: 1 to 240 are allowed"));
+            }
+            let packets = settings.packets.unwrap_or(10).clamp(1, 500);
+            let payload = size("payload", settings.payload.unwrap_or(1_100))?;
+            media.push(format!("{fps} frames a second of {packets} x {payload} bytes"));
+            vec![Feed::Synthetic(Synthetic {
+                kind: MediaKind::Video,
+                packets,
+                payload,
+                interval: Duration::from_secs(1) / fps,
+                key_every: settings.key_every.unwrap_or(0),
+            })]
+        }
+    };
+    let audio = match settings.audio.unwrap_or(Audio::Synthetic) {
+        Audio::Off => None,
+        Audio::Synthetic => {
+            let payload = size("audio-payload", settings.audio_payload.unwrap_or(120))?;
+            media.push(format!("50 sounds a second of {payload} bytes"));
+            Some(Feed::Synthetic(Synthetic {
+                kind: MediaKind::Audio,
+                packets: 1,
+                payload,
+                interval: Duration::from_millis(20),
+                key_every: 0,
+            }))
+        }
+    };
+    Ok((audio, video, media.join(", ")))
+}
+
+fn rate(name: &str, rate: Option<f64>) -> Result<f64, String> {
+    let rate = rate.unwrap_or(0.0);
+    if (0.0..=10_000.0).contains(&rate) {
+        return Ok(rate);
+    }
+    Err(format!("{name} = {rate}: 0 to 10000 a second are allowed"))
+}
+
+fn time(time: Option<Time>, default_seconds: u64) -> Duration {
+    time.map_or(Duration::from_secs(default_seconds), |time| time.0)
+}
+
+/// Half of the machine: the other half is the server's, which is often on it.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}
+
+fn bind_address(bind: Option<IpAddr>, server: SocketAddr) -> Result<SocketAddr, String> {
+    let any = if server.is_ipv4() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    };
+    Ok(SocketAddr::new(bind.unwrap_or(any), 0))
+}
+
+/// The address from which packets to the server leave: a connected socket knows, nothing is sent.
+fn local_address(bind: SocketAddr, server: SocketAddr) -> SocketAddr {
+    if !bind.ip().is_unspecified() {
+        return bind;
+    }
+    let asked = UdpSocket::bind(bind).and_then(|socket| {
+        socket.connect(server)?;
+        socket.local_addr()
+    });
+    asked.unwrap_or(bind)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn plan(flags: &[&str]) -> Result<Plan, String> {
+        let flags = ["sfumato-loadtest"].iter().chain(flags).copied();
+        Plan::resolve(Arguments::try_parse_from(flags).map_err(|e| e.to_string())?)
+    }
+
+    const SERVER: [&str; 2] = ["--server", "http://127.0.0.1:8080/"];
+
+    #[test]
+    fn every_scenario_is_a_plan() {
+        for name in SCENARIOS {
+            let plan = plan(&[&[name][..], &SERVER].concat()).unwrap();
+            assert!(plan.describe().starts_with(name));
+            let (a, v) = (plan.whip_url("r", "p").unwrap(), plan.whep_url("r", "p", "v").unwrap());
+            assert_eq!(a.as_str(), "http://127.0.0.1:8080/whip/r?participant=p");
+            assert_eq!(v.as_str(), "http://127.0.0.1:8080/whep/r?participant=v");
+            assert_eq!(plan.local.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        }
+    }
+
+    #[test]
+    fn flags_change_a_scenario() {
+        let plan =
+            plan(&[&["flash", "--viewers", "7", "--video", "off"][..], &SERVER].concat()).unwrap();
+        assert_eq!((plan.viewers, plan.video.len()), (7, 0));
+        assert_eq!(plan.join_over, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_file_changes_the_scenario_that_it_names() {
+        let path = std::env::temp_dir().join(format!("loadtest-{}.toml", std::process::id()));
+        fs::write(&path, "scenario = 'flash'\nviewers = 9\nserver = 'http://127.0.0.1:1'\n")
+            .unwrap();
+        let text = path.to_str().unwrap();
+        let file = plan(&[text, "--rooms", "2"]).unwrap();
+        assert_eq!((file.viewers, file.rooms), (9, 2));
+        fs::write(&path, "scenario = 'party'").unwrap();
+        assert!(plan(&[text]).unwrap_err().contains("webinar"));
+        fs::remove_file(&path).unwrap();
+        assert!(plan(&[text]).unwrap_err().contains("no file"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_a_reason() {
+        let refused = |flags: &[&str]| plan(&[flags, &SERVER].concat()).unwrap_err();
+        assert!(plan(&["webinar"]).unwrap_err().contains("--server"));
+        assert!(refused(&["webinar", "--viewers", "100000"]).contains("60000"));
+        assert!(refused(&["webinar", "--payload", "2000"]).contains("1120"));
+        assert!(refused(&["webinar", "--fps", "0"]).contains("1 to 240"));
+        assert!(refused(&["webinar", "--video", "off", "--audio", "off"]).contains("off"));
+        assert!(refused(&["webinar", "--churn=-1"]).contains("0 to 10000"));
+        assert!(plan(&["webinar", "--server", "ftp://127.0.0.1/"]).unwrap_err().contains("https"));
+    }
+}

@@ -1,0 +1,81 @@
+//! Processor time and memory of a process, from /proc.
+
+use std::{fs, time::Duration};
+
+use serde::Serialize;
+
+/// What a process has used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Usage {
+    /// User and system time of all its threads, those that ended too, in seconds.
+    pub cpu_seconds: f64,
+    /// Resident memory in bytes.
+    pub memory: u64,
+    /// Open files; 0 where we may not look.
+    pub files: u64,
+}
+
+impl Usage {
+    /// Of a process; `None` when there is none, or no /proc.
+    pub fn of(pid: u32) -> Option<Usage> {
+        Usage::read(&format!("/proc/{pid}"))
+    }
+
+    /// Of this process.
+    pub fn own() -> Option<Usage> {
+        Usage::read("/proc/self")
+    }
+
+    fn read(base: &str) -> Option<Usage> {
+        let stat = fs::read_to_string(format!("{base}/stat")).ok()?;
+        let status = fs::read_to_string(format!("{base}/status")).ok()?;
+        let files = fs::read_dir(format!("{base}/fd")).map_or(0, |dir| dir.count() as u64);
+        let ticks = cpu_ticks(&stat)?;
+        let per_second = rustix::param::clock_ticks_per_second().max(1);
+        Some(Usage {
+            cpu_seconds: ticks as f64 / per_second as f64,
+            memory: resident(&status)?,
+            files,
+        })
+    }
+}
+
+/// Fields 14 and 15 of `stat`; the name in field 2 may hold anything, parentheses too.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+fn resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1_024)
+}
+
+/// Cores used between two looks.
+pub(crate) fn cores(before: &Usage, after: &Usage, wall: Duration) -> f64 {
+    ((after.cpu_seconds - before.cpu_seconds) / wall.as_secs_f64().max(1e-3)).max(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_is_no_field() {
+        let stat = "7 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 1 0 5 6 7";
+        assert_eq!(cpu_ticks(stat), Some(300));
+        assert_eq!(cpu_ticks("7 (x) S"), None);
+        assert_eq!(resident("Name: x\nVmRSS:\t  12 kB\n"), Some(12_288));
+    }
+
+    #[test]
+    fn we_can_see_ourselves() {
+        let usage = Usage::own().unwrap();
+        assert!(usage.memory > 100_000 && usage.files > 2);
+        assert!(Usage::of(u32::MAX).is_none());
+    }
+}

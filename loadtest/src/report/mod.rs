@@ -1,0 +1,117 @@
+//! What a run has shown, and its forms: a live table, a summary for people, JSON for machines.
+
+pub mod json;
+pub(crate) mod live;
+pub mod text;
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{
+    proc::Usage,
+    stats::{Counters, Reasons, Times},
+    threshold::Verdict,
+};
+
+/// What became of the bots.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Bots {
+    /// Connected, each once.
+    pub joined: u64,
+    /// Never connected, or broken off.
+    pub failed: u64,
+    /// Of those that failed: were connected before.
+    pub broken_off: u64,
+    /// Left before the end, as they were told.
+    pub left: u64,
+    /// Changed their address, as they were told.
+    pub moved: u64,
+    /// Requests that the server put off (429, 503, 409), and that were made again.
+    pub deferred: u64,
+    /// Sessions that could not be deleted.
+    pub undeleted: u64,
+}
+
+/// One second of a run.
+#[derive(Debug, Clone)]
+pub struct Second {
+    /// Which: the first is 1.
+    pub at: u64,
+    /// Publishers connected when it was over.
+    pub publishers: u64,
+    /// Viewers connected.
+    pub viewers: u64,
+    /// Bots that are joining.
+    pub joining: u64,
+    /// Joined so far.
+    pub joined: u64,
+    /// Failed so far.
+    pub failed: u64,
+    /// What was counted in it.
+    pub counters: Counters,
+    /// What was timed in it.
+    pub times: Times,
+    /// Cores that the server used.
+    pub server_cpu: Option<f64>,
+    /// Its memory in bytes.
+    pub server_memory: Option<u64>,
+    /// Cores that the swarm used.
+    pub swarm_cpu: Option<f64>,
+}
+
+/// Where a ramp ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RampEnd {
+    /// Viewers at the end.
+    pub viewers: u32,
+    /// Thresholds that broke; none: the ramp came to its top.
+    pub broken: Vec<Verdict>,
+}
+
+/// Everything about a run.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Its name.
+    pub scenario: String,
+    /// What it was, for people.
+    pub description: String,
+    /// How long it lasted.
+    pub played: Duration,
+    /// It was ended early.
+    pub interrupted: bool,
+    /// What became of the bots.
+    pub bots: Bots,
+    /// Why bots failed.
+    pub failures: Reasons,
+    /// Everything that was counted.
+    pub counters: Counters,
+    /// Everything that was timed.
+    pub times: Times,
+    /// Where a ramp ended.
+    pub ramp: Option<RampEnd>,
+    /// The thresholds.
+    pub verdicts: Vec<Verdict>,
+    /// Second by second.
+    pub timeline: Vec<Second>,
+    /// Cores that the server used on average.
+    pub server_cpu: Option<f64>,
+    /// The most memory that the server had.
+    pub server_memory: Option<u64>,
+    /// What the swarm itself used.
+    pub own: Option<Usage>,
+    /// Threads of bots.
+    pub threads: usize,
+}
+
+impl Report {
+    /// No threshold is broken, and somebody joined.
+    pub fn is_good(&self) -> bool {
+        self.bots.joined > 0 && !self.verdicts.iter().any(|verdict| verdict.broken)
+    }
+
+    /// Bytes received per second, as bits.
+    pub fn bitrate(&self) -> f64 {
+        self.counters.received_bytes as f64 * 8.0 / self.played.as_secs_f64().max(1e-3)
+    }
+}

@@ -1,0 +1,157 @@
+//! The summary that a person reads.
+
+use std::fmt::Write;
+
+use super::Report;
+use crate::{
+    stats::Histogram,
+    threshold::{frame_loss, loss},
+    units::{show_bitrate, show_count, show_time},
+};
+
+/// The summary.
+pub fn summary(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a string never fails.
+    _ = write_summary(&mut text, report);
+    text
+}
+
+fn write_summary(out: &mut String, report: &Report) -> std::fmt::Result {
+    let Report { bots, counters: c, times, .. } = report;
+    writeln!(out, "{}", report.description)?;
+    let ended = if report.interrupted { ", interrupted" } else { "" };
+    writeln!(out, "ran for {}{ended}\n", show_time(report.played))?;
+
+    writeln!(
+        out,
+        "bots       {} joined, {} failed ({} of them after they had joined), {} left, {} moved",
+        show_count(bots.joined),
+        show_count(bots.failed),
+        show_count(bots.broken_off),
+        show_count(bots.left),
+        show_count(bots.moved),
+    )?;
+    for (reason, count) in report.failures.sorted() {
+        writeln!(out, "           {:>6} x {reason}", show_count(count))?;
+    }
+    if bots.deferred > 0 {
+        writeln!(out, "           {} requests put off by the server", show_count(bots.deferred))?;
+    }
+    if bots.undeleted > 0 {
+        writeln!(out, "           {} sessions not deleted", show_count(bots.undeleted))?;
+    }
+    let sent =
+        format!("{} packets, {} again", show_count(c.sent_packets), show_count(c.resent_packets));
+    writeln!(out, "sent       {sent}, {} key frames", show_count(c.key_frames_sent))?;
+    writeln!(
+        out,
+        "received   {} packets, {}, {} frames",
+        show_count(c.received_packets),
+        show_bitrate(report.bitrate()),
+        show_count(c.frames),
+    )?;
+    writeln!(
+        out,
+        "lost       {} of packets ({} recovered), {} of frames",
+        share(loss(c)),
+        show_count(c.recovered_packets),
+        share(frame_loss(c)),
+    )?;
+    writeln!(
+        out,
+        "wrong      {} duplicates, {} out of order, {} corrupted, {} undecryptable, {} foreign",
+        show_count(c.duplicates),
+        show_count(c.reordered),
+        show_count(c.corrupted),
+        show_count(c.undecryptable),
+        show_count(c.foreign),
+    )?;
+    writeln!(
+        out,
+        "frozen     {} times, {:.1} s in all; {} key frames and {} packets asked for",
+        show_count(c.freezes),
+        c.freeze_us as f64 / 1e6,
+        show_count(c.plis_sent),
+        show_count(c.nacks_sent),
+    )?;
+    if c.unsendable + c.dropped_by_fault > 0 {
+        writeln!(
+            out,
+            "own        {} datagrams not taken by the kernel, {} dropped by faults asked for",
+            show_count(c.unsendable),
+            show_count(c.dropped_by_fault),
+        )?;
+    }
+
+    writeln!(
+        out,
+        "\n{:<12}{:>10}{:>11}{:>11}{:>11}{:>11}{:>11}",
+        "", "samples", "p50", "p95", "p99", "p99.9", "max"
+    )?;
+    for (name, histogram) in rows(times) {
+        row(out, name, histogram)?;
+    }
+    if let Some(own) = &report.own {
+        let packets = c.received_packets + c.sent_packets + c.resent_packets;
+        let per_packet = own.cpu_seconds * 1e6 / packets.max(1) as f64;
+        writeln!(
+            out,
+            "\nswarm      {:.1} s of CPU, {per_packet:.2} µs a packet, {:.1} MB, {} threads",
+            own.cpu_seconds,
+            own.memory as f64 / 1e6,
+            report.threads
+        )?;
+    }
+    if let (Some(cpu), Some(memory)) = (report.server_cpu, report.server_memory) {
+        let megabytes = memory as f64 / 1e6;
+        writeln!(out, "server     {cpu:.2} cores on average, {megabytes:.1} MB at most")?;
+    }
+    if let Some(ramp) = &report.ramp {
+        match ramp.broken.first() {
+            None => writeln!(out, "\nramp       came to its top of {} viewers", ramp.viewers)?,
+            Some(_) => writeln!(out, "\nramp       broke at {} viewers", ramp.viewers)?,
+        }
+        for verdict in &ramp.broken {
+            writeln!(out, "           {}: {}", verdict.threshold, verdict.value)?;
+        }
+    }
+    if !report.verdicts.is_empty() {
+        writeln!(out)?;
+    }
+    for verdict in &report.verdicts {
+        let word = if verdict.broken { "BROKEN" } else { "ok" };
+        writeln!(out, "{word:<10} {} (it is {})", verdict.threshold, verdict.value)?;
+    }
+    if bots.joined == 0 {
+        writeln!(out, "FAILED     nobody could join")?;
+    }
+    Ok(())
+}
+
+/// The times of a report with their names.
+pub(crate) fn rows(times: &crate::stats::Times) -> [(&'static str, &Histogram); 6] {
+    [
+        ("delay", &times.delay),
+        ("join", &times.join),
+        ("first frame", &times.first_frame),
+        ("key wait", &times.key_wait),
+        ("jitter", &times.jitter),
+        ("swarm lag", &times.lag),
+    ]
+}
+
+fn row(out: &mut String, name: &str, histogram: &Histogram) -> std::fmt::Result {
+    if histogram.count() == 0 {
+        return Ok(());
+    }
+    write!(out, "{name:<12}{:>10}", show_count(histogram.count()))?;
+    for q in [0.5, 0.95, 0.99, 0.999, 1.0] {
+        write!(out, "{:>11}", histogram.quantile(q).map(show_time).unwrap_or_default())?;
+    }
+    writeln!(out)
+}
+
+fn share(share: Option<f64>) -> String {
+    share.map_or_else(|| "-".to_owned(), |share| format!("{:.3} %", share * 100.0))
+}

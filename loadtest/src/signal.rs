@@ -1,0 +1,263 @@
+//! The HTTP side of all bots: a few threads that ask the server, one request after the other, and put the answers into
+//! the mailboxes of the bots' threads. WHIP (RFC 9725) and WHEP: POST an offer, DELETE the session.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use udp::WakeFd;
+use ureq::{
+    Agent,
+    http::{HeaderMap, Response},
+    tls::TlsConfig,
+};
+use url::Url;
+
+use crate::{bot::BotId, thread::Order};
+
+/// Longest answer that is read.
+const MAX_BODY: u64 = 1 << 20;
+const MAX_REDIRECTS: usize = 5;
+/// When a server says "later" and not when.
+const DEFAULT_RETRY: Duration = Duration::from_secs(1);
+/// A goodbye may take so long.
+const GOODBYE: Duration = Duration::from_secs(5);
+const STACK: usize = 512 << 10;
+
+/// Where a bots' thread gets its orders.
+#[derive(Clone)]
+pub(crate) struct Mailbox {
+    pub(crate) orders: Sender<Order>,
+    pub(crate) wake: Arc<WakeFd>,
+}
+
+impl Mailbox {
+    /// Puts an order in; a thread that is gone needs none.
+    pub(crate) fn send(&self, order: Order) {
+        if self.orders.send(order).is_ok() {
+            self.wake.wake();
+        }
+    }
+}
+
+/// What is to be asked.
+pub(crate) enum Request {
+    /// A new session. The answer goes to the mailbox.
+    Post { bot: BotId, offer: String, deadline: Instant, mailbox: Mailbox },
+    /// The end of a session.
+    Delete,
+}
+
+/// One request.
+pub(crate) struct Job {
+    pub(crate) url: Url,
+    pub(crate) token: Option<Arc<str>>,
+    pub(crate) request: Request,
+}
+
+/// What a server said to an offer.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) sdp: String,
+    /// Where the session is.
+    pub(crate) resource: Option<Url>,
+}
+
+/// Counts of all requests.
+#[derive(Debug, Default)]
+pub(crate) struct SignalStats {
+    /// Requests that are queued or on their way.
+    pub(crate) pending: AtomicUsize,
+    /// The server said "later" (429, or 503 and 409 with Retry-After), and it was asked again.
+    pub(crate) deferred: AtomicU64,
+    /// Sessions that could not be deleted.
+    pub(crate) undeleted: AtomicU64,
+}
+
+/// The queue to the pool. Clones lead to the same; the pool ends with the last.
+#[derive(Clone)]
+pub(crate) struct Signaler {
+    jobs: Sender<Job>,
+    pub(crate) stats: Arc<SignalStats>,
+}
+
+impl Signaler {
+    /// Starts a pool.
+    ///
+    /// # Errors
+    /// No threads are to be had.
+    pub(crate) fn start(threads: usize, insecure: bool) -> io::Result<Signaler> {
+        let (jobs, queue) = channel();
+        let queue: Arc<Mutex<Receiver<Job>>> = Arc::new(Mutex::new(queue));
+        let stats = Arc::new(SignalStats::default());
+        let agent = agent(threads, insecure);
+        for number in 0..threads.max(1) {
+            let (queue, stats, agent) = (Arc::clone(&queue), Arc::clone(&stats), agent.clone());
+            let client = Client { agent, stats };
+            thread::Builder::new().name(format!("http-{number}")).stack_size(STACK).spawn(
+                move || {
+                    loop {
+                        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                        let Ok(job) = job else { return };
+                        client.run(job);
+                        client.stats.pending.fetch_sub(1, Ordering::Relaxed);
+                    }
+                },
+            )?;
+        }
+        Ok(Signaler { jobs, stats })
+    }
+
+    /// Queues a request.
+    pub(crate) fn send(&self, job: Job) {
+        self.stats.pending.fetch_add(1, Ordering::Relaxed);
+        if self.jobs.send(job).is_err() {
+            self.stats.pending.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn agent(threads: usize, insecure: bool) -> Agent {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(provider)
+        .disable_verification(insecure)
+        .build();
+    Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .max_idle_connections(threads.max(1))
+        .max_idle_connections_per_host(threads.max(1))
+        .proxy(None)
+        .user_agent(concat!("sfumato-loadtest/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .new_agent()
+}
+
+struct Client {
+    agent: Agent,
+    stats: Arc<SignalStats>,
+}
+
+impl Client {
+    fn run(&self, job: Job) {
+        let Job { url, token, request } = job;
+        match request {
+            Request::Post { bot, offer, deadline, mailbox } => {
+                let result = self.post(url, token.as_deref(), &offer, deadline);
+                mailbox.send(Order::Answer { bot, result });
+            }
+            Request::Delete => {
+                let mut request = self.agent.delete(url.as_str());
+                if let Some(token) = &token {
+                    request = request.header("authorization", format!("Bearer {token}"));
+                }
+                let response = request.config().timeout_global(Some(GOODBYE)).build().call();
+                // A session that the server ended by itself is gone as well.
+                let gone = response.is_ok_and(|r| {
+                    r.status().is_success() || [404, 410].contains(&r.status().as_u16())
+                });
+                if !gone {
+                    self.stats.undeleted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn post(
+        &self,
+        mut url: Url,
+        token: Option<&str>,
+        offer: &str,
+        deadline: Instant,
+    ) -> Result<Answered, String> {
+        let mut redirects = 0;
+        // Ends with the deadline, or with one redirect too many.
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err("http: no answer in time".to_owned());
+            }
+            let mut request = self.agent.post(url.as_str()).content_type("application/sdp");
+            if let Some(token) = token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            let request = request.header("accept", "application/sdp");
+            let response = request.config().timeout_global(Some(left)).build().send(offer);
+            let mut response = response.map_err(|error| transport_error(&error))?;
+            let status = response.status().as_u16();
+            match (status, retry_after(response.headers())) {
+                (201, _) => return answered(&mut response, &url),
+                // RFC 9725 section 4.6: 307 and 308 keep the method.
+                (307 | 308, _) if redirects < MAX_REDIRECTS => {
+                    redirects += 1;
+                    url = location(response.headers(), &url).ok_or("http: redirect to nowhere")?;
+                }
+                (429, wait) | (409 | 503, wait @ Some(_)) => {
+                    self.stats.deferred.fetch_add(1, Ordering::Relaxed);
+                    let wait = wait.unwrap_or(DEFAULT_RETRY);
+                    if wait >= deadline.saturating_duration_since(Instant::now()) {
+                        return Err(reason(status, &mut response));
+                    }
+                    // Drained, so that the connection can be used again.
+                    let _rest = response.body_mut().with_config().limit(MAX_BODY).read_to_vec();
+                    thread::sleep(wait);
+                }
+                _ => return Err(reason(status, &mut response)),
+            }
+        }
+    }
+}
+
+fn answered(response: &mut Response<ureq::Body>, url: &Url) -> Result<Answered, String> {
+    let resource = location(response.headers(), url);
+    let sdp = response.body_mut().with_config().limit(MAX_BODY).read_to_string();
+    let sdp = sdp.map_err(|error| transport_error(&error))?;
+    match resource {
+        // RFC 9725 section 4.2 demands it: without it the session cannot be ended.
+        None => Err("http 201 without a Location".to_owned()),
+        resource => Ok(Answered { sdp, resource }),
+    }
+}
+
+fn location(headers: &HeaderMap, base: &Url) -> Option<Url> {
+    let text = headers.get("location")?.to_str().ok()?;
+    base.join(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+/// Seconds only; dates are for caches.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(3_600)))
+}
+
+/// The status, and what a problem document (RFC 9457) calls it.
+fn reason(status: u16, response: &mut Response<ureq::Body>) -> String {
+    let body = response.body_mut().with_config().limit(MAX_BODY).read_to_vec().unwrap_or_default();
+    let problem: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+    let title = problem.as_ref().and_then(|problem| problem["title"].as_str());
+    match title {
+        Some(title) => format!("http {status}: {title}"),
+        None => format!("http {status}"),
+    }
+}
+
+/// The same text for the same fault: no addresses, no numbers of the moment.
+fn transport_error(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => format!("http: {}", error.kind()),
+        ureq::Error::Timeout(_) => "http: no answer in time".to_owned(),
+        ureq::Error::HostNotFound => "http: host not found".to_owned(),
+        ureq::Error::ConnectionFailed => "http: connection failed".to_owned(),
+        other => format!("http: {other}"),
+    }
+}

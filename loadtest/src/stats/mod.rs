@@ -1,0 +1,199 @@
+//! What is counted, and how it comes together: each thread counts for itself, and hands over a [`Sample`] each second.
+
+pub mod histogram;
+
+use std::collections::BTreeMap;
+
+pub use histogram::Histogram;
+use serde::Serialize;
+
+/// Makes the struct of all counters with sums over it.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Everything that only grows, since the start.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// The sum of both.
+            pub fn add(&mut self, other: &Counters) {
+                $(self.$name += other.$name;)*
+            }
+
+            /// What came since `earlier`; never below 0.
+            pub fn since(&self, earlier: &Counters) -> Counters {
+                Counters { $($name: self.$name.saturating_sub(earlier.$name),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Media packets sent for the first time.
+    sent_packets,
+    /// Bytes of datagrams that carried them.
+    sent_bytes,
+    /// Media packets sent again because the server asked.
+    resent_packets,
+    /// Media packets received, each once.
+    received_packets,
+    /// Bytes of all datagrams with media, retransmissions and duplicates too.
+    received_bytes,
+    /// Media packets that the sequence numbers say were sent to us.
+    expected_packets,
+    /// Received by retransmission.
+    recovered_packets,
+    /// Received again.
+    duplicates,
+    /// Received after a later one, not by retransmission.
+    reordered,
+    /// Stamped packets whose bytes are not those that were sent, or frames put together wrongly.
+    corrupted,
+    /// Packets without a stamp of this run: somebody else's media.
+    foreign,
+    /// Datagrams that could not be decrypted, or were no RTP inside.
+    undecryptable,
+    /// Frames of video that came whole.
+    frames,
+    /// Frames between those that came whole that did not.
+    frames_lost,
+    /// Gaps between pictures of more than max(3 x average, average + 150 ms).
+    freezes,
+    /// Microseconds of them.
+    freeze_us,
+    /// Generic NACKs: packets that we asked for.
+    nacks_sent,
+    /// Key frames that we asked for.
+    plis_sent,
+    /// Packets that the server asked for.
+    nacks_received,
+    /// Key frames that the server asked for.
+    plis_received,
+    /// Key frames sent.
+    key_frames_sent,
+    /// Feedback of the server's transport-wide congestion control.
+    transport_feedback,
+    /// Packets that this feedback calls missing.
+    upstream_missing,
+    /// Datagrams that our own kernel did not take.
+    unsendable,
+    /// Datagrams dropped by a fault that was asked for.
+    dropped_by_fault,
+}
+
+/// Times.
+#[derive(Debug, Clone, Default)]
+pub struct Times {
+    /// From the sender's stamp to the receiver's read, for each stamped packet.
+    pub delay: Histogram,
+    /// From the request to the end of the DTLS handshake.
+    pub join: Histogram,
+    /// From the request (or the publisher's start, if later) to the first picture or sound.
+    pub first_frame: Histogram,
+    /// From needing a key frame to having one.
+    pub key_wait: Histogram,
+    /// Interarrival jitter (RFC 3550 section 6.4.1), one sample per stream and report.
+    pub jitter: Histogram,
+    /// How late the swarm itself was with its timers: when this is large, it measured itself.
+    pub lag: Histogram,
+}
+
+impl Times {
+    /// All samples of another.
+    pub fn merge(&mut self, other: &Times) {
+        self.delay.merge(&other.delay);
+        self.join.merge(&other.join);
+        self.first_frame.merge(&other.first_frame);
+        self.key_wait.merge(&other.key_wait);
+        self.jitter.merge(&other.jitter);
+        self.lag.merge(&other.lag);
+    }
+}
+
+/// What one thread counts.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Since the start.
+    pub(crate) counters: Counters,
+    /// Since the last sample.
+    pub(crate) times: Times,
+}
+
+/// What a thread has seen when a second was over.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) thread: usize,
+    /// Which second.
+    pub(crate) tick: u64,
+    pub(crate) counters: Counters,
+    pub(crate) times: Times,
+}
+
+/// Reasons, and how often each. Bounded: a server that invents reasons does not fill our memory.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(transparent)]
+pub struct Reasons(BTreeMap<String, u64>);
+
+/// Different reasons that are kept apart.
+const MAX_REASONS: usize = 64;
+/// Longest text of one.
+const MAX_REASON: usize = 160;
+
+impl Reasons {
+    /// Counts one.
+    pub fn add(&mut self, reason: &str) {
+        let reason: String = reason.chars().filter(|c| !c.is_control()).take(MAX_REASON).collect();
+        let is_new = !self.0.contains_key(&reason);
+        let key = if is_new && self.0.len() >= MAX_REASONS { "other".to_owned() } else { reason };
+        *self.0.entry(key).or_default() += 1;
+    }
+
+    /// Reasons with their counts, the most frequent first.
+    pub fn sorted(&self) -> Vec<(&str, u64)> {
+        let mut all: Vec<(&str, u64)> = self.0.iter().map(|(r, n)| (r.as_str(), *n)).collect();
+        all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        all
+    }
+
+    /// None at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All together.
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_add_and_subtract_field_by_field() {
+        let one = Counters { frames: 3, freezes: 1, ..Counters::default() };
+        let mut sum = one;
+        sum.add(&one);
+        assert_eq!((sum.frames, sum.freezes), (6, 2));
+        assert_eq!(sum.since(&one), one);
+        assert_eq!(one.since(&sum), Counters::default());
+    }
+
+    #[test]
+    fn reasons_are_bounded_and_sorted() {
+        let mut reasons = Reasons::default();
+        for n in 0..1_000 {
+            reasons.add(&format!("reason {n}"));
+            reasons.add("the usual\u{1b}[31m one");
+        }
+        let sorted = reasons.sorted();
+        assert_eq!(sorted.len(), MAX_REASONS + 1);
+        assert_eq!(sorted[0], ("the usual[31m one", 1_000));
+        assert_eq!(reasons.total(), 2_000);
+        reasons.add(&"x".repeat(10_000));
+        assert!(reasons.sorted().iter().all(|(reason, _)| reason.len() <= MAX_REASON));
+    }
+}

@@ -1,0 +1,386 @@
+//! A thread of bots: waits for all their sockets at once, reads in batches, keeps their timers, takes orders, counts.
+//! What a bot does is the bot's business; who joins when is the director's.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    io,
+    mem::MaybeUninit,
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::event::{Timespec, epoll};
+use udp::{RecvBatch, SendBatch, WakeFd};
+
+use crate::{
+    bot::{BATCH, Bot, BotEvent, BotId, BotPlan, Buffers, Shared},
+    random::Random,
+    signal::{Answered, Job, Mailbox, Request, Signaler},
+    stats::{Sample, Tally},
+};
+
+/// What a thread is told.
+pub(crate) enum Order {
+    /// A new bot.
+    Join(Box<BotPlan>),
+    /// The server's answer to a bot's offer.
+    Answer {
+        /// Which bot.
+        bot: BotId,
+        /// What it said.
+        result: Result<Answered, String>,
+    },
+    /// A bot goes; `silent`: without a word to the server.
+    Leave {
+        /// Which bot.
+        bot: BotId,
+        /// As a phone that drops into water.
+        silent: bool,
+    },
+    /// A bot changes its address.
+    Move {
+        /// Which bot.
+        bot: BotId,
+    },
+    /// Nobody sends new media any more.
+    Mute,
+    /// Everybody leaves, and the thread ends.
+    Finish,
+}
+
+/// What a thread tells.
+pub(crate) enum News {
+    /// A bot is connected.
+    Joined(BotId),
+    /// A bot is over before its time.
+    Failed(BotId, String),
+    /// A second is over.
+    Sample(Box<Sample>),
+    /// The thread has ended, with what it counted since the last sample.
+    Finished,
+}
+
+/// Between two samples.
+pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// Sockets that are read after one wait.
+const EVENTS: usize = 256;
+const WAKE: u64 = u64::MAX;
+/// Bytes of datagrams that one bot sends at a time: a whole key frame of three layers.
+const OUTGOING: usize = 256 << 10;
+
+/// What a thread needs to begin.
+pub(crate) struct Start {
+    pub(crate) index: usize,
+    pub(crate) shared: Shared,
+    pub(crate) orders: Receiver<Order>,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) news: Sender<News>,
+    pub(crate) signaler: Signaler,
+    pub(crate) epoch: Instant,
+    pub(crate) seed: u64,
+}
+
+/// The thread's state.
+pub(crate) struct BotThread {
+    index: usize,
+    shared: Shared,
+    orders: Receiver<Order>,
+    mailbox: Mailbox,
+    news: Sender<News>,
+    signaler: Signaler,
+    epoch: Instant,
+    random: Random,
+    epoll: OwnedFd,
+    wake: Arc<WakeFd>,
+    buffers: Buffers,
+    tally: Tally,
+    /// Bots by place; a place is used again after its bot.
+    bots: Vec<Option<Bot>>,
+    free: Vec<usize>,
+    places: HashMap<BotId, usize>,
+    /// When bots are due. An entry that is not the bot's present one is old, and skipped.
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    due: Vec<Option<Instant>>,
+    tick: u64,
+    muted: bool,
+    finished: bool,
+}
+
+impl BotThread {
+    /// A thread without bots.
+    ///
+    /// # Errors
+    /// The system has no more descriptors.
+    pub(crate) fn new(start: Start) -> io::Result<BotThread> {
+        let Start { index, shared, orders, mailbox, news, signaler, epoch, seed } = start;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let wake = Arc::clone(&mailbox.wake);
+        let data = epoll::EventData::new_u64(WAKE);
+        epoll::add(&epoll, wake.as_fd(), data, epoll::EventFlags::IN)?;
+        Ok(BotThread {
+            index,
+            shared,
+            orders,
+            mailbox,
+            news,
+            signaler,
+            epoch,
+            random: Random::new(seed),
+            epoll,
+            wake,
+            buffers: Buffers {
+                incoming: RecvBatch::new(BATCH, 65_535),
+                outgoing: SendBatch::with_capacity(OUTGOING, 512),
+                plain: Box::new([0; 2_048]),
+            },
+            tally: Tally::default(),
+            bots: Vec::new(),
+            free: Vec::new(),
+            places: HashMap::new(),
+            timers: BinaryHeap::new(),
+            due: Vec::new(),
+            tick: 0,
+            muted: false,
+            finished: false,
+        })
+    }
+
+    /// Runs until [`Order::Finish`].
+    ///
+    /// # Errors
+    /// Waiting fails, which the system never does to a good descriptor.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = [MaybeUninit::uninit(); EVENTS];
+        while !self.finished {
+            let timeout = self.timeout();
+            let ready = match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
+                Ok((ready, _)) => ready,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let mut orders = false;
+            for event in ready.iter() {
+                match event.data.u64() {
+                    WAKE => orders = true,
+                    place => self.receive(place as usize),
+                }
+            }
+            if orders {
+                self.wake.drain();
+                while let Ok(order) = self.orders.try_recv() {
+                    self.obey(order);
+                }
+            }
+            self.run_timers();
+        }
+        self.sample(Instant::now());
+        let _nobody_listens = self.news.send(News::Finished);
+        Ok(())
+    }
+
+    /// Until the next timer, in whole milliseconds, as epoll counts: rounded up, so that it is due then.
+    fn timeout(&self) -> Timespec {
+        let timer = self.timers.peek().map(|entry| entry.0.0);
+        let sample = self.next_sample();
+        let until = timer.map_or(sample, |timer| timer.min(sample));
+        let wait = until.saturating_duration_since(Instant::now());
+        let millis = wait.as_micros().div_ceil(1_000).min(1_000) as i64;
+        Timespec { tv_sec: millis / 1_000, tv_nsec: millis % 1_000 * 1_000_000 }
+    }
+
+    fn next_sample(&self) -> Instant {
+        self.epoch + SAMPLE_EVERY * (self.tick as u32 + 1)
+    }
+
+    fn receive(&mut self, place: usize) {
+        let Some(Some(bot)) = self.bots.get_mut(place) else { return };
+        let event = bot.receive(&self.shared, &mut self.buffers, &mut self.tally);
+        self.after(place, event);
+    }
+
+    fn run_timers(&mut self) {
+        let now = Instant::now();
+        // Each turn takes an entry away, and what it puts back is due later.
+        while let Some(Reverse((due, place))) = self.timers.peek().copied()
+            && due <= now
+        {
+            self.timers.pop();
+            if self.due[place] != Some(due) {
+                continue;
+            }
+            self.due[place] = None;
+            self.tally.times.lag.record(now - due);
+            let Some(bot) = &mut self.bots[place] else { continue };
+            let event = bot.handle_timeout(now, &self.shared, &mut self.buffers, &mut self.tally);
+            self.after(place, event);
+        }
+        while now >= self.next_sample() {
+            self.sample(now);
+            self.tick += 1;
+        }
+    }
+
+    /// What follows from a bot's turn.
+    fn after(&mut self, place: usize, event: Option<BotEvent>) {
+        let Some(bot) = &self.bots[place] else { return };
+        let id = bot.plan.id;
+        match event {
+            Some(BotEvent::Joined) => self.tell(News::Joined(id)),
+            Some(BotEvent::Failed(reason)) => {
+                self.tell(News::Failed(id, reason));
+                // Without a goodbye to the peer, but the server may still have the session.
+                self.remove(place, false, true);
+                return;
+            }
+            None => {}
+        }
+        self.rearm(place);
+    }
+
+    fn rearm(&mut self, place: usize) {
+        let Some(bot) = &self.bots[place] else { return };
+        // A bot that is behind gets its turn after the others.
+        let due = bot.poll_timeout().map(|due| due.max(self.earliest()));
+        if let Some(due) = due
+            && self.due[place].is_none_or(|known| due < known)
+        {
+            self.due[place] = Some(due);
+            self.timers.push(Reverse((due, place)));
+        }
+    }
+
+    /// Timers are not set to the past: the loop over them would not end.
+    fn earliest(&self) -> Instant {
+        Instant::now() + Duration::from_micros(50)
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Join(plan) => self.join(*plan),
+            Order::Answer { bot, result } => self.take_answer(bot, result),
+            Order::Leave { bot, silent } => {
+                if let Some(&place) = self.places.get(&bot) {
+                    self.remove(place, silent, !silent);
+                }
+            }
+            Order::Move { bot } => self.change_address(bot),
+            Order::Mute => {
+                self.muted = true;
+                self.bots.iter_mut().flatten().for_each(|bot| bot.mute(&self.shared));
+            }
+            Order::Finish => {
+                for place in 0..self.bots.len() {
+                    self.remove(place, false, true);
+                }
+                self.finished = true;
+            }
+        }
+    }
+
+    fn join(&mut self, plan: BotPlan) {
+        if self.muted {
+            return;
+        }
+        let now = Instant::now();
+        let id = plan.id;
+        let random = Random::new(self.random.next());
+        let made = Bot::new(now, plan, &self.shared, random).and_then(|(bot, offer)| {
+            let place = self.free.pop().unwrap_or(self.bots.len());
+            let data = epoll::EventData::new_u64(place as u64);
+            epoll::add(&self.epoll, bot.socket.as_fd(), data, epoll::EventFlags::IN)?;
+            Ok((place, bot, offer))
+        });
+        let (place, bot, offer) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                self.tell(News::Failed(id, format!("swarm: no socket: {error}")));
+                return;
+            }
+        };
+        let deadline = now + bot.plan.patience;
+        let mailbox = self.mailbox.clone();
+        self.signaler.send(Job {
+            url: bot.plan.url.clone(),
+            token: bot.plan.token.clone(),
+            request: Request::Post { bot: id, offer, deadline, mailbox },
+        });
+        if place == self.bots.len() {
+            self.bots.push(None);
+            self.due.push(None);
+        }
+        self.bots[place] = Some(bot);
+        self.due[place] = None;
+        self.places.insert(id, place);
+        self.rearm(place);
+    }
+
+    fn take_answer(&mut self, id: BotId, result: Result<Answered, String>) {
+        let now = Instant::now();
+        let Some(&place) = self.places.get(&id) else {
+            // It has gone since: the session must not stay behind.
+            if let Ok(Answered { resource: Some(url), .. }) = result {
+                self.signaler.send(Job { url, token: None, request: Request::Delete });
+            }
+            return;
+        };
+        let Some(bot) = &mut self.bots[place] else { return };
+        let event = match result {
+            Ok(answered) => bot.accept(now, answered.resource, &answered.sdp, &self.shared),
+            Err(reason) => Some(BotEvent::Failed(reason)),
+        };
+        self.after(place, event);
+    }
+
+    fn change_address(&mut self, id: BotId) {
+        let Some(&place) = self.places.get(&id) else { return };
+        let Some(bot) = &mut self.bots[place] else { return };
+        // The old socket leaves the set as it is closed. Without a new one the bot stays where it is.
+        if bot.change_address(Instant::now(), &self.shared).is_ok() {
+            let data = epoll::EventData::new_u64(place as u64);
+            if let Err(error) =
+                epoll::add(&self.epoll, bot.socket.as_fd(), data, epoll::EventFlags::IN)
+            {
+                let reason = format!("swarm: no socket: {error}");
+                self.after(place, Some(BotEvent::Failed(reason)));
+                return;
+            }
+        }
+        self.rearm(place);
+    }
+
+    /// A bot goes. `delete`: the server is asked to end its session.
+    fn remove(&mut self, place: usize, silent: bool, delete: bool) {
+        let Some(mut bot) = self.bots[place].take() else { return };
+        bot.leave(Instant::now(), silent, &self.shared, &mut self.buffers, &mut self.tally);
+        if let Some(url) = bot.resource.take().filter(|_| delete) {
+            let token = bot.plan.token.clone();
+            self.signaler.send(Job { url, token, request: Request::Delete });
+        }
+        self.places.remove(&bot.plan.id);
+        self.due[place] = None;
+        self.free.push(place);
+    }
+
+    fn sample(&mut self, now: Instant) {
+        for bot in self.bots.iter_mut().flatten() {
+            bot.sample(now, &self.shared, &mut self.tally);
+        }
+        let sample = Sample {
+            thread: self.index,
+            tick: self.tick,
+            counters: self.tally.counters,
+            times: std::mem::take(&mut self.tally.times),
+        };
+        self.tell(News::Sample(Box::new(sample)));
+    }
+
+    fn tell(&self, news: News) {
+        // The director hears no more once it has given up.
+        let _nobody_listens = self.news.send(news);
+    }
+}
