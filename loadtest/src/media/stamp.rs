@@ -26,7 +26,7 @@ pub(crate) struct Stamp {
     pub(crate) count: u16,
     /// When the packet was sent, in nanoseconds of the monotonic clock: 56 bits.
     pub(crate) sent_ns: u64,
-    /// Where the bytes are from, [`super::SourceId`].
+    /// Where the bytes are from.
     pub(crate) source: u8,
     /// Begins a key frame, or is part of one.
     pub(crate) key: bool,

@@ -206,7 +206,11 @@ impl Streams {
 
     /// Refuses one SSRC too many before any work is spent on it.
     fn has_place(&self) -> Result<(), SrtpError> {
-        if self.entries.len() < self.most as usize { Ok(()) } else { Err(SrtpError::TooManyStreams) }
+        if self.entries.len() < self.most as usize {
+            Ok(())
+        } else {
+            Err(SrtpError::TooManyStreams)
+        }
     }
 
     fn add(&mut self, ssrc: u32, index: u64) {
