@@ -27,6 +27,24 @@ fn a_viewer_sees_every_picture_and_hears_every_sound() {
     assert_eq!((sounds.damaged, sounds.missing(), sounds.duplicates), (0, 0, 0));
 }
 
+/// The media that waits for the viewer in the cache must not overtake the end of its handshake.
+#[test]
+fn a_viewer_that_joins_right_after_a_key_frame_gets_that_one() {
+    for round in 0..4 {
+        let node = Node::start(2);
+        let mut publisher = Publisher::join(&node, "room", "alice");
+        drive_until(&node, &mut [&mut publisher], &mut [], LIMIT, |p, _| p[0].pictures >= 6);
+        let asked = publisher.key_frame_requests;
+        let mut viewer = Viewer::join(&node, "room");
+        drive_until(&node, &mut [&mut publisher], &mut [&mut viewer], LIMIT, |_, v| {
+            v[0].pictures().complete() >= 10
+        });
+        let first = viewer.pictures().pictures()[0];
+        assert!(first.key, "round {round}: {first:?}, {:?}", node.metrics());
+        assert!(publisher.key_frame_requests <= asked + 1, "round {round}");
+    }
+}
+
 #[test]
 fn a_late_viewer_gets_a_key_frame_at_once() {
     let node = Node::start(2);

@@ -115,6 +115,9 @@ impl Worker {
                     }
                 }
                 PeerEvent::Connected { sender, receiver, .. } => {
+                    // The end of the handshake goes before the first media: a peer that lacks it has no keys yet, and
+                    // would lose the key frame that a new subscriber gets from the cache.
+                    self.transmit(slot);
                     self.connected(now, slot, Crypto { sender, receiver });
                 }
                 PeerEvent::Closed(reason) => over = Some(reason),
