@@ -49,6 +49,12 @@ Exit codes: 0 all is well, 1 a threshold is broken or nobody could join, 2 the r
 pub enum Video {
     /// None.
     Off,
+    /// Real pictures: VP8, 640x360, 400 kbit/s.
+    Vp8,
+    /// The same in three layers, up to 1280x720 and 1 Mbit/s.
+    Simulcast,
+    /// Real pictures: H.264, 640x360, 500 kbit/s.
+    H264,
     /// Made-up packets of a given rate and size.
     Synthetic,
 }
@@ -59,6 +65,8 @@ pub enum Video {
 pub enum Audio {
     /// None.
     Off,
+    /// Real sound, 40 kbit/s.
+    Opus,
     /// Made-up packets of a given size, fifty a second.
     Synthetic,
 }
@@ -176,6 +184,9 @@ pub struct Settings {
     /// Write the report as JSON; "-": to standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write the report as a page with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Say nothing while it runs
     #[arg(long, short, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub quiet: Option<bool>,
@@ -252,6 +263,7 @@ impl Settings {
             faulty,
             server_pid,
             json,
+            html,
             quiet,
             threads,
             requests,

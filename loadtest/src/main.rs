@@ -12,7 +12,7 @@ use clap::Parser;
 use sfumato_loadtest::{
     args::Arguments,
     plan::Plan,
-    report::{Report, json, text},
+    report::{Report, html, json, text},
 };
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -62,6 +62,10 @@ fn write(plan: &Plan, report: &Report) -> Result<(), String> {
         } else {
             fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
         }
+    }
+    if let Some(path) = &plan.html {
+        let page = html::to_html(report);
+        fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     if !to_stdout {
         print(&text::summary(report), ExitCode::SUCCESS);

@@ -14,7 +14,7 @@ use url::Url;
 use crate::{
     args::{Arguments, Audio, Settings, Video},
     bot::link::Faults,
-    media::{Feed, MAX_PAYLOAD, STAMP_LEN, synthetic::Synthetic},
+    media::{Feed, MAX_PAYLOAD, STAMP_LEN, clip::Clip, synthetic::Synthetic},
     random::Random,
     threshold::Threshold,
     units::Time,
@@ -54,6 +54,8 @@ pub struct Plan {
     pub(crate) server_pid: Option<u32>,
     /// Where the JSON goes.
     pub json: Option<PathBuf>,
+    /// Where the page goes.
+    pub html: Option<PathBuf>,
     /// No live table.
     pub quiet: bool,
     pub(crate) threads: usize,
@@ -141,6 +143,7 @@ impl Plan {
             thresholds: settings.fail_if,
             server_pid: settings.server_pid,
             json: settings.json,
+            html: settings.html,
             quiet: settings.quiet.unwrap_or(false),
             threads: settings.threads.unwrap_or_else(default_threads).clamp(1, 256),
             requests: settings.requests.unwrap_or(32).clamp(1, 512),
@@ -330,8 +333,28 @@ fn feeds(settings: &Settings) -> Result<(Option<Feed>, Vec<Feed>, String), Strin
             "{name} = {bytes}: {least} to {MAX_PAYLOAD} bytes are allowed, of which {STAMP_LEN} are a stamp"
         ))
     };
-    let video = match settings.video.unwrap_or(Video::Synthetic) {
+    // Who says how synthetic media looks wants it.
+    let shaped = settings.fps.is_some()
+        || settings.packets.is_some()
+        || settings.payload.is_some()
+        || settings.key_every.is_some();
+    let default_video = if shaped { Video::Synthetic } else { Video::Vp8 };
+    let default_audio =
+        if settings.audio_payload.is_some() { Audio::Synthetic } else { Audio::Opus };
+    let video = match settings.video.unwrap_or(default_video) {
         Video::Off => Vec::new(),
+        Video::Vp8 => {
+            media.push("VP8 of 640x360".to_owned());
+            vec![Feed::Clip(Clip::Mid)]
+        }
+        Video::Simulcast => {
+            media.push("VP8 in three layers up to 1280x720".to_owned());
+            vec![Feed::Clip(Clip::Low), Feed::Clip(Clip::Mid), Feed::Clip(Clip::High)]
+        }
+        Video::H264 => {
+            media.push("H.264 of 640x360".to_owned());
+            vec![Feed::Clip(Clip::H264)]
+        }
         Video::Synthetic => {
             let fps = settings.fps.unwrap_or(30);
             if !(1..=240).contains(&fps) {
@@ -349,8 +372,12 @@ fn feeds(settings: &Settings) -> Result<(Option<Feed>, Vec<Feed>, String), Strin
             })]
         }
     };
-    let audio = match settings.audio.unwrap_or(Audio::Synthetic) {
+    let audio = match settings.audio.unwrap_or(default_audio) {
         Audio::Off => None,
+        Audio::Opus => {
+            media.push("Opus".to_owned());
+            Some(Feed::Clip(Clip::Opus))
+        }
         Audio::Synthetic => {
             let payload = size("audio-payload", settings.audio_payload.unwrap_or(120))?;
             media.push(format!("50 sounds a second of {payload} bytes"));

@@ -38,7 +38,9 @@ pub(crate) struct Context<'a> {
     pub(crate) tally: &'a mut Tally,
     /// When the bot began to join.
     pub(crate) joined_ns: u64,
-    /// Something was shown or heard already.
+    /// What the bot waits for: pictures, where it asked for any.
+    pub(crate) awaits: MediaKind,
+    /// It was shown or heard already.
     pub(crate) has_begun: &'a mut bool,
 }
 
@@ -287,7 +289,7 @@ impl Frames {
     }
 
     fn begun(&self, context: &mut Context<'_>, stamp: &Stamp) {
-        if !*context.has_begun {
+        if !*context.has_begun && context.awaits == self.codec.kind() {
             *context.has_begun = true;
             let live = context.directory.live_since(stamp.publisher).unwrap_or(0);
             let since = context.joined_ns.max(live);
@@ -346,6 +348,7 @@ mod tests {
                 directory: &self.directory,
                 tally: &mut self.tally,
                 joined_ns: self.clock.ns(self.start),
+                awaits: MediaKind::Video,
                 has_begun: &mut self.has_begun,
             };
             act(&mut self.frames, &mut context)

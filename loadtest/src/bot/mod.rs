@@ -4,6 +4,7 @@
 //! - [`ice`], [`stun`]: connectivity
 //! - [`publish`]: what it sends
 //! - [`watch`], [`track`], [`frames`]: what it receives
+//! - `join`, `receive`: its beginning, and what its socket brings
 //! - [`outlet`], [`link`]: the way out, and a bad line
 
 pub(crate) mod frames;
@@ -16,6 +17,7 @@ pub(crate) mod track;
 pub(crate) mod watch;
 
 mod join;
+mod receive;
 
 use std::{
     io,
@@ -24,11 +26,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::CloseReason;
-use rtp::{parse_header_unprotected, rtcp::CompoundIter};
+use model::{CloseReason, MediaKind};
 use transport::{
-    demux::{Kind, classify},
-    dtls::{Certificate, DtlsEvent, Endpoint},
+    dtls::{Certificate, Endpoint},
     srtp::{Receiver, Sender},
 };
 use udp::{RecvBatch, SendBatch, UdpConfig, UdpSocket};
@@ -71,6 +71,15 @@ pub(crate) enum Role {
         audio: usize,
         video: usize,
     },
+}
+
+impl Role {
+    fn awaits(&self) -> MediaKind {
+        match self {
+            Role::Watch { video: 0, .. } => MediaKind::Audio,
+            _ => MediaKind::Video,
+        }
+    }
 }
 
 /// What a bot is told when it is made.
@@ -223,7 +232,7 @@ impl Bot {
         let mut event = self.take_delayed(now, shared, buffers, tally);
         if event.is_none() && now >= self.deadline {
             event = match self.phase {
-                Phase::Asking => Some(self.fail("signaling: no answer in time")),
+                Phase::Asking => Some(self.fail("http: no answer in time")),
                 Phase::Connecting => Some(self.fail(self.stuck())),
                 Phase::Connected | Phase::Over => None,
             };
@@ -260,63 +269,6 @@ impl Bot {
         self.settle(event.or(dtls_event))
     }
 
-    /// Reads what came.
-    pub(crate) fn receive(
-        &mut self,
-        shared: &Shared,
-        buffers: &mut Buffers,
-        tally: &mut Tally,
-    ) -> Option<BotEvent> {
-        let mut event = None;
-        // Bounded, so that a flood does not keep the others waiting.
-        for _ in 0..4 {
-            let count = match buffers.incoming.recv(&self.socket) {
-                Ok(count) => count,
-                // Such as an ICMP error for what was sent before.
-                Err(_) => return self.settle(event),
-            };
-            let now = Instant::now();
-            let Buffers { incoming, outgoing, plain } = &mut *buffers;
-            for datagram in incoming.datagrams() {
-                if datagram.truncated {
-                    continue;
-                }
-                let from = datagram.path.remote;
-                if let Some(link) = &mut self.link {
-                    if !link.receive(now, from, datagram.data.to_vec()) {
-                        tally.counters.dropped_by_fault += 1;
-                    }
-                    continue;
-                }
-                let new = self.take(
-                    now,
-                    from,
-                    datagram.data,
-                    shared,
-                    outgoing,
-                    plain.as_mut_slice(),
-                    tally,
-                );
-                event = event.or(new);
-            }
-            // Fewer than there is room for: that was all.
-            if count < BATCH {
-                break;
-            }
-        }
-        let now = Instant::now();
-        let dtls_event = self.drain_dtls(now, shared, buffers, tally);
-        let mut outlet = Outlet {
-            now,
-            socket: &self.socket,
-            batch: &mut buffers.outgoing,
-            link: self.link.as_deref_mut(),
-            counters: &mut tally.counters,
-        };
-        outlet.flush();
-        self.settle(event.or(dtls_event))
-    }
-
     /// What is looked at each second.
     pub(crate) fn sample(&mut self, now: Instant, shared: &Shared, tally: &mut Tally) {
         if self.muted {
@@ -331,6 +283,7 @@ impl Bot {
                 directory: &shared.directory,
                 tally,
                 joined_ns,
+                awaits: self.plan.role.awaits(),
                 has_begun: &mut self.has_begun,
             });
         }
@@ -394,171 +347,6 @@ impl Bot {
         }
     }
 
-    /// What came over the bad line and is due.
-    fn take_delayed(
-        &mut self,
-        now: Instant,
-        shared: &Shared,
-        buffers: &mut Buffers,
-        tally: &mut Tally,
-    ) -> Option<BotEvent> {
-        let mut event = None;
-        while let Some((from, mut bytes)) = self.link.as_mut().and_then(|link| link.due_in(now)) {
-            let Buffers { outgoing, plain, .. } = &mut *buffers;
-            let new =
-                self.take(now, from, &mut bytes, shared, outgoing, plain.as_mut_slice(), tally);
-            event = event.or(new);
-        }
-        event
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "parts of the thread that are borrowed apart")]
-    fn take(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        data: &mut [u8],
-        shared: &Shared,
-        outgoing: &mut SendBatch,
-        plain: &mut [u8],
-        tally: &mut Tally,
-    ) -> Option<BotEvent> {
-        match classify(data) {
-            Kind::Rtp => self.take_rtp(now, data, shared, plain, tally),
-            Kind::Rtcp => self.take_rtcp(now, from, data, outgoing, tally),
-            Kind::Stun => self.take_stun(now, from, data, shared, outgoing, tally),
-            Kind::Dtls => {
-                // Datagrams that are no DTLS, or come after the end, are ignored.
-                let _refused = self.dtls.as_mut().map(|dtls| dtls.handle(now, data));
-            }
-            Kind::TurnChannel | Kind::Unknown => {}
-        }
-        None
-    }
-
-    fn take_rtp(
-        &mut self,
-        now: Instant,
-        data: &[u8],
-        shared: &Shared,
-        plain: &mut [u8],
-        tally: &mut Tally,
-    ) {
-        let (Some(keys), Some(watcher)) = (&mut self.keys, &mut self.watcher) else { return };
-        tally.counters.received_bytes += data.len() as u64;
-        let opened = parse_header_unprotected(data)
-            .ok()
-            .and_then(|header| keys.1.open_rtp(data, header.header_len(), plain).ok());
-        let Some(opened) = opened else {
-            tally.counters.undecryptable += 1;
-            return;
-        };
-        let joined_ns = shared.clock.ns(self.started);
-        let mut context = Context {
-            now,
-            run: shared.run,
-            clock: &shared.clock,
-            directory: &shared.directory,
-            tally,
-            joined_ns,
-            has_begun: &mut self.has_begun,
-        };
-        watcher.handle_rtp(&mut context, &plain[..opened.len]);
-    }
-
-    fn take_rtcp(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        data: &mut [u8],
-        outgoing: &mut SendBatch,
-        tally: &mut Tally,
-    ) {
-        let Some(keys) = &mut self.keys else { return };
-        let Ok(len) = keys.1.open_rtcp(data) else {
-            tally.counters.undecryptable += 1;
-            return;
-        };
-        let mut outlet = Outlet {
-            now,
-            socket: &self.socket,
-            batch: outgoing,
-            link: self.link.as_deref_mut(),
-            counters: &mut tally.counters,
-        };
-        for packet in CompoundIter::new(&data[..len]).map_while(Result::ok) {
-            if let Some(watcher) = &mut self.watcher {
-                watcher.handle_rtcp(now, &packet);
-            }
-            if let Some(publisher) = &mut self.publisher {
-                publisher.handle_rtcp(&packet, from, &mut keys.0, &mut outlet);
-            }
-        }
-    }
-
-    fn take_stun(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        data: &[u8],
-        shared: &Shared,
-        outgoing: &mut SendBatch,
-        tally: &mut Tally,
-    ) {
-        let Some(agent) = &mut self.agent else { return };
-        let mut outlet = Outlet {
-            now,
-            socket: &self.socket,
-            batch: outgoing,
-            link: self.link.as_deref_mut(),
-            counters: &mut tally.counters,
-        };
-        let event = agent.handle(now, from, data, |to, bytes| outlet.datagram(to, bytes));
-        if let (Some(IceEvent::Selected(_)), None, Some(answer)) = (event, &self.dtls, &self.answer)
-        {
-            let certificate = Arc::clone(&shared.certificate);
-            let prints = answer.fingerprints.clone();
-            self.dtls = Some(Box::new(Endpoint::new(now, answer.role, certificate, prints)));
-            // The nomination need not wait for a timer.
-            agent.handle_timeout(now, |to, bytes| outlet.datagram(to, bytes));
-        }
-    }
-
-    /// Sends what DTLS has to send, and hears what it has to say.
-    fn drain_dtls(
-        &mut self,
-        now: Instant,
-        shared: &Shared,
-        buffers: &mut Buffers,
-        tally: &mut Tally,
-    ) -> Option<BotEvent> {
-        let dtls = self.dtls.as_mut()?;
-        let to = self.agent.as_ref()?.selected()?;
-        let mut outlet = Outlet {
-            now,
-            socket: &self.socket,
-            batch: &mut buffers.outgoing,
-            link: self.link.as_deref_mut(),
-            counters: &mut tally.counters,
-        };
-        while dtls.poll_transmit(&mut self.scratch) {
-            outlet.datagram(to, &self.scratch);
-        }
-        outlet.flush();
-        self.scratch = Vec::new();
-        let mut event = None;
-        while let Some(dtls_event) = self.dtls.as_mut().and_then(|dtls| dtls.poll_event()) {
-            event = match dtls_event {
-                DtlsEvent::Connected(keys) => {
-                    tally.times.join.record(now.saturating_duration_since(self.started));
-                    Some(self.connected(now, &keys, shared))
-                }
-                DtlsEvent::Closed(reason) => Some(self.fail(closed(reason, self.phase))),
-            };
-        }
-        event
-    }
-
     fn stuck(&self) -> &'static str {
         match (&self.agent, &self.dtls) {
             (_, Some(_)) => "dtls: no handshake in time",
@@ -588,6 +376,7 @@ const RECV_BUFFER: usize = 1 << 20;
 fn socket(shared: &Shared) -> io::Result<UdpSocket> {
     UdpSocket::bind(&UdpConfig {
         reuse_port: false,
+        timestamps: true,
         recv_buffer: Some(RECV_BUFFER),
         gro: shared.gro,
         gso: shared.gso,

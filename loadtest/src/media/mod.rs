@@ -4,8 +4,9 @@
 //!
 //! - [`stamp`]: who, what and when, in the payload itself
 //! - [`synthetic`]: frames of a given number of packets of a given size
-//! - `clip`: real pictures and sound, encoded beforehand
+//! - [`clip`]: real pictures and sound, encoded beforehand
 
+pub(crate) mod clip;
 pub(crate) mod stamp;
 pub(crate) mod synthetic;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use model::Codec;
 
+use clip::Clip;
 pub(crate) use stamp::{STAMP_LEN, Stamp};
 use synthetic::Synthetic;
 
@@ -24,6 +26,8 @@ pub(crate) const MAX_PAYLOAD: usize = 1_120;
 pub(crate) enum Feed {
     /// Made up.
     Synthetic(Synthetic),
+    /// Encoded beforehand.
+    Clip(Clip),
 }
 
 /// A frame that is to be sent.
@@ -55,6 +59,7 @@ impl Feed {
     pub(crate) fn codec(&self) -> Codec {
         match self {
             Feed::Synthetic(synthetic) => synthetic.codec(),
+            Feed::Clip(clip) => clip.codec(),
         }
     }
 
@@ -62,13 +67,15 @@ impl Feed {
     pub(crate) fn interval(&self) -> Duration {
         match self {
             Feed::Synthetic(synthetic) => synthetic.interval,
+            Feed::Clip(clip) => clip.interval(),
         }
     }
 
     /// The frame with this number, after the picture `last`; a key frame when one is wanted.
-    pub(crate) fn frame(&self, number: u32, _last: Option<u16>, wants_key: bool) -> Frame {
+    pub(crate) fn frame(&self, number: u32, last: Option<u16>, wants_key: bool) -> Frame {
         match self {
             Feed::Synthetic(synthetic) => synthetic.frame(number, wants_key),
+            Feed::Clip(clip) => clip.frame(last, wants_key),
         }
     }
 
@@ -76,6 +83,7 @@ impl Feed {
     pub(crate) fn write(&self, piece: &Piece, out: &mut [u8]) -> Option<usize> {
         match self {
             Feed::Synthetic(synthetic) => synthetic.write(piece, out),
+            Feed::Clip(clip) => clip.write(piece, out),
         }
     }
 }
@@ -84,7 +92,7 @@ impl Feed {
 pub(crate) fn is_genuine(codec: Codec, stamp: &Stamp, payload: &[u8]) -> bool {
     match stamp.source {
         synthetic::SOURCE => synthetic::is_genuine(codec, stamp, payload),
-        _ => false,
+        _ => clip::is_genuine(codec, stamp, payload),
     }
 }
 
@@ -101,9 +109,9 @@ pub(crate) fn hash(codec: Codec, payload: &[u8]) -> u64 {
 }
 
 /// Whether the packet `index` of the frame that a stamp names has this hash.
-pub(crate) fn is_genuine_hash(_stamp: &Stamp, _index: u64, _hash: u64) -> bool {
+pub(crate) fn is_genuine_hash(stamp: &Stamp, index: u64, hash: u64) -> bool {
     // All packets of synthetic frames have stamps of their own.
-    false
+    !stamp.in_each && clip::is_genuine_hash(stamp, index, hash)
 }
 
 /// Length of the VP8 payload descriptor (RFC 7741 section 4.2); `None` when the payload ends within it. A server may

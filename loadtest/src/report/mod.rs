@@ -1,7 +1,9 @@
-//! What a run has shown, and its forms: a live table, a summary for people, JSON for machines.
+//! What a run has shown, and its forms: a live table, a summary for people, JSON for machines, a page with plots.
 
+pub mod html;
 pub mod json;
 pub(crate) mod live;
+mod plot;
 pub mod text;
 
 use std::time::Duration;

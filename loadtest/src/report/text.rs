@@ -94,13 +94,16 @@ fn write_summary(out: &mut String, report: &Report) -> std::fmt::Result {
     }
     if let Some(own) = &report.own {
         let packets = c.received_packets + c.sent_packets + c.resent_packets;
-        let per_packet = own.cpu_seconds * 1e6 / packets.max(1) as f64;
+        let per_packet = match packets {
+            0 => String::new(),
+            packets => format!(", {:.2} µs a packet", own.cpu_seconds * 1e6 / packets as f64),
+        };
+        let megabytes = own.memory as f64 / 1e6;
+        let threads = report.threads;
         writeln!(
             out,
-            "\nswarm      {:.1} s of CPU, {per_packet:.2} µs a packet, {:.1} MB, {} threads",
+            "\nswarm      {:.1} s of CPU{per_packet}, {megabytes:.1} MB, {threads} threads",
             own.cpu_seconds,
-            own.memory as f64 / 1e6,
-            report.threads
         )?;
     }
     if let (Some(cpu), Some(memory)) = (report.server_cpu, report.server_memory) {

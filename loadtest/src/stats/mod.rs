@@ -90,7 +90,8 @@ pub struct Times {
     pub delay: Histogram,
     /// From the request to the end of the DTLS handshake.
     pub join: Histogram,
-    /// From the request (or the publisher's start, if later) to the first picture or sound.
+    /// From the request (or the publisher's start, if later) to the first picture, or sound where
+    /// there are no pictures.
     pub first_frame: Histogram,
     /// From needing a key frame to having one.
     pub key_wait: Histogram,

@@ -1,4 +1,6 @@
-//! Who joins and leaves when, and what becomes known of it: plays the plan, and keeps the books.
+//! Who joins and leaves when: plays the plan. What becomes known of it is kept by [`books`].
+
+mod books;
 
 use std::{
     cmp::Reverse,
@@ -15,7 +17,7 @@ use std::{
 use crate::{
     bot::{BotId, BotPlan, Role, link::Faults},
     plan::Plan,
-    proc::{self, Usage},
+    proc::Usage,
     random::Random,
     report::{Bots, RampEnd, Report, Second, live::Live},
     stats::{Counters, Reasons, Sample, Times},
@@ -55,6 +57,8 @@ struct Member {
     room: u32,
     place: u32,
     kind: Kind,
+    /// Its name in URLs.
+    participant: String,
     bots: Vec<BotId>,
 }
 
@@ -83,6 +87,7 @@ pub(crate) struct Director<'a> {
     members: Vec<Member>,
     records: Vec<Record>,
     publishers: u32,
+    participants: u32,
     viewers_called: bool,
     bots: Bots,
     failures: Reasons,
@@ -126,6 +131,7 @@ impl<'a> Director<'a> {
             members: Vec::new(),
             records: Vec::new(),
             publishers: 0,
+            participants: 0,
             viewers_called: false,
             bots: Bots::default(),
             failures: Reasons::default(),
@@ -249,11 +255,13 @@ impl<'a> Director<'a> {
                 Action::Join { room, place, kind } => self.join(room, place, kind),
                 Action::Churn => {
                     self.churn();
-                    self.at(now + self.pause(self.plan.churn), Action::Churn);
+                    let pause = self.pause(self.plan.churn);
+                    self.at(when + pause, Action::Churn);
                 }
                 Action::Move => {
                     self.move_one();
-                    self.at(now + self.pause(self.plan.moves), Action::Move);
+                    let pause = self.pause(self.plan.moves);
+                    self.at(when + pause, Action::Move);
                 }
                 Action::Step => self.step(now),
             }
@@ -261,16 +269,18 @@ impl<'a> Director<'a> {
     }
 
     /// Events that come so often on average, independent of each other.
-    fn pause(&self, rate: f64) -> Duration {
-        let unit = self.random.clone().unit().max(1e-9);
+    fn pause(&mut self, rate: f64) -> Duration {
+        let unit = self.random.unit().max(1e-9);
         Duration::from_secs_f64((-unit.ln() / rate).min(60.0))
     }
 
     fn join(&mut self, room: u32, place: u32, kind: Kind) {
         let name = format!("{}-{room}", self.prefix);
-        let participant = format!("p{}-{}", place, self.records.len());
+        self.participants += 1;
+        let participant = format!("p{place}-{}", self.participants);
         let mut bots = Vec::new();
         if kind != Kind::Watches {
+            self.tell_of(room, &name, &participant);
             self.publishers += 1;
             let (audio, video) = (self.plan.audio, self.plan.video.clone());
             let role = Role::Publish { publisher: self.publishers, audio, video };
@@ -290,14 +300,28 @@ impl<'a> Director<'a> {
                 bots.extend(self.start(self.watch(others as usize), url));
             }
         }
-        self.members.push(Member { room, place, kind, bots });
+        self.members.push(Member { room, place, kind, participant, bots });
     }
 
     /// Names of those who publish in a room, where viewers have to know them.
     fn watched(&self, room: u32) -> Vec<String> {
         let in_room = self.members.iter().filter(|m| m.room == room && m.kind != Kind::Watches);
-        // The participant's name holds the number of its first bot.
-        in_room.filter_map(|m| Some(format!("p{}-{}", m.place, m.bots.first()?.0))).collect()
+        in_room.map(|m| m.participant.clone()).collect()
+    }
+
+    /// Those who watch publishers one by one watch a new one too.
+    fn tell_of(&mut self, room: u32, name: &str, newcomer: &str) {
+        if !self.plan.watches_one_by_one() {
+            return;
+        }
+        for at in 0..self.members.len() {
+            let member = &self.members[at];
+            if member.room == room && member.kind != Kind::Publishes {
+                let url = self.plan.whep_url(name, newcomer, &member.participant);
+                let bot = self.start(self.watch(1), url);
+                self.members[at].bots.extend(bot);
+            }
+        }
     }
 
     fn watch(&self, publishers: usize) -> Role {
@@ -337,7 +361,7 @@ impl<'a> Director<'a> {
             return;
         }
         let at = leaving[self.random.below(leaving.len())];
-        let Member { room, place, kind, bots } = self.members.swap_remove(at);
+        let Member { room, place, kind, bots, .. } = self.members.swap_remove(at);
         let silent = self.random.unit() < self.plan.silent;
         for bot in bots {
             self.swarm.order(bot, Order::Leave { bot, silent });
@@ -469,105 +493,5 @@ impl<'a> Director<'a> {
             _ => return,
         }
         record.state = state;
-    }
-
-    fn take_sample(&mut self, sample: Sample) {
-        self.latest[sample.thread] = sample.counters;
-        let tick = sample.tick;
-        let samples = self.samples.entry(tick).or_default();
-        samples.push(sample);
-        if samples.len() < self.swarm.threads() {
-            return;
-        }
-        let samples = self.samples.remove(&tick).unwrap_or_default();
-        let mut times = Times::default();
-        samples.iter().for_each(|sample| times.merge(&sample.times));
-        self.times.merge(&times);
-        let second = self.second(tick, times);
-        self.live.second(&second, &self.failures);
-        self.timeline.push(second);
-    }
-
-    fn second(&mut self, tick: u64, times: Times) -> Second {
-        let mut total = Counters::default();
-        self.latest.iter().for_each(|counters| total.add(counters));
-        let counters = total.since(&self.last_total);
-        self.last_total = total;
-        let up = |publishes: bool| {
-            let up = |r: &&Record| r.publishes == publishes && r.state == State::Up;
-            self.records.iter().filter(up).count() as u64
-        };
-        let server = self.plan.server_pid.and_then(Usage::of);
-        let wall = Duration::from_secs(1);
-        let server_cpu =
-            server.zip(self.server).map(|(after, before)| proc::cores(&before, &after, wall));
-        let own = Usage::own();
-        let swarm_cpu = own.zip(self.own).map(|(after, before)| proc::cores(&before, &after, wall));
-        self.server = server.or(self.server);
-        self.own = own.or(self.own);
-        self.server_peak = self.server_peak.max(server.map_or(0, |usage| usage.memory));
-        let joining = self.records.iter().filter(|r| r.state == State::Joining).count() as u64;
-        Second {
-            at: tick + 1,
-            publishers: up(true),
-            viewers: up(false),
-            joining,
-            joined: self.bots.joined,
-            failed: self.bots.failed,
-            counters,
-            times,
-            server_cpu,
-            server_memory: server.map(|usage| usage.memory),
-            swarm_cpu,
-        }
-    }
-
-    fn report(self, played: Duration, interrupted: bool) -> io::Result<Report> {
-        let Director { plan, swarm, mut bots, failures, mut times, samples, .. } = self;
-        // What the threads counted after the last whole second.
-        for sample in samples.into_values().flatten() {
-            times.merge(&sample.times);
-        }
-        let mut counters = Counters::default();
-        self.latest.iter().for_each(|latest| counters.add(latest));
-        let stats = Arc::clone(&swarm.signaler.stats);
-        bots.deferred = stats.deferred.load(Ordering::Relaxed);
-        bots.undeleted =
-            stats.undeleted.load(Ordering::Relaxed) + stats.pending.load(Ordering::Relaxed) as u64;
-        let server = self.server.zip(self.server_first);
-        let server_cpu = server.map(|(last, first)| proc::cores(&first, &last, played));
-        let server_memory = self.server.map(|_| self.server_peak);
-        let judged = Judged {
-            counters: &counters,
-            times: &times,
-            duration: played,
-            joined: bots.joined,
-            failed: bots.failed,
-            server_cpu,
-            server_memory,
-        };
-        // A ramp is meant to break them; it says where.
-        let verdicts = match &self.ramp_end {
-            Some(_) => Vec::new(),
-            None => plan.thresholds.iter().map(|threshold| threshold.judge(&judged)).collect(),
-        };
-        swarm.join()?;
-        Ok(Report {
-            scenario: plan.name.clone(),
-            description: plan.describe(),
-            played,
-            interrupted,
-            bots,
-            failures,
-            counters,
-            times,
-            ramp: self.ramp_end,
-            verdicts,
-            timeline: self.timeline,
-            server_cpu,
-            server_memory,
-            own: Usage::own(),
-            threads: plan.threads,
-        })
     }
 }

@@ -1,0 +1,204 @@
+//! The least of a WHIP/WHEP server around a node in this process, with good manners or bad ones. HTTP by hand, a
+//! connection for each request.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use interop::Node;
+
+/// How a server behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    Good,
+    /// 503 with a problem document.
+    Refuses,
+    /// 429 with Retry-After for the first request, then good.
+    PutsOffOnce,
+    /// 201 with something that is no SDP.
+    TalksNonsense,
+    ForgetsLocation,
+    /// An answer with another fingerprint.
+    ForeignCertificate,
+    /// An answer with a candidate where nobody listens.
+    DeadCandidate,
+    /// No answer.
+    Hangs,
+    /// The end of the connection in place of an answer.
+    HangsUp,
+}
+
+pub(crate) struct Front {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    manner: Manner,
+    node: Node,
+    sessions: Mutex<BTreeSet<u64>>,
+    requests: AtomicU32,
+    over: AtomicBool,
+}
+
+impl Front {
+    pub(crate) fn start(manner: Manner) -> Front {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            manner,
+            node: Node::start(1),
+            sessions: Mutex::default(),
+            requests: AtomicU32::new(0),
+            over: AtomicBool::new(false),
+        });
+        let server = Arc::clone(&shared);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if server.over.load(Ordering::Relaxed) {
+                    return;
+                }
+                let server = Arc::clone(&server);
+                // A client that goes away in the middle is its own affair.
+                thread::spawn(move || stream.and_then(|stream| server.serve(stream)));
+            }
+        });
+        let pumped = Arc::clone(&shared);
+        thread::spawn(move || {
+            while !pumped.over.load(Ordering::Relaxed) {
+                pumped.node.pump();
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Front { address, shared }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Sessions that nobody has ended.
+    pub(crate) fn open_sessions(&self) -> usize {
+        self.shared.sessions.lock().unwrap().len()
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        // The listener wakes up and goes.
+        let _last = TcpStream::connect(self.address);
+    }
+}
+
+impl Shared {
+    fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let mut length = 0;
+        loop {
+            let mut field = String::new();
+            if reader.read_line(&mut field)? <= 2 {
+                break;
+            }
+            if let Some((name, value)) = field.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse().unwrap_or(0);
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        let answer = self.answer(&method, &target, &String::from_utf8_lossy(&body));
+        let mut stream = stream;
+        stream.write_all(answer.as_bytes())
+    }
+
+    fn answer(&self, method: &str, target: &str, offer: &str) -> String {
+        let first = self.requests.fetch_add(1, Ordering::Relaxed) == 0;
+        match self.manner {
+            _ if method == "DELETE" => {
+                let id = target.rsplit('/').next().and_then(|id| id.parse().ok()).unwrap_or(0);
+                self.node.close(model::SessionId(id));
+                self.sessions.lock().unwrap().remove(&id);
+                respond("200 OK", "", "")
+            }
+            Manner::Refuses => {
+                let body = r#"{"type":"about:blank","title":"Closed today"}"#;
+                respond(
+                    "503 Service Unavailable",
+                    "Content-Type: application/problem+json\r\n",
+                    body,
+                )
+            }
+            Manner::PutsOffOnce if first => {
+                respond("429 Too Many Requests", "Retry-After: 1\r\n", "")
+            }
+            Manner::TalksNonsense => respond("201 Created", "Location: /s/1\r\n", "<html>"),
+            Manner::Hangs => {
+                thread::sleep(Duration::from_secs(5));
+                String::new()
+            }
+            Manner::HangsUp => String::new(),
+            _ => self.open(target, offer),
+        }
+    }
+
+    fn open(&self, target: &str, offer: &str) -> String {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut parts = path.trim_start_matches('/').split('/');
+        let (face, room) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let who = query.strip_prefix("participant=").unwrap_or("nobody");
+        let accepted = match face {
+            "whip" => self.node.publish(room, who, offer),
+            _ => self.node.subscribe(room, parts.next(), offer),
+        };
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => return respond("422 Unprocessable Content", "", &error.to_string()),
+        };
+        self.sessions.lock().unwrap().insert(accepted.session.0);
+        let location = match self.manner {
+            Manner::ForgetsLocation => String::new(),
+            _ => format!("Location: /sessions/{}\r\n", accepted.session.0),
+        };
+        respond("201 Created", &location, &self.distort(accepted.answer))
+    }
+
+    fn distort(&self, answer: String) -> String {
+        let line = |start: &str| {
+            let line = answer.lines().find(|line| line.starts_with(start)).unwrap();
+            line.to_owned()
+        };
+        match self.manner {
+            Manner::ForeignCertificate => {
+                let print = line("a=fingerprint:sha-256 ");
+                let other = vec!["AB"; 32].join(":");
+                answer.replace(&print, &format!("a=fingerprint:sha-256 {other}"))
+            }
+            Manner::DeadCandidate => {
+                let port = format!(" {} typ host", self.node.port());
+                answer.replace(&port, " 9 typ host")
+            }
+            _ => answer,
+        }
+    }
+}
+
+fn respond(status: &str, fields: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{fields}\r\n{body}"
+    )
+}

@@ -1,0 +1,200 @@
+//! The swarm against a node in this process, and against servers that refuse, hang and lie.
+#![expect(clippy::unwrap_used, reason = "a test that cannot begin fails")]
+
+mod front;
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use front::{Front, Manner};
+use sfumato_loadtest::{
+    args::Arguments,
+    plan::Plan,
+    report::{Report, html, json, text},
+};
+
+fn plan(front: &Front, words: &str) -> Plan {
+    let words = format!("sfumato-loadtest {words} --server {} --quiet", front.url());
+    Plan::resolve(Arguments::parse_from(words.split_whitespace())).unwrap()
+}
+
+fn run(front: &Front, words: &str) -> Report {
+    let report = sfumato_loadtest::run(&plan(front, words), &AtomicBool::new(false)).unwrap();
+    // All forms of all reports can be written.
+    let (text, page) = (text::summary(&report), html::to_html(&report));
+    assert!(text.contains("bots") && page.contains("</html>"));
+    assert!(json::to_json(&report)["counters"]["frames"].is_u64());
+    eprintln!("{text}");
+    report
+}
+
+fn reasons(report: &Report) -> Vec<(&str, u64)> {
+    report.failures.sorted()
+}
+
+#[test]
+fn what_is_sent_arrives_whole_and_nothing_stays_behind() {
+    let front = Front::start(Manner::Good);
+    let flags =
+        "--viewers 6 --join-over 300ms --duration 3s --fail-if frame_loss>0% --fail-if corrupted>0";
+    let report = run(&front, &format!("webinar --video simulcast {flags}"));
+    assert_eq!((report.bots.joined, report.bots.failed), (7, 0), "{:?}", reasons(&report));
+    let c = &report.counters;
+    assert!(c.frames > 6 * 50, "{} frames", c.frames);
+    assert!(c.received_packets > 6 * 100 && c.sent_packets > 300);
+    assert_eq!((c.corrupted, c.foreign, c.undecryptable, c.frames_lost), (0, 0, 0, 0));
+    assert_eq!((report.times.join.count(), report.times.first_frame.count()), (7, 6));
+    assert!(report.times.delay.quantile(0.5).unwrap() < Duration::from_millis(500));
+    assert!(report.is_good());
+    assert_eq!(report.bots.undeleted, 0);
+    assert_eq!(front.open_sessions(), 0);
+    assert!(report.timeline.len() >= 2);
+}
+
+#[test]
+fn every_kind_of_media_is_known_again() {
+    let front = Front::start(Manner::Good);
+    for media in [
+        "--video h264 --audio off",
+        "--video off --audio opus",
+        "--packets 4 --payload 500 --audio-payload 80",
+    ] {
+        let report =
+            run(&front, &format!("webinar --viewers 2 --join-over 0s --duration 1500ms {media}"));
+        let c = &report.counters;
+        assert_eq!((report.bots.joined, c.corrupted, c.foreign), (3, 0, 0), "{media}");
+        assert!(c.received_packets > 60 && report.times.delay.count() > 50, "{media}");
+    }
+}
+
+#[test]
+fn publishers_may_be_watched_one_by_one() {
+    let front = Front::start(Manner::Good);
+    let url = front.url();
+    let endpoints = format!(
+        "--whip {url}/whip/{{room}}?participant={{participant}} --whep {url}/whep/{{room}}/{{participant}}"
+    );
+    let report = run(
+        &front,
+        &format!("meeting --publishers 3 --video off --join-over 600ms --duration 3s {endpoints}"),
+    );
+    // Three publish, and each is watched by the two others.
+    assert_eq!((report.bots.joined, report.bots.failed), (9, 0), "{:?}", reasons(&report));
+    assert_eq!((report.times.first_frame.count(), report.counters.corrupted), (6, 0));
+}
+
+#[test]
+fn lost_packets_are_asked_for_and_come() {
+    let front = Front::start(Manner::Good);
+    let report = run(
+        &front,
+        "webinar --viewers 4 --audio off --packets 6 --payload 600 --join-over 0s --duration 4s --loss 5% --delay 5ms --faulty 100%",
+    );
+    let c = &report.counters;
+    assert!(c.dropped_by_fault > 50 && c.nacks_sent > 50 && c.recovered_packets > 50);
+    assert_eq!(c.corrupted, 0);
+    let lost = c.expected_packets - c.received_packets;
+    assert!(lost * 200 < c.expected_packets, "{lost} of {}", c.expected_packets);
+    assert!(report.times.delay.quantile(0.5).unwrap() >= Duration::from_millis(5));
+}
+
+#[test]
+fn viewers_come_go_and_move() {
+    let front = Front::start(Manner::Good);
+    let report = run(
+        &front,
+        "churn --viewers 6 --churn 4 --moves 4 --silent 0 --join-over 200ms --duration 4s",
+    );
+    assert!(report.bots.left > 3 && report.bots.moved > 3, "{:?}", report.bots);
+    assert_eq!(report.bots.failed, 0, "{:?}", reasons(&report));
+    assert_eq!(report.counters.corrupted, 0);
+    assert_eq!(front.open_sessions(), 0);
+}
+
+#[test]
+fn a_ramp_ends_where_a_threshold_breaks() {
+    let front = Front::start(Manner::Good);
+    let report = run(
+        &front,
+        "ramp --step 2 --step-time 2s --max-viewers 20 --duration 30s --fail-if packets>1",
+    );
+    let ramp = report.ramp.as_ref().unwrap();
+    assert_eq!((ramp.viewers, ramp.broken.len()), (2, 1));
+    assert!(report.is_good(), "to break is what a ramp is for");
+    assert!(report.played < Duration::from_secs(10));
+}
+
+#[test]
+fn a_refusal_has_its_reason() {
+    let report =
+        run(&Front::start(Manner::Refuses), "webinar --viewers 3 --join-over 0s --duration 1s");
+    assert_eq!(reasons(&report), [("http 503: Closed today", 4)]);
+    assert!(!report.is_good());
+}
+
+#[test]
+fn what_is_put_off_is_asked_again() {
+    let front = Front::start(Manner::PutsOffOnce);
+    let report = run(&front, "webinar --viewers 1 --join-over 0s --duration 4s");
+    assert_eq!((report.bots.joined, report.bots.failed), (2, 0));
+    assert_eq!(report.bots.deferred, 1);
+}
+
+#[test]
+fn lies_and_silence_have_their_reasons() {
+    let all = [
+        (Manner::TalksNonsense, "answer: "),
+        (Manner::ForgetsLocation, "http 201 without a Location"),
+        (Manner::ForeignCertificate, "dtls: the certificate is not the one of the answer"),
+        (Manner::DeadCandidate, "ice: no candidate answers"),
+        (Manner::Hangs, "http: no answer in time"),
+        (Manner::HangsUp, "http: "),
+    ];
+    thread::scope(|scope| {
+        for (manner, reason) in all {
+            scope.spawn(move || {
+                let front = Front::start(manner);
+                let report = run(&front, "webinar --viewers 0 --join-timeout 1s --duration 2s");
+                let found = reasons(&report);
+                assert_eq!(found.len(), 1, "{manner:?}: {found:?}");
+                assert!(found[0].0.starts_with(reason), "{manner:?}: {found:?}");
+                assert_eq!((report.bots.joined, report.bots.failed), (0, 1), "{manner:?}");
+            });
+        }
+    });
+}
+
+#[test]
+fn nobody_at_home_is_a_reason() {
+    let front = Front::start(Manner::Good);
+    let mut plan = plan(&front, "webinar --viewers 2 --join-over 0s --duration 1s");
+    plan.quiet = true;
+    drop(front);
+    let report = sfumato_loadtest::run(&plan, &AtomicBool::new(false)).unwrap();
+    assert_eq!(report.bots.failed, 3);
+    assert_eq!(report.failures.total(), 3);
+}
+
+#[test]
+fn an_interruption_ends_in_order_with_what_was_seen() {
+    let front = Front::start(Manner::Good);
+    let plan = plan(&front, "webinar --viewers 2 --join-over 0s --duration 60s");
+    let interrupted = AtomicBool::new(false);
+    let start = Instant::now();
+    let report = thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(1_500));
+            interrupted.store(true, Ordering::Relaxed);
+        });
+        sfumato_loadtest::run(&plan, &interrupted).unwrap()
+    });
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(report.interrupted && report.is_good());
+    assert_eq!(report.bots.joined, 3);
+    assert!(report.counters.frames > 20);
+    assert_eq!(front.open_sessions(), 0);
+}
