@@ -13,7 +13,7 @@ const POLL_MS = 2_000;
 /** Pauses between polls while the node does not answer. */
 const POLL_BACKOFF_MS = [2_000, 3_000, 5_000, 8_000, 15_000];
 /** Ids of rooms and participants are 1 to 64 characters that a URL carries unescaped (RFC 3986 section 2.3). */
-const ID = /^[A-Za-z0-9._~-]{1,64}$/;
+const ID = /^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$/;
 
 const api = new Api();
 const viewers = new Map();
@@ -218,7 +218,7 @@ function participantName() {
     .normalize("NFKD")
     .replace(/\p{M}/gu, "")
     .replace(/[^A-Za-z0-9._~-]+/g, "-")
-    .replace(/^-+|-+$/g, "")
+    .replace(/^[-.]+|[-.]+$/g, "")
     .slice(0, 48);
   return plain || `guest-${randomTail()}`;
 }

@@ -12,6 +12,8 @@ pub enum IdError {
     TooLong(usize),
     /// A character outside the allowed set.
     BadCharacter(char),
+    /// `.` or `..`: as a step of a path they are resolved away by clients (RFC 3986 section 5.2.4).
+    DotSegment,
 }
 
 impl fmt::Display for IdError {
@@ -22,6 +24,7 @@ impl fmt::Display for IdError {
             IdError::BadCharacter(c) => {
                 write!(f, "it holds {c:?}; letters, digits, '-', '_', '.' and '~' are allowed")
             }
+            IdError::DotSegment => write!(f, "'.' and '..' cannot stand alone in a URL"),
         }
     }
 }
@@ -42,6 +45,9 @@ fn parse_text_id(text: &str) -> Result<Arc<str>, IdError> {
     if text.len() > MAX_TEXT_ID {
         return Err(IdError::TooLong(MAX_TEXT_ID));
     }
+    if matches!(text, "." | "..") {
+        return Err(IdError::DotSegment);
+    }
     Ok(text.into())
 }
 
@@ -52,7 +58,7 @@ macro_rules! text_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Parses 1 to 64 characters of the URL's unreserved set (RFC 3986 section 2.3).
+            /// Parses 1 to 64 characters of the URL's unreserved set (RFC 3986 section 2.3), other than `.` and `..`.
             ///
             /// # Errors
             /// [`IdError`] says which rule the text breaks.
@@ -241,6 +247,15 @@ mod tests {
         assert_eq!(RoomId::parse(""), Err(IdError::Empty));
         assert_eq!(RoomId::parse("a/b"), Err(IdError::BadCharacter('/')));
         assert_eq!(RoomId::parse(&"x".repeat(65)), Err(IdError::TooLong(64)));
+    }
+
+    #[test]
+    fn ids_that_urls_resolve_away_are_refused() {
+        for text in [".", ".."] {
+            assert_eq!(RoomId::parse(text), Err(IdError::DotSegment));
+            assert_eq!(ParticipantId::parse(text), Err(IdError::DotSegment));
+        }
+        assert!(RoomId::parse("...").is_ok() && RoomId::parse("a.b").is_ok());
     }
 
     #[test]
