@@ -62,7 +62,8 @@ impl Rooms {
     /// participant published before is closed, after its viewers were moved to the new one.
     ///
     /// # Errors
-    /// `BadSdp`, `Unsupported`, `Full`. No session has changed then.
+    /// `BadSdp`, `Unsupported`, `Full`; `Conflict` when an in-process publisher has the name, since that one would not
+    /// come back. No session has changed then.
     pub fn publish(
         &mut self,
         now: Instant,
@@ -72,6 +73,10 @@ impl Rooms {
     ) -> Result<Accepted, RoomError> {
         self.handle_timeout(now);
         let old = self.publisher_of(room, participant);
+        if old.and_then(|id| self.sessions.get(&id)).is_some_and(|session| session.ice.is_none()) {
+            let text = format!("participant {participant} is this node's own; choose another name");
+            return Err(RoomError::new(ErrorKind::Conflict, text));
+        }
         self.check_publisher_room(room, old)?;
         let agreed = self.negotiate(Flow::FromPeer, offer)?;
         let tracks = agreed.plan.up.iter().map(Track::of_plan).collect();
@@ -381,7 +386,8 @@ impl Rooms {
         }
     }
 
-    /// What a viewer is to see, in order of arrival; never what it publishes itself.
+    /// What a viewer is to see, in order of arrival. Of everyone it is not shown itself; by name it may ask for itself,
+    /// to watch from elsewhere what it sends.
     fn sources(
         &self,
         publishers: &[SessionId],
@@ -395,9 +401,11 @@ impl Rooms {
             else {
                 continue;
             };
-            if Some(participant) == viewer
-                || target.participant.as_ref().is_some_and(|wanted| wanted != participant)
-            {
+            let wanted = match &target.participant {
+                Some(wanted) => wanted == participant,
+                None => Some(participant) != viewer,
+            };
+            if !wanted {
                 continue;
             }
             let of_kind = |kind| {

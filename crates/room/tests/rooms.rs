@@ -141,6 +141,16 @@ fn nobody_is_shown_to_themselves() {
 }
 
 #[test]
+fn who_asks_for_oneself_by_name_is_shown() {
+    let mut node = Node::new();
+    node.publish("me", FFMPEG).unwrap();
+    node.publish("you", FFMPEG).unwrap();
+    let target = Target::participant(who("me"));
+    node.rooms.subscribe(node.now, &room("r"), Some(&who("me")), target, CHROMIUM_WATCH).unwrap();
+    assert_eq!(tracks(&node), [[Some(1), Some(2)]]);
+}
+
+#[test]
 fn publishing_again_replaces_and_keeps_the_place() {
     let mut node = Node::new();
     node.publish("a", FFMPEG).unwrap();
@@ -211,6 +221,12 @@ fn an_in_process_publisher_is_bound_like_any_other() {
     let info = &node.rooms.participants(&room("r")).unwrap()[0];
     assert!(info.local && info.connected && info.tracks[0].active);
     assert_eq!(node.rooms.trickle(card.session, "a=end-of-candidates").unwrap_err().status(), 404);
+    let taken = node.publish("test-card", FFMPEG).unwrap_err();
+    assert_eq!(
+        (taken.kind(), node.log().len()),
+        (ErrorKind::Conflict, 0),
+        "it would not come back"
+    );
     let again = node.rooms.publish_local(&room("r"), &who("test-card"), media()).unwrap();
     assert_eq!(node.log(), [format!("bind 1/1 = {}", again.tracks[0])]);
     node.rooms.close(node.now, again.session).unwrap();
