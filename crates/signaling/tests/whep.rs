@@ -38,7 +38,9 @@ async fn one_participant_can_be_watched_and_only_one_kind() {
     let audio = bound("/whep/r/ann?kind=audio").await;
     let video = bound("/whep/r?kind=video").await;
     assert_eq!(audio + video, both);
-    assert_eq!(node.post("/whep/r?kind=smell", WATCH).await.status, 400);
+    let smell = node.post("/whep/r?kind=smell", WATCH).await;
+    assert_eq!(smell.status, 400);
+    assert!(smell.body.contains("audio or video"), "{}", smell.body);
     assert_eq!(node.post("/whep/r/a%20b", WATCH).await.status, 400);
 }
 

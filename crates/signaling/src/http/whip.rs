@@ -38,5 +38,8 @@ pub(crate) async fn publish(
 }
 
 pub(crate) fn bad_query(_: QueryRejection) -> Problem {
-    Problem::bad_request("bad-query", "The query does not parse, or names a parameter twice.")
+    Problem::bad_request(
+        "bad-query",
+        "The query does not parse: each parameter may stand once, and kind is audio or video.",
+    )
 }
