@@ -146,6 +146,7 @@ fn signaling_config(config: &Config) -> signaling::Config {
     signaling::Config {
         auth: config.auth.for_signaling(),
         cors_origins: config.http.cors_origins.clone(),
+        local_names_only: config.auth.is_open() && !config.auth.insecure_no_auth,
         limits: config.http.limits.clone(),
         ice_servers: config.ice.clone(),
         demo_room: config.test_card.clone(),

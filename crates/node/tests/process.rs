@@ -60,7 +60,7 @@ impl Node {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).unwrap();
@@ -124,6 +124,8 @@ fn with_nothing_set_it_serves_a_page_and_a_test_card() {
     assert!(
         room.contains("\"test-card\"") && room.contains("\"VP8\"") && room.contains("\"opus\"")
     );
+    let rebound = node.request("GET", "http://rebound.example/", "", "");
+    assert_eq!(status(&rebound), "421", "a page of another site whose name leads here");
     let (took, log) = node.stop();
     assert!(took < Duration::from_secs(4), "{took:?}");
     assert!(log.contains("SIGTERM") && log.contains("\"stopped\""), "{log}");

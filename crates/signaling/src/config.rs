@@ -14,6 +14,9 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Origins whose pages may call the API (CORS). Pages of the node's own origin need no entry.
     pub cors_origins: Vec<OriginRule>,
+    /// Only requests to `localhost` or to an IP address are served. For a node without authentication that trusts
+    /// whoever can reach it, and is reachable from this machine alone.
+    pub local_names_only: bool,
     /// Rate limits, sizes and deadlines.
     pub limits: Limits,
     /// STUN and TURN servers that clients are told about.
@@ -29,6 +32,7 @@ impl Default for Config {
         Self {
             auth: AuthConfig::Open,
             cors_origins: Vec::new(),
+            local_names_only: false,
             limits: Limits::default(),
             ice_servers: Vec::new(),
             demo_room: None,

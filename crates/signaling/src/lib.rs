@@ -5,7 +5,7 @@
 //! 1. `server`: a connection is accepted, within bounds of number and slowness;
 //! 2. `http/gate`: the request is counted against the rate limits (`limits`), and will leave with CORS fields and,
 //!    if it fails, with problem details (`http/cors`, `http/problem`);
-//! 3. `http/router`: the path leads to `http/whip` or `http/whep`;
+//! 3. `http/host`: the node is called by a name that it may have; `http/router`: the path leads to `http/whip` or `http/whep`;
 //! 4. `auth`: the bearer token says who it is and what it may do;
 //! 5. `http/offer`: content types are checked and the offer is read (`http/body`);
 //! 6. `state`: the `room` crate negotiates under the one lock; its commands go to the workers through the

@@ -132,6 +132,33 @@ async fn requests_are_limited_by_token_and_by_session() {
     }
 }
 
+// Threats, row 42: the own name of a page, resolved to this machine (DNS rebinding), makes it the node's origin.
+#[tokio::test]
+async fn without_authentication_foreign_names_are_refused() {
+    let node = Node::configured(Config { local_names_only: true, ..Config::default() }).await;
+    let get = async |target: &str, host: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        node.exchange(request.as_bytes(), false).await
+    };
+    for host in ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "app.localhost"] {
+        assert_eq!(get("/api/rooms", host).await.status, 200, "{host}");
+    }
+    for path in ["/", "/api/rooms", "/metrics", "/whep/r", "/whip/r/sessions/x"] {
+        assert_eq!(get(path, "rebound.example:8080").await.status, 421, "{path}");
+    }
+    assert_eq!(get("http://rebound.example/", "localhost").await.status, 421);
+    let posted = node.post("/whip/r", PUBLISH).await;
+    assert_eq!((posted.status, node.commands().len()), (421, 0));
+    assert!(posted.body.contains("auth.insecure_no_auth"), "{}", posted.body);
+
+    let open = Node::start().await;
+    assert_eq!(
+        open.request("GET", "/api/rooms", &[], "").await.status,
+        200,
+        "any name, when asked for"
+    );
+}
+
 #[tokio::test]
 async fn origins_on_the_list_may_call_and_others_may_not() {
     let cors_origins = vec![OriginRule::parse("https://app.example").unwrap()];

@@ -15,6 +15,8 @@ pub(crate) struct AuthSettings {
     pub(crate) keys: BTreeMap<String, Secret>,
     /// The audience that tokens must name.
     pub(crate) audience: Option<String>,
+    /// Nobody is asked for a token, by express wish.
+    pub(crate) insecure_no_auth: bool,
 }
 
 /// HS256 wants a key of at least the hash's size (RFC 7518 section 3.2).
@@ -53,7 +55,7 @@ impl AuthSettings {
                     .into(),
             ));
         }
-        Ok(Self { keys, audience })
+        Ok(Self { keys, audience, insecure_no_auth: no_auth })
     }
 
     /// Whether there is no authentication.

@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod body;
 pub(crate) mod cors;
 pub(crate) mod gate;
+pub(crate) mod host;
 pub(crate) mod offer;
 pub(crate) mod ops;
 pub(crate) mod page;

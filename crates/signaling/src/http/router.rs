@@ -3,7 +3,7 @@
 use axum::routing::{get, options, post};
 use axum::{Extension, Router, middleware};
 
-use crate::http::{api, gate, offer, ops, page, resource, whep, whip};
+use crate::http::{api, gate, host, offer, ops, page, resource, whep, whip};
 use crate::state::{Face, Signaling};
 
 /// What is served to the world.
@@ -30,6 +30,7 @@ pub(crate) fn public(signaling: Signaling) -> Router {
         .route("/healthz", readable(get(ops::health)))
         .route("/readyz", readable(get(ops::ready)))
         .fallback(page::serve)
+        .layer(middleware::from_fn_with_state(signaling.clone(), host::known_names))
         .layer(middleware::from_fn_with_state(signaling.clone(), gate::gate))
         .with_state(signaling)
 }
