@@ -175,7 +175,15 @@ async fn bind(address: SocketAddr, key: &str) -> io::Result<TcpListener> {
 }
 
 fn explain(error: io::Error, what: &str) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
+    let help = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program has it (another node, perhaps): choose another port"
+        }
+        io::ErrorKind::AddrNotAvailable => "; it is no address of this machine",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 want CAP_NET_BIND_SERVICE",
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("{what}: {error}{help}"))
 }
 
 /// Says where to look.

@@ -152,6 +152,7 @@ fn a_port_that_is_taken_is_named() {
     assert_eq!(refused.status.code(), Some(1));
     let text = String::from_utf8(refused.stderr).unwrap();
     assert!(text.contains(&format!("http.listen = {address}")), "{text}");
+    assert!(text.contains("choose another port"), "{text}");
 }
 
 #[test]
