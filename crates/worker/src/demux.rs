@@ -51,7 +51,8 @@ impl Worker {
         }
         if let Some(owner) = entry.home.owner() {
             // Only a check that is genuine may teach this worker a path.
-            ice::verify(datagram, &entry.ice.local_pwd)?;
+            let password = entry.password(ufrag).ok_or(DropReason::StunUnknownUser)?;
+            ice::verify(datagram, password)?;
             self.registry.lend_path(path, session, owner);
             return self.hand_over(owner, path, datagram);
         }

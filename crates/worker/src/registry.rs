@@ -56,6 +56,8 @@ pub(crate) struct Entry {
     pub(crate) home: Arc<Home>,
     /// Credentials now; a restart changes them.
     pub(crate) ice: IceCredentials,
+    /// Credentials before the last restart.
+    ice_before: Option<IceCredentials>,
     /// The session's place, when it lives here.
     pub(crate) slot: Option<Slot>,
     /// What flows through its slots, as commanded so far.
@@ -64,6 +66,14 @@ pub(crate) struct Entry {
     pub(crate) pending: Vec<(Path, bool)>,
     ufrags: Vec<String>,
     foreign: Vec<Path>,
+}
+
+impl Entry {
+    /// The password behind a ufrag of ours: of the present credentials, or of those before the last restart.
+    pub(crate) fn password(&self, local_ufrag: &str) -> Option<&str> {
+        let all = std::iter::once(&self.ice).chain(&self.ice_before);
+        all.filter(|i| i.local_ufrag == local_ufrag).map(|i| i.local_pwd.as_str()).next()
+    }
 }
 
 /// Whose datagrams a path carries.
@@ -88,12 +98,18 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn open(&mut self, plan: Arc<SessionPlan>, home: Arc<Home>) {
         let (id, ice) = (plan.id, plan.ice.clone());
-        self.ufrags.insert(ice.local_ufrag.clone(), id);
-        let ufrags = vec![ice.local_ufrag.clone()];
+        let mut ufrags = Vec::new();
+        // A session without a peer (a local source) has no credentials. Nobody may address it: an empty password is
+        // known to everyone, and a check that it authenticates could take another session's path.
+        if !ice.local_ufrag.is_empty() {
+            self.ufrags.insert(ice.local_ufrag.clone(), id);
+            ufrags.push(ice.local_ufrag.clone());
+        }
         let entry = Entry {
             plan,
             home,
             ice,
+            ice_before: None,
             slot: None,
             bindings: Vec::new(),
             pending: Vec::new(),
@@ -107,12 +123,17 @@ impl Registry {
     /// to say. Older ones are forgotten.
     pub(crate) fn restart(&mut self, session: SessionId, ice: IceCredentials) {
         let Some(entry) = self.entries.get_mut(&session) else { return };
+        if entry.ice.local_ufrag == ice.local_ufrag {
+            // Told twice: the ones before must not be forgotten for it.
+            entry.ice = ice;
+            return;
+        }
         while entry.ufrags.len() > 1 {
             self.ufrags.remove(&entry.ufrags.remove(0));
         }
         self.ufrags.insert(ice.local_ufrag.clone(), session);
         entry.ufrags.push(ice.local_ufrag.clone());
-        entry.ice = ice;
+        entry.ice_before = Some(std::mem::replace(&mut entry.ice, ice));
     }
 
     pub(crate) fn bind(&mut self, session: SessionId, mid: Mid, binding: Option<Binding>) {

@@ -19,7 +19,7 @@ use crate::registry::{Home, PathOwner};
 use crate::sessions::{Crypto, Slot};
 
 /// A check as an independent implementation writes it.
-fn check(ice: &IceCredentials) -> Vec<u8> {
+pub(crate) fn check(ice: &IceCredentials) -> Vec<u8> {
     let mut request = Message::builder_request(BINDING, MessageWriteVec::new());
     let username = format!("{}:{}", ice.local_ufrag, ice.remote_ufrag);
     request.add_attribute(&Username::new(&username).unwrap()).unwrap();
@@ -48,7 +48,7 @@ const KEY: [u8; 16] = [7; 16];
 const SALT: [u8; 12] = [9; 12];
 
 /// Gives a session keys, and returns the peer's sender.
-fn connect(worker: &mut Worker, now: Instant, slot: Slot) -> Sender {
+pub(crate) fn connect(worker: &mut Worker, now: Instant, slot: Slot) -> Sender {
     let sender = || Sender::new(Profile::AeadAes128Gcm, &KEY, &SALT).unwrap();
     let receiver = Receiver::new(Profile::AeadAes128Gcm, &KEY, &SALT).unwrap();
     worker.connected(now, slot, Crypto { sender: sender(), receiver });
@@ -94,6 +94,20 @@ fn a_lent_path_comes_back_with_the_next_check_of_its_owner() {
     worker.registry.open(plan(1), Home::at(crate::WorkerId(1)));
     worker.take_datagram(now, path(1), &mut check(&plan(1).ice));
     assert_eq!(worker.registry.path(&path(1)), lent);
+}
+
+/// Row 26: a local source has no credentials, and an empty password is known to everyone.
+#[test]
+fn nobody_can_address_a_session_without_a_peer() {
+    let (mut bench, now) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let victim = settled(worker, 1, now);
+    let mut source = (*plan(2)).clone();
+    (source.ice.local_ufrag, source.ice.local_pwd) = (String::new(), String::new());
+    worker.registry.open(source.clone().into(), Home::at(crate::WorkerId(0)));
+    worker.take_datagram(now, path(1), &mut check(&source.ice));
+    assert_eq!(dropped(worker, DropReason::StunUnknownUser), 1);
+    assert_eq!(worker.registry.path(&path(1)), Some(PathOwner::Here(victim)));
 }
 
 /// Row 26: neither media nor DTLS from a new address moves where a session is sent to, or makes the address known.
