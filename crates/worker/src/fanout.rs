@@ -45,12 +45,15 @@ impl Worker {
 
     /// Another worker has subscribers of a track of ours now, or none any more.
     pub(crate) fn wanted(&mut self, track: TrackId, by: WorkerId, on: bool) {
-        let Some(track) = self.tracks.by_id(track).and_then(|slot| self.tracks.at(slot)) else {
-            return;
-        };
+        let Worker { tracks, mesh, .. } = self;
+        let Some(track) = tracks.by_id(track).and_then(|slot| tracks.at(slot)) else { return };
         track.wanted_by.retain(|&w| w != by);
         if on && track.origin != Origin::Elsewhere {
             track.wanted_by.push(by);
+            // The next ones may be five seconds away, and without them lips and voice are tied to different clocks.
+            for (layer, epoch, info) in track.mirror.sender_reports() {
+                mesh.tell(by, Word::Report { track: track.id, layer, epoch, info });
+            }
         }
     }
 

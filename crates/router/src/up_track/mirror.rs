@@ -47,7 +47,8 @@ struct LayerState {
     others: u8,
     /// Payload bytes in the present window.
     octets: u64,
-    sender: Option<SenderInfo>,
+    /// The last sender report, and which numbering it is about: between workers it may overtake the first packet.
+    sender: Option<(u16, SenderInfo)>,
     key_frame: Option<(ExtSeq, Instant)>,
 }
 
@@ -104,7 +105,7 @@ impl TrackMirror {
         if layer.stream != Some(stream) {
             layer.stream = Some(stream);
             layer.cache.clear();
-            layer.sender = None;
+            layer.sender = layer.sender.filter(|(about, _)| *about == stream);
             layer.key_frame = None;
             layer.timestamp = packet.meta.timestamp.wrapping_sub(1);
             self.generation = self.generation.wrapping_add(1);
@@ -122,13 +123,19 @@ impl TrackMirror {
         }
     }
 
-    /// Takes a sender report of a layer in, as [`crate::UpTrack::sender_report`] gave it.
+    /// Takes a sender report of a layer in, as [`crate::UpTrack::sender_report`] gave it. It holds for the packets of
+    /// that epoch, whether they come before it or after it.
     pub fn sender_report(&mut self, layer: u8, epoch: u8, info: SenderInfo) {
-        if let Some(state) = self.layers.get_mut(usize::from(layer))
-            && state.stream == Some(u16::from(epoch) << 8 | u16::from(layer))
-        {
-            state.sender = Some(info);
+        if let Some(state) = self.layers.get_mut(usize::from(layer)) {
+            state.sender = Some((u16::from(epoch) << 8 | u16::from(layer), info));
         }
+    }
+
+    /// The last sender reports: layer, epoch and report, as [`TrackMirror::sender_report`] takes them. For a mirror that
+    /// begins later than this one.
+    pub fn sender_reports(&self) -> impl Iterator<Item = (u8, u8, SenderInfo)> + '_ {
+        let reports = self.layers.iter().filter_map(|l| l.sender);
+        reports.map(|(stream, info)| (stream as u8, (stream >> 8) as u8, info))
     }
 
     /// When the last packet of any layer came.
@@ -170,7 +177,8 @@ impl TrackMirror {
 
     /// The last sender report of a stream.
     pub(crate) fn sender(&self, stream: u16) -> Option<&SenderInfo> {
-        self.state(stream as u8).filter(|l| l.stream == Some(stream))?.sender.as_ref()
+        let (about, info) = self.state(stream as u8)?.sender.as_ref()?;
+        (*about == stream).then_some(info)
     }
 
     /// Where the last key frame of a layer begins, and when that came.
@@ -329,6 +337,20 @@ mod tests {
         let mut m = mirror(&["q", "h"]);
         run(&mut m, crate::fixtures::start(), 10_000, 33, &[400, 300]);
         assert_eq!(m.best(None), Some(1));
+    }
+
+    #[test]
+    fn a_sender_report_that_overtakes_the_first_packet_of_its_source_holds() {
+        let (mut m, t) = (mirror(&[]), crate::fixtures::start());
+        let info = SenderInfo { ntp: model::NtpTime(9), rtp_timestamp: 9, arrival: t };
+        m.sender_report(0, 0, info);
+        m.receive(packet(0, 0x1_0000, 0, 10, t));
+        assert_eq!(m.sender(0), Some(&info));
+        assert_eq!(m.sender_reports().collect::<Vec<_>>(), [(0, 0, info)]);
+        let mut later = packet(0, 0x1_0000, 0, 10, t);
+        Arc::get_mut(&mut later).expect("unique").meta.epoch = 1;
+        m.receive(later);
+        assert_eq!((m.sender(0), m.sender(0x100)), (None, None), "another source");
     }
 
     #[test]
