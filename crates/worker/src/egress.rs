@@ -39,7 +39,7 @@ impl Worker {
     fn flush_track(&mut self, now: Instant, slot: TrackSlot) {
         let mut wants: u8 = 0;
         let mut broken: Vec<Slot> = Vec::new();
-        let Worker { tracks, sessions, outbox, inbox, counters, .. } = self;
+        let Worker { tracks, sessions, timers, outbox, inbox, counters, .. } = self;
         let Some(track) = tracks.at(slot) else { return };
         track.due = None;
         let longest = track.fresh.iter().map(|p| p.meta.payload_len).max().unwrap_or(0);
@@ -50,6 +50,7 @@ impl Worker {
             let want = catch_unwind(AssertUnwindSafe(|| {
                 run.send_to(subscriber, down, outbox, inbox, counters)
             }));
+            subscriber.arm_down(timers, now, down);
             match want {
                 Ok(Some(layer)) => wants |= 1 << layer.min(7),
                 Ok(None) => {}
@@ -71,7 +72,7 @@ impl Worker {
     /// Starts a new subscriber from the packets since a key frame that is young enough, so that it need not wait for
     /// the next one.
     pub(crate) fn catch_up(&mut self, now: Instant, session: Slot, down: usize) {
-        let Worker { tracks, sessions, outbox, inbox, counters, .. } = self;
+        let Worker { tracks, sessions, timers, outbox, inbox, counters, .. } = self;
         let Some(subscriber) = sessions.at(session) else { return };
         let Some(slot) = subscriber.downs.get(down).and_then(|d| d.track) else { return };
         let Some(track) = tracks.at(slot) else { return };
@@ -79,7 +80,9 @@ impl Worker {
         let caught: Vec<Arc<Packet>> =
             subscriber.downs[down].down.catch_up(now, &track.mirror, limits).cloned().collect();
         let run = Run { now, mirror: &track.mirror, packets: &caught, longest: 0 };
-        if let Some(layer) = run.send_to(subscriber, down, outbox, inbox, counters) {
+        let want = run.send_to(subscriber, down, outbox, inbox, counters);
+        subscriber.arm_down(timers, now, down);
+        if let Some(layer) = want {
             self.request_key_frame(now, slot, layer);
         }
     }

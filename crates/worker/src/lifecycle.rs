@@ -12,6 +12,7 @@ use crate::{
     core::Worker,
     mesh::Word,
     sessions::{Crypto, Down, Session, Slot, Up},
+    timers::Timers,
     tracks::{Origin, Subscriber},
 };
 
@@ -167,11 +168,17 @@ impl Worker {
         let Some(session) = self.sessions.at(slot) else { return };
         let connected = session.crypto.is_some();
         let Some(at) = session.downs.iter().position(|d| d.mid == mid) else { return };
-        let before = session.downs[at].track.take();
-        if let Some(before) = before {
-            self.unsubscribe(before, Subscriber { session: slot, down: at });
-        }
-        let track = binding.as_ref().and_then(|b| self.subscribe(b, slot, at));
+        let before = session.downs[at].track;
+        let flows = before.and_then(|t| self.tracks.at(t)).map(|t| t.id);
+        let track = if flows.is_some() && flows == binding.as_ref().map(|b| b.track) {
+            // Told again: the mirror stays, with what has not gone out yet and what may be asked for again.
+            before
+        } else {
+            if let Some(before) = before {
+                self.unsubscribe(before, Subscriber { session: slot, down: at });
+            }
+            binding.as_ref().and_then(|b| self.subscribe(b, slot, at))
+        };
         let Some(session) = self.sessions.at(slot) else { return };
         session.downs[at].track = track;
         session.downs[at].down.bind(binding.filter(|_| track.is_some()));
@@ -249,12 +256,7 @@ impl Worker {
     pub(crate) fn arm(&mut self, now: Instant, slot: Slot) {
         let Some(session) = self.sessions.at(slot) else { return };
         let Some(deadline) = session.next_deadline() else { return };
-        // Not more than once a millisecond: a deadline that stays in the past must not keep the worker busy.
-        let deadline = deadline.max(now + Duration::from_millis(1));
-        if session.armed.is_none_or(|at| deadline < at) {
-            session.armed = Some(deadline);
-            self.timers.arm(deadline, session.id);
-        }
+        session.arm(&mut self.timers, now, deadline);
     }
 
     /// Calls the sessions whose time has come.
@@ -280,6 +282,26 @@ impl Worker {
 }
 
 impl Session {
+    /// Sees to it that the session is called at `deadline` at the latest.
+    #[inline]
+    fn arm(&mut self, timers: &mut Timers, now: Instant, deadline: Instant) {
+        // Not more than once a millisecond: a deadline that stays in the past must not keep the worker busy.
+        let deadline = deadline.max(now + Duration::from_millis(1));
+        if self.armed.is_none_or(|at| deadline < at) {
+            self.armed = Some(deadline);
+            timers.arm(deadline, self.id);
+        }
+    }
+
+    /// The same for what one down-track has to do: packets that begin to flow bring the first sender report.
+    #[inline]
+    pub(crate) fn arm_down(&mut self, timers: &mut Timers, now: Instant, down: usize) {
+        let due = self.downs.get(down).and_then(|d| d.down.poll_timeout());
+        if let Some(due) = due.filter(|_| self.crypto.is_some()) {
+            self.arm(timers, now, due);
+        }
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let media = self.crypto.is_some();
         let ups = self.ups.iter().filter_map(|u| u.up.poll_timeout());
