@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use model::{DropReason, NtpTime, SessionId, SessionPlan, TrackId};
+use model::{CloseReason, DropReason, Event, NtpTime, SessionId, SessionPlan, TrackId};
 use ring::{Consumer, Producer};
 use router::{StreamTable, UpTrack};
 use rtp::ParsedExtensions;
@@ -96,11 +96,11 @@ impl Source {
 pub(crate) struct SourcePeer {
     session: SessionId,
     plan: Arc<SessionPlan>,
-    given: Consumer<Given>,
+    /// `None` once the source is over: its other end hears that by the ring's closing.
+    given: Option<Consumer<Given>>,
     requests: Producer<TrackId>,
     streams: StreamTable,
     ups: Vec<Up>,
-    over: bool,
 }
 
 /// Both ends of a source for a worker with this bell.
@@ -110,18 +110,17 @@ pub(crate) fn source(plan: &Arc<SessionPlan>, bell: Bell) -> (Source, SourcePeer
     let peer = SourcePeer {
         session: plan.id,
         plan: plan.clone(),
-        given: taken,
+        given: Some(taken),
         requests: asking,
         streams: StreamTable::new(plan),
         ups: Vec::new(),
-        over: false,
     };
     (Source { given, requests, bell }, peer)
 }
 
 impl SourcePeer {
     pub(crate) fn has_packets(&self) -> bool {
-        !self.over && (!self.given.is_empty() || self.given.is_closed())
+        self.given.as_ref().is_some_and(|given| !given.is_empty() || given.is_closed())
     }
 
     pub(crate) fn ask_key_frame(&mut self, track: TrackId) {
@@ -133,7 +132,7 @@ impl SourcePeer {
 impl Worker {
     pub(crate) fn attach(&mut self, plan: &SessionPlan, mut peer: SourcePeer) {
         // Nothing names the place of a source that is over: its tracks were let go.
-        let vacant = self.sources.iter().position(|s| s.over);
+        let vacant = self.sources.iter().position(|s| s.given.is_none());
         let at = vacant.unwrap_or(self.sources.len());
         self.open_tracks(plan, |up| Origin::Source(at, up));
         for media in &plan.up {
@@ -151,22 +150,28 @@ impl Worker {
     /// Ends a source. Its place stays vacant, so that the places of the others hold.
     pub(crate) fn detach(&mut self, session: SessionId) {
         if let Some(source) = self.sources.iter_mut().find(|s| s.session == session) {
-            source.over = true;
+            source.given = None;
         }
         self.forget_publisher(session);
+    }
+
+    /// The other end was dropped: the session is over for everybody.
+    fn source_dropped(&mut self, session: SessionId) {
+        self.detach(session);
+        self.registry.forget(session);
+        self.mesh.tell_all(|| Word::Gone { session });
+        self.report(Event::Closed { session, reason: CloseReason::PeerClosed });
     }
 
     pub(crate) fn take_sources(&mut self, now: Instant) {
         for at in 0..self.sources.len() {
             for _ in 0..PACKETS_PER_TURN {
                 let source = &mut self.sources[at];
-                if source.over {
-                    break;
-                }
-                let Some(given) = source.given.pop() else {
-                    if source.given.is_closed() && source.given.is_empty() {
+                let Some(ring) = &mut source.given else { break };
+                let Some(given) = ring.pop() else {
+                    if ring.is_closed() && ring.is_empty() {
                         let session = source.session;
-                        self.detach(session);
+                        self.source_dropped(session);
                     }
                     break;
                 };
