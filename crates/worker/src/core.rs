@@ -159,19 +159,35 @@ pub(crate) mod tests {
         _orders: SyncSender<Order>,
     }
 
+    impl Bench {
+        /// What the worker reported so far.
+        pub(crate) fn events(&self) -> Vec<Event> {
+            self.events.lock().unwrap().clone()
+        }
+    }
+
     /// A worker without sockets and without a thread.
     pub(crate) fn bench() -> Bench {
-        let events = Arc::new(Mutex::new(Vec::new()));
-        let (sink, clock) = (events.clone(), WallClock::new(Instant::now(), SystemTime::now()));
-        let certificate = Arc::new(Certificate::generate().unwrap());
-        let report = Arc::new(move |event| sink.lock().unwrap().push(event));
-        let config = Arc::new(Config::new(certificate, clock, report));
-        let bell = Bell::new().unwrap();
-        let mesh = Mesh::weave(std::slice::from_ref(&bell)).pop().unwrap();
-        let (orders, taken) = sync_channel(8);
-        let (inbox, counters) = (Inbox::new(None, None), Arc::new(Counters::default()));
-        let worker = Worker::new(WorkerId(0), config, inbox, mesh, bell, taken, counters);
-        Bench { worker, events, _orders: orders }
+        benches(1).pop().unwrap()
+    }
+
+    /// So many of them, with rings in between.
+    pub(crate) fn benches(count: usize) -> Vec<Bench> {
+        let bells: Vec<Bell> = (0..count).map(|_| Bell::new().unwrap()).collect();
+        let places = Mesh::weave(&bells).into_iter().zip(bells).enumerate();
+        let make = |(at, (mesh, bell))| {
+            let events = Arc::new(Mutex::new(Vec::new()));
+            let (sink, clock) = (events.clone(), WallClock::new(Instant::now(), SystemTime::now()));
+            let certificate = Arc::new(Certificate::generate().unwrap());
+            let report = Arc::new(move |event| sink.lock().unwrap().push(event));
+            let config = Arc::new(Config::new(certificate, clock, report));
+            let (orders, taken) = sync_channel(8);
+            let (inbox, counters) = (Inbox::new(None, None), Arc::new(Counters::default()));
+            let id = WorkerId(at as u8);
+            let worker = Worker::new(id, config, inbox, mesh, bell, taken, counters);
+            Bench { worker, events, _orders: orders }
+        };
+        places.map(make).collect()
     }
 
     pub(crate) fn plan(id: u64) -> Arc<SessionPlan> {

@@ -24,6 +24,8 @@ mod demux;
 mod egress;
 mod fanout;
 mod feedback;
+#[cfg(test)]
+mod flows;
 mod ingress;
 #[cfg(feature = "lab")]
 pub mod lab;
