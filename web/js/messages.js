@@ -12,7 +12,7 @@ function ofHttp(error) {
     case 401:
       return ["A valid token is needed", `Paste one into the token field: there is none, or it has expired.${said}`];
     case 403:
-      return ["The token does not allow this", `It may be for another room, another name, or without the right to send.${said}`];
+      return ["The token does not allow this", `It may be for another room, another name, or without the right to send or to watch.${said}`];
     case 404:
     case 410:
       return ["It is no longer there", `The participant has left.${said}`];

@@ -191,15 +191,11 @@ impl Caller {
         if !grants.room.holds(room) {
             return Err(forbidden("The token is for another room."));
         }
-        let granted = match action {
-            Action::Publish => grants.publish,
-            Action::Subscribe => grants.subscribe,
+        let (granted, missing) = match action {
+            Action::Publish => (grants.publish, "The token does not grant publish."),
+            Action::Subscribe => (grants.subscribe, "The token does not grant subscribe."),
         };
-        if granted || grants.admin {
-            Ok(())
-        } else {
-            Err(forbidden("The token does not grant this."))
-        }
+        if granted || grants.admin { Ok(()) } else { Err(forbidden(missing)) }
     }
 
     /// Whether the caller may look into the node as a whole.
@@ -210,7 +206,7 @@ impl Caller {
         match self {
             Caller::Anyone => Ok(()),
             Caller::Bearer(Grants { admin: true, room: RoomGrant::Every, .. }) => Ok(()),
-            Caller::Bearer(_) => Err(forbidden("The token does not grant this.")),
+            Caller::Bearer(_) => Err(forbidden("The token does not grant admin over all rooms.")),
         }
     }
 
