@@ -184,6 +184,29 @@ fn another_track_is_spliced_on_by_the_time_of_arrival() {
 }
 
 #[test]
+fn a_pause_of_hours_is_a_step_forward_and_reports_go_on() {
+    let mut f = Flow::video(true);
+    let first = f.pass(&picture(11, 500, 3, true)).unwrap();
+    // Another publisher takes the slot; later, the same one is silent for as long.
+    f.now += Duration::from_secs(9 * 3600);
+    let media = video(2, "0", &[], &[(31, 32)]);
+    f.rig = Rig::new(media.clone(), f.now);
+    f.down.bind(Some(binding(&media)));
+    let second = f.pass(&picture(31, 40_000, 900, true)).unwrap();
+    assert!((second.timestamp.wrapping_sub(first.timestamp) as i32) > 0);
+    for sequence in [40_001, 40_002] {
+        f.now += Duration::from_secs(3);
+        let (mut bytes, mirror) = ([0; 64], Some(&f.rig.mirror));
+        let mut rtcp = RtcpWriter::new(&mut bytes);
+        assert_eq!(f.down.poll_report(f.now, mirror, &mut rtcp), Ok(true), "{sequence}");
+        f.now += Duration::from_secs(9 * 3600);
+        // The publisher's clock went on: nine hours are 972,000 pictures.
+        let later = Raw { timestamp: 972_900 * 3_000, ..picture(31, sequence, 901, false) };
+        f.pass(&later).unwrap();
+    }
+}
+
+#[test]
 fn a_higher_layer_is_spliced_on_by_the_sender_reports_of_both() {
     let now = start();
     let media = video(1, "0", &["q", "f"], &[]);

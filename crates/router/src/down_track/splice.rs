@@ -9,6 +9,12 @@ use rtp::payload::PayloadInfo;
 
 use crate::{Packet, TrackMirror};
 
+/// The longest pause that timestamps tell of. At 90 kHz, 6 h 37 min are half their range, and a receiver takes a longer
+/// step for one backwards.
+const LONGEST_STEP: Duration = Duration::from_secs(6 * 3600);
+/// A packet that is newer by its number, and this much later, is newer whatever its timestamp says.
+const SURELY_LATER: Duration = Duration::from_secs(60);
+
 /// A run of packets of one numbering, and the offsets under which the subscriber sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment {
@@ -97,7 +103,8 @@ impl Tail {
         self.in_seq = packet.meta.seq.0;
         self.out_seq = out_seq;
         let timestamp = packet.meta.timestamp.wrapping_add(self.segment.timestamp);
-        if (timestamp.wrapping_sub(self.timestamp) as i32) > 0 {
+        let later = packet.meta.arrival.saturating_duration_since(self.arrival) > SURELY_LATER;
+        if later || (timestamp.wrapping_sub(self.timestamp) as i32) > 0 {
             self.timestamp = timestamp;
             self.arrival = packet.meta.arrival;
         }
@@ -145,7 +152,8 @@ pub(crate) fn begin(
 fn timestamp(tail: &Tail, mirror: &TrackMirror, packet: &Packet) -> u32 {
     let meta = &packet.meta;
     let clock = meta.clock_rate;
-    let elapsed = ticks(meta.arrival.saturating_duration_since(tail.arrival), clock);
+    let pause = meta.arrival.saturating_duration_since(tail.arrival);
+    let elapsed = ticks(pause.min(LONGEST_STEP), clock);
     if tail.track == meta.track
         && let Some(at) = by_clock(tail, mirror, packet)
     {
