@@ -92,6 +92,8 @@ impl Worker {
         // State that the step left half-changed belongs to the session that is closed now; tables shared with
         // others are changed in single statements.
         if catch_unwind(AssertUnwindSafe(|| step(self))).is_ok() {
+            // The next step's defect is not this session's.
+            self.current = None;
             return;
         }
         self.counters.panics.add(1);
@@ -243,6 +245,17 @@ pub(crate) mod tests {
         assert_eq!(unknown.value(), 1);
         worker.guarded(|w| w.take_datagram(now, path(2), &mut hello));
         assert_eq!(unknown.value(), 1, "the other session is served");
+    }
+
+    #[test]
+    fn a_panic_ends_no_session_that_was_worked_on_before() {
+        let (mut bench, now) = (bench(), Instant::now());
+        let worker = &mut bench.worker;
+        let slot = settled(worker, 1, now);
+        let ice = IceCredentials { local_ufrag: "afterwards".into(), ..plan(1).ice.clone() };
+        worker.guarded(|w| w.take_command(now, Order::Restart { session: SessionId(1), ice }));
+        worker.guarded(|_| panic!("a defect that belongs to no session"));
+        assert!(worker.sessions.at(slot).is_some());
     }
 
     #[test]
