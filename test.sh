@@ -21,7 +21,8 @@ step "models of the rings (loom)"
 cargo xtask loom
 
 step "release build"
-cargo build --release --locked -p sfumato -p sfumato-whip-conformance
+cargo build --release --locked -p sfumato
+cargo build --locked -p sfumato-whip-conformance
 
 step "WHIP and WHEP conformance"
 ./e2e/conformance.sh

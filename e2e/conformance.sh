@@ -14,4 +14,4 @@ for _ in $(seq 100); do
   sleep 0.1
 done
 [ -n "${url:-}" ] || { cat "$log"; exit 1; }
-target/release/whip-conformance "$url/whip/conformance" --whep "$url/whep/conformance"
+target/debug/whip-conformance "$url/whip/conformance" --whep "$url/whep/conformance"
