@@ -103,6 +103,9 @@ pub struct Settings {
     /// Rooms
     #[arg(long, value_name = "N")]
     pub rooms: Option<u32>,
+    /// Name of the room, or what the names of several begin with; else each run has its own
+    #[arg(long, value_name = "NAME")]
+    pub room: Option<String>,
     /// Publishers in each room
     #[arg(long, value_name = "N")]
     pub publishers: Option<u32>,
@@ -238,6 +241,7 @@ impl Settings {
             scenario,
             duration,
             rooms,
+            room,
             publishers,
             viewers,
             meeting,

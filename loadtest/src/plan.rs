@@ -35,6 +35,8 @@ pub struct Plan {
     pub(crate) insecure: bool,
     pub(crate) duration: Duration,
     pub(crate) rooms: u32,
+    /// The room's name, or the beginning of the names of several.
+    pub(crate) room: String,
     pub(crate) publishers: u32,
     pub(crate) viewers: u32,
     pub(crate) meeting: bool,
@@ -123,6 +125,8 @@ impl Plan {
             insecure: settings.insecure.unwrap_or(false),
             duration: time(settings.duration, 30),
             rooms: settings.rooms.unwrap_or(1),
+            // Of this run alone, whatever the seed.
+            room: settings.room.unwrap_or_else(|| format!("load-{:08x}", Random::seed() as u32)),
             publishers: settings.publishers.unwrap_or(1),
             viewers: settings.viewers.unwrap_or(0),
             meeting: settings.meeting.unwrap_or(false),
@@ -207,6 +211,14 @@ impl Plan {
             text += "; bad lines";
         }
         text
+    }
+
+    /// Name of a room.
+    pub(crate) fn room_name(&self, number: u32) -> String {
+        match self.rooms {
+            1 => self.room.clone(),
+            _ => format!("{}-{number}", self.room),
+        }
     }
 
     /// The WHIP endpoint of a participant.
@@ -476,6 +488,17 @@ mod tests {
         assert!(plan(&[text]).unwrap_err().contains("webinar"));
         fs::remove_file(&path).unwrap();
         assert!(plan(&[text]).unwrap_err().contains("no file"));
+    }
+
+    #[test]
+    fn the_scenarios_beside_us_are_sound() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+        let files: Vec<_> = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()).collect();
+        assert!(files.len() >= 4);
+        for file in files {
+            let plan = plan(&[&[file.to_str().unwrap()][..], &SERVER].concat()).unwrap();
+            assert!(!plan.thresholds.is_empty(), "{}", plan.name);
+        }
     }
 
     #[test]

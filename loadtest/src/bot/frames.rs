@@ -144,7 +144,7 @@ impl Frames {
         let base = packet.sequence.wrapping_sub(u64::from(stamp.index));
         let at = self.open(packet.timestamp);
         let open = &mut self.open[at];
-        open.got += 1;
+        open.got = open.got.saturating_add(1);
         match open.stamp {
             None => {
                 open.stamp = Some((*stamp, base));
@@ -152,7 +152,7 @@ impl Frames {
                 for (sequence, hash) in pending {
                     let index = sequence.wrapping_sub(base);
                     if media::is_genuine_hash(stamp, index, hash) {
-                        open.got += 1;
+                        open.got = open.got.saturating_add(1);
                     } else {
                         context.tally.counters.corrupted += 1;
                     }
@@ -184,7 +184,7 @@ impl Frames {
                     context.tally.counters.corrupted += 1;
                     return;
                 }
-                open.got += 1;
+                open.got = open.got.saturating_add(1);
                 self.complete(context, at);
             }
             None if open.pending.len() < MAX_PENDING => open.pending.push((packet.sequence, hash)),

@@ -153,6 +153,8 @@ pub(crate) struct Bot {
     answer: Option<Box<Answer>>,
     agent: Option<Box<Agent>>,
     dtls: Option<Box<Endpoint>>,
+    /// It may have something to say.
+    dtls_is_busy: bool,
     keys: Option<Box<(Sender, Receiver)>>,
     publisher: Option<Box<Publisher>>,
     watcher: Option<Box<Watcher>>,
@@ -190,6 +192,7 @@ impl Bot {
             answer: None,
             agent: None,
             dtls: None,
+            dtls_is_busy: false,
             keys: None,
             publisher: None,
             watcher: None,

@@ -62,7 +62,8 @@ impl Bot {
             }
         }
         let now = Instant::now();
-        let dtls_event = self.drain_dtls(now, shared, buffers, tally);
+        let is_busy = std::mem::take(&mut self.dtls_is_busy);
+        let dtls_event = if is_busy { self.drain_dtls(now, shared, buffers, tally) } else { None };
         let mut outlet = Outlet {
             now,
             socket: &self.socket,
@@ -110,6 +111,7 @@ impl Bot {
             Kind::Dtls => {
                 // Datagrams that are no DTLS, or come after the end, are ignored.
                 let _refused = self.dtls.as_mut().map(|dtls| dtls.handle(now, data));
+                self.dtls_is_busy = true;
             }
             Kind::TurnChannel | Kind::Unknown => {}
         }
@@ -199,6 +201,7 @@ impl Bot {
         {
             let certificate = Arc::clone(&shared.certificate);
             let prints = answer.fingerprints.clone();
+            self.dtls_is_busy = true;
             self.dtls = Some(Box::new(Endpoint::new(now, answer.role, certificate, prints)));
             // The nomination need not wait for a timer.
             agent.handle_timeout(now, |to, bytes| outlet.datagram(to, bytes));

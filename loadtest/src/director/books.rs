@@ -28,6 +28,9 @@ impl Director<'_> {
         samples.iter().for_each(|sample| times.merge(&sample.times));
         self.times.merge(&times);
         let second = self.second(tick, times);
+        if self.settling {
+            return;
+        }
         self.live.second(&second, &self.failures);
         self.timeline.push(second);
     }

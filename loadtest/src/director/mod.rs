@@ -83,7 +83,6 @@ pub(crate) struct Director<'a> {
     live: Live,
     schedule: BinaryHeap<Reverse<(Instant, u64, Action)>>,
     order: u64,
-    prefix: String,
     members: Vec<Member>,
     records: Vec<Record>,
     publishers: u32,
@@ -106,6 +105,8 @@ pub(crate) struct Director<'a> {
     ramp_end: Option<RampEnd>,
     ramp_viewers: u32,
     stop: bool,
+    /// No new media flows: what comes is counted, and is no second of the run.
+    settling: bool,
 }
 
 impl<'a> Director<'a> {
@@ -115,8 +116,6 @@ impl<'a> Director<'a> {
     /// As [`Swarm::start`].
     pub(crate) fn new(plan: &'a Plan, live: Live) -> io::Result<Director<'a>> {
         let mut random = Random::new(plan.seed);
-        // Rooms of a run of their own, whatever the seed.
-        let prefix = format!("load-{:08x}", Random::seed() as u32);
         let swarm = Swarm::start(plan, &mut random)?;
         let server = plan.server_pid.and_then(Usage::of);
         if let (Some(pid), None) = (plan.server_pid, server) {
@@ -127,7 +126,6 @@ impl<'a> Director<'a> {
             live,
             schedule: BinaryHeap::new(),
             order: 0,
-            prefix,
             members: Vec::new(),
             records: Vec::new(),
             publishers: 0,
@@ -150,6 +148,7 @@ impl<'a> Director<'a> {
             ramp_end: None,
             ramp_viewers: 0,
             stop: false,
+            settling: false,
             swarm,
             random,
         })
@@ -177,6 +176,7 @@ impl<'a> Director<'a> {
             self.listen(next.saturating_duration_since(now).min(LOOK));
         };
         let played = start.elapsed();
+        self.settling = true;
         self.swarm.order_all(|| Order::Mute);
         self.listen_until(Instant::now() + SETTLE, |_| false);
         self.swarm.order_all(|| Order::Finish);
@@ -275,7 +275,7 @@ impl<'a> Director<'a> {
     }
 
     fn join(&mut self, room: u32, place: u32, kind: Kind) {
-        let name = format!("{}-{room}", self.prefix);
+        let name = self.plan.room_name(room);
         self.participants += 1;
         let participant = format!("p{place}-{}", self.participants);
         let mut bots = Vec::new();

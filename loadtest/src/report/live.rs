@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::termios::tcgetwinsize;
+
 use super::Second;
 use crate::{
     stats::Reasons,
@@ -40,7 +42,11 @@ impl Live {
         if !self.shown {
             return;
         }
-        let block = self.block(second, failures);
+        // A line that the terminal breaks would make more lines than we know of.
+        let width = tcgetwinsize(stderr()).map_or(80, |size| usize::from(size.ws_col)).max(20) - 1;
+        let whole = self.block(second, failures);
+        let cut = whole.lines().map(|line| line.chars().take(width).chain(['\n']));
+        let block: String = cut.flatten().collect();
         let mut out = String::new();
         if self.painted > 0 {
             // Up to the first line of the block, and clear from there on.
