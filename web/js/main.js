@@ -218,9 +218,9 @@ function participantName() {
     .normalize("NFKD")
     .replace(/\p{M}/gu, "")
     .replace(/[^A-Za-z0-9._~-]+/g, "-")
-    .replace(/^[-.]+|[-.]+$/g, "")
+    .replace(/^-+|-+$/g, "")
     .slice(0, 48);
-  return plain || `guest-${randomTail()}`;
+  return ID.test(plain) ? plain : `guest-${randomTail()}`;
 }
 
 function randomTail() {
