@@ -285,6 +285,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_session_that_is_opened_twice_stays_as_it_is() {
+        let (mut bench, now) = (bench(), Instant::now());
+        let slot = settled(&mut bench.worker, 1, now);
+        bench.worker.registry.open(plan(1), Home::new());
+        let entry = bench.worker.registry.entry(SessionId(1)).unwrap();
+        assert_eq!(entry.slot, Some(slot));
+        assert_eq!(entry.home.owner(), Some(WorkerId(0)));
+    }
+
+    #[test]
     fn forgotten_sessions_leave_no_path_behind() {
         let (mut bench, now) = (bench(), Instant::now());
         let slot = settled(&mut bench.worker, 1, now);

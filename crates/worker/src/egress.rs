@@ -65,7 +65,7 @@ impl Worker {
             self.end_session(session, CloseReason::Internal);
         }
         for layer in (0..8).filter(|layer| wants & (1 << layer) != 0) {
-            self.request_key_frame(now, slot, layer);
+            self.guarded(|w| w.request_key_frame(now, slot, layer));
         }
     }
 

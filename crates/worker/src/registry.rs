@@ -97,6 +97,10 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn open(&mut self, plan: Arc<SessionPlan>, home: Arc<Home>) {
+        if self.entries.contains_key(&plan.id) {
+            // Told twice, since another worker was busy the first time. What came since must stay.
+            return;
+        }
         let (id, ice) = (plan.id, plan.ice.clone());
         let mut ufrags = Vec::new();
         // A session without a peer (a local source) has no credentials. Nobody may address it: an empty password is

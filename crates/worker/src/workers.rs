@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use model::{Command, SessionPlan};
+use model::{Command, SessionId, SessionPlan};
 use router::{PacketPool, PoolLimits};
 use udp::{UdpConfig, UdpSocket};
 
@@ -62,8 +62,9 @@ pub struct WorkersHandle {
 struct Shared {
     port: u16,
     workers: Vec<Contact>,
-    /// Commands reach all workers in one order.
-    order: std::sync::Mutex<()>,
+    /// Commands reach all workers in one order. Inside: the session whose `Open` some of them have and some do not, for
+    /// all of them must share one home.
+    order: std::sync::Mutex<Option<(SessionId, Arc<Home>)>>,
 }
 
 struct Contact {
@@ -102,7 +103,7 @@ impl Workers {
             })
         });
         let threads = threads.collect::<io::Result<Vec<_>>>()?;
-        let shared = Shared { port, workers: contacts, order: std::sync::Mutex::new(()) };
+        let shared = Shared { port, workers: contacts, order: std::sync::Mutex::new(None) };
         Ok(Self { handle: WorkersHandle { shared: Arc::new(shared) }, threads })
     }
 
@@ -137,10 +138,7 @@ impl WorkersHandle {
     /// [`Busy`] when a worker does not keep up; the command may then be sent again.
     pub fn send(&self, command: Command) -> Result<(), Busy> {
         match command {
-            Command::Open(plan) => {
-                let home = Home::new();
-                self.broadcast(|_| Order::Open { plan: plan.clone(), home: home.clone() })
-            }
+            Command::Open(plan) => self.open(&plan),
             Command::Restart { session, ice } => {
                 self.broadcast(|_| Order::Restart { session, ice: ice.clone() })
             }
@@ -150,6 +148,18 @@ impl WorkersHandle {
             Command::Close { session } => self.broadcast(|_| Order::Close { session }),
             Command::Shutdown => self.broadcast(|_| Order::Shutdown),
         }
+    }
+
+    fn open(&self, plan: &Arc<SessionPlan>) -> Result<(), Busy> {
+        let mut half_sent = self.order();
+        let home = match &*half_sent {
+            Some((id, home)) if *id == plan.id => home.clone(),
+            _ => Home::new(),
+        };
+        *half_sent = Some((plan.id, home.clone()));
+        self.push(|_| Order::Open { plan: plan.clone(), home: home.clone() })?;
+        *half_sent = None;
+        Ok(())
     }
 
     /// Starts a publisher without a peer connection. Its plan needs the session's id and the up-media with their
@@ -178,9 +188,18 @@ impl WorkersHandle {
         workers.map(|(at, contact)| contact.counters.snapshot(at)).collect()
     }
 
-    fn broadcast(&self, mut make: impl FnMut(usize) -> Order) -> Result<(), Busy> {
-        // Held for a few pushes; no worker ever takes it.
-        let _order = self.shared.order.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    /// Held for a few pushes; no worker ever takes it.
+    fn order(&self) -> std::sync::MutexGuard<'_, Option<(SessionId, Arc<Home>)>> {
+        self.shared.order.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn broadcast(&self, make: impl FnMut(usize) -> Order) -> Result<(), Busy> {
+        let _order = self.order();
+        self.push(make)
+    }
+
+    /// To be called with [`WorkersHandle::order`] held.
+    fn push(&self, mut make: impl FnMut(usize) -> Order) -> Result<(), Busy> {
         for (at, contact) in self.shared.workers.iter().enumerate() {
             match contact.commands.try_send(make(at)) {
                 Ok(()) => contact.bell.ring(),
