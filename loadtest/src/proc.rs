@@ -2,6 +2,7 @@
 
 use std::{fs, time::Duration};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 /// What a process has used.
@@ -55,6 +56,32 @@ fn resident(status: &str) -> Option<u64> {
     Some(kilobytes * 1_024)
 }
 
+/// Datagrams that this network namespace has dropped since their receiver's buffer was full, IPv4 and IPv6.
+pub(crate) fn buffer_drops() -> u64 {
+    let v4 = fs::read_to_string("/proc/self/net/snmp").unwrap_or_default();
+    let v6 = fs::read_to_string("/proc/self/net/snmp6").unwrap_or_default();
+    drops_v4(&v4).unwrap_or(0) + drops_v6(&v6).unwrap_or(0)
+}
+
+/// A line of names, then a line of values, both begun by the protocol.
+fn drops_v4(snmp: &str) -> Option<u64> {
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Udp:"));
+    let at = lines.next()?.split_ascii_whitespace().position(|name| name == "RcvbufErrors")?;
+    lines.next()?.split_ascii_whitespace().nth(at)?.parse().ok()
+}
+
+fn drops_v6(snmp6: &str) -> Option<u64> {
+    let line = snmp6.lines().find_map(|line| line.strip_prefix("Udp6RcvbufErrors"))?;
+    line.trim().parse().ok()
+}
+
+/// Lets the process open as many files as it may: each bot is one.
+pub(crate) fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Without it bots fail one by one when the limit comes, and say why.
+    let _refused = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 /// Cores used between two looks.
 pub(crate) fn cores(before: &Usage, after: &Usage, wall: Duration) -> f64 {
     ((after.cpu_seconds - before.cpu_seconds) / wall.as_secs_f64().max(1e-3)).max(0.0)
@@ -70,6 +97,21 @@ mod tests {
         assert_eq!(cpu_ticks(stat), Some(300));
         assert_eq!(cpu_ticks("7 (x) S"), None);
         assert_eq!(resident("Name: x\nVmRSS:\t  12 kB\n"), Some(12_288));
+    }
+
+    #[test]
+    fn drops_are_found_by_name() {
+        let snmp = "Tcp: A B\nTcp: 1 2\nUdp: InDatagrams RcvbufErrors SndbufErrors\nUdp: 5 77 9\n";
+        assert_eq!(drops_v4(snmp), Some(77));
+        assert_eq!(drops_v6("Udp6InErrors   3\nUdp6RcvbufErrors    4\n"), Some(4));
+        assert_eq!((drops_v4("Udp:"), drops_v6("")), (None, None));
+    }
+
+    #[test]
+    fn the_file_limit_is_as_high_as_it_may_be() {
+        raise_file_limit();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
     }
 
     #[test]

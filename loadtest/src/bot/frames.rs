@@ -63,6 +63,8 @@ pub(crate) struct Frames {
     highest: Option<u32>,
     missing: VecDeque<u32>,
     gaps: VecDeque<Duration>,
+    /// All of them.
+    gap_sum: Duration,
     /// Since when nothing can be shown although frames are there.
     blocked_since: Option<Instant>,
     /// The present gap was counted already.
@@ -91,6 +93,7 @@ impl Frames {
             highest: None,
             missing: VecDeque::new(),
             gaps: VecDeque::new(),
+            gap_sum: Duration::ZERO,
             blocked_since: Some(now),
             frozen: false,
         }
@@ -271,8 +274,9 @@ impl Frames {
                 context.tally.counters.freeze_us += gap.as_micros() as u64;
             }
             if self.gaps.len() == GAPS {
-                self.gaps.pop_front();
+                self.gap_sum -= self.gaps.pop_front().unwrap_or_default();
             }
+            self.gap_sum += gap;
             self.gaps.push_back(gap);
         }
         self.frozen = false;
@@ -284,7 +288,7 @@ impl Frames {
         if self.gaps.len() < MIN_GAPS {
             return false;
         }
-        let average = self.gaps.iter().sum::<Duration>() / self.gaps.len() as u32;
+        let average = self.gap_sum / self.gaps.len() as u32;
         gap > (average * 3).max(average + FREEZE_MARGIN)
     }
 

@@ -11,6 +11,7 @@ use crate::{
     proc::{self, Usage},
     report::{Report, Second},
     stats::{Counters, Sample, Times},
+    thread::SAMPLE_EVERY,
     threshold::Judged,
 };
 
@@ -28,7 +29,8 @@ impl Director<'_> {
         samples.iter().for_each(|sample| times.merge(&sample.times));
         self.times.merge(&times);
         let second = self.second(tick, times);
-        if self.settling {
+        let end = self.swarm.epoch + SAMPLE_EVERY * (tick as u32 + 1);
+        if self.settling_since.is_some_and(|since| end > since + SAMPLE_EVERY / 10) {
             return;
         }
         self.live.second(&second, &self.failures);
@@ -114,6 +116,7 @@ impl Director<'_> {
             server_cpu,
             server_memory,
             own: Usage::own(),
+            buffer_drops: proc::buffer_drops().saturating_sub(self.drops_before),
             threads: plan.threads,
         })
     }

@@ -17,7 +17,7 @@ use std::{
 use crate::{
     bot::{BotId, BotPlan, Role, link::Faults},
     plan::Plan,
-    proc::Usage,
+    proc::{Usage, buffer_drops, raise_file_limit},
     random::Random,
     report::{Bots, RampEnd, Report, Second, live::Live},
     stats::{Counters, Reasons, Sample, Times},
@@ -100,13 +100,14 @@ pub(crate) struct Director<'a> {
     server_first: Option<Usage>,
     server_peak: u64,
     own: Option<Usage>,
+    drops_before: u64,
     joined_before: u64,
     failed_before: u64,
     ramp_end: Option<RampEnd>,
     ramp_viewers: u32,
     stop: bool,
-    /// No new media flows: what comes is counted, and is no second of the run.
-    settling: bool,
+    /// No new media flows any more: what comes is counted, and is no second of the run.
+    settling_since: Option<Instant>,
 }
 
 impl<'a> Director<'a> {
@@ -115,6 +116,7 @@ impl<'a> Director<'a> {
     /// # Errors
     /// As [`Swarm::start`].
     pub(crate) fn new(plan: &'a Plan, live: Live) -> io::Result<Director<'a>> {
+        raise_file_limit();
         let mut random = Random::new(plan.seed);
         let swarm = Swarm::start(plan, &mut random)?;
         let server = plan.server_pid.and_then(Usage::of);
@@ -143,12 +145,13 @@ impl<'a> Director<'a> {
             server_first: server,
             server_peak: server.map_or(0, |usage| usage.memory),
             own: Usage::own(),
+            drops_before: buffer_drops(),
             joined_before: 0,
             failed_before: 0,
             ramp_end: None,
             ramp_viewers: 0,
             stop: false,
-            settling: false,
+            settling_since: None,
             swarm,
             random,
         })
@@ -176,7 +179,7 @@ impl<'a> Director<'a> {
             self.listen(next.saturating_duration_since(now).min(LOOK));
         };
         let played = start.elapsed();
-        self.settling = true;
+        self.settling_since = Some(Instant::now());
         self.swarm.order_all(|| Order::Mute);
         self.listen_until(Instant::now() + SETTLE, |_| false);
         self.swarm.order_all(|| Order::Finish);

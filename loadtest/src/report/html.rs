@@ -287,6 +287,7 @@ mod tests {
             server_cpu: None,
             server_memory: None,
             own: None,
+            buffer_drops: 0,
             threads: 1,
         }
     }

@@ -27,7 +27,7 @@ pub fn to_json(report: &Report) -> Value {
         "ramp": report.ramp,
         "thresholds": report.verdicts,
         "server": { "cores": report.server_cpu, "memory": report.server_memory },
-        "swarm": { "usage": report.own, "threads": report.threads },
+        "swarm": { "usage": report.own, "threads": report.threads, "buffer_drops": report.buffer_drops },
         "timeline": report.timeline.iter().map(second).collect::<Vec<_>>(),
     })
 }

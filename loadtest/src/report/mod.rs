@@ -102,6 +102,9 @@ pub struct Report {
     pub server_memory: Option<u64>,
     /// What the swarm itself used.
     pub own: Option<Usage>,
+    /// Datagrams that this machine dropped meanwhile since a receive buffer was full: the swarm's, or that of a server
+    /// beside it.
+    pub buffer_drops: u64,
     /// Threads of bots.
     pub threads: usize,
 }

@@ -84,6 +84,14 @@ fn write_summary(out: &mut String, report: &Report) -> std::fmt::Result {
         )?;
     }
 
+    if report.buffer_drops > 0 {
+        let drops = show_count(report.buffer_drops);
+        writeln!(
+            out,
+            "own        {drops} datagrams dropped by this machine: receive buffers were full"
+        )?;
+    }
+
     writeln!(
         out,
         "\n{:<12}{:>10}{:>11}{:>11}{:>11}{:>11}{:>11}",
