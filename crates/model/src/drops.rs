@@ -86,8 +86,6 @@ reasons! {
     BeforeSplice = "before_splice",
     /// The subscriber is not connected yet, or its path is not known.
     NotConnected = "not_connected",
-    /// The subscriber gave no consent for 30 s (RFC 7675).
-    NoConsent = "no_consent",
     // Bounds.
     /// The ring to another worker is full.
     RingFull = "ring_full",
@@ -97,8 +95,6 @@ reasons! {
     TooLarge = "too_large",
     /// The kernel's send buffer is full.
     SendBufferFull = "send_buffer_full",
-    /// The kernel refused the destination (no route, not permitted).
-    SendRefused = "send_refused",
     /// A retransmission over its share of the bitrate.
     RtxLimit = "rtx_limit",
     /// A retransmission asked for again within one round trip.

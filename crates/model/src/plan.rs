@@ -26,7 +26,8 @@ pub struct SessionPlan {
     pub rtcp_reduced_size: bool,
     /// CNAME of everything that we send to this peer.
     pub cname: String,
-    /// Candidates that the peer sent in its offer; an ICE-lite server never checks them, logs count them.
+    /// Candidates that the peer sent in its offer; an ICE-lite server never checks them, and the packet
+    /// path has no use for them.
     pub remote_candidates: Vec<SocketAddr>,
 }
 

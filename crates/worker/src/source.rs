@@ -10,6 +10,7 @@ use rtp::ParsedExtensions;
 
 use crate::{
     core::Worker,
+    feedback::tell_sender_report,
     ingress::{Ingested, ingest},
     mesh::{Bell, Word},
     sessions::Up,
@@ -191,15 +192,8 @@ impl Worker {
             }
             Given::Report { ssrc, ntp, timestamp } => {
                 let Worker { sources, tracks, mesh, .. } = self;
-                for up in &mut sources[at].ups {
-                    let told = up.up.sender_report(now, ssrc, ntp, timestamp);
-                    let Some((layer, epoch, info)) = told else { continue };
-                    let Some(track) = tracks.at(up.track) else { continue };
-                    track.mirror.sender_report(layer, epoch, info);
-                    for &worker in &track.wanted_by {
-                        mesh.tell(worker, Word::Report { track: track.id, layer, epoch, info });
-                    }
-                }
+                let report = (ssrc, ntp, timestamp);
+                tell_sender_report(now, &mut sources[at].ups, tracks, mesh, report);
             }
         }
     }

@@ -2,12 +2,18 @@
 
 use std::time::Instant;
 
-use model::{DropReason, Ssrc};
+use model::{DropReason, NtpTime, Ssrc};
 use rtp::rtcp::{self, CompoundIter, ReportBlock, RtcpPacket, SenderReport};
 
 use transport::srtp::SrtpError;
 
-use crate::{core::Worker, egress::seal, mesh::Word, sessions::Slot};
+use crate::{
+    core::Worker,
+    egress::seal,
+    mesh::{Mesh, Word},
+    sessions::{Slot, Up},
+    tracks::Tracks,
+};
 
 /// Retransmissions for one RTCP packet; a NACK can name thousands of packets in a few bytes.
 const RETRANSMISSIONS_MAX: usize = 512;
@@ -57,16 +63,8 @@ impl Worker {
     fn take_sender_report(&mut self, now: Instant, slot: Slot, report: &SenderReport<'_>) {
         let Worker { sessions, tracks, mesh, .. } = self;
         let Some(session) = sessions.at(slot) else { return };
-        for up in &mut session.ups {
-            let (ntp, timestamp) = (report.info.ntp, report.info.rtp_timestamp);
-            let told = up.up.sender_report(now, report.ssrc, ntp, timestamp);
-            let Some((layer, epoch, info)) = told else { continue };
-            let Some(track) = tracks.at(up.track) else { continue };
-            track.mirror.sender_report(layer, epoch, info);
-            for &worker in &track.wanted_by {
-                mesh.tell(worker, Word::Report { track: track.id, layer, epoch, info });
-            }
-        }
+        let (ntp, timestamp) = (report.info.ntp, report.info.rtp_timestamp);
+        tell_sender_report(now, &mut session.ups, tracks, mesh, (report.ssrc, ntp, timestamp));
     }
 
     fn take_report_block(&mut self, now: Instant, slot: Slot, block: &ReportBlock) {
@@ -117,6 +115,25 @@ impl Worker {
                 }
                 Err(reason) => counters.drop_out(reason),
             }
+        }
+    }
+}
+
+/// Lets the track of an SSRC know which NTP time belongs to which RTP timestamp, here and wherever it has subscribers.
+pub(crate) fn tell_sender_report(
+    now: Instant,
+    ups: &mut [Up],
+    tracks: &mut Tracks,
+    mesh: &mut Mesh,
+    (ssrc, ntp, timestamp): (Ssrc, NtpTime, u32),
+) {
+    for up in ups {
+        let told = up.up.sender_report(now, ssrc, ntp, timestamp);
+        let Some((layer, epoch, info)) = told else { continue };
+        let Some(track) = tracks.at(up.track) else { continue };
+        track.mirror.sender_report(layer, epoch, info);
+        for &worker in &track.wanted_by {
+            mesh.tell(worker, Word::Report { track: track.id, layer, epoch, info });
         }
     }
 }

@@ -2,3 +2,5 @@
 
 mod incoming;
 mod outgoing;
+
+pub(crate) use incoming::tell_sender_report;
