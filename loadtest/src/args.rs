@@ -39,7 +39,7 @@ Scenarios:
 Thresholds (--fail-if, may be repeated; the exit code is 1 when one is broken):
   loss, frame_loss, failed (shares or counts), corrupted, duplicates, reordered, undecryptable, freezes, joined, packets,
   freeze_time, delay_p50 _p95 _p99 _p999 _max, join_p50 _p99 _max, first_frame_p50 _p99, key_wait_p99, jitter_p99,
-  lag_p99, bitrate, server_cpu, server_memory
+  lag_p99, bitrate, server_cpu, server_memory, bystander_delay_p50 _p99, bystander_loss, bystander_freezes
 
 Exit codes: 0 all is well, 1 a threshold is broken or nobody could join, 2 the run could not be made.";
 
@@ -100,6 +100,9 @@ pub struct Settings {
     /// How long it lasts, joining included
     #[arg(long, value_name = "TIME")]
     pub duration: Option<Time>,
+    /// The totals of the report begin after so long, in whole seconds; its time line has all of it
+    #[arg(long, value_name = "TIME")]
+    pub warm_up: Option<Time>,
     /// Rooms
     #[arg(long, value_name = "N")]
     pub rooms: Option<u32>,
@@ -112,6 +115,12 @@ pub struct Settings {
     /// Viewers in each room (in a meeting the publishers watch, and these besides)
     #[arg(long, value_name = "N")]
     pub viewers: Option<u32>,
+    /// Viewers in each room who are there before the others, with good lines, and stay: what they see is reported apart
+    #[arg(long, value_name = "N")]
+    pub bystanders: Option<u32>,
+    /// Share of the viewers who stop reading their sockets with their first frame, and say nothing any more
+    #[arg(long, value_name = "SHARE")]
+    pub stalled: Option<Share>,
     /// Publishers watch each other
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub meeting: Option<bool>,
@@ -240,10 +249,13 @@ impl Settings {
             insecure,
             scenario,
             duration,
+            warm_up,
             rooms,
             room,
             publishers,
             viewers,
+            bystanders,
+            stalled,
             meeting,
             join_over,
             join_timeout,
@@ -292,6 +304,12 @@ mod tests {
             "http://x/",
             "--join-over",
             "2s",
+            "--warm-up",
+            "3s",
+            "--bystanders",
+            "4",
+            "--stalled",
+            "10%",
             "--fail-if",
             "loss > 1%",
             "--fail-if",
@@ -301,7 +319,8 @@ mod tests {
             "false",
         ]);
         let file: Settings = toml::from_str(
-            "server = 'http://x/'\njoin-over = '2s'\nfail-if = ['loss > 1%', 'freezes > 0']\n\
+            "server = 'http://x/'\njoin-over = '2s'\nwarm-up = '3s'\n\
+             bystanders = 4\nstalled = '10%'\nfail-if = ['loss > 1%', 'freezes > 0']\n\
              gso = true\ngro = false\n",
         )
         .unwrap();

@@ -34,11 +34,17 @@ pub struct Plan {
     pub(crate) tokens: Vec<Arc<str>>,
     pub(crate) insecure: bool,
     pub(crate) duration: Duration,
+    /// What does not count in the totals: whole seconds.
+    pub(crate) warm_up: Duration,
     pub(crate) rooms: u32,
     /// The room's name, or the beginning of the names of several.
     pub(crate) room: String,
     pub(crate) publishers: u32,
     pub(crate) viewers: u32,
+    /// Viewers of each room who come before the others, and stay.
+    pub(crate) bystanders: u32,
+    /// Share of the viewers who stop reading.
+    pub(crate) stalled: f64,
     pub(crate) meeting: bool,
     pub(crate) join_over: Duration,
     pub(crate) patience: Duration,
@@ -124,11 +130,14 @@ impl Plan {
             tokens: tokens(&settings)?,
             insecure: settings.insecure.unwrap_or(false),
             duration: time(settings.duration, 30),
+            warm_up: whole_seconds(time(settings.warm_up, 0)),
             rooms: settings.rooms.unwrap_or(1),
             // Of this run alone, whatever the seed.
             room: settings.room.unwrap_or_else(|| format!("load-{:08x}", Random::seed() as u32)),
             publishers: settings.publishers.unwrap_or(1),
             viewers: settings.viewers.unwrap_or(0),
+            bystanders: settings.bystanders.unwrap_or(0),
+            stalled: settings.stalled.map_or(0.0, |share| share.0),
             meeting: settings.meeting.unwrap_or(false),
             join_over: time(settings.join_over, 5),
             patience: time(settings.join_timeout, 15),
@@ -167,7 +176,7 @@ impl Plan {
         let viewers = self.ramp.map_or(u64::from(self.viewers), |ramp| {
             u64::from(ramp.max).div_ceil(u64::from(self.rooms).max(1))
         });
-        let bots = u64::from(self.rooms) * (members + viewers);
+        let bots = u64::from(self.rooms) * (members + viewers + u64::from(self.bystanders));
         if bots == 0 || bots > MAX_BOTS {
             return Err(format!("{bots} bots; 1 to {MAX_BOTS} are allowed"));
         }
@@ -176,6 +185,10 @@ impl Plan {
         }
         if self.duration < Duration::from_secs(1) {
             return Err("a run lasts a second at least".to_owned());
+        }
+        if self.warm_up >= self.duration {
+            let (warm_up, duration) = (self.warm_up, self.duration);
+            return Err(format!("warm-up = {warm_up:?}: nothing is left of {duration:?}"));
         }
         Ok(self)
     }
@@ -203,12 +216,21 @@ impl Plan {
             }
             None => {}
         }
+        if self.bystanders > 0 {
+            text += &format!(" beside {} bystanders", self.bystanders);
+        }
         text += &format!(", {:?}; {}", self.duration, self.media);
         if self.churn > 0.0 {
             text += &format!("; {} viewers a second come and go", self.churn);
         }
+        if self.stalled > 0.0 {
+            text += &format!("; {:.0} % of the viewers stall", self.stalled * 100.0);
+        }
         if self.faults.any() {
             text += "; bad lines";
+        }
+        if !self.warm_up.is_zero() {
+            text += &format!("; the first {:?} do not count", self.warm_up);
         }
         text
     }
@@ -417,6 +439,11 @@ fn time(time: Option<Time>, default_seconds: u64) -> Duration {
     time.map_or(Duration::from_secs(default_seconds), |time| time.0)
 }
 
+/// Counting begins at the end of a second, as samples do.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_millis().div_ceil(1_000) as u64)
+}
+
 /// Half of the machine: the other half is the server's, which is often on it.
 fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
@@ -477,6 +504,17 @@ mod tests {
     }
 
     #[test]
+    fn a_warm_up_is_whole_seconds_and_all_is_told() {
+        let flags = ["webinar", "--warm-up", "1500ms", "--bystanders", "3", "--stalled", "10%"];
+        let plan = plan(&[&flags[..], &SERVER].concat()).unwrap();
+        assert_eq!(plan.warm_up, Duration::from_secs(2));
+        let text = plan.describe();
+        for part in ["50 viewers beside 3 bystanders", "10 % of the viewers stall", "first 2s"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
     fn a_file_changes_the_scenario_that_it_names() {
         let path = std::env::temp_dir().join(format!("loadtest-{}.toml", std::process::id()));
         fs::write(&path, "scenario = 'flash'\nviewers = 9\nserver = 'http://127.0.0.1:1'\n")
@@ -510,6 +548,8 @@ mod tests {
         assert!(refused(&["webinar", "--fps", "0"]).contains("1 to 240"));
         assert!(refused(&["webinar", "--video", "off", "--audio", "off"]).contains("off"));
         assert!(refused(&["webinar", "--churn=-1"]).contains("0 to 10000"));
+        assert!(refused(&["webinar", "--warm-up", "30s"]).contains("nothing is left"));
+        assert!(refused(&["webinar", "--bystanders", "60000"]).contains("60051"));
         assert!(plan(&["webinar", "--server", "ftp://127.0.0.1/"]).unwrap_err().contains("https"));
     }
 }

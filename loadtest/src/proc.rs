@@ -10,6 +10,10 @@ use serde::Serialize;
 pub struct Usage {
     /// User and system time of all its threads, those that ended too, in seconds.
     pub cpu_seconds: f64,
+    /// The user's part of it.
+    pub user_seconds: f64,
+    /// The system's.
+    pub system_seconds: f64,
     /// Resident memory in bytes.
     pub memory: u64,
     /// Open files; 0 where we may not look.
@@ -17,6 +21,17 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// What was used since `earlier`; memory and files as they are now.
+    #[must_use]
+    pub fn since(&self, earlier: &Usage) -> Usage {
+        Usage {
+            cpu_seconds: (self.cpu_seconds - earlier.cpu_seconds).max(0.0),
+            user_seconds: (self.user_seconds - earlier.user_seconds).max(0.0),
+            system_seconds: (self.system_seconds - earlier.system_seconds).max(0.0),
+            ..*self
+        }
+    }
+
     /// Of a process; `None` when there is none, or no /proc.
     pub fn of(pid: u32) -> Option<Usage> {
         Usage::read(&format!("/proc/{pid}"))
@@ -31,10 +46,12 @@ impl Usage {
         let stat = fs::read_to_string(format!("{base}/stat")).ok()?;
         let status = fs::read_to_string(format!("{base}/status")).ok()?;
         let files = fs::read_dir(format!("{base}/fd")).map_or(0, |dir| dir.count() as u64);
-        let ticks = cpu_ticks(&stat)?;
-        let per_second = rustix::param::clock_ticks_per_second().max(1);
+        let (user, system) = cpu_ticks(&stat)?;
+        let per_second = rustix::param::clock_ticks_per_second().max(1) as f64;
         Some(Usage {
-            cpu_seconds: ticks as f64 / per_second as f64,
+            cpu_seconds: (user + system) as f64 / per_second,
+            user_seconds: user as f64 / per_second,
+            system_seconds: system as f64 / per_second,
             memory: resident(&status)?,
             files,
         })
@@ -42,12 +59,12 @@ impl Usage {
 }
 
 /// Fields 14 and 15 of `stat`; the name in field 2 may hold anything, parentheses too.
-fn cpu_ticks(stat: &str) -> Option<u64> {
+fn cpu_ticks(stat: &str) -> Option<(u64, u64)> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+    Some((user, system))
 }
 
 fn resident(status: &str) -> Option<u64> {
@@ -84,7 +101,7 @@ pub(crate) fn raise_file_limit() {
 
 /// Cores used between two looks.
 pub(crate) fn cores(before: &Usage, after: &Usage, wall: Duration) -> f64 {
-    ((after.cpu_seconds - before.cpu_seconds) / wall.as_secs_f64().max(1e-3)).max(0.0)
+    after.since(before).cpu_seconds / wall.as_secs_f64().max(1e-3)
 }
 
 #[cfg(test)]
@@ -94,7 +111,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_is_no_field() {
         let stat = "7 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 1 0 5 6 7";
-        assert_eq!(cpu_ticks(stat), Some(300));
+        assert_eq!(cpu_ticks(stat), Some((250, 50)));
         assert_eq!(cpu_ticks("7 (x) S"), None);
         assert_eq!(resident("Name: x\nVmRSS:\t  12 kB\n"), Some(12_288));
     }

@@ -57,6 +57,8 @@ pub(crate) enum Order {
 pub(crate) enum News {
     /// A bot is connected.
     Joined(BotId),
+    /// A bot has stopped reading, as it was told.
+    Stalled(BotId),
     /// A bot is over before its time.
     Failed(BotId, String),
     /// A second is over.
@@ -98,7 +100,8 @@ pub(crate) struct BotThread {
     epoll: OwnedFd,
     wake: Arc<WakeFd>,
     buffers: Buffers,
-    tally: Tally,
+    /// What all count but the bystanders, and what those count.
+    tallies: [Tally; 2],
     /// Bots by place; a place is used again after its bot.
     bots: Vec<Option<Bot>>,
     free: Vec<usize>,
@@ -138,7 +141,7 @@ impl BotThread {
                 outgoing: SendBatch::with_capacity(OUTGOING, 512),
                 plain: Box::new([0; 2_048]),
             },
-            tally: Tally::default(),
+            tallies: Default::default(),
             bots: Vec::new(),
             free: Vec::new(),
             places: HashMap::new(),
@@ -199,7 +202,8 @@ impl BotThread {
 
     fn receive(&mut self, place: usize) {
         let Some(Some(bot)) = self.bots.get_mut(place) else { return };
-        let event = bot.receive(&self.shared, &mut self.buffers, &mut self.tally);
+        let tally = &mut self.tallies[usize::from(bot.plan.bystands)];
+        let event = bot.receive(&self.shared, &mut self.buffers, tally);
         self.after(place, event);
     }
 
@@ -214,9 +218,10 @@ impl BotThread {
                 continue;
             }
             self.due[place] = None;
-            self.tally.times.lag.record(now - due);
+            self.tallies[0].times.lag.record(now - due);
             let Some(bot) = &mut self.bots[place] else { continue };
-            let event = bot.handle_timeout(now, &self.shared, &mut self.buffers, &mut self.tally);
+            let tally = &mut self.tallies[usize::from(bot.plan.bystands)];
+            let event = bot.handle_timeout(now, &self.shared, &mut self.buffers, tally);
             self.after(place, event);
         }
         while now >= self.next_sample() {
@@ -231,6 +236,11 @@ impl BotThread {
         let id = bot.plan.id;
         match event {
             Some(BotEvent::Joined) => self.tell(News::Joined(id)),
+            Some(BotEvent::Stalled) => {
+                // A socket that is full of what nobody reads would wake us for ever.
+                let _was_in_it = epoll::delete(&self.epoll, bot.socket.as_fd());
+                self.tell(News::Stalled(id));
+            }
             Some(BotEvent::Failed(reason)) => {
                 self.tell(News::Failed(id, reason));
                 // Without a goodbye to the peer, but the server may still have the session.
@@ -338,7 +348,7 @@ impl BotThread {
 
     fn change_address(&mut self, id: BotId) {
         let Some(&place) = self.places.get(&id) else { return };
-        let Some(bot) = &mut self.bots[place] else { return };
+        let Some(bot) = self.bots[place].as_mut().filter(|bot| !bot.is_stalled()) else { return };
         // The old socket leaves the set as it is closed. Without a new one the bot stays where it is.
         if bot.change_address(Instant::now(), &self.shared).is_ok() {
             let data = epoll::EventData::new_u64(place as u64);
@@ -356,7 +366,8 @@ impl BotThread {
     /// A bot goes. `delete`: the server is asked to end its session.
     fn remove(&mut self, place: usize, silent: bool, delete: bool) {
         let Some(mut bot) = self.bots[place].take() else { return };
-        bot.leave(Instant::now(), silent, &self.shared, &mut self.buffers, &mut self.tally);
+        let tally = &mut self.tallies[usize::from(bot.plan.bystands)];
+        bot.leave(Instant::now(), silent, &self.shared, &mut self.buffers, tally);
         if let Some(url) = bot.resource.take().filter(|_| delete) {
             let token = bot.plan.token.clone();
             self.signaler.send(Job { url, token, request: Request::Delete });
@@ -368,14 +379,17 @@ impl BotThread {
 
     fn sample(&mut self, now: Instant) {
         for bot in self.bots.iter_mut().flatten() {
-            bot.sample(now, &self.shared, &mut self.tally);
+            let tally = &mut self.tallies[usize::from(bot.plan.bystands)];
+            bot.sample(now, &self.shared, tally);
         }
-        let sample = Sample {
-            thread: self.index,
-            tick: self.tick,
-            counters: self.tally.counters,
-            times: std::mem::take(&mut self.tally.times),
+        let take = |tally: &mut Tally| Tally {
+            counters: tally.counters,
+            times: std::mem::take(&mut tally.times),
         };
+        let [mut all, bystanders] = self.tallies.each_mut().map(take);
+        all.counters.add(&bystanders.counters);
+        all.times.merge(&bystanders.times);
+        let sample = Sample { thread: self.index, tick: self.tick, all, bystanders };
         self.tell(News::Sample(Box::new(sample)));
     }
 

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
-    stats::{Counters, Histogram, Times},
+    stats::{Counters, Histogram, Tally, Times},
     units,
 };
 
@@ -38,6 +38,10 @@ const METRICS: &[(&str, Kind)] = &[
     ("lag_p99", Kind::Time),
     ("server_cpu", Kind::Share),
     ("server_memory", Kind::Bytes),
+    ("bystander_delay_p50", Kind::Time),
+    ("bystander_delay_p99", Kind::Time),
+    ("bystander_freezes", Kind::Count),
+    ("bystander_loss", Kind::Share),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +71,8 @@ pub struct Judged<'a> {
     pub server_cpu: Option<f64>,
     /// The most memory that it held, in bytes.
     pub server_memory: Option<u64>,
+    /// What the bystanders saw over the same time, where there are any.
+    pub bystanders: Option<&'a Tally>,
 }
 
 /// How a value must not be.
@@ -209,6 +215,10 @@ impl Threshold {
             "lag_p99" => quantile(&times.lag, 0.99),
             "server_cpu" => judged.server_cpu,
             "server_memory" => judged.server_memory.map(|bytes| bytes as f64),
+            "bystander_delay_p50" => quantile(&judged.bystanders?.times.delay, 0.5),
+            "bystander_delay_p99" => quantile(&judged.bystanders?.times.delay, 0.99),
+            "bystander_freezes" => count(judged.bystanders?.counters.freezes),
+            "bystander_loss" => loss(&judged.bystanders?.counters),
             _ => None,
         }
     }
@@ -251,6 +261,7 @@ mod tests {
             failed,
             server_cpu: None,
             server_memory: None,
+            bystanders: None,
         };
         text.parse::<Threshold>().unwrap().judge(&judged)
     }
@@ -273,6 +284,41 @@ mod tests {
         assert!(broken("failed > 5%") && !broken("failed > 10%") && broken("failed > 9"));
         assert!(broken("bitrate < 2M") && !broken("bitrate < 500k"));
         assert_eq!(judge("loss > 1%", counters, &times, 0).value, "0.200 %");
+    }
+
+    #[test]
+    fn bystanders_are_judged_apart() {
+        let counters = Counters {
+            freezes: 2,
+            expected_packets: 100,
+            received_packets: 99,
+            ..Counters::default()
+        };
+        let mut bystanders = Tally { counters, times: Times::default() };
+        bystanders.times.delay.record(Duration::from_millis(30));
+        let broken = |text: &str, bystanders| {
+            let judged = Judged {
+                counters: &Counters::default(),
+                times: &Times::default(),
+                duration: Duration::from_secs(1),
+                joined: 1,
+                failed: 0,
+                server_cpu: None,
+                server_memory: None,
+                bystanders,
+            };
+            text.parse::<Threshold>().unwrap().judge(&judged).broken
+        };
+        for (text, expected) in [
+            ("bystander_delay_p99 > 20ms", true),
+            ("bystander_delay_p50 > 40ms", false),
+            ("bystander_freezes > 1", true),
+            ("bystander_loss > 0.5%", true),
+            ("bystander_loss > 1%", false),
+        ] {
+            assert_eq!(broken(text, Some(&bystanders)), expected, "{text}");
+            assert!(!broken(text, None), "{text}");
+        }
     }
 
     #[test]

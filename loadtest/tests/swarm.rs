@@ -14,7 +14,7 @@ use front::{Front, Manner};
 use sfumato_loadtest::{
     args::Arguments,
     plan::Plan,
-    report::{Report, html, json, text},
+    report::{Report, Second, html, json, text},
 };
 
 fn plan(front: &Front, words: &str) -> Plan {
@@ -113,6 +113,84 @@ fn viewers_come_go_and_move() {
     assert_eq!(report.bots.failed, 0, "{:?}", reasons(&report));
     assert_eq!(report.counters.corrupted, 0);
     assert_eq!(front.open_sessions(), 0);
+}
+
+#[test]
+fn a_warm_up_is_in_the_time_line_and_not_in_the_totals() {
+    let front = Front::start(Manner::Good);
+    let report = run(
+        &front,
+        "webinar --viewers 3 --audio off --packets 3 --join-over 0s --duration 4s --warm-up 2s",
+    );
+    let seconds = report.counted.as_secs_f64();
+    assert!((1.9..2.5).contains(&seconds), "{seconds}");
+    let (warm_up, rest) = report.timeline.split_at(2);
+    let packets = |part: &[Second]| part.iter().map(|s| s.counters.received_packets).sum::<u64>();
+    assert!(packets(warm_up) > 200);
+    // What comes after the last whole second counts too.
+    let (counted, seen) = (report.counters.received_packets, packets(rest));
+    assert!((seen..seen + 120).contains(&counted), "{counted} {seen}");
+    assert_eq!(report.times.delay.count(), counted, "each packet has a stamp");
+    assert_eq!((report.times.join.count(), report.times.first_frame.count()), (4, 3));
+    assert_eq!(report.counters.expected_packets, counted);
+}
+
+#[test]
+fn bystanders_come_first_and_are_seen_apart() {
+    let front = Front::start(Manner::Good);
+    let report = run(
+        &front,
+        "flash --bystanders 2 --viewers 4 --join-over 0s --duration 4s --loss 5% --moves 20 \
+         --fail-if bystander_loss>0 --fail-if bystander_freezes>0 --fail-if bystander_delay_p99<0ms",
+    );
+    assert_eq!((report.bots.joined, report.bots.failed), (7, 0), "{:?}", reasons(&report));
+    let bystanders = report.bystanders.as_ref().unwrap();
+    assert_eq!((bystanders.joined, bystanders.failed), (2, 0));
+    let (theirs, all) = (&bystanders.tally, &report.counters);
+    assert!(theirs.counters.frames > 2 * 60, "{} frames", theirs.counters.frames);
+    assert!(theirs.counters.frames < all.frames && all.dropped_by_fault > 0);
+    assert_eq!((theirs.counters.dropped_by_fault, theirs.counters.corrupted), (0, 0));
+    assert_eq!((theirs.times.join.count(), theirs.times.first_frame.count()), (2, 2));
+    assert!(report.verdicts.iter().all(|verdict| verdict.value != "not measured"));
+    // Nobody else was there in their first second.
+    let first = report.timeline.iter().find(|second| second.viewers > 0).unwrap();
+    assert_eq!((first.viewers, first.joining), (2, 0));
+}
+
+#[test]
+fn those_who_stall_read_nothing_more_and_lose_nothing() {
+    let front = Front::start(Manner::Good);
+    let report = run(
+        &front,
+        "webinar --viewers 4 --packets 4 --join-over 0s --duration 4s --stalled 50% --moves 10",
+    );
+    let (bots, c) = (&report.bots, &report.counters);
+    assert_eq!((bots.joined, bots.failed, bots.stalled), (5, 0, 2), "{:?}", reasons(&report));
+    // Who moves loses what his old socket held, and sound is not sent again.
+    let lost = c.expected_packets - c.received_packets;
+    assert!(lost <= bots.moved && c.freezes == 0, "{lost} lost");
+    assert_eq!(report.times.first_frame.count(), 4);
+    let last = report.timeline.last().unwrap();
+    let each = last.counters.frames / 2;
+    assert!((25..35).contains(&each), "two of four still watch: {} frames", last.counters.frames);
+    assert_eq!((front.open_sessions(), bots.undeleted), (0, 0));
+}
+
+#[test]
+fn places_of_failed_viewers_are_taken_one_by_one() {
+    let front = Front::start(Manner::RefusesHalf);
+    let report =
+        run(&front, "churn --viewers 6 --churn 2 --silent 0 --join-over 200ms --duration 6s");
+    let bots = &report.bots;
+    assert!(bots.failed > 2 && bots.replaced > 2, "{bots:?}");
+    assert!(bots.replaced <= bots.failed && bots.replaced < 12, "{bots:?}");
+    assert_eq!(reasons(&report).len(), 1);
+
+    let front = Front::start(Manner::Refuses);
+    let report = run(&front, "churn --viewers 20 --churn 2 --join-over 0s --duration 4s");
+    // Twenty-one of the beginning; then, from a second later on, two a second.
+    assert!((22..=30).contains(&front.requests()), "{} requests", front.requests());
+    assert_eq!(u64::from(front.requests()), 21 + report.bots.replaced);
 }
 
 #[test]

@@ -93,6 +93,10 @@ pub(crate) struct BotPlan {
     pub(crate) faults: Faults,
     /// How long joining may take.
     pub(crate) patience: Duration,
+    /// It is one of those whose view is reported apart.
+    pub(crate) bystands: bool,
+    /// It stops reading with its first frame.
+    pub(crate) stalls: bool,
 }
 
 /// What all bots of a thread share.
@@ -124,6 +128,8 @@ pub(crate) struct Buffers {
 pub(crate) enum BotEvent {
     /// Connected: media may flow.
     Joined,
+    /// It stopped reading, as it was told.
+    Stalled,
     /// Over before its time, and why.
     Failed(String),
 }
@@ -135,6 +141,8 @@ enum Phase {
     /// ICE and DTLS.
     Connecting,
     Connected,
+    /// It reads nothing and says nothing, but is not gone.
+    Stalled,
     Over,
 }
 
@@ -221,7 +229,12 @@ impl Bot {
             self.link.as_ref().and_then(|link| link.poll_timeout()),
         ];
         let due = due.into_iter().flatten().min();
-        due.filter(|_| self.phase != Phase::Over)
+        due.filter(|_| !matches!(self.phase, Phase::Stalled | Phase::Over))
+    }
+
+    /// It reads nothing any more.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.phase == Phase::Stalled
     }
 
     /// Does what is due.
@@ -237,7 +250,7 @@ impl Bot {
             event = match self.phase {
                 Phase::Asking => Some(self.fail("http: no answer in time")),
                 Phase::Connecting => Some(self.fail(self.stuck())),
-                Phase::Connected | Phase::Over => None,
+                Phase::Connected | Phase::Stalled | Phase::Over => None,
             };
         }
         let mut outlet = Outlet {
@@ -269,12 +282,13 @@ impl Bot {
         outlet.release();
         outlet.flush();
         let dtls_event = self.drain_dtls(now, shared, buffers, tally);
-        self.settle(event.or(dtls_event))
+        let event = self.settle(event.or(dtls_event));
+        event.or_else(|| self.stall(tally))
     }
 
     /// What is looked at each second.
     pub(crate) fn sample(&mut self, now: Instant, shared: &Shared, tally: &mut Tally) {
-        if self.muted {
+        if self.muted || self.is_stalled() {
             return;
         }
         let joined_ns = shared.clock.ns(self.started);
@@ -324,7 +338,7 @@ impl Bot {
     ) {
         self.leave_directory(shared);
         let to = self.agent.as_ref().and_then(|agent| agent.selected());
-        if let (false, Some(to)) = (silent, to) {
+        if let (false, Some(to)) = (silent || self.is_stalled(), to) {
             if let (Some(keys), Some(publisher)) = (&mut self.keys, &mut self.publisher) {
                 let mut outlet = Outlet {
                     now,
@@ -360,6 +374,19 @@ impl Bot {
 
     fn fail(&self, reason: impl Into<String>) -> BotEvent {
         BotEvent::Failed(reason.into())
+    }
+
+    /// One who is to stop reading does so once it has seen something. What it misses from then on is no loss.
+    fn stall(&mut self, tally: &mut Tally) -> Option<BotEvent> {
+        if !self.plan.stalls || !self.has_begun || self.phase != Phase::Connected {
+            return None;
+        }
+        self.phase = Phase::Stalled;
+        if let Some(watcher) = &self.watcher {
+            let expected = &mut tally.counters.expected_packets;
+            *expected = expected.saturating_sub(watcher.missing());
+        }
+        Some(BotEvent::Stalled)
     }
 
     /// A bot that failed does nothing more.

@@ -72,7 +72,8 @@ impl Bot {
             counters: &mut tally.counters,
         };
         outlet.flush();
-        self.settle(event.or(dtls_event))
+        let event = self.settle(event.or(dtls_event));
+        event.or_else(|| self.stall(tally))
     }
 
     /// What came over the bad line and is due.

@@ -229,6 +229,12 @@ impl Track {
         })
     }
 
+    /// Packets that should have come by now and have not.
+    pub(crate) fn missing(&self) -> u64 {
+        let expected = self.highest.map_or(0, |highest| highest - self.first + 1);
+        expected.saturating_sub(self.received)
+    }
+
     /// When packets are to be asked for.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.missing.iter().map(|missing| missing.due).min()

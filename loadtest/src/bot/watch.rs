@@ -94,6 +94,11 @@ impl Watcher {
         [asks, feedback, looks].into_iter().flatten().fold(self.next_report, Instant::min)
     }
 
+    /// Packets that were announced by later ones and have not come.
+    pub(crate) fn missing(&self) -> u64 {
+        self.tracks.iter().map(Track::missing).sum()
+    }
+
     /// Takes a packet in the clear.
     pub(crate) fn handle_rtp(&mut self, context: &mut Context<'_>, bytes: &[u8]) {
         let Ok(packet) = RtpPacket::parse(bytes) else {

@@ -1,29 +1,34 @@
-//! Who joins and leaves when: plays the plan. What becomes known of it is kept by [`books`].
+//! Who joins and leaves when: plays the plan.
+//!
+//! - [`members`]: those who come and go
+//! - [`ramp`]: how a ramp grows, and where it ends
+//! - [`books`]: what becomes known of all that, and the report
 
 mod books;
+mod members;
+mod ramp;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BinaryHeap, VecDeque},
     io,
     sync::{
-        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::RecvTimeoutError,
     },
     time::{Duration, Instant},
 };
 
+use self::{books::Books, members::Member, ramp::Climb};
 use crate::{
-    bot::{BotId, BotPlan, Role, link::Faults},
+    bot::BotId,
     plan::Plan,
-    proc::{Usage, buffer_drops, raise_file_limit},
+    proc::{Usage, raise_file_limit},
     random::Random,
-    report::{Bots, RampEnd, Report, Second, live::Live},
-    stats::{Counters, Reasons, Sample, Times},
+    report::{Bots, Report, Second, live::Live},
+    stats::Reasons,
     swarm::Swarm,
     thread::{News, Order},
-    threshold::Judged,
 };
 
 /// From the end of new media to the end: what is on its way comes, what was lost is sent again.
@@ -32,13 +37,12 @@ const SETTLE: Duration = Duration::from_millis(700);
 const GOODBYES: Duration = Duration::from_secs(10);
 /// How often the director looks up when nothing happens.
 const LOOK: Duration = Duration::from_millis(100);
-/// Receiving sections of each kind in an offer: servers have limits.
-const MAX_SLOTS: usize = 31;
 
 /// Something that is to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Action {
     Join { room: u32, place: u32, kind: Kind },
+    Replace,
     Churn,
     Move,
     Step,
@@ -49,17 +53,9 @@ enum Action {
 enum Kind {
     Publishes,
     Watches,
+    /// Watches from before the others on, and stays.
+    Bystands,
     Both,
-}
-
-#[derive(Debug)]
-struct Member {
-    room: u32,
-    place: u32,
-    kind: Kind,
-    /// Its name in URLs.
-    participant: String,
-    bots: Vec<BotId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +68,19 @@ enum State {
 #[derive(Debug, Clone, Copy)]
 struct Record {
     publishes: bool,
+    bystands: bool,
     state: State,
+}
+
+/// Who has been called to join so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Called {
+    Publishers,
+    /// Their joins may still lie ahead.
+    Bystanders,
+    /// All of them are there or failed; the viewers come then.
+    BystandersSettled(Instant),
+    Everybody,
 }
 
 /// Plays a plan.
@@ -87,24 +95,19 @@ pub(crate) struct Director<'a> {
     records: Vec<Record>,
     publishers: u32,
     participants: u32,
-    viewers_called: bool,
+    called: Called,
+    /// Every so often one of the viewers stalls: how much of the next one is due.
+    stall_share: f64,
     bots: Bots,
+    /// How many of the bystanders joined, and failed.
+    bystanders: (u64, u64),
     failures: Reasons,
-    samples: BTreeMap<u64, Vec<Sample>>,
-    latest: Vec<Counters>,
-    last_total: Counters,
-    times: Times,
+    /// Failed ones whose places are to be taken.
+    vacant: VecDeque<BotId>,
+    books: Books,
     timeline: Vec<Second>,
     finished: usize,
-    server: Option<Usage>,
-    server_first: Option<Usage>,
-    server_peak: u64,
-    own: Option<Usage>,
-    drops_before: u64,
-    joined_before: u64,
-    failed_before: u64,
-    ramp_end: Option<RampEnd>,
-    ramp_viewers: u32,
+    climb: Climb,
     stop: bool,
     /// No new media flows any more: what comes is counted, and is no second of the run.
     settling_since: Option<Instant>,
@@ -132,24 +135,16 @@ impl<'a> Director<'a> {
             records: Vec::new(),
             publishers: 0,
             participants: 0,
-            viewers_called: false,
+            called: Called::Publishers,
+            stall_share: 0.0,
             bots: Bots::default(),
+            bystanders: (0, 0),
             failures: Reasons::default(),
-            samples: BTreeMap::new(),
-            latest: vec![Counters::default(); swarm.threads()],
-            last_total: Counters::default(),
-            times: Times::default(),
+            vacant: VecDeque::new(),
+            books: Books::new(swarm.threads(), server),
             timeline: Vec::new(),
             finished: 0,
-            server,
-            server_first: server,
-            server_peak: server.map_or(0, |usage| usage.memory),
-            own: Usage::own(),
-            drops_before: buffer_drops(),
-            joined_before: 0,
-            failed_before: 0,
-            ramp_end: None,
-            ramp_viewers: 0,
+            climb: Climb::default(),
             stop: false,
             settling_since: None,
             swarm,
@@ -174,7 +169,7 @@ impl<'a> Director<'a> {
                 break false;
             }
             self.act(now);
-            self.call_viewers(now);
+            self.call_next(now);
             let next = self.schedule.peek().map_or(end, |entry| entry.0.0).min(end);
             self.listen(next.saturating_duration_since(now).min(LOOK));
         };
@@ -197,58 +192,6 @@ impl<'a> Director<'a> {
         self.schedule.push(Reverse((when, self.order, action)));
     }
 
-    fn call_publishers(&mut self, start: Instant) {
-        let plan = self.plan;
-        let kind = if plan.meeting { Kind::Both } else { Kind::Publishes };
-        let all = u64::from(plan.rooms) * u64::from(plan.publishers);
-        // Those who only send are there when the viewers come; a meeting gathers over the whole time.
-        let over = if plan.meeting {
-            plan.join_over
-        } else {
-            plan.join_over.min(Duration::from_millis(20) * all as u32)
-        };
-        let mut number = 0;
-        for place in 0..plan.publishers {
-            for room in 0..plan.rooms {
-                let when = start + over.mul_f64(number as f64 / all as f64);
-                self.at(when, Action::Join { room, place, kind });
-                number += 1;
-            }
-        }
-        for (rate, action) in [(plan.churn, Action::Churn), (plan.moves, Action::Move)] {
-            if rate > 0.0 {
-                self.at(start + plan.join_over, action);
-            }
-        }
-    }
-
-    /// Viewers come when those whom they watch are there.
-    fn call_viewers(&mut self, now: Instant) {
-        let plan = self.plan;
-        let publishers = u64::from(plan.rooms) * u64::from(plan.publishers);
-        let called = self.records.iter().filter(|record| record.publishes);
-        let settled = called.filter(|record| record.state != State::Joining).count() as u64;
-        if self.viewers_called || (settled < publishers && !plan.meeting) {
-            return;
-        }
-        self.viewers_called = true;
-        if let Some(ramp) = plan.ramp {
-            self.at(now, Action::Step);
-            self.ramp_viewers = 0;
-            debug_assert!(ramp.step > 0);
-            return;
-        }
-        let all = u64::from(plan.rooms) * u64::from(plan.viewers);
-        let mut number = 0;
-        for place in 0..plan.viewers {
-            for room in 0..plan.rooms {
-                let when = now + plan.join_over.mul_f64(number as f64 / all.max(1) as f64);
-                self.at(when, Action::Join { room, place, kind: Kind::Watches });
-                number += 1;
-            }
-        }
-    }
-
     fn act(&mut self, now: Instant) {
         while let Some(Reverse((when, _, action))) = self.schedule.peek().copied()
             && when <= now
@@ -256,6 +199,7 @@ impl<'a> Director<'a> {
             self.schedule.pop();
             match action {
                 Action::Join { room, place, kind } => self.join(room, place, kind),
+                Action::Replace => self.replace_one(when),
                 Action::Churn => {
                     self.churn();
                     let pause = self.pause(self.plan.churn);
@@ -269,177 +213,6 @@ impl<'a> Director<'a> {
                 Action::Step => self.step(now),
             }
         }
-    }
-
-    /// Events that come so often on average, independent of each other.
-    fn pause(&mut self, rate: f64) -> Duration {
-        let unit = self.random.unit().max(1e-9);
-        Duration::from_secs_f64((-unit.ln() / rate).min(60.0))
-    }
-
-    fn join(&mut self, room: u32, place: u32, kind: Kind) {
-        let name = self.plan.room_name(room);
-        self.participants += 1;
-        let participant = format!("p{place}-{}", self.participants);
-        let mut bots = Vec::new();
-        if kind != Kind::Watches {
-            self.tell_of(room, &name, &participant);
-            self.publishers += 1;
-            let (audio, video) = (self.plan.audio, self.plan.video.clone());
-            let role = Role::Publish { publisher: self.publishers, audio, video };
-            let url = self.plan.whip_url(&name, &participant);
-            bots.extend(self.start(role, url));
-        }
-        if kind != Kind::Publishes {
-            if self.plan.watches_one_by_one() {
-                let watched = self.watched(room);
-                for watched in watched {
-                    let url = self.plan.whep_url(&name, &watched, &participant);
-                    bots.extend(self.start(self.watch(1), url));
-                }
-            } else {
-                let others = self.plan.publishers - u32::from(kind == Kind::Both);
-                let url = self.plan.whep_url(&name, "", &participant);
-                bots.extend(self.start(self.watch(others as usize), url));
-            }
-        }
-        self.members.push(Member { room, place, kind, participant, bots });
-    }
-
-    /// Names of those who publish in a room, where viewers have to know them.
-    fn watched(&self, room: u32) -> Vec<String> {
-        let in_room = self.members.iter().filter(|m| m.room == room && m.kind != Kind::Watches);
-        in_room.map(|m| m.participant.clone()).collect()
-    }
-
-    /// Those who watch publishers one by one watch a new one too.
-    fn tell_of(&mut self, room: u32, name: &str, newcomer: &str) {
-        if !self.plan.watches_one_by_one() {
-            return;
-        }
-        for at in 0..self.members.len() {
-            let member = &self.members[at];
-            if member.room == room && member.kind != Kind::Publishes {
-                let url = self.plan.whep_url(name, newcomer, &member.participant);
-                let bot = self.start(self.watch(1), url);
-                self.members[at].bots.extend(bot);
-            }
-        }
-    }
-
-    fn watch(&self, publishers: usize) -> Role {
-        let slots = publishers.clamp(1, MAX_SLOTS);
-        Role::Watch {
-            audio: if self.plan.audio.is_some() { slots } else { 0 },
-            video: if self.plan.video.is_empty() { 0 } else { slots },
-        }
-    }
-
-    fn start(&mut self, role: Role, url: Result<url::Url, String>) -> Option<BotId> {
-        // The templates were tried when the plan was made; what is put in holds plain letters.
-        let url = url.ok()?;
-        let id = BotId(self.records.len() as u32);
-        let publishes = matches!(role, Role::Publish { .. });
-        let faulty = match self.plan.faulty {
-            Some(share) => !publishes && self.random.unit() < share,
-            None => true,
-        };
-        let tokens = &self.plan.tokens;
-        let token = (!tokens.is_empty()).then(|| Arc::clone(&tokens[id.0 as usize % tokens.len()]));
-        self.records.push(Record { publishes, state: State::Joining });
-        let faults = if faulty { self.plan.faults } else { Faults::default() };
-        let patience = self.plan.patience;
-        let plan = BotPlan { id, role, url, token, faults, patience };
-        self.swarm.order(id, Order::Join(Box::new(plan)));
-        Some(id)
-    }
-
-    /// Somebody leaves, somebody else comes.
-    fn churn(&mut self) {
-        let mine = |m: &Member| m.kind != Kind::Publishes;
-        let leaving: Vec<usize> = (0..self.members.len())
-            .filter(|&at| mine(&self.members[at]) && self.is_up(&self.members[at]))
-            .collect();
-        if leaving.is_empty() {
-            return;
-        }
-        let at = leaving[self.random.below(leaving.len())];
-        let Member { room, place, kind, bots, .. } = self.members.swap_remove(at);
-        let silent = self.random.unit() < self.plan.silent;
-        for bot in bots {
-            self.swarm.order(bot, Order::Leave { bot, silent });
-            self.leave(bot);
-        }
-        self.join(room, place, kind);
-    }
-
-    fn move_one(&mut self) {
-        let up: Vec<BotId> =
-            self.members.iter().filter(|m| self.is_up(m)).flat_map(|m| m.bots.clone()).collect();
-        if up.is_empty() {
-            return;
-        }
-        let bot = up[self.random.below(up.len())];
-        self.bots.moved += 1;
-        self.swarm.order(bot, Order::Move { bot });
-    }
-
-    fn is_up(&self, member: &Member) -> bool {
-        member.bots.iter().all(|bot| self.records[bot.0 as usize].state == State::Up)
-    }
-
-    /// A ramp goes on, unless a threshold broke in what was seen since the last step.
-    fn step(&mut self, now: Instant) {
-        let Some(ramp) = self.plan.ramp else { return };
-        if self.ramp_viewers > 0 && self.ramp_is_over(ramp.step_time) {
-            self.stop = true;
-            return;
-        }
-        if self.ramp_viewers >= ramp.max {
-            self.stop = true;
-            self.ramp_end = Some(RampEnd { viewers: self.ramp_viewers, broken: Vec::new() });
-            return;
-        }
-        let more = ramp.step.min(ramp.max - self.ramp_viewers);
-        // Within the first third of the step, so that the rest of it is judged with all of them.
-        let over = ramp.step_time / 3;
-        for number in 0..more {
-            let place = self.ramp_viewers + number;
-            let when = now + over.mul_f64(f64::from(number) / f64::from(more));
-            let (room, kind) = (place % self.plan.rooms, Kind::Watches);
-            self.at(when, Action::Join { room, place, kind });
-        }
-        self.ramp_viewers += more;
-        self.at(now + ramp.step_time, Action::Step);
-    }
-
-    fn ramp_is_over(&mut self, step_time: Duration) -> bool {
-        let seconds = (step_time.as_secs() / 2).max(1) as usize;
-        let recent = &self.timeline[self.timeline.len().saturating_sub(seconds)..];
-        let (mut counters, mut times) = (Counters::default(), Times::default());
-        for second in recent {
-            counters.add(&second.counters);
-            times.merge(&second.times);
-        }
-        let failed = self.bots.failed - self.failed_before;
-        let joined = self.bots.joined - self.joined_before;
-        (self.failed_before, self.joined_before) = (self.bots.failed, self.bots.joined);
-        let judged = Judged {
-            counters: &counters,
-            times: &times,
-            duration: Duration::from_secs(recent.len() as u64),
-            joined,
-            failed,
-            server_cpu: recent.last().and_then(|second| second.server_cpu),
-            server_memory: recent.last().and_then(|second| second.server_memory),
-        };
-        let verdicts = self.plan.thresholds.iter().map(|threshold| threshold.judge(&judged));
-        let broken: Vec<_> = verdicts.filter(|verdict| verdict.broken).collect();
-        if broken.is_empty() {
-            return false;
-        }
-        self.ramp_end = Some(RampEnd { viewers: self.ramp_viewers, broken });
-        true
     }
 
     /// Hears what the threads say, for so long at most.
@@ -466,31 +239,35 @@ impl<'a> Director<'a> {
             News::Joined(bot) => {
                 self.set(bot, State::Up);
             }
+            News::Stalled(bot) => {
+                self.bots.stalled += u64::from(self.records[bot.0 as usize].state == State::Up);
+            }
             News::Failed(bot, reason) => {
                 self.failures.add(&reason);
                 self.set(bot, State::Over);
+                self.vacate(bot);
             }
             News::Sample(sample) => self.take_sample(*sample),
             News::Finished => self.finished += 1,
         }
     }
 
-    fn leave(&mut self, bot: BotId) {
-        let record = &mut self.records[bot.0 as usize];
-        if record.state != State::Over {
-            record.state = State::Over;
-            self.bots.left += 1;
-        }
-    }
-
     fn set(&mut self, bot: BotId, state: State) {
         let record = &mut self.records[bot.0 as usize];
+        let bystands = u64::from(record.bystands);
         match (record.state, state) {
-            (State::Joining, State::Up) => self.bots.joined += 1,
-            (State::Joining, State::Over) => self.bots.failed += 1,
+            (State::Joining, State::Up) => {
+                self.bots.joined += 1;
+                self.bystanders.0 += bystands;
+            }
+            (State::Joining, State::Over) => {
+                self.bots.failed += 1;
+                self.bystanders.1 += bystands;
+            }
             (State::Up, State::Over) => {
                 self.bots.failed += 1;
                 self.bots.broken_off += 1;
+                self.bystanders.1 += bystands;
             }
             // News of a bot that was sent away meanwhile.
             _ => return,

@@ -1,6 +1,9 @@
 //! The report as a page that needs nothing else: no scripts, no fonts, no network.
 
-use std::fmt::{self, Display, Write};
+use std::{
+    fmt::{self, Display, Write},
+    time::Duration,
+};
 
 use super::{
     Report, Second,
@@ -30,10 +33,14 @@ fn write_page(out: &mut String, report: &Report) -> fmt::Result {
     )?;
     let (class, word) = if report.is_good() { ("good", "passed") } else { ("bad", "failed") };
     let ended = if report.interrupted { ", interrupted" } else { "" };
+    let counted = match report.counted {
+        counted if counted == report.played => String::new(),
+        counted => format!("; figures are of the last {}, plots of all", show_time(counted)),
+    };
     write!(
         out,
         "<header><h1>{name} <span class=\"badge {class}\">{word}</span></h1><p>{}</p>\
-         <p class=\"unit\">ran for {}{ended}</p></header>",
+         <p class=\"unit\">ran for {}{ended}{counted}</p></header>",
         Escaped(&report.description),
         show_time(report.played),
     )?;
@@ -64,6 +71,27 @@ fn tiles(out: &mut String, report: &Report) -> fmt::Result {
         ("delay p99", delay(0.99)),
         ("freezes", show_count(c.freezes)),
     ];
+    tile_row(out, &tiles)?;
+    let Some(bystanders) = &report.bystanders else { return Ok(()) };
+    let (c, delay) = (&bystanders.tally.counters, &bystanders.tally.times.delay);
+    let delay = |q| delay.quantile(q).map_or_else(|| "-".to_owned(), show_time);
+    write!(out, "<h2>Bystanders, who were there before the others</h2>")?;
+    tile_row(
+        out,
+        &[
+            ("joined", show_count(bystanders.joined)),
+            ("failed", show_count(bystanders.failed)),
+            ("packets lost", share(loss(c))),
+            ("frames lost", share(frame_loss(c))),
+            ("delay p50", delay(0.5)),
+            ("delay p99", delay(0.99)),
+            ("freezes", show_count(c.freezes)),
+            ("frozen for", show_time(Duration::from_micros(c.freeze_us))),
+        ],
+    )
+}
+
+fn tile_row(out: &mut String, tiles: &[(&str, String)]) -> fmt::Result {
     write!(out, "<dl class=\"tiles\">")?;
     for (name, value) in tiles {
         write!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>")?;
@@ -109,7 +137,9 @@ fn times(out: &mut String, report: &Report) -> fmt::Result {
         out,
         "<h2>Times</h2><table><tr><th></th><th>samples</th><th>p50</th><th>p95</th><th>p99</th><th>p99.9</th><th>max</th></tr>"
     )?;
-    for (name, histogram) in rows(&report.times) {
+    let bystanders =
+        report.bystanders.as_ref().map(|b| ("bystanders' delay", &b.tally.times.delay));
+    for (name, histogram) in rows(&report.times).into_iter().chain(bystanders) {
         if histogram.count() == 0 {
             continue;
         }
@@ -144,6 +174,12 @@ fn plots(timeline: &[Second]) -> Vec<Plot> {
         points: timeline.iter().map(|second| (second.at as f64, value(second))).collect(),
     };
     let delay = |q: f64| move |s: &Second| s.times.delay.quantile(q).map(|d| d.as_secs_f64() * 1e3);
+    let bystanders = |q: f64| {
+        move |s: &Second| {
+            let delay = s.bystanders.as_ref()?.times.delay.quantile(q);
+            delay.map(|d| d.as_secs_f64() * 1e3)
+        }
+    };
     let lag = |s: &Second| s.times.lag.quantile(0.99).map(|d| d.as_secs_f64() * 1e3);
     vec![
         Plot {
@@ -164,6 +200,15 @@ fn plots(timeline: &[Second]) -> Vec<Plot> {
                 line("p95", &delay(0.95)),
                 line("p99", &delay(0.99)),
                 line("max", &delay(1.0)),
+            ],
+        },
+        Plot {
+            title: "Delay of the bystanders",
+            unit: "ms",
+            lines: vec![
+                line("p50", &bystanders(0.5)),
+                line("p99", &bystanders(0.99)),
+                line("max", &bystanders(1.0)),
             ],
         },
         Plot {
@@ -239,12 +284,10 @@ th:first-child,td:first-child{text-align:left}tr+tr td{border-top:1px solid var(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{
-        report::Bots,
-        stats::{Counters, Reasons, Times},
+        report::{Bots, Bystanders},
+        stats::{Counters, Reasons, Tally, Times},
         threshold::Verdict,
     };
 
@@ -264,6 +307,7 @@ mod tests {
             failed: 0,
             counters,
             times: times.clone(),
+            bystanders: None,
             server_cpu: Some(0.5),
             server_memory: Some(1 << 20),
             swarm_cpu: None,
@@ -272,11 +316,13 @@ mod tests {
             scenario: "a & b".into(),
             description: "one <b>".into(),
             played: Duration::from_secs(2),
+            counted: Duration::from_secs(1),
             interrupted: true,
             bots: Bots { joined: 3, ..Bots::default() },
             failures,
             counters,
             times: times.clone(),
+            bystanders: None,
             ramp: None,
             verdicts: vec![Verdict {
                 threshold: "loss > 1%".into(),
@@ -308,6 +354,24 @@ mod tests {
         ] {
             assert_eq!(page.matches(open).count(), page.matches(close).count(), "{open}");
         }
+    }
+
+    #[test]
+    fn bystanders_have_a_part_of_their_own() {
+        let mut report = report();
+        let tally = Tally { counters: report.counters, times: report.times.clone() };
+        report.timeline[1].bystanders = Some(tally.clone());
+        report.bystanders = Some(Bystanders { joined: 77, failed: 0, tally });
+        let page = to_html(&report);
+        assert_eq!(page.matches("<svg").count(), 8);
+        assert!(page.contains("<dd>77</dd>") && page.contains("bystanders' delay"));
+        let text = crate::report::text::summary(&report);
+        assert!(text.contains("bystanders 77 joined") && text.contains("\n  bystanders"), "{text}");
+        let json = crate::report::json::to_json(&report);
+        assert_eq!(json["bystanders"]["joined"], 77);
+        assert_eq!(json["bystanders"]["times_ms"]["delay"]["count"], 1);
+        assert_eq!(json["timeline"][1]["bystanders"]["loss"], 0.0);
+        assert_eq!(json["timeline"][0]["bystanders"], serde_json::Value::Null);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Report, Second, text::rows};
+use super::{Bystanders, Report, Second, text::rows};
 use crate::{
-    stats::{Histogram, Times},
+    stats::{Histogram, Tally, Times},
     threshold::{frame_loss, loss},
 };
 
@@ -15,6 +15,7 @@ pub fn to_json(report: &Report) -> Value {
         "scenario": report.scenario,
         "description": report.description,
         "seconds": report.played.as_secs_f64(),
+        "counted_seconds": report.counted.as_secs_f64(),
         "interrupted": report.interrupted,
         "good": report.is_good(),
         "bots": report.bots,
@@ -24,11 +25,28 @@ pub fn to_json(report: &Report) -> Value {
         "frame_loss": frame_loss(&report.counters),
         "bitrate": report.bitrate(),
         "times_ms": times(&report.times),
+        "bystanders": report.bystanders.as_ref().map(bystanders),
         "ramp": report.ramp,
         "thresholds": report.verdicts,
         "server": { "cores": report.server_cpu, "memory": report.server_memory },
         "swarm": { "usage": report.own, "threads": report.threads, "buffer_drops": report.buffer_drops },
         "timeline": report.timeline.iter().map(second).collect::<Vec<_>>(),
+    })
+}
+
+fn bystanders(bystanders: &Bystanders) -> Value {
+    let mut seen = seen(&bystanders.tally);
+    seen["joined"] = bystanders.joined.into();
+    seen["failed"] = bystanders.failed.into();
+    seen
+}
+
+fn seen(tally: &Tally) -> Value {
+    json!({
+        "counters": tally.counters,
+        "loss": loss(&tally.counters),
+        "frame_loss": frame_loss(&tally.counters),
+        "times_ms": times(&tally.times),
     })
 }
 
@@ -43,6 +61,7 @@ fn second(second: &Second) -> Value {
         "counters": second.counters,
         "loss": loss(&second.counters),
         "times_ms": times(&second.times),
+        "bystanders": second.bystanders.as_ref().map(seen),
         "server_cores": second.server_cpu,
         "server_memory": second.server_memory,
         "swarm_cores": second.swarm_cpu,

@@ -129,6 +129,7 @@ mod tests {
             failed: 2,
             counters,
             times,
+            bystanders: None,
             server_cpu: Some(0.5),
             server_memory: None,
             swarm_cpu: None,

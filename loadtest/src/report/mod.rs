@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     proc::Usage,
-    stats::{Counters, Reasons, Times},
+    stats::{Counters, Reasons, Tally, Times},
     threshold::Verdict,
 };
 
@@ -27,6 +27,10 @@ pub struct Bots {
     pub broken_off: u64,
     /// Left before the end, as they were told.
     pub left: u64,
+    /// Viewers who came in the place of one who failed; only where viewers come and go.
+    pub replaced: u64,
+    /// Stopped reading, as they were told. What they miss is not in the loss.
+    pub stalled: u64,
     /// Changed their address, as they were told.
     pub moved: u64,
     /// Requests that the server put off (429, 503, 409), and that were made again.
@@ -54,12 +58,25 @@ pub struct Second {
     pub counters: Counters,
     /// What was timed in it.
     pub times: Times,
+    /// What the bystanders saw in it, where there are any.
+    pub bystanders: Option<Tally>,
     /// Cores that the server used.
     pub server_cpu: Option<f64>,
     /// Its memory in bytes.
     pub server_memory: Option<u64>,
     /// Cores that the swarm used.
     pub swarm_cpu: Option<f64>,
+}
+
+/// The viewers who were there before the others.
+#[derive(Debug, Clone, Default)]
+pub struct Bystanders {
+    /// Connected.
+    pub joined: u64,
+    /// Never connected, or broken off.
+    pub failed: u64,
+    /// What they saw.
+    pub tally: Tally,
 }
 
 /// Where a ramp ended.
@@ -80,6 +97,8 @@ pub struct Report {
     pub description: String,
     /// How long it lasted.
     pub played: Duration,
+    /// How much of that counts: all but the warm-up, if that was over.
+    pub counted: Duration,
     /// It was ended early.
     pub interrupted: bool,
     /// What became of the bots.
@@ -90,6 +109,8 @@ pub struct Report {
     pub counters: Counters,
     /// Everything that was timed.
     pub times: Times,
+    /// Those who were there before the others, where there are any.
+    pub bystanders: Option<Bystanders>,
     /// Where a ramp ended.
     pub ramp: Option<RampEnd>,
     /// The thresholds.
@@ -100,7 +121,7 @@ pub struct Report {
     pub server_cpu: Option<f64>,
     /// The most memory that the server had.
     pub server_memory: Option<u64>,
-    /// What the swarm itself used.
+    /// What the swarm itself used, in the time that counts.
     pub own: Option<Usage>,
     /// Datagrams that this machine dropped meanwhile since a receive buffer was full: the swarm's, or that of a server
     /// beside it.
@@ -117,6 +138,6 @@ impl Report {
 
     /// Bytes received per second, as bits.
     pub fn bitrate(&self) -> f64 {
-        self.counters.received_bytes as f64 * 8.0 / self.played.as_secs_f64().max(1e-3)
+        self.counters.received_bytes as f64 * 8.0 / self.counted.as_secs_f64().max(1e-3)
     }
 }

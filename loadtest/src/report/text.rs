@@ -18,11 +18,22 @@ pub fn summary(report: &Report) -> String {
 }
 
 fn write_summary(out: &mut String, report: &Report) -> std::fmt::Result {
-    let Report { bots, counters: c, times, .. } = report;
     writeln!(out, "{}", report.description)?;
     let ended = if report.interrupted { ", interrupted" } else { "" };
-    writeln!(out, "ran for {}{ended}\n", show_time(report.played))?;
+    let counted = match report.counted {
+        counted if counted == report.played => String::new(),
+        counted => format!("; what follows is of the last {}", show_time(counted)),
+    };
+    writeln!(out, "ran for {}{ended}{counted}\n", show_time(report.played))?;
+    bots_and_reasons(out, report)?;
+    media(out, report)?;
+    table(out, report)?;
+    costs(out, report)?;
+    verdicts(out, report)
+}
 
+fn bots_and_reasons(out: &mut String, report: &Report) -> std::fmt::Result {
+    let bots = &report.bots;
     writeln!(
         out,
         "bots       {} joined, {} failed ({} of them after they had joined), {} left, {} moved",
@@ -35,12 +46,24 @@ fn write_summary(out: &mut String, report: &Report) -> std::fmt::Result {
     for (reason, count) in report.failures.sorted() {
         writeln!(out, "           {:>6} x {reason}", show_count(count))?;
     }
+    if bots.replaced > 0 {
+        writeln!(out, "           {} came in the place of failed ones", show_count(bots.replaced))?;
+    }
+    if bots.stalled > 0 {
+        let stalled = show_count(bots.stalled);
+        writeln!(out, "           {stalled} stopped reading, as they were told")?;
+    }
     if bots.deferred > 0 {
         writeln!(out, "           {} requests put off by the server", show_count(bots.deferred))?;
     }
     if bots.undeleted > 0 {
         writeln!(out, "           {} sessions not deleted", show_count(bots.undeleted))?;
     }
+    Ok(())
+}
+
+fn media(out: &mut String, report: &Report) -> std::fmt::Result {
+    let c = &report.counters;
     let sent =
         format!("{} packets, {} again", show_count(c.sent_packets), show_count(c.resent_packets));
     writeln!(out, "sent       {sent}, {} key frames", show_count(c.key_frames_sent))?;
@@ -75,6 +98,19 @@ fn write_summary(out: &mut String, report: &Report) -> std::fmt::Result {
         show_count(c.plis_sent),
         show_count(c.nacks_sent),
     )?;
+    if let Some(bystanders) = &report.bystanders {
+        let c = &bystanders.tally.counters;
+        writeln!(
+            out,
+            "bystanders {} joined, {} failed; lost {} of packets, {} of frames; frozen {} times, {:.1} s in all",
+            show_count(bystanders.joined),
+            show_count(bystanders.failed),
+            share(loss(c)),
+            share(frame_loss(c)),
+            show_count(c.freezes),
+            c.freeze_us as f64 / 1e6,
+        )?;
+    }
     if c.unsendable + c.dropped_by_fault > 0 {
         writeln!(
             out,
@@ -86,20 +122,33 @@ fn write_summary(out: &mut String, report: &Report) -> std::fmt::Result {
 
     if report.buffer_drops > 0 {
         let drops = show_count(report.buffer_drops);
+        // Those of viewers who do not read are full, as they are meant to be.
+        let meant = if report.bots.stalled > 0 { ", those of the stalled too" } else { "" };
         writeln!(
             out,
-            "own        {drops} datagrams dropped by this machine: receive buffers were full"
+            "own        {drops} datagrams dropped by this machine: receive buffers were full{meant}"
         )?;
     }
+    Ok(())
+}
 
+fn table(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(
         out,
         "\n{:<12}{:>10}{:>11}{:>11}{:>11}{:>11}{:>11}",
         "", "samples", "p50", "p95", "p99", "p99.9", "max"
     )?;
-    for (name, histogram) in rows(times) {
+    for (name, histogram) in rows(&report.times) {
         row(out, name, histogram)?;
+        if let ("delay", Some(bystanders)) = (name, &report.bystanders) {
+            row(out, "  bystanders", &bystanders.tally.times.delay)?;
+        }
     }
+    Ok(())
+}
+
+fn costs(out: &mut String, report: &Report) -> std::fmt::Result {
+    let c = &report.counters;
     if let Some(own) = &report.own {
         let packets = c.received_packets + c.sent_packets + c.resent_packets;
         let per_packet = match packets {
@@ -110,14 +159,21 @@ fn write_summary(out: &mut String, report: &Report) -> std::fmt::Result {
         let threads = report.threads;
         writeln!(
             out,
-            "\nswarm      {:.1} s of CPU{per_packet}, {megabytes:.1} MB, {threads} threads",
+            "\nswarm      {:.1} s of CPU ({:.1} user, {:.1} system){per_packet}, {megabytes:.1} MB, {threads} thread{}",
             own.cpu_seconds,
+            own.user_seconds,
+            own.system_seconds,
+            if threads == 1 { "" } else { "s" },
         )?;
     }
     if let (Some(cpu), Some(memory)) = (report.server_cpu, report.server_memory) {
         let megabytes = memory as f64 / 1e6;
         writeln!(out, "server     {cpu:.2} cores on average, {megabytes:.1} MB at most")?;
     }
+    Ok(())
+}
+
+fn verdicts(out: &mut String, report: &Report) -> std::fmt::Result {
     if let Some(ramp) = &report.ramp {
         match ramp.broken.first() {
             None => writeln!(out, "\nramp       came to its top of {} viewers", ramp.viewers)?,
@@ -134,7 +190,7 @@ fn write_summary(out: &mut String, report: &Report) -> std::fmt::Result {
         let word = if verdict.broken { "BROKEN" } else { "ok" };
         writeln!(out, "{word:<10} {} (it is {})", verdict.threshold, verdict.value)?;
     }
-    if bots.joined == 0 {
+    if report.bots.joined == 0 {
         writeln!(out, "FAILED     nobody could join")?;
     }
     Ok(())

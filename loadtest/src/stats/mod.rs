@@ -102,6 +102,12 @@ pub struct Times {
 }
 
 impl Times {
+    /// What describes the run's course begins anew; what each bot has once stays.
+    pub(crate) fn begin_anew(&mut self) {
+        let Times { join, first_frame, key_wait, .. } = std::mem::take(self);
+        *self = Times { join, first_frame, key_wait, ..Times::default() };
+    }
+
     /// All samples of another.
     pub fn merge(&mut self, other: &Times) {
         self.delay.merge(&other.delay);
@@ -113,13 +119,13 @@ impl Times {
     }
 }
 
-/// What one thread counts.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    /// Since the start.
-    pub(crate) counters: Counters,
-    /// Since the last sample.
-    pub(crate) times: Times,
+/// What is counted and timed together.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// In a thread: since the start.
+    pub counters: Counters,
+    /// In a thread: since the last sample.
+    pub times: Times,
 }
 
 /// What a thread has seen when a second was over.
@@ -128,8 +134,10 @@ pub(crate) struct Sample {
     pub(crate) thread: usize,
     /// Which second.
     pub(crate) tick: u64,
-    pub(crate) counters: Counters,
-    pub(crate) times: Times,
+    /// Everybody's: the counters since the start, the times since the last sample.
+    pub(crate) all: Tally,
+    /// That of the bystanders, who are in `all` too.
+    pub(crate) bystanders: Tally,
 }
 
 /// Reasons, and how often each. Bounded: a server that invents reasons does not fill our memory.

@@ -21,6 +21,8 @@ pub(crate) enum Manner {
     Good,
     /// 503 with a problem document.
     Refuses,
+    /// 503 for every second viewer, good to all others.
+    RefusesHalf,
     /// 429 with Retry-After for the first request, then good.
     PutsOffOnce,
     /// 201 with something that is no SDP.
@@ -85,6 +87,11 @@ impl Front {
         format!("http://{}", self.address)
     }
 
+    /// Requests so far.
+    pub(crate) fn requests(&self) -> u32 {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+
     /// Sessions that nobody has ended.
     pub(crate) fn open_sessions(&self) -> usize {
         self.shared.sessions.lock().unwrap().len()
@@ -126,7 +133,12 @@ impl Shared {
     }
 
     fn answer(&self, method: &str, target: &str, offer: &str) -> String {
-        let first = self.requests.fetch_add(1, Ordering::Relaxed) == 0;
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let refuses = match self.manner {
+            Manner::Refuses => true,
+            Manner::RefusesHalf => target.starts_with("/whep") && number.is_multiple_of(2),
+            _ => false,
+        };
         match self.manner {
             _ if method == "DELETE" => {
                 let id = target.rsplit('/').next().and_then(|id| id.parse().ok()).unwrap_or(0);
@@ -134,7 +146,7 @@ impl Shared {
                 self.sessions.lock().unwrap().remove(&id);
                 respond("200 OK", "", "")
             }
-            Manner::Refuses => {
+            _ if refuses => {
                 let body = r#"{"type":"about:blank","title":"Closed today"}"#;
                 respond(
                     "503 Service Unavailable",
@@ -142,7 +154,7 @@ impl Shared {
                     body,
                 )
             }
-            Manner::PutsOffOnce if first => {
+            Manner::PutsOffOnce if number == 0 => {
                 respond("429 Too Many Requests", "Retry-After: 1\r\n", "")
             }
             Manner::TalksNonsense => respond("201 Created", "Location: /s/1\r\n", "<html>"),

@@ -1,0 +1,295 @@
+//! Those who come and go: who is called when, who leaves, and who takes whose place.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Action, Called, Director, Kind, Record, State};
+use crate::{
+    bot::{BotId, BotPlan, Role, link::Faults},
+    thread::Order,
+};
+
+/// Receiving sections of each kind in an offer: servers have limits.
+const MAX_SLOTS: usize = 31;
+/// Those who are to be there before the others come one after the other.
+const EARLY_PACE: Duration = Duration::from_millis(20);
+/// Bystanders see the usual for so long before the others come: what is a freeze shows against that.
+const USUAL: Duration = Duration::from_secs(1);
+/// The first of those who failed is replaced after so long, the next ones one by one in such a time at least: a server that
+/// is dead is asked, and not hammered.
+const REPLACE_AFTER: Duration = Duration::from_secs(1);
+
+/// One who publishes, watches, or both; with a bot for each session.
+#[derive(Debug)]
+pub(super) struct Member {
+    room: u32,
+    place: u32,
+    kind: Kind,
+    /// Its name in URLs.
+    participant: String,
+    bots: Vec<BotId>,
+}
+
+impl Member {
+    fn publishes(&self) -> bool {
+        matches!(self.kind, Kind::Publishes | Kind::Both)
+    }
+}
+
+impl Director<'_> {
+    pub(super) fn call_publishers(&mut self, start: Instant) {
+        let plan = self.plan;
+        let kind = if plan.meeting { Kind::Both } else { Kind::Publishes };
+        let all = u64::from(plan.rooms) * u64::from(plan.publishers);
+        // Those who only send are there when the viewers come; a meeting gathers over the whole time.
+        let over = if plan.meeting {
+            plan.join_over
+        } else {
+            plan.join_over.min(Duration::from_millis(20) * all as u32)
+        };
+        let mut number = 0;
+        for place in 0..plan.publishers {
+            for room in 0..plan.rooms {
+                let when = start + over.mul_f64(number as f64 / all as f64);
+                self.at(when, Action::Join { room, place, kind });
+                number += 1;
+            }
+        }
+        for (rate, action) in [(plan.churn, Action::Churn), (plan.moves, Action::Move)] {
+            if rate > 0.0 {
+                self.at(start + plan.join_over, action);
+            }
+        }
+    }
+
+    /// The next ones are called when those whom they need are there.
+    pub(super) fn call_next(&mut self, now: Instant) {
+        let plan = self.plan;
+        match self.called {
+            Called::Publishers => {
+                let publishers = u64::from(plan.rooms) * u64::from(plan.publishers);
+                // A meeting's viewers gather with it, unless somebody is to be there before them.
+                let waits = !plan.meeting || plan.bystanders > 0;
+                if waits && self.settled(|record| record.publishes) < publishers {
+                    return;
+                }
+                if plan.bystanders == 0 {
+                    self.called = Called::Everybody;
+                    return self.call_viewers(now);
+                }
+                self.called = Called::Bystanders;
+                let all = plan.rooms.saturating_mul(plan.bystanders);
+                let over = plan.join_over.min(EARLY_PACE * all);
+                self.call(now, plan.bystanders, over, Kind::Bystands);
+            }
+            Called::Bystanders => {
+                let all = u64::from(plan.rooms) * u64::from(plan.bystanders);
+                let watched = if self.plan.watches_one_by_one() { plan.publishers } else { 1 };
+                if self.settled(|record| record.bystands) >= all * u64::from(watched) {
+                    self.called = Called::BystandersSettled(now);
+                }
+            }
+            Called::BystandersSettled(since) if now >= since + USUAL => {
+                self.called = Called::Everybody;
+                self.call_viewers(now);
+            }
+            Called::BystandersSettled(_) | Called::Everybody => {}
+        }
+    }
+
+    /// How many have joined or failed.
+    fn settled(&self, of: impl Fn(&Record) -> bool) -> u64 {
+        let settled = self.records.iter().filter(|r| of(r) && r.state != State::Joining);
+        settled.count() as u64
+    }
+
+    fn call_viewers(&mut self, now: Instant) {
+        if self.plan.ramp.is_some() {
+            return self.at(now, Action::Step);
+        }
+        self.call(now, self.plan.viewers, self.plan.join_over, Kind::Watches);
+    }
+
+    /// So many of each room, room by room in turn.
+    fn call(&mut self, from: Instant, of_each_room: u32, over: Duration, kind: Kind) {
+        let rooms = self.plan.rooms;
+        let all = u64::from(rooms) * u64::from(of_each_room);
+        let mut number = 0;
+        for place in 0..of_each_room {
+            for room in 0..rooms {
+                let when = from + over.mul_f64(number as f64 / all as f64);
+                self.at(when, Action::Join { room, place, kind });
+                number += 1;
+            }
+        }
+    }
+
+    /// Somebody comes.
+    pub(super) fn join(&mut self, room: u32, place: u32, kind: Kind) {
+        let name = self.plan.room_name(room);
+        self.participants += 1;
+        let participant = format!("p{place}-{}", self.participants);
+        let mut bots = Vec::new();
+        if matches!(kind, Kind::Publishes | Kind::Both) {
+            self.tell_of(room, &name, &participant);
+            self.publishers += 1;
+            let (audio, video) = (self.plan.audio, self.plan.video.clone());
+            let role = Role::Publish { publisher: self.publishers, audio, video };
+            let url = self.plan.whip_url(&name, &participant);
+            bots.extend(self.start(kind, role, url));
+        }
+        if kind != Kind::Publishes {
+            if self.plan.watches_one_by_one() {
+                let watched = self.watched(room);
+                for watched in watched {
+                    let url = self.plan.whep_url(&name, &watched, &participant);
+                    bots.extend(self.start(kind, self.watch(1), url));
+                }
+            } else {
+                let others = self.plan.publishers - u32::from(kind == Kind::Both);
+                let url = self.plan.whep_url(&name, "", &participant);
+                bots.extend(self.start(kind, self.watch(others as usize), url));
+            }
+        }
+        self.members.push(Member { room, place, kind, participant, bots });
+    }
+
+    /// Names of those who publish in a room, where viewers have to know them.
+    fn watched(&self, room: u32) -> Vec<String> {
+        let in_room = self.members.iter().filter(|m| m.room == room && m.publishes());
+        in_room.map(|m| m.participant.clone()).collect()
+    }
+
+    /// Those who watch publishers one by one watch a new one too.
+    fn tell_of(&mut self, room: u32, name: &str, newcomer: &str) {
+        if !self.plan.watches_one_by_one() {
+            return;
+        }
+        for at in 0..self.members.len() {
+            let member = &self.members[at];
+            if member.room == room && member.kind != Kind::Publishes {
+                let url = self.plan.whep_url(name, newcomer, &member.participant);
+                let bot = self.start(member.kind, self.watch(1), url);
+                self.members[at].bots.extend(bot);
+            }
+        }
+    }
+
+    fn watch(&self, publishers: usize) -> Role {
+        let slots = publishers.clamp(1, MAX_SLOTS);
+        Role::Watch {
+            audio: if self.plan.audio.is_some() { slots } else { 0 },
+            video: if self.plan.video.is_empty() { 0 } else { slots },
+        }
+    }
+
+    fn start(&mut self, kind: Kind, role: Role, url: Result<url::Url, String>) -> Option<BotId> {
+        // The templates were tried when the plan was made; what is put in holds plain letters.
+        let url = url.ok()?;
+        let id = BotId(self.records.len() as u32);
+        let publishes = matches!(role, Role::Publish { .. });
+        let bystands = kind == Kind::Bystands;
+        let faulty = match self.plan.faulty {
+            _ if bystands => false,
+            Some(share) => !publishes && self.random.unit() < share,
+            None => true,
+        };
+        let tokens = &self.plan.tokens;
+        let token = (!tokens.is_empty()).then(|| Arc::clone(&tokens[id.0 as usize % tokens.len()]));
+        self.records.push(Record { publishes, bystands, state: State::Joining });
+        let faults = if faulty { self.plan.faults } else { Faults::default() };
+        let stalls = !publishes && !bystands && self.next_stalls();
+        let patience = self.plan.patience;
+        let plan = BotPlan { id, role, url, token, faults, patience, bystands, stalls };
+        self.swarm.order(id, Order::Join(Box::new(plan)));
+        Some(id)
+    }
+
+    /// Evenly, and not by chance: a share of few is exact too.
+    fn next_stalls(&mut self) -> bool {
+        self.stall_share += self.plan.stalled;
+        let stalls = self.stall_share >= 1.0 - 1e-9;
+        self.stall_share -= f64::from(u8::from(stalls));
+        stalls
+    }
+
+    /// Somebody leaves, somebody else comes.
+    pub(super) fn churn(&mut self) {
+        let mine = |m: &Member| matches!(m.kind, Kind::Watches | Kind::Both);
+        let leaving: Vec<usize> = (0..self.members.len())
+            .filter(|&at| mine(&self.members[at]) && self.is_up(&self.members[at]))
+            .collect();
+        if leaving.is_empty() {
+            return;
+        }
+        let at = leaving[self.random.below(leaving.len())];
+        let Member { room, place, kind, bots, .. } = self.members.swap_remove(at);
+        let silent = self.random.unit() < self.plan.silent;
+        self.send_away(bots, silent);
+        self.join(room, place, kind);
+    }
+
+    /// Somebody changes networks.
+    pub(super) fn move_one(&mut self) {
+        let may = |m: &&Member| m.kind != Kind::Bystands && self.is_up(m);
+        let up: Vec<BotId> = self.members.iter().filter(may).flat_map(|m| m.bots.clone()).collect();
+        if up.is_empty() {
+            return;
+        }
+        let bot = up[self.random.below(up.len())];
+        self.bots.moved += 1;
+        self.swarm.order(bot, Order::Move { bot });
+    }
+
+    fn is_up(&self, member: &Member) -> bool {
+        member.bots.iter().all(|bot| self.records[bot.0 as usize].state == State::Up)
+    }
+
+    /// Events that come so often on average, independent of each other.
+    pub(super) fn pause(&mut self, rate: f64) -> Duration {
+        let unit = self.random.unit().max(1e-9);
+        Duration::from_secs_f64((-unit.ln() / rate).min(60.0))
+    }
+
+    /// A bot has failed: where people come and go, somebody else takes its place.
+    pub(super) fn vacate(&mut self, bot: BotId) {
+        if self.plan.churn <= 0.0 {
+            return;
+        }
+        if self.vacant.is_empty() {
+            self.at(Instant::now() + REPLACE_AFTER, Action::Replace);
+        }
+        self.vacant.push_back(bot);
+    }
+
+    /// Somebody takes the place of one who failed.
+    pub(super) fn replace_one(&mut self, when: Instant) {
+        // Those who have left since, or whose place another failed bot of theirs has vacated, cost no turn.
+        while let Some(bot) = self.vacant.pop_front() {
+            let has_it = |m: &Member| m.kind != Kind::Bystands && m.bots.contains(&bot);
+            let Some(at) = self.members.iter().position(has_it) else { continue };
+            let Member { room, place, kind, bots, .. } = self.members.swap_remove(at);
+            self.send_away(bots, false);
+            self.join(room, place, kind);
+            self.bots.replaced += 1;
+            break;
+        }
+        if !self.vacant.is_empty() {
+            let pause = REPLACE_AFTER.mul_f64(1.0 / self.plan.churn.max(1.0));
+            self.at(when + pause, Action::Replace);
+        }
+    }
+
+    fn send_away(&mut self, bots: Vec<BotId>, silent: bool) {
+        for bot in bots {
+            let record = &mut self.records[bot.0 as usize];
+            if record.state != State::Over {
+                record.state = State::Over;
+                self.bots.left += 1;
+                self.swarm.order(bot, Order::Leave { bot, silent });
+            }
+        }
+    }
+}
