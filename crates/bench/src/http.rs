@@ -1,4 +1,4 @@
-//! The least of an HTTP/1.1 client: one request per connection, blocking, loopback only. No TLS, no redirects, no chunks.
+//! The least of an HTTP/1.1 client: one question without a body per connection, blocking. No TLS, no redirects, no chunks.
 
 use std::{
     io::{self, Read, Write},
@@ -10,44 +10,30 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest answer that is read.
 const ANSWER_MAX: u64 = 4 << 20;
 
-/// Asks, and returns status and body.
+/// Asks, and returns the body of an answer with this status.
 ///
 /// # Errors
-/// No connection, no answer in time, or something that is no HTTP.
-pub(crate) fn request(
-    server: SocketAddr,
-    method: &str,
-    target: &str,
-    body: &str,
-) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\
-         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
-    parse(&String::from_utf8_lossy(&answer))
-        .ok_or_else(|| io::Error::other(format!("{method} {target}: the answer is no HTTP")))
-}
-
-/// The same, and any other status than this one is an error too.
+/// No connection, no answer in time, something that is no HTTP, another status.
 pub(crate) fn expect(
     server: SocketAddr,
     method: &str,
     target: &str,
-    body: &str,
     status: u16,
 ) -> io::Result<String> {
-    let (got, body) = request(server, method, target, body)?;
-    if got == status {
-        return Ok(body);
+    let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    let head = format!("{method} {target} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
+    match parse(&String::from_utf8_lossy(&answer)) {
+        Some((got, body)) if got == status => Ok(body),
+        Some((got, body)) => Err(io::Error::other(format!(
+            "{method} {target}: status {got} instead of {status}: {body}"
+        ))),
+        None => Err(io::Error::other(format!("{method} {target}: the answer is no HTTP"))),
     }
-    Err(io::Error::other(format!("{method} {target}: status {got} instead of {status}: {body}")))
 }
 
 fn parse(answer: &str) -> Option<(u16, String)> {

@@ -1,62 +1,81 @@
-//! Prices: the machine, the packet path in process, the node over loopback, sessions. Side by side and in one run, since
-//! only ratios mean something on a machine that others use too.
+//! Prices: what the machine itself costs, and beside it the node, its packet path and its sessions. In one run, since only
+//! ratios mean something on a machine that others use too.
 //!
-//! - [`machine`]: encrypting and sending, and nothing else
+//! Server and swarm live in network namespaces of their own ([`net`]).
+//!
+//! - [`limit`]: a bare sender: copying, sealing and sending, and nothing else
+//! - [`node`]: the real binary, loaded by the swarm
 //! - [`instructions`]: the packet path in process ([`scenario`]), counted by callgrind
-//! - [`node`]: the real binary with a publisher and its viewers
-//! - [`memory`]: what sessions cost
 //!
-//! `cargo xtask bench` runs it. It is no load test: it asks what a packet costs, not how many there can be.
+//! `cargo xtask bench` runs it. It asks what a packet costs; how many there can be is the load test's question.
 
 #![expect(clippy::print_stdout, reason = "a command-line tool speaks on standard output")]
 
+mod agreed;
 mod callgrind;
-mod client;
 mod http;
 mod instructions;
-mod machine;
+mod limit;
 mod media;
-mod memory;
+mod net;
 mod node;
 mod proc;
 mod prometheus;
 mod report;
 mod scenario;
 mod server;
+mod sinks;
+mod swarm;
 
 use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Map, json};
 
+use limit::{Cipher, Limits};
+use net::Net;
+use node::Show;
 use report::Table;
 
-/// Prices: the machine, the packet path in process, the node over loopback, sessions.
+/// Prices: the machine, the node, its packet path, its sessions.
 #[derive(Debug, Parser)]
 #[command(name = "sfumato-bench", args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     inner: Option<Inner>,
-    /// Shorter, for a look: less than a minute.
+    /// Shorter, for a look: about a minute.
     #[arg(long)]
     quick: bool,
-    /// One part alone.
+    /// One part alone; may be repeated.
     #[arg(long, value_enum)]
-    only: Option<Part>,
+    only: Vec<Part>,
+    /// The network between server and swarm.
+    #[arg(long, value_enum, default_value = "veth")]
+    net: net::Kind,
+    /// Whether viewers set UDP_GRO.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    gro: bool,
     /// Writes the results to a file as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// The node's binary; without it, it is built.
     #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
+    /// The swarm's binary; without it, it is built.
+    #[arg(long, value_name = "PATH")]
+    swarm: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    Machine,
-    Core,
+    Limit,
     Node,
-    Memory,
+    Core,
+}
+
+impl Part {
+    /// What runs when nothing is said.
+    const USUAL: [Part; 3] = [Part::Limit, Part::Node, Part::Core];
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +88,55 @@ enum Inner {
         /// Pictures in the measured part.
         pictures: u32,
     },
+}
+
+/// How much time is taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// One of the passes of a bare sender.
+    pub(crate) pass: Duration,
+    /// How long the node is looked at.
+    pub(crate) window: Duration,
+}
+
+impl Effort {
+    pub(crate) fn quick() -> Self {
+        Self { pass: Duration::from_millis(20), window: Duration::from_secs(4) }
+    }
+
+    fn full() -> Self {
+        Self { pass: Duration::from_millis(100), window: Duration::from_secs(10) }
+    }
+}
+
+/// What all measurements need.
+pub(crate) struct Bench {
+    pub(crate) net: Net,
+    /// The node's binary.
+    pub(crate) node: PathBuf,
+    /// The swarm's binary.
+    pub(crate) swarm: PathBuf,
+    pub(crate) effort: Effort,
+    pub(crate) gro: bool,
+    /// What node and swarm agree on.
+    pub(crate) cipher: Cipher,
+}
+
+impl Bench {
+    fn open(cli: &Cli) -> io::Result<Self> {
+        let (node, swarm) = (
+            server::binary(cli.bin.clone(), "sfumato")?,
+            server::binary(cli.swarm.clone(), "sfumato-loadtest")?,
+        );
+        let effort = if cli.quick { Effort::quick() } else { Effort::full() };
+        let cipher = agreed::cipher()?;
+        Ok(Self { net: Net::open(cli.net)?, node, swarm, effort, gro: cli.gro, cipher })
+    }
+
+    /// The flags that let the swarm's totals begin so much after its start.
+    pub(crate) fn warm_up(&self, _time: Duration) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 fn main() -> ExitCode {
@@ -89,28 +157,25 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> io::Result<()> {
     let load = proc::load();
-    let wanted = |part| cli.only.is_none_or(|only| only == part);
-    let seconds = |quick, full| Duration::from_secs_f64(if cli.quick { quick } else { full });
+    let wanted = |part| {
+        if cli.only.is_empty() { Part::USUAL.contains(&part) } else { cli.only.contains(&part) }
+    };
     let mut tables = Vec::new();
-    if wanted(Part::Machine) {
-        show(&mut tables, machine::measure(seconds(0.5, 2.0))?);
+    let bench = Bench::open(cli)?;
+    let mut limits = Limits::default();
+    if wanted(Part::Limit) {
+        let (measured, shown) = limit::measure(&bench.net, bench.effort)?;
+        limits = measured;
+        shown.into_iter().for_each(|table| show(&mut tables, table));
+    }
+    if wanted(Part::Node) {
+        let mut shows: Vec<_> = limit::RECEIVERS.iter().map(|&n| Show::Video(n)).collect();
+        shows.extend([Show::Rooms, Show::Sound]);
+        show(&mut tables, node::measure(&bench, &limits, &shows)?);
     }
     if wanted(Part::Core) {
         let subscribers: &[usize] = if cli.quick { &[1, 10, 100] } else { &[1, 10, 100, 1_000] };
         show(&mut tables, instructions::measure(subscribers)?);
-    }
-    if wanted(Part::Node) || wanted(Part::Memory) {
-        let binary = server::binary(cli.bin.clone())?;
-        if wanted(Part::Node) {
-            show(&mut tables, node::measure(&binary, seconds(3.0, 10.0))?);
-        }
-        if wanted(Part::Memory) {
-            let (idle, active) = if cli.quick { (100, 50) } else { (300, 100) };
-            show(&mut tables, memory::measure(&binary, idle, active)?);
-        }
-    }
-    if let Some(table) = ratios(&tables) {
-        show(&mut tables, table);
     }
     let loads = [load, proc::load()];
     for (when, load) in ["before", "after"].iter().zip(loads) {
@@ -118,7 +183,7 @@ fn run(cli: &Cli) -> io::Result<()> {
             println!("load {when}: {one} over a minute, {five} over five");
         }
     }
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cores = 1 + bench.net.swarm_cores.len();
     println!("processors: {cores}");
     if let Some(path) = &cli.json {
         let mut all: Map<_, _> =
@@ -138,19 +203,6 @@ fn show(tables: &mut Vec<Table>, table: Table) {
     tables.push(table);
 }
 
-/// The node's price over the machine's, for receivers of the same kind.
-fn ratios(tables: &[Table]) -> Option<Table> {
-    let find = |id| tables.iter().find(|table| table.id == id);
-    let (machine, node) = (find("machine")?, find("node")?);
-    let mut table =
-        Table::new("ratio", "the node's price of a packet over the machine's", &["no GRO", "GRO"]);
-    for floor in [machine::SEAL, machine::TRAINS, machine::PACED, machine::SINGLE] {
-        let ratio = |column| Some(node.value(node::PRICE, column)? / machine.value(floor, column)?);
-        table.row(floor, "x", [ratio(0), ratio(1)]);
-    }
-    Some(table)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,18 +213,5 @@ mod tests {
         assert!(Cli::try_parse_from(["bench", "--quick", "--only", "core"]).is_ok());
         assert!(Cli::try_parse_from(["bench", "core", "10", "3"]).is_ok());
         assert!(Cli::try_parse_from(["bench", "--only", "moon"]).is_err());
-    }
-
-    #[test]
-    fn ratios_compare_receivers_of_one_kind() {
-        let mut machine = Table::new("machine", "", &["no GRO", "GRO"]);
-        machine.row(machine::TRAINS, "ns", [Some(600.0), Some(300.0)]);
-        let mut node = Table::new("node", "", &["no GRO", "GRO"]);
-        node.row(node::PRICE, "ns", [Some(900.0), Some(600.0)]);
-        let table = ratios(&[machine, node]).unwrap();
-        assert_eq!(table.value(machine::TRAINS, 0), Some(1.5));
-        assert_eq!(table.value(machine::TRAINS, 1), Some(2.0));
-        assert_eq!(table.value(machine::SINGLE, 1), None);
-        assert!(ratios(&[]).is_none());
     }
 }

@@ -1,245 +1,339 @@
-//! The real binary: one publisher and its viewers over HTTP and loopback, measured from outside.
+//! The real binary under load: packets forwarded per second of its processor time, beside the limit, and what the
+//! receivers saw meanwhile.
 
 use std::{
     io,
-    path::Path,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use crate::{
-    client::{Buffers, Camera, Client, Seen, connect},
-    media::{PACKETS, PAYLOAD},
+    Bench,
+    limit::{Cipher, LISTENERS, Limits, SOUND, Shape},
+    media::{PACKETS, PAYLOAD, PICTURES},
+    net::WireStats,
     prometheus::Scrape,
     report::Table,
     server::Server,
+    swarm::{Report, Swarm, flag, time},
 };
 
-const VIEWERS: usize = 100;
-/// The viewer that has a thread of its own: in the middle of the others.
-const PROBE: usize = 50;
-const WARM_UP: Duration = Duration::from_millis(1_500);
-/// How long the node is looked at before there is media.
-const REST: Duration = Duration::from_secs(1);
-/// What was sent at the end is given this long to arrive.
-const LATE: Duration = Duration::from_millis(300);
+/// From everybody's being connected to the beginning of the measurement, at least.
+const SETTLE: Duration = Duration::from_secs(2);
+/// How long joining may take beyond what was planned.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Joins a second.
+const JOINS: u32 = 250;
+/// Before their end publishers fall silent for 0.7 s; the rest is for what is late.
+const TAIL: Duration = Duration::from_millis(1_500);
 
 pub(crate) const PRICE: &str = "processor time per packet";
+pub(crate) const RATE: &str = "packets per processor second";
+pub(crate) const SHARE: &str = "of the limit";
+pub(crate) const P50: &str = "delay p50";
+pub(crate) const P99: &str = "delay p99";
+pub(crate) const CORES: &str = "the node's cores";
 
-/// Measures for so long, once for viewers without UDP_GRO and once for viewers with it.
-pub(crate) fn measure(binary: &Path, lasting: Duration) -> io::Result<Table> {
-    let title = format!(
-        "1 publisher, {VIEWERS} viewers over loopback, 30 pictures/s of {PACKETS} packets of {PAYLOAD} bytes of payload, \
-         {:.0} s",
-        lasting.as_secs_f64()
-    );
-    let mut table = Table::new("node", title, &["no GRO", "GRO"]);
-    let runs = [run(binary, false, lasting)?, run(binary, true, lasting)?];
-    for (at, (name, unit, _)) in runs[0].iter().enumerate() {
-        table.row(*name, unit, runs.iter().map(|run| run[at].2));
+/// What is shown to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// Pictures from one to so many.
+    Video(usize),
+    /// Ten rooms of ten who watch each other.
+    Rooms,
+    /// Lonely packets of sound, from one to many.
+    Sound,
+}
+
+impl Show {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Show::Video(viewers) => format!("1 x {viewers}"),
+            Show::Rooms => "10 x 10 x 10".to_owned(),
+            Show::Sound => format!("sound x {LISTENERS}"),
+        }
     }
-    table.note("the columns say whether the viewers set UDP_GRO: without it the kernel cuts trains up for them, on the server's account");
-    table.note(
-        "packets without GRO come datagram by datagram, as str0m peers and browsers read them",
+
+    fn publishers(self) -> usize {
+        if self == Show::Rooms { 100 } else { 1 }
+    }
+
+    fn viewers(self) -> usize {
+        match self {
+            Show::Video(viewers) => viewers,
+            // A member who watches has a session for that.
+            Show::Rooms => 100,
+            Show::Sound => LISTENERS,
+        }
+    }
+
+    /// Copies that are to be forwarded in a second.
+    fn copies(self) -> f64 {
+        let pictures = f64::from(PICTURES) * f64::from(PACKETS);
+        match self {
+            Show::Video(viewers) => pictures * viewers as f64,
+            Show::Rooms => pictures * 10.0 * 10.0 * 9.0,
+            Show::Sound => 50.0 * LISTENERS as f64,
+        }
+    }
+
+    fn flags(self) -> Vec<String> {
+        let mut flags = match self {
+            Show::Rooms => vec!["rooms".to_owned()],
+            _ => vec!["webinar".to_owned()],
+        };
+        let picture = [
+            flag("video", "synthetic"),
+            flag("audio", "off"),
+            flag("fps", PICTURES),
+            flag("packets", PACKETS),
+            flag("payload", PAYLOAD),
+        ];
+        let sound =
+            [flag("video", "off"), flag("audio", "synthetic"), flag("audio-payload", SOUND)];
+        match self {
+            Show::Video(viewers) => {
+                flags.extend(flag("viewers", viewers));
+                flags.extend(picture.into_iter().flatten());
+            }
+            Show::Rooms => {
+                flags.extend(flag("rooms", 10).into_iter().chain(flag("publishers", 10)));
+                flags.extend(picture.into_iter().flatten());
+            }
+            Show::Sound => {
+                flags.extend(flag("viewers", LISTENERS));
+                flags.extend(sound.into_iter().flatten());
+            }
+        }
+        flags
+    }
+
+    /// What the bare sender pays: the best in a tight loop, the same paced, and paced with the cipher that is used.
+    fn limits(self, limits: &Limits, used: Cipher) -> [Option<f64>; 3] {
+        let of = |receivers| {
+            [
+                limits.best(Cipher::Aes128, receivers),
+                limits.price(Cipher::Aes128, Shape::Paced, receivers),
+                limits.price(used, Shape::Paced, receivers),
+            ]
+        };
+        match self {
+            Show::Video(viewers) => of(viewers),
+            Show::Rooms => of(100),
+            Show::Sound => {
+                limits.sound.map_or([None; 3], |[tight, paced]| [Some(tight), Some(paced), None])
+            }
+        }
+    }
+}
+
+/// Everything that was looked at between two moments.
+pub(crate) struct Window {
+    pub(crate) lasted: Duration,
+    pub(crate) cpu: Duration,
+    pub(crate) swarm_cpu: Duration,
+    pub(crate) wire: WireStats,
+    pub(crate) before: Scrape,
+    pub(crate) after: Scrape,
+    /// Resident memory at its end, in bytes.
+    pub(crate) resident: u64,
+    /// Processor time of each of the node's threads, by name.
+    pub(crate) threads: Vec<(String, Duration)>,
+}
+
+/// What a run gave.
+pub(crate) struct Outcome {
+    pub(crate) window: Window,
+    pub(crate) report: Report,
+    /// Bytes of resident memory before anybody came.
+    pub(crate) resident_before: u64,
+}
+
+/// Plays a show on a fresh node, and looks at it once everybody is there.
+///
+/// # Errors
+/// The node or the swarm do not start, or not everybody is connected in time.
+pub(crate) fn play(bench: &Bench, show: Show, cores: &[usize]) -> io::Result<Outcome> {
+    let server = Server::start_on(&bench.net, &bench.node, cores)?;
+    let resident_before = server.resident()?;
+    let join_over =
+        Duration::from_secs(1).max(Duration::from_secs(1) * show.viewers() as u32 / JOINS);
+    let begins = join_over + SETTLE;
+    let mut flags = show.flags();
+    flags.extend(flag("join-over", time(join_over)));
+    flags.extend(flag("duration", time(begins + bench.effort.window + TAIL)));
+    flags.extend(bench.warm_up(begins));
+    flags.extend(flag("gro", bench.gro));
+    let started = Instant::now();
+    let swarm = Swarm::start(&bench.net, &bench.swarm, &server, &flags)?;
+    let everybody = (show.publishers() + show.viewers()) as f64;
+    server.wait_for("everybody is connected", join_over + PATIENCE, |scrape| {
+        scrape.sum("sfumato_sessions_connected") == Some(everybody)
+    })?;
+    std::thread::sleep(begins.saturating_sub(started.elapsed()));
+    let window = Window::look(bench, &server, &swarm)?;
+    let report = swarm.finish()?;
+    Ok(Outcome { window, report, resident_before })
+}
+
+impl Window {
+    /// Looks for as long as the effort says.
+    pub(crate) fn look(bench: &Bench, server: &Server, swarm: &Swarm) -> io::Result<Self> {
+        let (before, wire) = (server.scrape()?, bench.net.stats()?);
+        let (swarm_cpu, cpu, begun) = (swarm.cpu()?, server.cpu()?, Instant::now());
+        let threads = crate::proc::threads(server.pid())?;
+        std::thread::sleep(bench.effort.window);
+        let (lasted, cpu) = (begun.elapsed(), server.cpu()? - cpu);
+        let later = crate::proc::threads(server.pid())?;
+        let threads = later.into_iter().map(|(name, time)| {
+            let earlier = threads.iter().find(|(other, _)| *other == name).map(|(_, time)| *time);
+            (name, time.saturating_sub(earlier.unwrap_or_default()))
+        });
+        let (swarm_cpu, now) = (swarm.cpu()?.saturating_sub(swarm_cpu), bench.net.stats()?);
+        let wire = WireStats { napi: now.napi - wire.napi, drops: now.drops - wire.drops };
+        let (after, resident) = (server.scrape()?, server.resident()?);
+        let threads = threads.collect();
+        Ok(Self { lasted, cpu, swarm_cpu, wire, before, after, resident, threads })
+    }
+
+    /// By how much a counter of the workers rose.
+    pub(crate) fn rise(&self, counter: &str) -> Option<f64> {
+        self.after.rise(&self.before, counter)
+    }
+
+    /// Nanoseconds of the node's processor time for a forwarded packet.
+    pub(crate) fn price(&self) -> Option<f64> {
+        per(Some(self.cpu.as_nanos() as f64), self.rise("forwarded"))
+    }
+
+    fn cores(&self, time: Duration) -> f64 {
+        time.as_secs_f64() / self.lasted.as_secs_f64()
+    }
+}
+
+/// A quotient, where there is one.
+pub(crate) fn per(over: Option<f64>, under: Option<f64>) -> Option<f64> {
+    Some(over? / under?).filter(|ratio| ratio.is_finite())
+}
+
+/// Measures all shows.
+pub(crate) fn measure(bench: &Bench, limits: &Limits, shows: &[Show]) -> io::Result<Table> {
+    let columns: Vec<String> = shows.iter().map(|show| show.name()).collect();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let title = format!(
+        "the node {}, one worker; {PICTURES} pictures a second of {PACKETS} packets of {PAYLOAD} bytes of payload; {:.0} s each",
+        bench.net.words(),
+        bench.effort.window.as_secs_f64()
     );
-    table.note("delay: from the publisher's write to the viewer's receive; 99 viewers share a thread that looks every 0.5 ms, one has its own");
+    let mut table = Table::new("node", title, &columns);
+    let mut all = Vec::new();
+    for &show in shows {
+        let outcome = play(bench, show, &[bench.net.server_core])
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", show.name())))?;
+        let failures = outcome.report.failures();
+        if !failures.is_empty() {
+            table.note(format!("{}: {failures}", show.name()));
+        }
+        all.push(figures(show, &outcome, limits, bench.cipher));
+    }
+    for (at, (name, unit, _)) in all.first().into_iter().flatten().enumerate() {
+        table.row(*name, unit, all.iter().map(|figures| figures[at].2));
+    }
+    table.note(format!(
+        "{}: agreed by node and swarm. The limit is AES-128-GCM in a tight loop, its best variant; for sound, single sends",
+        bench.cipher.name()
+    ));
+    table.note("10 x 10 x 10: ten rooms of ten who each watch the nine others; 180 sessions' worth of sending and receiving in 200 sessions");
+    table.note("delay: from before the publisher's encryption to the receiving kernel's time stamp, all packets of all viewers");
+    table.note("processor time: all threads of the node, user and system. Publishers send one by one, as browsers do");
+    table.note("not in it: the kernel's receiving threads of both ends, and the swarm, which have the other core");
     Ok(table)
 }
 
 type Figure = (&'static str, &'static str, Option<f64>);
 
-fn run(binary: &Path, gro: bool, lasting: Duration) -> io::Result<Vec<Figure>> {
-    let server = Server::start(binary)?;
-    let mut buffers = Buffers::new();
-    let epoch = Instant::now();
-    let mut publisher = Client::publish(&server, "bench")?;
-    connect(&mut [&mut publisher], &mut buffers)?;
-    let mut viewers = Vec::with_capacity(VIEWERS);
-    for _ in 0..VIEWERS {
-        viewers.push(Client::watch(&server, "bench", gro)?);
-        publisher.poll(&mut buffers, |_, _| ())?;
-    }
-    let all = viewers.iter_mut().chain([&mut publisher]);
-    connect(&mut all.collect::<Vec<_>>(), &mut buffers)?;
-    let rest = at_rest(&server, &mut viewers, &mut publisher, &mut buffers)?;
-    let mut probe = [viewers.swap_remove(PROBE)];
-    let camera = Camera::new(publisher, epoch);
-
-    let (stop, pictures) = (AtomicBool::new(false), AtomicU32::new(0));
-    let (window, crowd, alone) = std::thread::scope(|scope| {
-        let shown = scope.spawn(|| show(camera, &stop, &pictures));
-        let crowd = scope.spawn(|| watch(&mut viewers, epoch, &stop));
-        let alone = scope.spawn(|| watch(&mut probe, epoch, &stop));
-        let window = Window::measure(&server, &pictures, lasting);
-        std::thread::sleep(LATE);
-        stop.store(true, Relaxed);
-        join(shown)?;
-        Ok::<_, io::Error>((window?, join(crowd)?, join(alone)?))
-    })?;
-    if viewers.iter().chain(&probe).any(Client::is_closed) {
-        return Err(io::Error::other("a viewer lost its session"));
-    }
-    let mut figures = window.figures(&crowd, &alone);
-    figures.insert(2, ("processor time before there is media", "%", Some(100.0 * rest)));
-    Ok(figures)
-}
-
-/// Share of a processor that the node takes while everyone is connected and nothing flows.
-fn at_rest(
-    server: &Server,
-    viewers: &mut [Client],
-    publisher: &mut Client,
-    buffers: &mut Buffers,
-) -> io::Result<f64> {
-    let (begun, cpu) = (Instant::now(), server.cpu()?);
-    while begun.elapsed() < REST {
-        for client in viewers.iter_mut().chain([&mut *publisher]) {
-            client.poll(buffers, |_, _| ())?;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok((server.cpu()? - cpu).as_secs_f64() / begun.elapsed().as_secs_f64())
-}
-
-fn join<T>(thread: std::thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
-    thread.join().unwrap_or_else(|_| Err(io::Error::other("a client ended by a panic")))
-}
-
-fn show(mut camera: Camera, stop: &AtomicBool, pictures: &AtomicU32) -> io::Result<()> {
-    let mut buffers = Buffers::new();
-    while !stop.load(Relaxed) {
-        camera.turn(&mut buffers, Duration::from_millis(20))?;
-        pictures.store(camera.pictures, Relaxed);
-    }
-    Ok(())
-}
-
-/// Lets viewers watch: one alone waits for its datagrams, many are looked after in turn.
-fn watch(viewers: &mut [Client], epoch: Instant, stop: &AtomicBool) -> io::Result<Seen> {
-    let (mut buffers, mut seen) = (Buffers::new(), Seen::default());
-    while !stop.load(Relaxed) {
-        for viewer in viewers.iter_mut() {
-            viewer.poll(&mut buffers, |arrived, payload| seen.take(epoch, arrived, payload))?;
-        }
-        if let [alone] = viewers {
-            let idle = alone.idle_for().min(Duration::from_millis(20));
-            udp::wait(&[alone.fd()], Some(idle))?;
-        } else {
-            std::thread::sleep(Duration::from_micros(500));
-        }
-    }
-    Ok(seen)
-}
-
-/// What happened between two moments.
-struct Window {
-    lasted: Duration,
-    cpu: Duration,
-    before: Scrape,
-    after: Scrape,
-    /// Pictures that were sent in it.
-    pictures: std::ops::Range<u32>,
-}
-
-impl Window {
-    fn measure(server: &Server, pictures: &AtomicU32, lasting: Duration) -> io::Result<Self> {
-        std::thread::sleep(WARM_UP);
-        let (before, cpu) = (server.scrape()?, server.cpu()?);
-        let (begun, first) = (Instant::now(), pictures.load(Relaxed) + 1);
-        std::thread::sleep(lasting);
-        let (lasted, cpu) = (begun.elapsed(), server.cpu()? - cpu);
-        let last = pictures.load(Relaxed);
-        if last <= first {
-            return Err(io::Error::other("the publisher sent nothing"));
-        }
-        Ok(Self { lasted, cpu, before, after: server.scrape()?, pictures: first..last })
-    }
-
-    fn figures(&self, crowd: &Seen, alone: &Seen) -> Vec<Figure> {
-        let rise = |counter| self.after.rise(&self.before, counter);
-        let per = |over: Option<f64>, under: Option<f64>| {
-            Some(over? / under?).filter(|ratio| ratio.is_finite())
-        };
-        let (seconds, cpu) = (self.lasted.as_secs_f64(), self.cpu.as_secs_f64());
-        let forwarded = rise("forwarded");
-        let range = self.pictures.start as usize..self.pictures.end as usize;
-        let received: u64 = [crowd, alone]
-            .iter()
-            .filter_map(|seen| seen.pictures.get(range.clone()))
-            .flatten()
-            .sum();
-        let sent = (range.len() * usize::from(PACKETS) * VIEWERS) as f64;
-        let delay = |seen: &Seen, share| {
-            let within = seen.delays.iter().filter(|(picture, _)| self.pictures.contains(picture));
-            percentile(within.map(|(_, delay)| *delay).collect(), share)
-        };
-        vec![
-            ("packets forwarded", "/s", per(forwarded, Some(seconds))),
-            ("server's processor time", "%", Some(100.0 * cpu / seconds)),
-            ("packets per processor second", "", per(forwarded, Some(cpu))),
-            (PRICE, "ns", per(Some(cpu * 1e9), forwarded)),
-            ("received at viewers", "", Some(received as f64)),
-            ("lost", "%", Some(100.0 * (1.0 - received as f64 / sent))),
-            ("delay p50, viewer with own thread", "ms", delay(alone, 0.50)),
-            ("delay p99, viewer with own thread", "ms", delay(alone, 0.99)),
-            ("delay p50, the other viewers", "ms", delay(crowd, 0.50)),
-            ("delay p99, the other viewers", "ms", delay(crowd, 0.99)),
-            ("datagrams per message (train)", "", per(rise("datagrams_out"), rise("messages_out"))),
-            ("messages per send call", "", per(rise("messages_out"), rise("send_calls"))),
-            ("wake-ups", "/s", per(rise("wakeups"), Some(seconds))),
-            ("packets per wake-up", "", per(forwarded, rise("wakeups"))),
-            (
-                "refused by the kernel",
-                "",
-                Some(rise("send_full").unwrap_or(0.0) + rise("send_refused").unwrap_or(0.0)),
-            ),
-        ]
-    }
-}
-
-/// In milliseconds.
-fn percentile(mut delays: Vec<Duration>, share: f64) -> Option<f64> {
-    let last = delays.len().checked_sub(1)?;
-    delays.sort_unstable();
-    Some(delays[(last as f64 * share).round() as usize].as_secs_f64() * 1e3)
+fn figures(show: Show, outcome: &Outcome, limits: &Limits, used: Cipher) -> Vec<Figure> {
+    let Outcome { window, report, resident_before } = outcome;
+    let rise = |counter| window.rise(counter);
+    let price = window.price();
+    let forwarded = rise("forwarded");
+    let seconds = Some(window.lasted.as_secs_f64());
+    let share = |limit: Option<f64>| per(limit, price).map(|share| 100.0 * share);
+    let [tight, paced, same] = show.limits(limits, used).map(share);
+    let delay = |what: &str| report.number(&format!("/times_ms/delay/{what}"));
+    let percent = |share: Option<f64>| share.map(|share| 100.0 * share);
+    let sessions = (show.viewers() + show.publishers()) as f64;
+    let memory = (window.resident as f64 - *resident_before as f64) / sessions;
+    vec![
+        ("packets forwarded", "/s", per(forwarded, seconds)),
+        (
+            "of what was to be forwarded",
+            "%",
+            percent(per(per(forwarded, seconds), Some(show.copies()))),
+        ),
+        (CORES, "", Some(window.cores(window.cpu))),
+        (RATE, "", per(Some(1e9), price)),
+        (PRICE, "ns", price),
+        (SHARE, "%", tight),
+        ("of the limit at the node's pace", "%", paced),
+        ("of the same with the same cipher", "%", same),
+        (P50, "ms", delay("p50")),
+        (P99, "ms", delay("p99")),
+        ("delay p99.9", "ms", delay("p999")),
+        ("lost", "%", percent(report.number("/loss"))),
+        ("wake-ups per 1,000 packets", "", per(rise("wakeups").map(|n| n * 1e3), forwarded)),
+        ("datagrams per message (train)", "", per(rise("datagrams_out"), rise("messages_out"))),
+        ("messages per send call", "", per(rise("messages_out"), rise("send_calls"))),
+        ("memory per session", "KB", Some(memory / 1e3)),
+        ("not billed: swarm", "cores", Some(window.cores(window.swarm_cpu))),
+        ("not billed: receiving threads", "cores", Some(window.cores(window.wire.napi))),
+        ("messages that found the wire full", "", Some(window.wire.drops as f64)),
+        ("swarm's own lag p99", "ms", report.number("/times_ms/swarm_lag/p99")),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn percentiles_are_of_what_there_is() {
-        let delays = |n| (1..=n).map(Duration::from_millis).collect();
-        assert_eq!(percentile(delays(101), 0.5), Some(51.0));
-        assert_eq!(percentile(delays(101), 0.99), Some(100.0));
-        assert_eq!(percentile(delays(1), 0.99), Some(1.0));
-        assert_eq!(percentile(Vec::new(), 0.5), None);
+    fn scrape(forwarded: u32, wakeups: u32) -> Scrape {
+        Scrape::parse(&format!(
+            "sfumato_worker_forwarded_total{{worker=\"0\"}} {forwarded}\n\
+             sfumato_worker_wakeups_total{{worker=\"0\"}} {wakeups}\n"
+        ))
     }
 
     #[test]
-    fn figures_come_from_the_window_alone() {
-        let scrape = |forwarded: u32| {
-            Scrape::parse(&format!("sfumato_worker_forwarded_total{{worker=\"0\"}} {forwarded}"))
-        };
+    fn figures_come_from_the_window() {
         let window = Window {
             lasted: Duration::from_secs(2),
-            cpu: Duration::from_secs(1),
-            before: scrape(500),
-            after: scrape(2_500),
-            pictures: 1..3,
+            cpu: Duration::from_millis(500),
+            swarm_cpu: Duration::from_secs(1),
+            wire: WireStats { napi: Duration::from_secs(1), drops: 3 },
+            before: scrape(1_000, 5),
+            after: scrape(61_000, 65),
+            resident: 20_000_000,
+            threads: Vec::new(),
         };
-        let ms = Duration::from_millis;
-        let crowd = Seen { pictures: vec![5, 990, 880, 7], delays: vec![(0, ms(9)), (2, ms(1))] };
-        let alone = Seen { pictures: vec![1, 10, 10], delays: Vec::new() };
-        let figures = window.figures(&crowd, &alone);
+        let report = Report::parse("{\"loss\": 0.01, \"times_ms\": {\"delay\": {\"p50\": 1.5}}}");
+        let outcome = Outcome { window, report: report.unwrap(), resident_before: 9_900_000 };
+        let figures = figures(Show::Video(100), &outcome, &Limits::default(), Cipher::Aes256);
         let value = |name| figures.iter().find(|f| f.0 == name).unwrap().2;
-        assert_eq!(value("packets per processor second"), Some(2_000.0));
-        assert_eq!(value(PRICE), Some(500_000.0));
-        assert_eq!(value("received at viewers"), Some(1_890.0));
-        assert!((value("lost").unwrap() - 5.5).abs() < 1e-9);
-        assert_eq!(value("delay p50, the other viewers"), Some(1.0));
-        assert_eq!(value("delay p50, viewer with own thread"), None);
-        assert_eq!(value("wake-ups"), None);
+        assert_eq!(value("packets forwarded"), Some(30_000.0));
+        assert_eq!(value("of what was to be forwarded"), Some(100.0));
+        assert_eq!(value(RATE), Some(120_000.0));
+        assert_eq!(value(CORES), Some(0.25));
+        assert_eq!(value(P50), Some(1.5));
+        assert_eq!(value("lost"), Some(1.0));
+        assert_eq!(value("wake-ups per 1,000 packets"), Some(1.0));
+        assert_eq!(value("memory per session"), Some(100.0));
+        assert_eq!(value(SHARE), None, "there is no limit to compare with");
+    }
+
+    #[test]
+    fn shows_know_how_much_they_are() {
+        assert_eq!(Show::Video(100).copies(), 30_000.0);
+        assert_eq!(Show::Rooms.copies(), 270_000.0);
+        assert_eq!(Show::Sound.copies(), 25_000.0);
+        assert!(Show::Sound.flags().contains(&"--audio-payload".to_owned()));
     }
 }

@@ -27,6 +27,50 @@ pub(crate) fn process_cpu(pid: u32) -> io::Result<Duration> {
     Ok(sum)
 }
 
+/// Processor time of one thread, or of a kernel thread.
+pub(crate) fn thread_cpu_of(thread: u32) -> io::Result<Duration> {
+    let text = fs::read_to_string(format!("/proc/{thread}/schedstat"))?;
+    schedstat(&text).ok_or_else(|| bad("schedstat", &text))
+}
+
+/// Processor time of the threads of a process, with their names.
+pub(crate) fn threads(pid: u32) -> io::Result<Vec<(String, Duration)>> {
+    let mut threads = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = task?.path();
+        let (Ok(name), Ok(text)) =
+            (fs::read_to_string(path.join("comm")), fs::read_to_string(path.join("schedstat")))
+        else {
+            continue;
+        };
+        let time = schedstat(&text).ok_or_else(|| bad("schedstat", &text))?;
+        threads.push((name.trim_end().to_owned(), time));
+    }
+    Ok(threads)
+}
+
+/// Open files of a process.
+pub(crate) fn open_files(pid: u32) -> io::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// Processes, kernel threads among them, whose name begins so.
+pub(crate) fn named(beginning: &str) -> io::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // One that has ended meanwhile is none.
+        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        if name.starts_with(beginning) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
 /// Resident memory of a process in bytes.
 pub(crate) fn resident(pid: u32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, UdpSocket},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use model::{
@@ -17,7 +17,7 @@ use rtp::HeaderWriter;
 use transport::{dtls::Certificate, srtp};
 use worker::{Config, lab::Lab};
 
-use crate::media::{FRAME, PACKETS, PAYLOAD, Stamp};
+use crate::media::{FRAME, PACKETS, PAYLOAD, payload};
 
 /// Pictures before the measured ones: pools fill, streams are learned, the key frame is passed on.
 const WARM_UP: u32 = 15;
@@ -144,7 +144,7 @@ impl Stage {
         let extensions: [(u8, &[u8]); 3] =
             [(2, &abs_send_time[..3]), (3, &counter), (4, mid.as_bytes())];
         let header_len = header.write(&mut bytes, &extensions).map_err(io::Error::other)?;
-        let payload = Stamp { picture, index, sent: Duration::ZERO }.payload(picture == 0);
+        let payload = payload(picture, index, picture == 0);
         let len = header_len + payload.len();
         bytes[header_len..len].copy_from_slice(&payload);
         let sealed = self.sealer.seal_rtp(&mut bytes, header_len, len, number >> 16);

@@ -1,14 +1,15 @@
-//! The node as a child process: started on free loopback ports, measured from outside, killed when dropped.
+//! The node as a child process in the server's place: started on the server's cores, measured from outside, killed when
+//! dropped.
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use crate::{http, proc, prometheus::Scrape};
+use crate::{http, net::Net, proc, prometheus::Scrape};
 
 /// From the start to readiness.
 const READY_WITHIN: Duration = Duration::from_secs(15);
@@ -20,21 +21,35 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the binary and waits until it takes sessions.
-    pub(crate) fn start(binary: &Path) -> io::Result<Self> {
+    /// Starts the binary with one worker on the server's core, and waits until it takes sessions.
+    pub(crate) fn start(net: &Net, binary: &Path) -> io::Result<Self> {
+        Self::start_on(net, binary, &[net.server_core])
+    }
+
+    /// Starts the binary with a worker on each of these cores.
+    pub(crate) fn start_on(net: &Net, binary: &Path, cores: &[usize]) -> io::Result<Self> {
         // The port is free now; that nobody takes it before the node does is likely enough.
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let mut command = Command::new(binary);
+        let ip = net.server;
+        let address =
+            net.on_server(move || TcpListener::bind((ip, 0)).and_then(|it| it.local_addr()))?;
+        let mut command = net.server_command(cores, binary);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SFUMATO_") {
                 command.env_remove(name);
             }
         }
-        command.args(["serve", "--insecure-no-auth", "--advertise", "127.0.0.1"]);
+        let workers = cores.len().to_string();
+        command.args(["serve", "--insecure-no-auth", "--advertise", &ip.to_string()]);
         command.args(["--listen", &address.to_string(), "--media-port", "0"]);
-        command.args(["--log-level", "error", "--set", "demo.test_card=false"]);
+        command.args(["--workers", &workers, "--log-level", "error"]);
         // All clients are one address here.
-        command.args(["--set", "http.requests_per_second=0"]);
+        for setting in [
+            "demo.test_card=false",
+            "http.requests_per_second=0",
+            "http.token_requests_per_second=0",
+        ] {
+            command.args(["--set", setting]);
+        }
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -51,7 +66,7 @@ impl Server {
             if let Some(status) = self.child.try_wait()? {
                 return Err(io::Error::other(format!("the node ended with {status}")));
             }
-            if http::expect(self.address, "GET", "/readyz", "", 200).is_ok() {
+            if http::expect(self.address, "GET", "/readyz", 200).is_ok() {
                 return Ok(());
             }
             if Instant::now() > end {
@@ -61,29 +76,53 @@ impl Server {
         }
     }
 
-    /// Answer to an offer that wants to publish.
-    pub(crate) fn publish(&self, room: &str, offer: &str) -> io::Result<String> {
-        http::expect(self.address, "POST", &format!("/whip/{room}"), offer, 201)
+    /// Where it is asked.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
-    /// Answer to an offer that wants to watch.
-    pub(crate) fn watch(&self, room: &str, offer: &str) -> io::Result<String> {
-        http::expect(self.address, "POST", &format!("/whep/{room}"), offer, 201)
+    pub(crate) fn pid(&self) -> u32 {
+        // The tools before it have each become the next.
+        self.child.id()
     }
 
     /// All its counters now.
     pub(crate) fn scrape(&self) -> io::Result<Scrape> {
-        Ok(Scrape::parse(&http::expect(self.address, "GET", "/metrics", "", 200)?))
+        Ok(Scrape::parse(&http::expect(self.address, "GET", "/metrics", 200)?))
     }
 
-    /// Processor time so far.
+    /// Waits until a condition on its counters holds; the counters then.
+    pub(crate) fn wait_for(
+        &self,
+        what: &str,
+        patience: Duration,
+        mut holds: impl FnMut(&Scrape) -> bool,
+    ) -> io::Result<Scrape> {
+        let end = Instant::now() + patience;
+        loop {
+            let scrape = self.scrape()?;
+            if holds(&scrape) {
+                return Ok(scrape);
+            }
+            if Instant::now() > end {
+                let seconds = patience.as_secs_f64();
+                let connected = scrape.sum("sfumato_sessions_connected").unwrap_or(0.0);
+                return Err(io::Error::other(format!(
+                    "not within {seconds:.0} s: {what}; {connected} sessions are connected"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Processor time so far, of all threads that there are.
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
-        proc::process_cpu(self.child.id())
+        proc::process_cpu(self.pid())
     }
 
     /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> io::Result<u64> {
-        proc::resident(self.child.id())
+        proc::resident(self.pid())
     }
 }
 
@@ -95,23 +134,25 @@ impl Drop for Server {
     }
 }
 
-/// The node's binary: built now, next to this one, unless another is given.
-pub(crate) fn binary(given: Option<PathBuf>) -> io::Result<PathBuf> {
+/// A release binary of the workspace: built now, next to this one, unless another is given.
+pub(crate) fn binary(given: Option<PathBuf>, package: &str) -> io::Result<PathBuf> {
     if let Some(path) = given {
-        return Ok(path);
+        // What is started elsewhere needs to find it.
+        return path
+            .canonicalize()
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())));
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--release", "-p", "sfumato", "--manifest-path"]);
+    cargo.args(["build", "--quiet", "--release", "-p", package, "--manifest-path"]);
     cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
     let own = std::env::current_exe()?;
     // target/release/sfumato-bench
-    if let Some(target) = own.parent().and_then(Path::parent) {
-        cargo.arg("--target-dir").arg(target);
-    }
-    let status = cargo.status()?;
+    let target = own.parent().and_then(Path::parent);
+    let target = target.ok_or_else(|| io::Error::other("this program stands nowhere"))?;
+    let status = cargo.arg("--target-dir").arg(target).status()?;
     if !status.success() {
-        return Err(io::Error::other(format!("building the node ended with {status}")));
+        return Err(io::Error::other(format!("building {package} ended with {status}")));
     }
-    let built = own.parent().and_then(Path::parent).map(|target| target.join("release/sfumato"));
-    built.filter(|path| path.is_file()).ok_or_else(|| io::Error::other("no binary was built"))
+    let built = target.join("release").join(package);
+    if built.is_file() { Ok(built) } else { Err(io::Error::other("no binary was built")) }
 }

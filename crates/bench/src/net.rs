@@ -1,0 +1,358 @@
+//! Where server and swarm live: two network namespaces joined by a veth, so that the receiver's way through the kernel is
+//! not billed to the sender; or one loopback, which needs no root and lies about that.
+//!
+//! A namespace lives as long as a process in it. Its holder is killed by the kernel when this program ends, however it
+//! ends, and so is everything that is started here: nothing can be left over.
+
+use std::{
+    fs::{self, File},
+    io,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::AsFd,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use clap::ValueEnum;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::proc;
+
+/// Kinds of network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Two namespaces and a veth; needs root.
+    Veth,
+    /// Loopback: the receiver's work in the kernel is billed to the sender.
+    Loopback,
+}
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 213, 77, 1);
+const SWARM: Ipv4Addr = Ipv4Addr::new(10, 213, 77, 2);
+/// How long the tools may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The network, and which cores belong to whom.
+pub(crate) struct Net {
+    pub(crate) kind: Kind,
+    /// The server's address.
+    pub(crate) server: IpAddr,
+    /// The swarm's address.
+    pub(crate) swarm: IpAddr,
+    /// Core of the server.
+    pub(crate) server_core: usize,
+    /// Cores of the swarm and of the kernel's receiving threads.
+    pub(crate) swarm_cores: Vec<usize>,
+    veth: Option<Veth>,
+}
+
+/// Two namespaces joined.
+struct Veth {
+    server: Place,
+    swarm: Place,
+    /// The kernel threads that receive for both ends.
+    napi: Vec<u32>,
+}
+
+/// A namespace, its device, and the process that keeps it.
+struct Place {
+    holder: Child,
+    device: String,
+}
+
+/// What the kernel's receiving threads and the devices counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct WireStats {
+    /// Processor time of the receiving threads of both ends.
+    pub(crate) napi: Duration,
+    /// Messages that the server's end dropped since the other end's ring was full.
+    pub(crate) drops: u64,
+}
+
+impl Net {
+    /// Makes it. The calling thread, and all that it starts, is in the swarm's place from here on.
+    ///
+    /// # Errors
+    /// Not root, a missing tool, or what the tools say.
+    pub(crate) fn open(kind: Kind) -> io::Result<Self> {
+        let cores = udp::cores();
+        let server_core = cores[0];
+        let rest: Vec<usize> = cores[1..].to_vec();
+        let swarm_cores = if rest.is_empty() { vec![server_core] } else { rest };
+        let (server, swarm, veth) = match kind {
+            Kind::Loopback => (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, None),
+            Kind::Veth => (SERVER, SWARM, Some(Veth::open(&swarm_cores)?)),
+        };
+        // The server's core is the server's.
+        udp::pin_to_core(swarm_cores[0])?;
+        if let Some(veth) = &veth {
+            veth.swarm.enter()?;
+        }
+        Ok(Self {
+            kind,
+            server: server.into(),
+            swarm: swarm.into(),
+            server_core,
+            swarm_cores,
+            veth,
+        })
+    }
+
+    /// A command that runs in the server's place on these cores, and ends with us.
+    pub(crate) fn server_command(&self, cores: &[usize], program: &std::path::Path) -> Command {
+        let mut command = ends_with_us();
+        if let Some(veth) = &self.veth {
+            command.arg("nsenter").arg(format!("--net={}", veth.server.path()));
+        }
+        command.args(["taskset", "-c", &list(cores)]).arg(program);
+        command
+    }
+
+    /// The same in the swarm's place, on its cores.
+    pub(crate) fn swarm_command(&self, program: &std::path::Path) -> Command {
+        let mut command = ends_with_us();
+        // We are there already, and children are where their parents are.
+        command.args(["taskset", "-c", &list(&self.swarm_cores)]).arg(program);
+        command
+    }
+
+    /// Does something on a thread in the server's place, on the server's core.
+    pub(crate) fn on_server<T: Send>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send,
+    ) -> io::Result<T> {
+        let core = self.server_core;
+        let place = self.veth.as_ref().map(|veth| veth.server.file()).transpose()?;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                if let Some(place) = &place {
+                    enter(place)?;
+                }
+                udp::pin_to_core(core)?;
+                work()
+            });
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("a measurement panicked")))
+        })
+    }
+
+    /// What the wire has counted so far; zeros for loopback.
+    pub(crate) fn stats(&self) -> io::Result<WireStats> {
+        let Some(veth) = &self.veth else { return Ok(WireStats::default()) };
+        let mut stats = WireStats::default();
+        for &thread in &veth.napi {
+            stats.napi += proc::thread_cpu_of(thread)?;
+        }
+        let devices = fs::read_to_string(format!("/proc/{}/net/dev", veth.server.holder.id()))?;
+        stats.drops = sent_drops(&devices, &veth.server.device).unwrap_or(0);
+        Ok(stats)
+    }
+
+    /// Lets the server's device take trains whole, or makes the kernel cut them up on the sender's account. Nothing
+    /// happens on loopback, which always takes them whole.
+    pub(crate) fn segmentation_offload(&self, on: bool) -> io::Result<()> {
+        let Some(veth) = &self.veth else { return Ok(()) };
+        let state = if on { "on" } else { "off" };
+        let mut command = veth.server.command("ethtool");
+        run(command.args(["-K", &veth.server.device, "tx-udp-segmentation", state]))
+    }
+
+    /// In a few words, for titles.
+    pub(crate) fn words(&self) -> &'static str {
+        match self.kind {
+            Kind::Veth => "over a veth",
+            Kind::Loopback => "over loopback",
+        }
+    }
+
+    /// Room for more sinks that nobody reads than the cores of the swarm are: is the swarm alone on its cores?
+    pub(crate) fn shares_a_core(&self) -> bool {
+        self.swarm_cores.contains(&self.server_core)
+    }
+}
+
+impl Veth {
+    fn open(swarm_cores: &[usize]) -> io::Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(io::Error::other(
+                "network namespaces need root: run as root (with ip, ethtool, nsenter, unshare, setpriv and taskset), or \
+                 with --net loopback, where the receiver's work in the kernel is billed to the server",
+            ));
+        }
+        let pid = std::process::id();
+        let server = Place::open(format!("s{pid}"))?;
+        let swarm = Place::open(format!("c{pid}"))?;
+        run(server
+            .command("ip")
+            .args(["link", "add", &server.device, "mtu", "1500", "type", "veth", "peer", "name"])
+            .args([&swarm.device, "mtu", "1500", "netns", &swarm.holder.id().to_string()]))?;
+        server.configure(SERVER)?;
+        swarm.configure(SWARM)?;
+        let mut napi = Vec::new();
+        for place in [&server, &swarm] {
+            napi.extend(place.receiving_threads(swarm_cores)?);
+        }
+        Ok(Self { server, swarm, napi })
+    }
+}
+
+impl Place {
+    fn open(device: String) -> io::Result<Self> {
+        let holder = ends_with_us()
+            .args(["unshare", "--net", "sleep", "infinity"])
+            .stdin(Stdio::null())
+            .spawn()
+            .map_err(|e| io::Error::new(e.kind(), format!("setpriv: {e}")))?;
+        let mut place = Self { holder, device };
+        let ours = fs::read_link("/proc/self/ns/net")?;
+        let end = Instant::now() + PATIENCE;
+        while fs::read_link(place.path()).is_ok_and(|theirs| theirs == ours) {
+            if let Some(status) = place.holder.try_wait()? {
+                return Err(io::Error::other(format!("unshare --net ended with {status}")));
+            }
+            if Instant::now() > end {
+                return Err(io::Error::other("unshare --net makes no namespace"));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(place)
+    }
+
+    fn path(&self) -> String {
+        format!("/proc/{}/ns/net", self.holder.id())
+    }
+
+    fn file(&self) -> io::Result<File> {
+        File::open(self.path())
+    }
+
+    fn enter(&self) -> io::Result<()> {
+        enter(&self.file()?)
+    }
+
+    /// A command in this place.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.path())).arg(program);
+        command
+    }
+
+    fn configure(&self, address: Ipv4Addr) -> io::Result<()> {
+        let device = &self.device;
+        run(self.command("ip").args(["addr", "add", &format!("{address}/24"), "dev", device]))?;
+        run(self.command("ip").args(["link", "set", "lo", "up"]))?;
+        // What is received is joined again (GRO), and trains travel whole: a device that can segment would cut them
+        // after the sender's account is closed.
+        run(self.command("ethtool").args(["-K", device, "tso", "off", "gro", "on"]))?;
+        run(self.command("ip").args(["link", "set", device, "up"]))?;
+        // /sys shows the devices of the namespace in which it was mounted.
+        let threaded =
+            format!("mount -t sysfs s /sys && echo 1 > /sys/class/net/{device}/threaded");
+        run(self.command("unshare").args(["--mount", "sh", "-c", &threaded]))
+    }
+
+    /// Finds the kernel threads that receive for the device, and puts them on these cores, before everything else
+    /// there: what waits for them would count as the network's delay.
+    fn receiving_threads(&self, cores: &[usize]) -> io::Result<Vec<u32>> {
+        let beginning = format!("napi/{}-", self.device);
+        let threads = proc::named(&beginning)?;
+        if threads.is_empty() {
+            return Err(io::Error::other(format!("the kernel has no thread {beginning}*")));
+        }
+        for thread in &threads {
+            let thread = thread.to_string();
+            run(Command::new("taskset").args(["-p", "-c", &list(cores), &thread]))?;
+            run(Command::new("chrt").args(["--fifo", "--pid", "1", &thread]))?;
+        }
+        Ok(threads)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // One that is gone already is as good.
+        let _gone = self.holder.kill();
+        let _status = self.holder.wait();
+    }
+}
+
+fn enter(place: &File) -> io::Result<()> {
+    Ok(move_into_link_name_space(place.as_fd(), Some(LinkNameSpaceType::Network))?)
+}
+
+/// The beginning of a command that the kernel kills when the thread that started it ends.
+fn ends_with_us() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    command
+}
+
+fn list(cores: &[usize]) -> String {
+    cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Runs a tool to its end.
+fn run(command: &mut Command) -> io::Result<()> {
+    let output = command.stdin(Stdio::null()).output().map_err(|e| {
+        io::Error::new(e.kind(), format!("{}: {e}", command.get_program().to_string_lossy()))
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{command:?} ended with {}: {}", output.status, said.trim())))
+}
+
+/// Packets that a device did not send, from `/proc/net/dev`: eight fields of receiving, then bytes, packets, errors and
+/// drops of sending.
+fn sent_drops(text: &str, device: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.trim_start().strip_prefix(device))?;
+    line.strip_prefix(':')?.split_ascii_whitespace().nth(11)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_of_the_device_are_found() {
+        let text = "Inter-|   Receive  |  Transmit\n face |bytes packets\n\
+                    \x20   lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n\
+                    \x20s17: 1 2 0 0 0 0 0 0 900 10 0 42 0 0 0 0\n";
+        assert_eq!(sent_drops(text, "s17"), Some(42));
+        assert_eq!(sent_drops(text, "lo"), Some(12));
+        assert_eq!(sent_drops(text, "s1"), None);
+    }
+
+    #[test]
+    fn cores_are_a_list() {
+        assert_eq!(list(&[1, 2, 5]), "1,2,5");
+    }
+
+    #[test]
+    fn a_tool_that_fails_says_why() {
+        let error = run(Command::new("sh").args(["-c", "echo no luck >&2; exit 3"])).unwrap_err();
+        assert!(error.to_string().contains("no luck"), "{error}");
+        assert!(run(&mut Command::new("/no/such/tool")).is_err());
+    }
+
+    /// Only root may.
+    #[test]
+    fn a_network_vanishes_with_its_holders() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        // On a thread of its own: it moves.
+        let holders = std::thread::spawn(|| {
+            let net = Net::open(Kind::Veth).unwrap();
+            let listener = net.on_server(|| std::net::TcpListener::bind((SERVER, 0))).unwrap();
+            std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            net.segmentation_offload(false).unwrap();
+            assert_eq!(net.stats().unwrap().drops, 0);
+            let veth = net.veth.as_ref().unwrap();
+            [veth.server.holder.id(), veth.swarm.holder.id()]
+        });
+        for holder in holders.join().unwrap() {
+            assert!(!fs::exists(format!("/proc/{holder}")).unwrap());
+        }
+    }
+}

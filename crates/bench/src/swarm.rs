@@ -1,0 +1,134 @@
+//! The swarm (`sfumato-loadtest`) as a child process on the cores that are not the server's, and what its report says.
+
+use std::{
+    io,
+    path::Path,
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{net::Net, proc, server::Server};
+
+/// A swarm at work.
+pub(crate) struct Swarm {
+    /// `None` once it has ended.
+    child: Option<Child>,
+}
+
+/// The report of a swarm: its JSON.
+#[derive(Debug)]
+pub(crate) struct Report(Value);
+
+impl Swarm {
+    /// Starts it; `flags` begin with the scenario.
+    pub(crate) fn start(
+        net: &Net,
+        binary: &Path,
+        server: &Server,
+        flags: &[String],
+    ) -> io::Result<Self> {
+        let mut command = net.swarm_command(binary);
+        command.args(flags).args(["--quiet", "--json", "-", "--server", &server.url()]);
+        command.args(["--threads", &net.swarm_cores.len().to_string()]);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", binary.display())))?;
+        Ok(Self { child: Some(child) })
+    }
+
+    /// Its processor time so far.
+    pub(crate) fn cpu(&self) -> io::Result<Duration> {
+        self.child.as_ref().map_or(Ok(Duration::ZERO), |child| proc::process_cpu(child.id()))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// What it says when it could not do what it was told.
+    pub(crate) fn finish(mut self) -> io::Result<Report> {
+        let child = self.child.take().ok_or_else(|| io::Error::other("the swarm has ended"))?;
+        let output = child.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        Report::parse(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| {
+            io::Error::other(format!("the swarm ended with {}: {}", output.status, said.trim()))
+        })
+    }
+}
+
+impl Drop for Swarm {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _gone = child.kill();
+            let _status = child.wait();
+        }
+    }
+}
+
+impl Report {
+    /// Reads the JSON; what a person would read may stand before it.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let start = if text.starts_with('{') { 0 } else { text.find("\n{")? + 1 };
+        serde_json::from_str(&text[start..]).ok().map(Self)
+    }
+
+    /// A number at such a place, as in `/times_ms/delay/p99`.
+    pub(crate) fn number(&self, pointer: &str) -> Option<f64> {
+        self.0.pointer(pointer)?.as_f64()
+    }
+
+    /// Bots that joined.
+    pub(crate) fn joined(&self) -> f64 {
+        self.number("/bots/joined").unwrap_or(0.0)
+    }
+
+    /// Why bots failed, for people; empty when none did.
+    pub(crate) fn failures(&self) -> String {
+        let failed = self.number("/bots/failed").unwrap_or(0.0);
+        if failed == 0.0 {
+            return String::new();
+        }
+        format!("{failed} bots failed: {}", self.0["failures"])
+    }
+}
+
+/// A flag with its value.
+pub(crate) fn flag(name: &str, value: impl std::fmt::Display) -> [String; 2] {
+    [format!("--{name}"), value.to_string()]
+}
+
+/// A time as the swarm reads it.
+pub(crate) fn time(time: Duration) -> String {
+    format!("{}ms", time.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_in_the_report() {
+        let text = "webinar: so and so\n\n{\n \"bots\": {\"joined\": 6, \"failed\": 2},\n\
+                    \"failures\": {\"timeout\": 2}, \"loss\": null,\n\
+                    \"times_ms\": {\"delay\": {\"p99\": 2.5}}}\n";
+        let report = Report::parse(text).unwrap();
+        assert_eq!(report.number("/times_ms/delay/p99"), Some(2.5));
+        assert_eq!(report.number("/times_ms/delay/p50"), None);
+        assert_eq!(report.number("/loss"), None);
+        assert_eq!(report.joined(), 6.0);
+        assert!(report.failures().contains("timeout"));
+        assert!(Report::parse("no server").is_none());
+    }
+
+    #[test]
+    fn flags_are_what_the_swarm_reads() {
+        assert_eq!(
+            flag("join-over", time(Duration::from_millis(2_500))),
+            ["--join-over", "2500ms"]
+        );
+    }
+}
