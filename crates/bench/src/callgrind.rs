@@ -1,73 +1,91 @@
-//! Reads the profiles that callgrind writes (its manual, "Callgrind Format Specification"): instructions by function,
-//! with and without what they call. Only the first event counts, which is instructions.
+//! Reads the profiles that callgrind writes (its manual, "Callgrind Format Specification"): instructions by function, and by
+//! step of the packet path. Only the first event counts, which is instructions.
 
 use std::collections::HashMap;
 
-/// Instructions of one function.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Cost {
-    /// In its own code, inlined code with it.
-    pub(crate) own: u64,
-    /// With everything that it called.
-    pub(crate) inclusive: u64,
-}
+/// Places in the sources and what they belong to; the first one that is part of a name decides.
+pub(crate) type Steps = [(&'static str, &'static str)];
 
 /// A profile.
 #[derive(Debug, Default)]
 pub(crate) struct Profile {
     /// All instructions.
     pub(crate) total: u64,
-    functions: HashMap<String, Cost>,
+    /// Own instructions of each function, inlined code with it.
+    own: HashMap<String, u64>,
+    /// Instructions by step. What belongs to none is its caller's.
+    steps: HashMap<&'static str, u64>,
 }
 
 impl Profile {
     /// Reads an output file of callgrind with positions by line.
-    pub(crate) fn parse(text: &str) -> Self {
-        let mut names = HashMap::new();
-        let (mut own, mut calls) = (HashMap::<String, u64>::new(), HashMap::<String, u64>::new());
-        let (mut function, mut callee) = (String::new(), String::new());
+    ///
+    /// Inlined code is where its file is, other code where its function is. What is neither, as are libraries, belongs with
+    /// all that it calls to the step that calls it.
+    pub(crate) fn parse(text: &str, steps: &Steps) -> Self {
+        let mut names = [HashMap::new(), HashMap::new()];
+        let [functions, files] = &mut names;
+        let mut profile = Self::default();
+        let (mut function, mut callee, mut file) = (String::new(), String::new(), String::new());
         // The line after `calls=` tells what the call cost.
         let mut called = false;
         for line in text.lines() {
             if let Some(name) = line.strip_prefix("fn=") {
-                function = expand(&mut names, name);
+                function = expand(functions, name);
             } else if let Some(name) = line.strip_prefix("cfn=") {
-                callee = expand(&mut names, name);
+                callee = expand(functions, name);
+            } else if let Some(name) =
+                ["fl=", "fi=", "fe="].iter().find_map(|kind| line.strip_prefix(kind))
+            {
+                file = module(&expand(files, name));
+            } else if let Some(name) =
+                ["cfi=", "cfl="].iter().find_map(|kind| line.strip_prefix(kind))
+            {
+                // It may be the first to tell what a number means.
+                expand(files, name);
             } else if line.starts_with("calls=") {
                 called = true;
             } else if let Some(cost) = cost(line) {
+                let step = step(steps, &file).or_else(|| step(steps, &function));
                 if !std::mem::take(&mut called) {
-                    *own.entry(function.clone()).or_default() += cost;
-                } else if callee != function {
-                    // What a function calls of itself is in its own sum already.
-                    *calls.entry(function.clone()).or_default() += cost;
+                    profile.total += cost;
+                    *profile.own.entry(function.clone()).or_default() += cost;
+                } else if self::step(steps, &callee).is_some() || callee == function {
+                    continue;
+                }
+                if let Some(step) = step {
+                    *profile.steps.entry(step).or_default() += cost;
                 }
             }
         }
-        let total = own.values().sum();
-        let mut functions: HashMap<String, Cost> =
-            own.into_iter().map(|(name, own)| (name, Cost { own, inclusive: own })).collect();
-        for (name, cost) in calls {
-            functions.entry(name).or_default().inclusive += cost;
-        }
-        Self { total, functions }
+        profile
     }
 
-    /// Instructions with callees of all functions whose name holds `part`, if there are any. The functions must not
-    /// call one another.
-    pub(crate) fn inclusive(&self, part: &str) -> Option<u64> {
-        let matching = self.functions.iter().filter(|(name, _)| name.contains(part));
-        matching.map(|(_, cost)| cost.inclusive).reduce(|a, b| a + b)
+    /// Instructions of a step; 0 when there is none.
+    pub(crate) fn step(&self, name: &str) -> u64 {
+        self.steps.get(name).copied().unwrap_or(0)
     }
 
     /// The functions with the most instructions of their own.
-    pub(crate) fn hottest(&self, count: usize) -> Vec<(&str, Cost)> {
-        let mut all: Vec<_> =
-            self.functions.iter().map(|(name, &cost)| (name.as_str(), cost)).collect();
-        all.sort_by_key(|&(name, cost)| (std::cmp::Reverse(cost.own), name));
+    pub(crate) fn hottest(&self, count: usize) -> Vec<(&str, u64)> {
+        let mut all: Vec<_> = self.own.iter().map(|(name, &own)| (name.as_str(), own)).collect();
+        all.sort_by_key(|&(name, own)| (std::cmp::Reverse(own), name));
         all.truncate(count);
         all
     }
+}
+
+fn step(steps: &Steps, place: &str) -> Option<&'static str> {
+    steps.iter().find(|(part, _)| place.contains(part)).map(|&(_, step)| step)
+}
+
+/// A file of the workspace as its functions are called: `/x/crates/worker/src/core.rs` is `sfumato_worker::core.rs`.
+/// Empty for other files.
+fn module(file: &str) -> String {
+    let inside = file.rsplit_once("/crates/").and_then(|(_, inside)| inside.split_once("/src/"));
+    inside.map_or_else(String::new, |(name, path)| {
+        format!("sfumato_{}::{}", name.replace('-', "_"), path.replace('/', "::"))
+    })
 }
 
 /// A name, compressed as `(id) name` where it stands first and as `(id)` afterwards.
@@ -108,28 +126,28 @@ events: Ir
 summary: 1000
 
 ob=(1) /bench
-fl=(1) src/lab.rs
-fn=(1) bench::measured_frames
+fl=(1) /w/crates/worker/src/lab.rs
+fn=(1) sfumato_bench::measured_turn
 16 100
+fi=(2) /w/crates/worker/src/demux.rs
 +3 50
-cfn=(2) bench::take_in
+cfn=(2) sfumato_worker::ingress::take_rtp
 calls=2 50
 * 400
-cfi=(2) src/send.rs
-cfn=(3) bench::send_out
+fe=(1)
+cfi=(3) /w/crates/worker/src/send.rs
+cfn=(3) sfumato_worker::send::Outbox::flush
 calls=1 20
-+1 500
++1 530
 
 fn=(2)
 50 300
-fi=(2)
--2 50
-fe=(1)
 cob=(2) /libc
 cfn=(4) memcpy
 calls=5 0
-52 50
+52 100
 
+fl=(3)
 fn=(3)
 20 450
 cfn=(3)
@@ -137,35 +155,38 @@ calls=1 20
 21 450
 cfn=(4)
 calls=1 0
-22 50
+22 80
 
 ob=(2)
+fl=(4) ./string/memcpy.S
 fn=(4)
-0 100
+0 180
 
-totals: 1000
+totals: 1080
 ";
+    const STEPS: &Steps =
+        &[("worker::send", "send"), ("worker::demux", "demux"), ("worker::ingress", "ingress")];
 
     #[test]
-    fn costs_are_summed_with_callees_and_without() {
-        let profile = Profile::parse(OUTPUT);
-        assert_eq!(profile.total, 1_050);
-        assert_eq!(profile.inclusive("measured_frames"), Some(1_050));
-        assert_eq!(profile.inclusive("take_in"), Some(400));
-        assert_eq!(profile.inclusive("memcpy"), Some(100));
-        assert_eq!(profile.inclusive("nobody"), None);
+    fn steps_have_their_inlined_code_and_their_libraries() {
+        let profile = Profile::parse(OUTPUT, STEPS);
+        assert_eq!(profile.total, 1_080);
+        assert_eq!(profile.step("demux"), 50, "inlined into a function of another place");
+        assert_eq!(profile.step("ingress"), 400, "with the copying that it asks for");
+        assert_eq!(profile.step("send"), 530, "calls of itself count once");
+        assert_eq!(profile.step("nothing"), 0);
         assert_eq!(
             profile.hottest(2),
             [
-                ("bench::send_out", Cost { own: 450, inclusive: 500 }),
-                ("bench::take_in", Cost { own: 350, inclusive: 400 }),
+                ("sfumato_worker::send::Outbox::flush", 450),
+                ("sfumato_worker::ingress::take_rtp", 300)
             ]
         );
     }
 
     #[test]
     fn strange_text_costs_nothing() {
-        assert_eq!(Profile::parse("").total, 0);
-        assert_eq!(Profile::parse("fn=\ncalls=\n+ x\n(1) 5\n16\n").total, 0);
+        assert_eq!(Profile::parse("", STEPS).total, 0);
+        assert_eq!(Profile::parse("fn=\ncalls=\n+ x\n(1) 5\n16\n", STEPS).total, 0);
     }
 }

@@ -5,30 +5,65 @@ use std::{
     io,
     path::PathBuf,
     process::{Command, Stdio},
+    time::Duration,
 };
 
-use crate::{callgrind::Profile, report::Table, scenario::Outcome};
+use crate::{
+    callgrind::{Profile, Steps},
+    limit::Cipher,
+    report::Table,
+    scenario::Outcome,
+};
 
-/// A step of the path, and the function that is it.
-const STEPS: &[(&str, &str)] = &[
-    ("taken in: open, parse, account, queue", "scenario::take_in"),
-    ("  of it SRTP open", "Receiver::open_rtp"),
-    (SENT_OUT, "scenario::send_out"),
-    (FORWARD, "DownTrack::forward"),
-    (SEAL, "Sender::seal_rtp"),
-    (OUTBOX, "SendBatch::flush"),
+/// Which code is which step; the first line that fits decides.
+const CODE: &Steps = &[
+    ("transport::srtp::sender", "seal"),
+    ("transport::srtp::receiver", "ingress"),
+    ("transport::srtp::window", "ingress"),
+    ("sfumato_udp::recv", "recv"),
+    ("sfumato_udp", "send"),
+    ("worker::recv", "recv"),
+    ("worker::demux", "demux"),
+    ("worker::registry", "demux"),
+    ("transport::demux", "demux"),
+    ("worker::ingress", "ingress"),
+    ("up_track::mirror", "fanout"),
+    ("up_track::cache", "fanout"),
+    ("router::up_track", "ingress"),
+    ("router::pool", "ingress"),
+    ("router::packet", "ingress"),
+    ("sfumato_congestion", "ingress"),
+    ("rtp::write", "egress"),
+    ("sfumato_rtp", "ingress"),
+    ("worker::fanout", "fanout"),
+    ("worker::flows", "fanout"),
+    ("worker::tracks", "fanout"),
+    ("worker::mesh", "fanout"),
+    ("worker::egress", "egress"),
+    ("router::down_track", "egress"),
+    ("worker::send", "send"),
 ];
-const SENT_OUT: &str = "sent out: for all subscribers";
-const FORWARD: &str = "  select and rewrite";
-const SEAL: &str = "  SRTP seal";
-const OUTBOX: &str = "  outbox to the system calls";
+/// The steps in their order, and what they are.
+const STEPS: &[(&str, &str)] = &[
+    ("recv", "recv: datagrams from the kernel"),
+    ("demux", "demux: which protocol, whose"),
+    ("ingress", "ingress: open, parse, account"),
+    ("fanout", "fanout: to the queue of the track"),
+    ("egress", "egress: select, rewrite"),
+    ("seal", "seal: SRTP"),
+    ("send", "send: trains to the system calls"),
+];
 
 /// Functions that are listed by name.
 const HOTTEST: usize = 12;
+/// Subscribers with whom the ciphers are compared.
+const COMPARED: usize = 100;
 
-/// Counts for each number of subscribers.
+/// Counts for each number of subscribers, and for each cipher.
 pub(crate) fn measure(subscribers: &[usize]) -> io::Result<Table> {
-    let columns: Vec<String> = subscribers.iter().map(ToString::to_string).collect();
+    let mut runs: Vec<_> = subscribers.iter().map(|&n| (n, Cipher::Aes128)).collect();
+    runs.extend([(COMPARED, Cipher::Aes256), (COMPARED, Cipher::AesCm)]);
+    let columns: Vec<String> = runs.iter().map(|run| column(*run)).collect();
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let title = "instructions per forwarded packet, 1 publisher and so many subscribers in process";
     let mut table = Table::new("core", title, &columns);
@@ -36,36 +71,42 @@ pub(crate) fn measure(subscribers: &[usize]) -> io::Result<Table> {
         table.note("not measured: there is no valgrind on this machine");
         return Ok(table);
     }
-    let profiles = subscribers.iter().map(|&n| profile(n)).collect::<io::Result<Vec<_>>>()?;
-    let per_packet = |cost: Option<u64>, outcome: &Outcome| {
-        cost.map(|cost| cost as f64 / outcome.forwarded as f64)
-    };
-    table.row("all", "Ir", profiles.iter().map(|(p, o)| per_packet(Some(p.total), o)));
-    for (name, function) in STEPS {
-        let values: Vec<_> =
-            profiles.iter().map(|(p, o)| per_packet(p.inclusive(function), o)).collect();
-        // What the compiler inlined everywhere cannot be told apart.
-        if values.iter().any(Option::is_some) {
-            table.row(*name, "Ir", values);
-        }
+    let profiles = runs.iter().map(|&(n, c)| profile(n, c)).collect::<io::Result<Vec<_>>>()?;
+    fill(&mut table, &profiles);
+    for at in [0, subscribers.len() - 1] {
+        let (profile, outcome) = &profiles[at];
+        let hottest = profile.hottest(HOTTEST).into_iter().map(|(name, own)| {
+            format!("{:.0} {}", own as f64 / outcome.forwarded as f64, short(name))
+        });
+        let list = hottest.collect::<Vec<_>>().join(", ");
+        table.note(format!("own code with {}: {list}", subscribers[at]));
     }
-    let rest = (0..profiles.len()).map(|at| {
-        let value = |name| table.value(name, at);
-        Some(value(SENT_OUT)? - value(FORWARD)? - value(SEAL)? - value(OUTBOX)?)
-    });
-    let rest: Vec<_> = rest.collect();
-    table.row("  padding, counters, reports, timers", "Ir", rest);
-    for (at, (profile, outcome)) in profiles.iter().enumerate() {
-        if at == 0 || at + 1 == profiles.len() {
-            let hottest = profile.hottest(HOTTEST).into_iter().map(|(name, cost)| {
-                format!("{:.0} {}", cost.own as f64 / outcome.forwarded as f64, short(name))
-            });
-            let list = hottest.collect::<Vec<_>>().join(", ");
-            table.note(format!("own code with {}: {list}", subscribers[at]));
-        }
-    }
+    table.note("AES-128-GCM where nothing is said; system calls count up to their door");
     table.note("this is no time: the kernel and cache misses are not in it, and valgrind has AES-NI but neither VAES nor AVX-512");
     Ok(table)
+}
+
+fn column((subscribers, cipher): (usize, Cipher)) -> String {
+    match cipher {
+        Cipher::Aes128 => subscribers.to_string(),
+        Cipher::Aes256 => format!("{subscribers} AES-256"),
+        Cipher::AesCm => format!("{subscribers} AES-CM"),
+    }
+}
+
+fn fill(table: &mut Table, profiles: &[(Profile, Outcome)]) {
+    let per_packet = |cost: i64, outcome: &Outcome| Some(cost as f64 / outcome.forwarded as f64);
+    table.row("all", "Ir", profiles.iter().map(|(p, o)| per_packet(p.total as i64, o)));
+    for (step, name) in STEPS {
+        let costs = profiles.iter().map(|(p, o)| per_packet(p.step(step) as i64, o));
+        table.row(*name, "Ir", costs);
+    }
+    let rest = profiles.iter().map(|(p, o)| {
+        let steps: u64 = STEPS.iter().map(|(step, _)| p.step(step)).sum();
+        // What is counted twice would show as less than nothing.
+        per_packet(p.total as i64 - steps as i64, o)
+    });
+    table.row("the rest: timers, reports, the turn", "Ir", rest);
 }
 
 /// Pictures that give about as many forwarded packets whatever the number of subscribers.
@@ -79,13 +120,14 @@ fn valgrind_works() -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-fn profile(subscribers: usize) -> io::Result<(Profile, Outcome)> {
-    let file = Temporary::new(subscribers);
+fn profile(subscribers: usize, cipher: Cipher) -> io::Result<(Profile, Outcome)> {
+    let file = Temporary::new(subscribers, cipher);
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--toggle-collect=*scenario*measured_frames*"])
+        .args(["--tool=callgrind", "--toggle-collect=*scenario*measured_turn*"])
         .arg(format!("--callgrind-out-file={}", file.0.display()))
         .arg(std::env::current_exe()?)
         .args(["core", &subscribers.to_string(), &pictures(subscribers).to_string()])
+        .arg(cipher.name())
         .stdin(Stdio::null())
         .output()?;
     if !output.status.success() {
@@ -95,7 +137,7 @@ fn profile(subscribers: usize) -> io::Result<(Profile, Outcome)> {
     let said = String::from_utf8_lossy(&output.stdout);
     let outcome = parse(&said)
         .ok_or_else(|| io::Error::other(format!("the run under valgrind said {said:?}")))?;
-    Ok((Profile::parse(&std::fs::read_to_string(&file.0)?), outcome))
+    Ok((Profile::parse(&std::fs::read_to_string(&file.0)?, CODE), outcome))
 }
 
 /// What the run under valgrind says at its end.
@@ -105,7 +147,9 @@ pub(crate) fn say(outcome: Outcome) -> String {
 
 fn parse(said: &str) -> Option<Outcome> {
     let (accepted, forwarded) = said.trim().strip_prefix("accepted ")?.split_once(" forwarded ")?;
-    Some(Outcome { accepted: accepted.parse().ok()?, forwarded: forwarded.parse().ok()? })
+    let (accepted, forwarded) = (accepted.parse().ok()?, forwarded.parse().ok()?);
+    // Time under valgrind says nothing.
+    Some(Outcome { accepted, forwarded, cpu: Duration::ZERO })
 }
 
 /// A symbol's name without its hash.
@@ -120,8 +164,9 @@ fn short(name: &str) -> &str {
 struct Temporary(PathBuf);
 
 impl Temporary {
-    fn new(number: usize) -> Self {
-        let name = format!("sfumato-bench-{}-{number}.callgrind", std::process::id());
+    fn new(subscribers: usize, cipher: Cipher) -> Self {
+        let (pid, cipher) = (std::process::id(), cipher.name());
+        let name = format!("sfumato-bench-{pid}-{subscribers}-{cipher}.callgrind");
         Self(std::env::temp_dir().join(name))
     }
 }
@@ -139,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_outcome_survives_the_pipe() {
-        let outcome = Outcome { accepted: 30, forwarded: 300 };
+        let outcome = Outcome { accepted: 30, forwarded: 300, cpu: Duration::ZERO };
         assert_eq!(parse(&say(outcome)), Some(outcome));
         assert_eq!(parse("forwarded 3"), None);
     }

@@ -21,8 +21,6 @@ use crate::{
     sinks::Sinks,
 };
 
-/// Numbers of receivers.
-pub(crate) const RECEIVERS: &[usize] = &[10, 100, 250, 500, 1_000];
 /// Receivers of sound.
 pub(crate) const LISTENERS: usize = 500;
 /// Bytes of payload of a packet of sound.
@@ -70,6 +68,11 @@ impl Cipher {
             Profile::AeadAes256Gcm => Cipher::Aes256,
             Profile::Aes128CmHmacSha1_80 => Cipher::AesCm,
         }
+    }
+
+    /// By its [`name`](Cipher::name).
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cipher| cipher.name() == name)
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -135,7 +138,7 @@ impl Limits {
 pub(crate) fn measure(net: &Net, effort: Effort) -> io::Result<(Limits, Vec<Table>)> {
     let mut limits = Limits::default();
     let mut dropped = 0.0_f64;
-    for &receivers in RECEIVERS {
+    for &receivers in effort.receivers {
         let sinks = Sinks::open(receivers, net.swarm)?;
         let mut stand = Stand::new(sinks.paths(net.server), PAYLOAD, effort);
         for (profile, shape) in variants(receivers) {
@@ -154,7 +157,7 @@ pub(crate) fn measure(net: &Net, effort: Effort) -> io::Result<(Limits, Vec<Tabl
     let sinks = Sinks::open(LISTENERS, net.swarm)?;
     let mut stand = Stand::new(sinks.paths(net.server), SOUND, effort);
     limits.sound = Some(net.on_server(|| stand.sound())?);
-    let tables = vec![table(&limits, net, dropped), sound_table(&limits, net)];
+    let tables = vec![table(&limits, net, effort.receivers, dropped), sound_table(&limits, net)];
     Ok((limits, tables))
 }
 
@@ -176,8 +179,8 @@ fn variants(receivers: usize) -> Vec<(Cipher, Shape)> {
     all
 }
 
-fn table(limits: &Limits, net: &Net, dropped: f64) -> Table {
-    let columns: Vec<String> = RECEIVERS.iter().map(ToString::to_string).collect();
+fn table(limits: &Limits, net: &Net, receivers: &[usize], dropped: f64) -> Table {
+    let columns: Vec<String> = receivers.iter().map(ToString::to_string).collect();
     let title = format!(
         "a bare sender {}: processor time for a packet of {PAYLOAD} bytes of payload, to so many receivers",
         net.words()
@@ -192,10 +195,10 @@ fn table(limits: &Limits, net: &Net, dropped: f64) -> Table {
         }
         seen.push(variant);
         let Variant { profile, shape } = variant;
-        let prices = RECEIVERS.iter().map(|&n| limits.price(profile, shape, n));
+        let prices = receivers.iter().map(|&n| limits.price(profile, shape, n));
         table.row(format!("{}: {}", profile.name(), shape.name()), "ns", prices);
     }
-    let best = RECEIVERS.iter().map(|&n| Some(1e9 / limits.best(Cipher::Aes128, n)?));
+    let best = receivers.iter().map(|&n| Some(1e9 / limits.best(Cipher::Aes128, n)?));
     table.row("the limit: packets per processor second", "", best);
     table.note("user and system time of the sending thread, the best of three passes; each receiver has a key and a socket of its own");
     table.note("receivers set UDP_GRO and drop what they get; \"30 times a second\" finds cold caches, as a node does: it is the fair floor");

@@ -5,7 +5,10 @@
 //!
 //! - [`limit`]: a bare sender: copying, sealing and sending, and nothing else
 //! - [`node`]: the real binary, loaded by the swarm
-//! - [`instructions`]: the packet path in process ([`scenario`]), counted by callgrind
+//! - [`instructions`], [`path`]: the packet path in process ([`scenario`]), counted by callgrind, and timed
+//! - [`sessions`]: what sessions cost
+//! - [`extra`]: what takes longer
+//! - [`targets`]: what is to be reached
 //!
 //! `cargo xtask bench` runs it. It asks what a packet costs; how many there can be is the load test's question.
 
@@ -13,19 +16,23 @@
 
 mod agreed;
 mod callgrind;
+mod extra;
 mod http;
 mod instructions;
 mod limit;
 mod media;
 mod net;
 mod node;
+mod path;
 mod proc;
 mod prometheus;
 mod report;
 mod scenario;
 mod server;
+mod sessions;
 mod sinks;
 mod swarm;
+mod targets;
 
 use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -49,6 +56,12 @@ struct Cli {
     /// One part alone; may be repeated.
     #[arg(long, value_enum)]
     only: Vec<Part>,
+    /// All parts, those that take longer too.
+    #[arg(long, conflicts_with = "only")]
+    all: bool,
+    /// Minutes of the soak.
+    #[arg(long, value_name = "MINUTES", default_value_t = 20)]
+    soak: u32,
     /// The network between server and swarm.
     #[arg(long, value_enum, default_value = "veth")]
     net: net::Kind,
@@ -68,14 +81,29 @@ struct Cli {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// A bare sender: what the machine itself costs.
     Limit,
+    /// The real binary with the swarm.
     Node,
+    /// The packet path in process, timed.
+    Path,
+    /// The packet path in process, counted by callgrind.
     Core,
+    /// Sessions: setting them up, many at once, and their memory.
+    Sessions,
+    /// 2,000 idle sessions and 500 active ones at once.
+    Crowd,
+    /// Two workers.
+    Workers,
+    /// Whether slow viewers hurt others.
+    Slow,
+    /// Coming and going for long (--soak), and whether anything is lost or left over.
+    Soak,
 }
 
 impl Part {
     /// What runs when nothing is said.
-    const USUAL: [Part; 3] = [Part::Limit, Part::Node, Part::Core];
+    const USUAL: [Part; 5] = [Part::Limit, Part::Node, Part::Path, Part::Core, Part::Sessions];
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,6 +115,9 @@ enum Inner {
         subscribers: usize,
         /// Pictures in the measured part.
         pictures: u32,
+        /// SRTP profile.
+        #[arg(value_parser = cipher)]
+        cipher: Cipher,
     },
 }
 
@@ -97,15 +128,32 @@ pub(crate) struct Effort {
     pub(crate) pass: Duration,
     /// How long the node is looked at.
     pub(crate) window: Duration,
+    /// How many sessions are set up, and over what time.
+    pub(crate) sessions: usize,
+    pub(crate) join_over: Duration,
+    /// Audiences.
+    pub(crate) receivers: &'static [usize],
 }
 
 impl Effort {
     pub(crate) fn quick() -> Self {
-        Self { pass: Duration::from_millis(20), window: Duration::from_secs(4) }
+        Self {
+            pass: Duration::from_millis(20),
+            window: Duration::from_secs(4),
+            sessions: 500,
+            join_over: Duration::from_secs(4),
+            receivers: &[100, 1_000],
+        }
     }
 
     fn full() -> Self {
-        Self { pass: Duration::from_millis(100), window: Duration::from_secs(10) }
+        Self {
+            pass: Duration::from_millis(100),
+            window: Duration::from_secs(10),
+            sessions: 500,
+            join_over: Duration::from_secs(10),
+            receivers: &[10, 100, 250, 500, 1_000],
+        }
     }
 }
 
@@ -134,16 +182,22 @@ impl Bench {
     }
 
     /// The flags that let the swarm's totals begin so much after its start.
-    pub(crate) fn warm_up(&self, _time: Duration) -> Vec<String> {
-        Vec::new()
+    pub(crate) fn warm_up(&self, time: Duration) -> [String; 2] {
+        swarm::flag("warm-up", swarm::time(time))
     }
+}
+
+fn cipher(name: &str) -> Result<Cipher, String> {
+    Cipher::named(name).ok_or_else(|| Cipher::ALL.map(Cipher::name).join(", "))
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.inner {
-        Some(Inner::Core { subscribers, pictures }) => scenario::run(subscribers, pictures)
-            .map(|outcome| println!("{}", instructions::say(outcome))),
+        Some(Inner::Core { subscribers, pictures, cipher }) => {
+            scenario::run_alone(subscribers, pictures, cipher)
+                .map(|outcome| println!("{}", instructions::say(outcome)))
+        }
         None => run(&cli),
     };
     match result {
@@ -157,25 +211,12 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> io::Result<()> {
     let load = proc::load();
-    let wanted = |part| {
-        if cli.only.is_empty() { Part::USUAL.contains(&part) } else { cli.only.contains(&part) }
-    };
-    let mut tables = Vec::new();
     let bench = Bench::open(cli)?;
-    let mut limits = Limits::default();
-    if wanted(Part::Limit) {
-        let (measured, shown) = limit::measure(&bench.net, bench.effort)?;
-        limits = measured;
-        shown.into_iter().for_each(|table| show(&mut tables, table));
-    }
-    if wanted(Part::Node) {
-        let mut shows: Vec<_> = limit::RECEIVERS.iter().map(|&n| Show::Video(n)).collect();
-        shows.extend([Show::Rooms, Show::Sound]);
-        show(&mut tables, node::measure(&bench, &limits, &shows)?);
-    }
-    if wanted(Part::Core) {
-        let subscribers: &[usize] = if cli.quick { &[1, 10, 100] } else { &[1, 10, 100, 1_000] };
-        show(&mut tables, instructions::measure(subscribers)?);
+    let mut tables = Vec::new();
+    measure(cli, &bench, &mut tables)?;
+    let targets = targets::table(&tables);
+    if !targets.rows.is_empty() {
+        show(&mut tables, targets);
     }
     let loads = [load, proc::load()];
     for (when, load) in ["before", "after"].iter().zip(loads) {
@@ -183,16 +224,57 @@ fn run(cli: &Cli) -> io::Result<()> {
             println!("load {when}: {one} over a minute, {five} over five");
         }
     }
-    let cores = 1 + bench.net.swarm_cores.len();
-    println!("processors: {cores}");
+    println!(
+        "cores: {} of the server, {:?} of the swarm",
+        bench.net.server_core, bench.net.swarm_cores
+    );
     if let Some(path) = &cli.json {
         let mut all: Map<_, _> =
             tables.iter().map(|table| (table.id.to_owned(), table.json())).collect();
-        all.insert(
-            "load".into(),
-            json!({ "before": loads[0], "after": loads[1], "processors": cores }),
-        );
+        all.insert("load".into(), json!({ "before": loads[0], "after": loads[1] }));
         std::fs::write(path, format!("{:#}\n", serde_json::Value::from(all)))?;
+    }
+    Ok(())
+}
+
+fn measure(cli: &Cli, bench: &Bench, tables: &mut Vec<Table>) -> io::Result<()> {
+    let wanted = |part| match cli.only.as_slice() {
+        [] => cli.all || Part::USUAL.contains(&part),
+        only => only.contains(&part),
+    };
+    let mut limits = Limits::default();
+    if wanted(Part::Limit) {
+        let (measured, shown) = limit::measure(&bench.net, bench.effort)?;
+        limits = measured;
+        shown.into_iter().for_each(|table| show(tables, table));
+    }
+    if wanted(Part::Node) {
+        let mut shows: Vec<_> = bench.effort.receivers.iter().map(|&n| Show::Video(n)).collect();
+        shows.extend([Show::Rooms, Show::Sound]);
+        show(tables, node::measure(bench, &limits, &shows)?);
+    }
+    if wanted(Part::Path) {
+        show(tables, path::measure(bench, &limits)?);
+    }
+    if wanted(Part::Core) {
+        let subscribers: &[usize] = if cli.quick { &[1, 100] } else { &[1, 10, 100, 1_000] };
+        show(tables, instructions::measure(subscribers)?);
+    }
+    if wanted(Part::Sessions) {
+        sessions::measure(bench)?.into_iter().for_each(|table| show(tables, table));
+    }
+    if wanted(Part::Crowd) {
+        show(tables, extra::crowd::measure(bench)?);
+    }
+    if wanted(Part::Workers) {
+        show(tables, extra::workers::measure(bench)?);
+    }
+    if wanted(Part::Slow) {
+        show(tables, extra::slow::measure(bench)?);
+    }
+    if wanted(Part::Soak) {
+        let lasting = Duration::from_secs(60 * u64::from(cli.soak));
+        show(tables, extra::soak::measure(bench, lasting)?);
     }
     Ok(())
 }
@@ -211,7 +293,9 @@ mod tests {
     fn the_command_line_is_sound() {
         <Cli as clap::CommandFactory>::command().debug_assert();
         assert!(Cli::try_parse_from(["bench", "--quick", "--only", "core"]).is_ok());
-        assert!(Cli::try_parse_from(["bench", "core", "10", "3"]).is_ok());
+        assert!(Cli::try_parse_from(["bench", "core", "10", "3", "AES-CM-SHA1"]).is_ok());
         assert!(Cli::try_parse_from(["bench", "--only", "moon"]).is_err());
+        assert!(Cli::try_parse_from(["bench", "--only", "soak", "--soak", "3"]).is_ok());
+        assert!(Cli::try_parse_from(["bench", "--all", "--only", "soak"]).is_err());
     }
 }

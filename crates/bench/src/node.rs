@@ -162,7 +162,8 @@ pub(crate) fn play(bench: &Bench, show: Show, cores: &[usize]) -> io::Result<Out
     flags.extend(flag("join-over", time(join_over)));
     flags.extend(flag("duration", time(begins + bench.effort.window + TAIL)));
     flags.extend(bench.warm_up(begins));
-    flags.extend(flag("gro", bench.gro));
+    // Packets of sound have nothing to be joined with, and the wire keeps for up to 4 ms what might be joined.
+    flags.extend(flag("gro", bench.gro && show != Show::Sound));
     let started = Instant::now();
     let swarm = Swarm::start(&bench.net, &bench.swarm, &server, &flags)?;
     let everybody = (show.publishers() + show.viewers()) as f64;

@@ -2,24 +2,50 @@
 
 use std::collections::HashMap;
 
-/// Samples of one scrape, summed over their labels.
+/// Samples of one scrape.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Scrape(HashMap<String, f64>);
+pub(crate) struct Scrape {
+    /// Summed over their labels.
+    sums: HashMap<String, f64>,
+    /// By name and labels, in the order of the text.
+    all: Vec<(String, String, f64)>,
+}
 
 impl Scrape {
     /// Reads what can be read; comments and lines of another form are passed over.
     pub(crate) fn parse(text: &str) -> Self {
-        let mut sums = HashMap::new();
+        let mut scrape = Self::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let Some((name, value)) = sample(line) else { continue };
-            *sums.entry(name.to_owned()).or_insert(0.0) += value;
+            let Some((name, labels, value)) = sample(line) else { continue };
+            *scrape.sums.entry(name.to_owned()).or_insert(0.0) += value;
+            scrape.all.push((name.to_owned(), labels.to_owned(), value));
         }
-        Self(sums)
+        scrape
     }
 
     /// The sum over all labels of a metric.
     pub(crate) fn sum(&self, name: &str) -> Option<f64> {
-        self.0.get(name).copied()
+        self.sums.get(name).copied()
+    }
+
+    /// The sum of those samples of a metric that have this label.
+    pub(crate) fn labelled(&self, name: &str, label: &str, value: &str) -> f64 {
+        let label = format!("{label}=\"{value}\"");
+        let these = self.all.iter().filter(|(n, labels, _)| n == name && labels.contains(&label));
+        these.map(|(_, _, value)| value).sum()
+    }
+
+    /// The values that a label of a metric has, each once.
+    pub(crate) fn labels(&self, name: &str, label: &str) -> Vec<String> {
+        let begins = format!("{label}=\"");
+        let these = self.all.iter().filter(|(n, _, _)| n == name);
+        let mut values: Vec<String> = these
+            .filter_map(|(_, labels, _)| labels.split_once(&begins)?.1.split('"').next())
+            .map(str::to_owned)
+            .collect();
+        values.sort_unstable();
+        values.dedup();
+        values
     }
 
     /// By how much a counter of the workers rose since `before`.
@@ -29,13 +55,13 @@ impl Scrape {
     }
 }
 
-/// Name and value of a line `name{label="value",..} value [timestamp]`.
-fn sample(line: &str) -> Option<(&str, f64)> {
+/// Name, labels and value of a line `name{label="value",..} value [timestamp]`.
+fn sample(line: &str) -> Option<(&str, &str, f64)> {
     let end = line.find(|c: char| c == '{' || c.is_ascii_whitespace())?;
     let (name, rest) = line.split_at(end);
     // Label values may hold spaces and braces, but numbers follow the last brace.
-    let values = if rest.starts_with('{') { rest.rsplit_once('}')?.1 } else { rest };
-    Some((name, values.split_ascii_whitespace().next()?.parse().ok()?))
+    let (labels, values) = if rest.starts_with('{') { rest.rsplit_once('}')? } else { ("", rest) };
+    Some((name, labels, values.split_ascii_whitespace().next()?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -55,5 +81,8 @@ mod tests {
         assert_eq!(after.rise(&before, "forwarded"), Some(30.0));
         assert_eq!(after.rise(&before, "wakeups"), None);
         assert_eq!(after.sum("process_resident_memory_bytes"), Some(1.5e6));
+        assert_eq!(after.labelled("sfumato_worker_forwarded_total", "worker", "1"), 20.0);
+        assert_eq!(after.labels("sfumato_worker_forwarded_total", "worker"), ["0", "1"]);
+        assert!(after.labels("process_resident_memory_bytes", "worker").is_empty());
     }
 }

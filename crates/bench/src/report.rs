@@ -22,6 +22,17 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) unit: &'static str,
     pub(crate) values: Vec<Option<f64>>,
+    /// Whether a mark is reached, where there is one.
+    pub(crate) reached: Option<bool>,
+}
+
+/// What a value should be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mark {
+    /// So much or less.
+    AtMost(f64),
+    /// So much or more.
+    AtLeast(f64),
 }
 
 impl Table {
@@ -41,7 +52,30 @@ impl Table {
         unit: &'static str,
         values: impl IntoIterator<Item = Option<f64>>,
     ) {
-        self.rows.push(Row { name: name.into(), unit, values: values.into_iter().collect() });
+        self.rows.push(Row {
+            name: name.into(),
+            unit,
+            values: values.into_iter().collect(),
+            reached: None,
+        });
+    }
+
+    /// A measured value beside the mark that it should reach: at most or at least.
+    pub(crate) fn mark(
+        &mut self,
+        name: impl Into<String>,
+        unit: &'static str,
+        measured: f64,
+        mark: Mark,
+    ) {
+        let (value, reached) = match mark {
+            Mark::AtMost(value) => (value, measured <= value),
+            Mark::AtLeast(value) => (value, measured >= value),
+        };
+        self.row(name, unit, [Some(measured), Some(value)]);
+        if let Some(row) = self.rows.last_mut() {
+            row.reached = Some(reached);
+        }
     }
 
     pub(crate) fn note(&mut self, note: impl Into<String>) {
@@ -49,7 +83,8 @@ impl Table {
     }
 
     /// The value of a row in a column.
-    pub(crate) fn value(&self, name: &str, column: usize) -> Option<f64> {
+    pub(crate) fn value(&self, name: &str, column: &str) -> Option<f64> {
+        let column = self.columns.iter().position(|other| other == column)?;
         *self.rows.iter().find(|row| row.name == name)?.values.get(column)?
     }
 
@@ -58,7 +93,11 @@ impl Table {
             let columns = self.columns.iter().cloned();
             let values: Map<String, Value> =
                 columns.zip(row.values.iter().map(|value| json!(value))).collect();
-            json!({ "name": row.name, "unit": row.unit, "values": values })
+            let mut all = json!({ "name": row.name, "unit": row.unit, "values": values });
+            if let Some(reached) = row.reached {
+                all["reached"] = reached.into();
+            }
+            all
         });
         json!({ "title": self.title, "rows": rows.collect::<Vec<_>>(), "notes": self.notes })
     }
@@ -80,6 +119,9 @@ impl fmt::Display for Table {
             for value in &row.values {
                 let text = value.map_or_else(|| "-".to_owned(), number);
                 write!(f, " {text:>VALUE$}")?;
+            }
+            if let Some(reached) = row.reached {
+                write!(f, "  {}", if reached { "yes" } else { "no" })?;
             }
             writeln!(f)?;
         }
@@ -134,8 +176,19 @@ mod tests {
             "{text}"
         );
         assert_eq!(table.json()["rows"][0]["values"], json!({ "1": 209.0, "10": null }));
-        assert_eq!(table.value("seal", 0), Some(209.0));
-        assert_eq!(table.value("seal", 1), None);
-        assert_eq!(table.value("open", 0), None);
+        assert_eq!(table.value("seal", "1"), Some(209.0));
+        assert_eq!(table.value("seal", "10"), None);
+        assert_eq!(table.value("open", "1"), None);
+    }
+
+    #[test]
+    fn marks_say_whether_they_are_reached() {
+        let mut table = Table::new("targets", "", &["measured", "mark"]);
+        table.mark("share", "%", 55.0, Mark::AtLeast(50.0));
+        table.mark("memory", "KB", 55.0, Mark::AtMost(48.0));
+        assert_eq!(table.json()["rows"][0]["reached"], true);
+        assert_eq!(table.json()["rows"][1]["reached"], false);
+        let text = table.to_string();
+        assert!(text.contains("  yes\n") && text.contains("  no\n"), "{text}");
     }
 }

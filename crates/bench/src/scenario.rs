@@ -1,11 +1,11 @@
-//! The packet path in process: one publisher and its subscribers in one worker, without a thread and without
-//! handshakes. This is what runs under callgrind.
+//! The packet path in process: one publisher and its subscribers in one worker, without a thread and without handshakes.
+//! This is what runs under callgrind, and what is timed without wake-ups.
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use model::{
@@ -15,13 +15,18 @@ use model::{
 };
 use rtp::HeaderWriter;
 use transport::{dtls::Certificate, srtp};
+use udp::{SendBatch, UdpConfig, UdpSocket};
 use worker::{Config, lab::Lab};
 
-use crate::media::{FRAME, PACKETS, PAYLOAD, payload};
+use crate::{
+    limit::Cipher,
+    media::{FRAME, PACKETS, PAYLOAD, payload},
+    sinks::Sinks,
+};
 
 /// Pictures before the measured ones: pools fill, streams are learned, the key frame is passed on.
 const WARM_UP: u32 = 15;
-/// Sockets that the subscribers' packets go to; nobody reads them, and what finds them full is dropped.
+/// Sinks under callgrind, which does not see what many addresses cost.
 const SINKS: usize = 16;
 
 const TRACK: TrackId = TrackId(1);
@@ -37,27 +42,55 @@ pub(crate) struct Outcome {
     pub(crate) accepted: u64,
     /// Packets that were sealed for subscribers in the measured part.
     pub(crate) forwarded: u64,
+    /// Processor time of the measured part.
+    pub(crate) cpu: Duration,
 }
 
-/// Lets `pictures` pictures go to so many subscribers, after a warm-up.
+/// What callgrind runs: everything on loopback.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_alone(subscribers: usize, pictures: u32, cipher: Cipher) -> io::Result<Outcome> {
+    let sinks = Sinks::open(SINKS, Ipv4Addr::LOCALHOST.into())?;
+    let paths = sinks.paths(Ipv4Addr::LOCALHOST.into());
+    // Valgrind has no clock of its own that could be asked.
+    run(subscribers, pictures, cipher, &paths, || Duration::ZERO)
+}
+
+/// Lets `pictures` pictures go to so many subscribers, who live at `paths` in turn, after a warm-up. As fast as it goes:
+/// the worker is told of a time that passes without waiting. `clock` tells the processor time of the thread.
 ///
 /// # Errors
 /// The system refuses sockets, or the worker did not forward every packet to everyone.
-pub(crate) fn run(subscribers: usize, pictures: u32) -> io::Result<Outcome> {
+pub(crate) fn run(
+    subscribers: usize,
+    pictures: u32,
+    cipher: Cipher,
+    paths: &[Path],
+    clock: impl Fn() -> Duration,
+) -> io::Result<Outcome> {
     let start = Instant::now();
-    let mut stage = Stage::set(start, subscribers)?;
-    let warm_up = stage.pictures(0, WARM_UP)?;
-    let measured = stage.pictures(WARM_UP, pictures)?;
-    pass(&mut stage.lab, stage.publisher, start, warm_up);
+    let mut stage = Stage::set(start, subscribers, cipher, paths)?;
+    for picture in 0..WARM_UP {
+        stage.show(picture)?;
+        turn(&mut stage.lab, start + picture * FRAME);
+    }
     let before = stage.lab.metrics();
-    measured_frames(&mut stage.lab, stage.publisher, start + WARM_UP * FRAME, measured);
+    let mut cpu = Duration::ZERO;
+    for picture in WARM_UP..WARM_UP + pictures {
+        stage.show(picture)?;
+        let begun = clock();
+        measured_turn(&mut stage.lab, start + picture * FRAME);
+        cpu += clock() - begun;
+    }
     let after = stage.lab.metrics();
     let outcome = Outcome {
         accepted: after.rtp_accepted - before.rtp_accepted,
         forwarded: after.forwarded - before.forwarded,
+        cpu,
     };
     let sent = u64::from(pictures) * u64::from(PACKETS);
-    if outcome != (Outcome { accepted: sent, forwarded: sent * subscribers as u64 }) {
+    if (outcome.accepted, outcome.forwarded) != (sent, sent * subscribers as u64) {
         return Err(io::Error::other(format!(
             "{sent} packets for {subscribers} subscribers became {outcome:?}: {after:?}"
         )));
@@ -67,65 +100,68 @@ pub(crate) fn run(subscribers: usize, pictures: u32) -> io::Result<Outcome> {
 
 /// What callgrind is told to count.
 #[inline(never)]
-fn measured_frames(lab: &mut Lab, publisher: Path, start: Instant, pictures: Vec<Vec<Vec<u8>>>) {
-    pass(lab, publisher, start, pictures);
+fn measured_turn(lab: &mut Lab, now: Instant) {
+    turn(lab, now);
 }
 
-fn pass(lab: &mut Lab, publisher: Path, start: Instant, pictures: Vec<Vec<Vec<u8>>>) {
-    for (at, mut picture) in pictures.into_iter().enumerate() {
-        let now = start + at as u32 * FRAME;
-        for packet in &mut picture {
-            take_in(lab, now, publisher, packet);
-        }
-        send_out(lab, now);
-    }
-}
-
-/// From the datagram to the queue of its track. A function of its own, so that a profile shows it.
-#[inline(never)]
-fn take_in(lab: &mut Lab, now: Instant, publisher: Path, packet: &mut [u8]) {
-    lab.datagram(now, publisher, packet);
-}
-
-/// From the queue of the track to the kernel.
-#[inline(never)]
-fn send_out(lab: &mut Lab, now: Instant) {
+fn turn(lab: &mut Lab, now: Instant) {
+    lab.receive(now);
     lab.turn(now);
 }
 
 struct Stage {
     lab: Lab,
-    publisher: Path,
+    publisher: UdpSocket,
+    outgoing: SendBatch,
     sealer: srtp::Sender,
-    _sinks: Vec<UdpSocket>,
+    /// Where the worker listens, as the publisher sees it.
+    worker: Path,
 }
 
 impl Stage {
-    fn set(now: Instant, subscribers: usize) -> io::Result<Self> {
+    fn set(now: Instant, subscribers: usize, cipher: Cipher, paths: &[Path]) -> io::Result<Self> {
+        let nobody = || io::Error::other("nobody to send to");
+        let local = paths.first().ok_or_else(nobody)?.local;
         let certificate = Certificate::generate().map_err(io::Error::other)?;
         let clock = WallClock::new(now, SystemTime::now());
         let mut config = Config::new(Arc::new(certificate), clock, Arc::new(|_| ()));
-        config.bind = vec![Ipv4Addr::LOCALHOST.into()];
+        config.bind = vec![local];
         let mut lab = Lab::new(config)?;
-        let sinks = (0..=SINKS).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)));
-        let sinks = sinks.collect::<io::Result<Vec<_>>>()?;
-        // What the publisher is sent goes unread too.
-        let publisher = path(&sinks[SINKS])?;
-        join(&mut lab, now, plan(PUBLISHER, true)?, publisher)?;
-        for at in 0..subscribers {
+        // The publisher is on this side, so that what it sends is there at once. What it is sent goes unread.
+        let publisher = UdpSocket::bind(&UdpConfig {
+            reuse_port: false,
+            ..UdpConfig::new(SocketAddr::new(local, 0))
+        })?;
+        let at = Path { remote: publisher.local_addr(), local };
+        join(&mut lab, now, plan(PUBLISHER, true)?, at, cipher)?;
+        for (at, &path) in (0..subscribers).zip(paths.iter().cycle()) {
             let session = SessionId(2 + at as u64);
             let plan = plan(session, false)?;
             let mid = mid()?;
-            join(&mut lab, now, plan, path(&sinks[at % SINKS])?)?;
+            join(&mut lab, now, plan, path, cipher)?;
             lab.command(now, Command::Bind { session, mid, binding: Some(binding()) });
         }
-        let sealer = sender(PUBLISHER)?;
-        Ok(Self { lab, publisher, sealer, _sinks: sinks })
+        let sealer = sender(PUBLISHER, cipher)?;
+        let remote = SocketAddr::new(local, lab.local_port());
+        let worker = Path { remote, local };
+        let outgoing = SendBatch::with_capacity(1 << 16, usize::from(PACKETS));
+        Ok(Self { lab, publisher, outgoing, sealer, worker })
     }
 
-    /// The publisher's datagrams, picture by picture.
-    fn pictures(&mut self, first: u32, count: u32) -> io::Result<Vec<Vec<Vec<u8>>>> {
-        (first..first + count).map(|n| (0..PACKETS).map(|i| self.packet(n, i)).collect()).collect()
+    /// Sends a picture to the worker's socket: one train.
+    fn show(&mut self, picture: u32) -> io::Result<()> {
+        self.outgoing.begin(self.worker);
+        for index in 0..PACKETS {
+            let packet = self.packet(picture, index)?;
+            let full = || io::Error::other("no room for a picture");
+            self.outgoing.space().ok_or_else(full)?[..packet.len()].copy_from_slice(&packet);
+            self.outgoing.commit(packet.len());
+        }
+        let sent = self.outgoing.flush(Some(&self.publisher), None);
+        if sent.sent_datagrams == u64::from(PACKETS) {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("a picture was not sent: {sent:?}")))
     }
 
     fn packet(&mut self, picture: u32, index: u16) -> io::Result<Vec<u8>> {
@@ -153,32 +189,34 @@ impl Stage {
     }
 }
 
-fn join(lab: &mut Lab, now: Instant, plan: SessionPlan, path: Path) -> io::Result<()> {
+fn join(
+    lab: &mut Lab,
+    now: Instant,
+    plan: SessionPlan,
+    path: Path,
+    cipher: Cipher,
+) -> io::Result<()> {
     let session = plan.id;
     lab.command(now, Command::Open(Arc::new(plan)));
     // What a peer seals with is what the worker opens with; subscribers send nothing here.
-    let receiver = srtp::Receiver::new(PROFILE, &key(session), &SALT).map_err(io::Error::other)?;
-    if lab.connect(now, session, path, sender(session)?, receiver) {
+    let (key, salt) = keys(session, cipher);
+    let receiver = srtp::Receiver::new(cipher.profile(), &key, &salt).map_err(io::Error::other)?;
+    if lab.connect(now, session, path, sender(session, cipher)?, receiver) {
         return Ok(());
     }
     Err(io::Error::other(format!("session {session} was not connected")))
 }
 
-const PROFILE: srtp::Profile = srtp::Profile::AeadAes128Gcm;
-const SALT: [u8; 12] = [3; 12];
-
-fn key(session: SessionId) -> [u8; 16] {
-    let mut key = [1; 16];
+fn keys(session: SessionId, cipher: Cipher) -> (Vec<u8>, Vec<u8>) {
+    let profile = cipher.profile();
+    let (mut key, salt) = (vec![1; profile.key_len()], vec![3; profile.salt_len()]);
     key[..8].copy_from_slice(&session.0.to_be_bytes());
-    key
+    (key, salt)
 }
 
-fn sender(session: SessionId) -> io::Result<srtp::Sender> {
-    srtp::Sender::new(PROFILE, &key(session), &SALT).map_err(io::Error::other)
-}
-
-fn path(sink: &UdpSocket) -> io::Result<Path> {
-    Ok(Path { remote: sink.local_addr()?, local: IpAddr::from(Ipv4Addr::LOCALHOST) })
+fn sender(session: SessionId, cipher: Cipher) -> io::Result<srtp::Sender> {
+    let (key, salt) = keys(session, cipher);
+    srtp::Sender::new(cipher.profile(), &key, &salt).map_err(io::Error::other)
 }
 
 fn mid() -> io::Result<Mid> {
@@ -251,7 +289,9 @@ mod tests {
 
     #[test]
     fn every_packet_is_forwarded_to_everyone() {
-        let outcome = run(3, 5).unwrap();
-        assert_eq!(outcome, Outcome { accepted: 50, forwarded: 150 });
+        for cipher in Cipher::ALL {
+            let outcome = run_alone(3, 5, cipher).unwrap();
+            assert_eq!((outcome.accepted, outcome.forwarded), (50, 150));
+        }
     }
 }

@@ -81,6 +81,12 @@ impl Report {
         self.0.pointer(pointer)?.as_f64()
     }
 
+    /// The largest of a number over the seconds of the run.
+    pub(crate) fn worst_second(&self, pointer: &str) -> Option<f64> {
+        let seconds = self.0.get("timeline")?.as_array()?;
+        seconds.iter().filter_map(|second| second.pointer(pointer)?.as_f64()).reduce(f64::max)
+    }
+
     /// Bots that joined.
     pub(crate) fn joined(&self) -> f64 {
         self.number("/bots/joined").unwrap_or(0.0)
@@ -119,9 +125,17 @@ mod tests {
         assert_eq!(report.number("/times_ms/delay/p99"), Some(2.5));
         assert_eq!(report.number("/times_ms/delay/p50"), None);
         assert_eq!(report.number("/loss"), None);
+        assert_eq!(report.worst_second("/p99"), None);
         assert_eq!(report.joined(), 6.0);
         assert!(report.failures().contains("timeout"));
         assert!(Report::parse("no server").is_none());
+    }
+
+    #[test]
+    fn the_worst_second_is_found() {
+        let report =
+            Report::parse("{\"timeline\": [{\"p99\": 2}, {}, {\"p99\": 7.5}, {\"p99\": 1}]}");
+        assert_eq!(report.unwrap().worst_second("/p99"), Some(7.5));
     }
 
     #[test]

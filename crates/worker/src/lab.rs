@@ -1,8 +1,8 @@
 //! A worker in hand, for measurements only: no thread, and sessions that are connected without a handshake. Nothing of
 //! the product uses it (cargo feature `lab`).
 //!
-//! The packet path under it is the very same: what [`Lab::datagram`] and [`Lab::turn`] do is what a worker's turn does,
-//! but for the system calls that receive.
+//! The packet path under it is the very same: what [`Lab::receive`] (or [`Lab::datagram`], without the system calls that
+//! receive) and [`Lab::turn`] do is what a worker's turn does.
 
 use std::{
     io,
@@ -94,10 +94,25 @@ impl Lab {
         self.worker.guarded(|worker| worker.take_datagram(now, path, datagram));
     }
 
+    /// Takes what the sockets hold, as the first part of a turn does.
+    pub fn receive(&mut self, now: Instant) {
+        self.worker.receive(now);
+    }
+
     /// The rest of a turn: what is due is written, sealed and given to the kernel.
     pub fn turn(&mut self, now: Instant) {
+        self.write(now);
+        self.send();
+    }
+
+    /// The first half of [`Lab::turn`]: what is due is written and sealed, and waits, as long as there is room.
+    pub fn write(&mut self, now: Instant) {
         self.worker.guarded(|worker| worker.call_due(now));
         self.worker.flush_tracks(now);
+    }
+
+    /// The second half: what waits is given to the kernel.
+    pub fn send(&mut self) {
         self.worker.outbox.flush(&self.worker.inbox, &self.worker.counters);
     }
 

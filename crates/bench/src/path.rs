@@ -1,0 +1,84 @@
+//! The packet path in process and in time: the same scene as under callgrind, but with real receivers across the wire, in a
+//! tight loop. What the node costs beyond this is waking up, HTTP and the cold caches of its pace.
+
+use std::io;
+
+use crate::{
+    Bench,
+    limit::{Cipher, Limits, Shape},
+    media::PACKETS,
+    net::Net,
+    proc::thread_cpu,
+    report::Table,
+    scenario,
+    sinks::Sinks,
+};
+
+/// Numbers of subscribers.
+const SUBSCRIBERS: [usize; 2] = [100, 500];
+/// Passes; the best counts.
+const PASSES: usize = 3;
+pub(crate) const DEARER: &str = "AES-CM over AES-128-GCM";
+
+/// Measures each cipher.
+pub(crate) fn measure(bench: &Bench, limits: &Limits) -> io::Result<Table> {
+    let columns = SUBSCRIBERS.map(|n| n.to_string());
+    let title = format!(
+        "the packet path in process {}, in a tight loop: processor time for a forwarded packet, to so many subscribers",
+        bench.net.words()
+    );
+    let mut table =
+        Table::new("path", title, &columns.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut prices = Vec::new();
+    for cipher in Cipher::ALL {
+        let mut row = Vec::new();
+        for subscribers in SUBSCRIBERS {
+            row.push(Some(price(&bench.net, cipher, subscribers)?));
+        }
+        table.row(cipher.name(), "ns", row.clone());
+        prices.push(row);
+    }
+    let ten = Shape::Trains(usize::from(PACKETS));
+    for (cipher, row) in Cipher::ALL.into_iter().zip(&prices) {
+        let shares = SUBSCRIBERS
+            .iter()
+            .zip(row)
+            .map(|(&n, price)| Some(100.0 * limits.price(cipher, ten, n)? / (*price)?));
+        let name = format!("of the limit with {} in trains of ten", cipher.name());
+        table.row(name, "%", shares.collect::<Vec<_>>());
+    }
+    let dearer = prices[2].iter().zip(&prices[0]).map(|(cm, gcm)| Some((*cm)? / (*gcm)?));
+    table.row(DEARER, "x", dearer.collect::<Vec<_>>());
+    table.note("receive, demux, ingress, fan-out, egress, seal and send of one worker, as it does it; no wake-ups");
+    Ok(table)
+}
+
+/// Nanoseconds for a forwarded packet, the best of some passes.
+fn price(net: &Net, cipher: Cipher, subscribers: usize) -> io::Result<f64> {
+    let sinks = Sinks::open(subscribers, net.swarm)?;
+    let paths = sinks.paths(net.server);
+    let mut best = f64::INFINITY;
+    for _ in 0..PASSES {
+        let run = || scenario::run(subscribers, pictures(subscribers), cipher, &paths, thread_cpu);
+        let outcome = net.on_server(run)?;
+        best = best.min(outcome.cpu.as_nanos() as f64 / outcome.forwarded as f64);
+    }
+    Ok(best)
+}
+
+/// As many as give enough packets, and not more than the sessions' patience: they wait 15 s for a handshake.
+fn pictures(subscribers: usize) -> u32 {
+    (50_000 / subscribers.max(1)).clamp(6, 300) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_do_not_lose_their_patience() {
+        assert_eq!(pictures(100), 300);
+        assert_eq!(pictures(500), 100);
+        assert_eq!(pictures(0), 300);
+    }
+}

@@ -1,0 +1,163 @@
+//! What sessions cost besides packets: processor time to set them up, how long joining takes when everybody comes at once
+//! and what those who were there notice, and memory.
+
+use std::{io, time::Duration};
+
+use crate::{
+    Bench,
+    media::{PACKETS, PAYLOAD, PICTURES},
+    report::Table,
+    server::Server,
+    swarm::{Report, Swarm, flag, time},
+};
+
+/// Sessions before the first measured one: the allocator and the thread pools have made themselves at home.
+const FIRST: usize = 10;
+/// Who watches when the others come.
+const BYSTANDERS: usize = 50;
+/// How long those who only keep a place stay at most; they are killed when they are not needed.
+const LONG: Duration = Duration::from_secs(600);
+/// How long joining may take beyond what was planned.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Until the allocator has come to rest.
+const REST: Duration = Duration::from_secs(1);
+/// Before media has filled what remembers it.
+const FILLED: Duration = Duration::from_secs(3);
+
+pub(crate) const CPU: &str = "processor time per session";
+pub(crate) const JOIN_P99: &str = "join p99, all within a second";
+pub(crate) const FREEZES: &str = "freezes of those who watched";
+pub(crate) const DELAY_P99: &str = "their delay p99";
+pub(crate) const WORST: &str = "their delay p99 in the worst second";
+pub(crate) const IDLE: &str = "idle session";
+pub(crate) const ACTIVE: &str = "active session";
+pub(crate) const VALUE: &str = "value";
+
+/// Setting up, and what an idle session weighs: one run gives both.
+pub(crate) fn measure(bench: &Bench) -> io::Result<[Table; 2]> {
+    let count = bench.effort.sessions;
+    let mut setup = Table::new("setup", format!("setting up {count} sessions"), &[VALUE]);
+    let mut memory =
+        Table::new("memory", format!("resident memory of the node, {count} viewers"), &[VALUE]);
+    let idle = idle(bench, count)?;
+    setup.row("sessions per processor second", "", [Some(1e3 / idle.cpu_ms)]);
+    setup.row(CPU, "ms", [Some(idle.cpu_ms)]);
+    setup.row("join p50, one by one", "ms", [idle.report.number("/times_ms/join/p50")]);
+    setup.row("join p99, one by one", "ms", [idle.report.number("/times_ms/join/p99")]);
+    note_failures(&mut setup, &idle.report);
+    flash(bench, count, &mut setup)?;
+    setup.note("HTTP, SDP, ICE, DTLS with ECDSA P-256, and the consent checks of those who are there already");
+    setup.note(format!(
+        "within a second: {count} viewers come to a room in which {BYSTANDERS} watch 30 pictures a second of 4 packets"
+    ));
+    memory.row(IDLE, "KB", [Some(idle.bytes / 1e3)]);
+    memory.row(ACTIVE, "KB", [Some(active(bench, count)? / 1e3)]);
+    memory.note(format!("what these sessions added, over their number; {FIRST} were there before. An active one watches video"));
+    Ok([setup, memory])
+}
+
+struct Idle {
+    cpu_ms: f64,
+    bytes: f64,
+    report: Report,
+}
+
+/// Viewers of a room without media.
+fn idle(bench: &Bench, count: usize) -> io::Result<Idle> {
+    let server = Server::start(&bench.net, &bench.node)?;
+    let _first = start(bench, &server, &empty_room(FIRST, Duration::from_secs(1), LONG))?;
+    connected(&server, FIRST)?;
+    std::thread::sleep(REST);
+    let (memory, cpu) = (server.resident()?, server.cpu()?);
+    let over = bench.effort.join_over;
+    let swarm = start(bench, &server, &empty_room(count, over, over + 4 * REST))?;
+    connected(&server, FIRST + count)?;
+    let cpu = server.cpu()? - cpu;
+    std::thread::sleep(REST);
+    let bytes = (server.resident()? as f64 - memory as f64) / count as f64;
+    let report = swarm.finish()?;
+    Ok(Idle { cpu_ms: cpu.as_secs_f64() * 1e3 / count as f64, bytes, report })
+}
+
+/// Everybody comes within a second.
+fn flash(bench: &Bench, count: usize, table: &mut Table) -> io::Result<()> {
+    let server = Server::start(&bench.net, &bench.node)?;
+    let mut flags = vec!["flash".to_owned()];
+    flags.extend(flag("viewers", count).into_iter().chain(flag("bystanders", BYSTANDERS)));
+    flags.extend(flag("join-over", "1s").into_iter().chain(flag("duration", "8s")));
+    flags.extend(video(4));
+    let report = start(bench, &server, &flags)?.finish()?;
+    note_failures(table, &report);
+    table.row("joined within a second", "", [Some(report.joined() - BYSTANDERS as f64 - 1.0)]);
+    table.row("join p50, all within a second", "ms", [report.number("/times_ms/join/p50")]);
+    table.row(JOIN_P99, "ms", [report.number("/times_ms/join/p99")]);
+    table.row(FREEZES, "", [report.number("/bystanders/counters/freezes")]);
+    table.row("their delay p50", "ms", [report.number("/bystanders/times_ms/delay/p50")]);
+    table.row(DELAY_P99, "ms", [report.number("/bystanders/times_ms/delay/p99")]);
+    table.row(WORST, "ms", [report.worst_second("/bystanders/times_ms/delay/p99")]);
+    let lost = report.number("/bystanders/loss").map(|share| 100.0 * share);
+    table.row("their loss", "%", [lost]);
+    table.row("the swarm's own lag p99", "ms", [report.number("/times_ms/swarm_lag/p99")]);
+    Ok(())
+}
+
+/// Bytes for each viewer that receives video.
+fn active(bench: &Bench, count: usize) -> io::Result<f64> {
+    let server = Server::start(&bench.net, &bench.node)?;
+    let mut flags = vec!["webinar".to_owned()];
+    flags.extend(flag("viewers", FIRST).into_iter().chain(flag("room", "bench")));
+    flags.extend(flag("join-over", "1s").into_iter().chain(flag("duration", time(LONG))));
+    flags.extend(video(PACKETS));
+    let _first = start(bench, &server, &flags)?;
+    connected(&server, FIRST + 1)?;
+    std::thread::sleep(FILLED);
+    let memory = server.resident()?;
+    let over = bench.effort.join_over / 2;
+    let mut flags = empty_room(count, over, over + 10 * REST);
+    flags.extend(flag("room", "bench"));
+    let _others = start(bench, &server, &flags)?;
+    connected(&server, FIRST + 1 + count)?;
+    std::thread::sleep(FILLED);
+    Ok((server.resident()? as f64 - memory as f64) / count as f64)
+}
+
+/// Viewers, and nobody to watch.
+pub(crate) fn empty_room(viewers: usize, over: Duration, lasting: Duration) -> Vec<String> {
+    let mut flags = vec!["webinar".to_owned()];
+    flags.extend(flag("publishers", 0).into_iter().chain(flag("viewers", viewers)));
+    flags.extend(flag("join-over", time(over)).into_iter().chain(flag("duration", time(lasting))));
+    flags
+}
+
+/// Pictures of so many packets, without sound.
+pub(crate) fn video(packets: u16) -> Vec<String> {
+    let flags = [
+        flag("video", "synthetic"),
+        flag("audio", "off"),
+        flag("fps", PICTURES),
+        flag("packets", packets),
+        flag("payload", PAYLOAD),
+    ];
+    flags.into_iter().flatten().collect()
+}
+
+pub(crate) fn start(bench: &Bench, server: &Server, flags: &[String]) -> io::Result<Swarm> {
+    Swarm::start(&bench.net, &bench.swarm, server, flags)
+}
+
+pub(crate) fn connected(server: &Server, count: usize) -> io::Result<()> {
+    let everybody = count as f64;
+    server.wait_for(
+        &format!("{count} sessions are connected"),
+        PATIENCE + Duration::from_secs(20),
+        |scrape| scrape.sum("sfumato_sessions_connected").is_some_and(|n| n >= everybody),
+    )?;
+    Ok(())
+}
+
+pub(crate) fn note_failures(table: &mut Table, report: &Report) {
+    let failures = report.failures();
+    if !failures.is_empty() {
+        table.note(failures);
+    }
+}
