@@ -29,7 +29,8 @@ impl Clock {
     /// Nanoseconds of the monotonic clock.
     #[inline]
     pub(crate) fn ns(&self, at: Instant) -> u64 {
-        self.base_ns + at.saturating_duration_since(self.base).as_nanos() as u64
+        let since = at.saturating_duration_since(self.base);
+        self.base_ns + since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())
     }
 
     /// Since then; zero for times ahead.

@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BinaryHeap, HashMap, HashSet},
     io,
     mem::MaybeUninit,
     os::fd::{AsFd, OwnedFd},
@@ -11,6 +11,7 @@ use std::{
         Arc,
         mpsc::{Receiver, Sender},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -72,6 +73,10 @@ pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Sockets that are read after one wait.
 const EVENTS: usize = 256;
 const WAKE: u64 = u64::MAX;
+/// Packets gather for so long.
+const NAP: Duration = Duration::from_millis(1);
+/// Less is not worth a call.
+const SHORTEST_NAP: Duration = Duration::from_micros(100);
 /// Bytes of datagrams that one bot sends at a time: a whole key frame of three layers.
 const OUTGOING: usize = 256 << 10;
 
@@ -106,8 +111,14 @@ pub(crate) struct BotThread {
     bots: Vec<Option<Bot>>,
     free: Vec<usize>,
     places: HashMap<BotId, usize>,
+    /// Places of those who are joining.
+    joining: HashSet<usize>,
+    /// How often it has waited.
+    turn: u64,
     /// When bots are due. An entry that is not the bot's present one is old, and skipped.
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// The same of publishers, who keep time.
+    beats: BinaryHeap<Reverse<(Instant, usize)>>,
     due: Vec<Option<Instant>>,
     tick: u64,
     muted: bool,
@@ -138,6 +149,7 @@ impl BotThread {
             wake,
             buffers: Buffers {
                 incoming: RecvBatch::new(BATCH, 65_535),
+                single: RecvBatch::new(1, 65_535),
                 outgoing: SendBatch::with_capacity(OUTGOING, 512),
                 plain: Box::new([0; 2_048]),
             },
@@ -145,7 +157,10 @@ impl BotThread {
             bots: Vec::new(),
             free: Vec::new(),
             places: HashMap::new(),
+            joining: HashSet::new(),
+            turn: 0,
             timers: BinaryHeap::new(),
+            beats: BinaryHeap::new(),
             due: Vec::new(),
             tick: 0,
             muted: false,
@@ -159,13 +174,17 @@ impl BotThread {
     /// Waiting fails, which the system never does to a good descriptor.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = [MaybeUninit::uninit(); EVENTS];
+        let mut woken = Instant::now();
         while !self.finished {
+            self.nap(woken);
             let timeout = self.timeout();
             let ready = match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
                 Ok((ready, _)) => ready,
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
+            woken = Instant::now();
+            self.turn += 1;
             let mut orders = false;
             for event in ready.iter() {
                 match event.data.u64() {
@@ -186,14 +205,32 @@ impl BotThread {
         Ok(())
     }
 
+    /// Lets packets and timers of viewers gather for a moment: a wake-up for many costs what it costs for one, here and for
+    /// the sender. Nothing that is measured changes by it, since packets count from when the kernel had them. Who joins is
+    /// not kept waiting, and publishers keep time.
+    fn nap(&self, woken: Instant) {
+        if !self.joining.is_empty() {
+            return;
+        }
+        let until = woken + NAP;
+        let until =
+            first(&self.beats).map_or(until, |beat| beat.min(until)).min(self.next_sample());
+        let wait = until.saturating_duration_since(Instant::now());
+        if wait > SHORTEST_NAP {
+            thread::sleep(wait);
+        }
+    }
+
     /// Until the next timer, in whole milliseconds, as epoll counts: rounded up, so that it is due then.
     fn timeout(&self) -> Timespec {
-        let timer = self.timers.peek().map(|entry| entry.0.0);
-        let sample = self.next_sample();
-        let until = timer.map_or(sample, |timer| timer.min(sample));
-        let wait = until.saturating_duration_since(Instant::now());
+        let wait = self.next_timer().saturating_duration_since(Instant::now());
         let millis = wait.as_micros().div_ceil(1_000).min(1_000) as i64;
         Timespec { tv_sec: millis / 1_000, tv_nsec: millis % 1_000 * 1_000_000 }
+    }
+
+    fn next_timer(&self) -> Instant {
+        let timers = [first(&self.timers), first(&self.beats)].into_iter().flatten();
+        timers.fold(self.next_sample(), Instant::min)
     }
 
     fn next_sample(&self) -> Instant {
@@ -203,17 +240,20 @@ impl BotThread {
     fn receive(&mut self, place: usize) {
         let Some(Some(bot)) = self.bots.get_mut(place) else { return };
         let tally = &mut self.tallies[usize::from(bot.plan.bystands)];
-        let event = bot.receive(&self.shared, &mut self.buffers, tally);
-        self.after(place, event);
+        // Who was read in the turn before and has something again did not get it all.
+        let crowded = bot.read_in + 1 == self.turn;
+        bot.read_in = self.turn;
+        let event = bot.receive(crowded, &self.shared, &mut self.buffers, tally);
+        if event.is_some() {
+            return self.after(place, event);
+        }
+        let due = bot.poll_sooner();
+        self.set_timer(place, due);
     }
 
     fn run_timers(&mut self) {
         let now = Instant::now();
-        // Each turn takes an entry away, and what it puts back is due later.
-        while let Some(Reverse((due, place))) = self.timers.peek().copied()
-            && due <= now
-        {
-            self.timers.pop();
+        while let Some((due, place)) = self.take_due(now) {
             if self.due[place] != Some(due) {
                 continue;
             }
@@ -230,12 +270,22 @@ impl BotThread {
         }
     }
 
+    /// A timer that is due, publishers' first. It ends: what is set meanwhile is due later than `now`.
+    fn take_due(&mut self, now: Instant) -> Option<(Instant, usize)> {
+        let heaps = [&mut self.beats, &mut self.timers];
+        let heap = heaps.into_iter().find(|heap| first(heap).is_some_and(|due| due <= now))?;
+        heap.pop().map(|entry| entry.0)
+    }
+
     /// What follows from a bot's turn.
     fn after(&mut self, place: usize, event: Option<BotEvent>) {
         let Some(bot) = &self.bots[place] else { return };
         let id = bot.plan.id;
         match event {
-            Some(BotEvent::Joined) => self.tell(News::Joined(id)),
+            Some(BotEvent::Joined) => {
+                self.joining.remove(&place);
+                self.tell(News::Joined(id));
+            }
             Some(BotEvent::Stalled) => {
                 // A socket that is full of what nobody reads would wake us for ever.
                 let _was_in_it = epoll::delete(&self.epoll, bot.socket.as_fd());
@@ -254,13 +304,19 @@ impl BotThread {
 
     fn rearm(&mut self, place: usize) {
         let Some(bot) = &self.bots[place] else { return };
-        // A bot that is behind gets its turn after the others.
-        let due = bot.poll_timeout().map(|due| due.max(self.earliest()));
-        if let Some(due) = due
-            && self.due[place].is_none_or(|known| due < known)
-        {
+        let due = bot.poll_timeout();
+        self.set_timer(place, due);
+    }
+
+    fn set_timer(&mut self, place: usize, due: Option<Instant>) {
+        let is_sooner = |due: &Instant| self.due[place].is_none_or(|known| *due < known);
+        // A bot that is behind gets its turn after the others. The clock is asked only when something changes.
+        let due = due.filter(is_sooner).map(|due| due.max(self.earliest())).filter(is_sooner);
+        if let Some(due) = due {
             self.due[place] = Some(due);
-            self.timers.push(Reverse((due, place)));
+            let publishes = self.bots[place].as_ref().is_some_and(Bot::publishes);
+            let heap = if publishes { &mut self.beats } else { &mut self.timers };
+            heap.push(Reverse((due, place)));
         }
     }
 
@@ -326,6 +382,7 @@ impl BotThread {
         self.bots[place] = Some(bot);
         self.due[place] = None;
         self.places.insert(id, place);
+        self.joining.insert(place);
         self.rearm(place);
     }
 
@@ -373,6 +430,7 @@ impl BotThread {
             self.signaler.send(Job { url, token, request: Request::Delete });
         }
         self.places.remove(&bot.plan.id);
+        self.joining.remove(&place);
         self.due[place] = None;
         self.free.push(place);
     }
@@ -397,4 +455,8 @@ impl BotThread {
         // The director hears no more once it has given up.
         let _nobody_listens = self.news.send(news);
     }
+}
+
+fn first(heap: &BinaryHeap<Reverse<(Instant, usize)>>) -> Option<Instant> {
+    heap.peek().map(|entry| entry.0.0)
 }

@@ -111,9 +111,9 @@ impl Frames {
         }
     }
 
-    /// A key frame is needed.
-    pub(crate) fn wants_key(&self, now: Instant) -> bool {
-        self.blocked_since.is_some_and(|since| now >= since + PATIENCE)
+    /// From when on a key frame is needed, if nothing else helps before.
+    pub(crate) fn key_wanted_at(&self) -> Option<Instant> {
+        self.blocked_since.map(|since| since + PATIENCE)
     }
 
     /// Looks whether the picture stands still by now.
@@ -281,6 +281,14 @@ impl Frames {
         }
         self.frozen = false;
         self.shown_at = Some(now);
+        // What was shown, and what is older and whole, is done with. A few stay open where some of a frame is missing.
+        let done = |open: &Open| match open.stamp {
+            Some((of, _)) => open.complete && of.frame <= stamp.frame,
+            None => false,
+        };
+        while self.open.front().is_some_and(done) {
+            self.open.pop_front();
+        }
         self.begun(context, stamp);
     }
 
@@ -433,13 +441,25 @@ mod tests {
     #[test]
     fn a_key_frame_is_asked_for_after_some_patience() {
         let mut world = World::new();
-        assert!(!world.frames.wants_key(world.start));
-        assert!(world.frames.wants_key(world.start + PATIENCE), "nothing was shown yet");
+        assert_eq!(world.frames.key_wanted_at(), Some(world.start + PATIENCE), "nothing was shown");
         (0..10).for_each(|number| world.frame(number, number == 0, None, SOON));
-        let later = world.start + Duration::from_secs(5);
-        assert!(!world.frames.wants_key(later), "nothing comes, nothing is blocked");
+        assert_eq!(world.frames.key_wanted_at(), None, "nothing is blocked");
         world.frame(11, false, None, SOON);
-        assert!(world.frames.wants_key(later));
+        let blocked = world.start + INTERVAL * 11 + SOON;
+        assert_eq!(world.frames.key_wanted_at(), Some(blocked + PATIENCE));
+    }
+
+    #[test]
+    fn what_was_shown_is_let_go_and_what_may_still_come_is_not() {
+        let mut world = World::new();
+        (0..50).for_each(|number| world.frame(number, number == 0, None, SOON));
+        assert_eq!(world.frames.open.len(), 0);
+        world.frame(50, false, Some(1), SOON);
+        (51..70).for_each(|number| world.frame(number, number == 60, None, SOON));
+        assert_eq!(world.frames.open.len(), 20, "until the first one is given up");
+        assert_eq!((world.frames.shown, world.tally.counters.corrupted), (Some(69), 0));
+        (70..110).for_each(|number| world.frame(number, false, None, SOON));
+        assert_eq!((world.frames.shown, world.frames.open.len()), (Some(109), 0));
     }
 
     #[test]

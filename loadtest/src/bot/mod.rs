@@ -118,6 +118,8 @@ pub(crate) struct Shared {
 /// Buffers that all bots of a thread share.
 pub(crate) struct Buffers {
     pub(crate) incoming: RecvBatch,
+    /// Room for one message: where no more is expected, it saves the system the search for a second one.
+    pub(crate) single: RecvBatch,
     pub(crate) outgoing: SendBatch,
     /// A packet in the clear.
     pub(crate) plain: Box<[u8; 2_048]>,
@@ -169,6 +171,10 @@ pub(crate) struct Bot {
     link: Option<Box<Link>>,
     has_begun: bool,
     muted: bool,
+    /// What came may have changed other timers than those of received media.
+    stirred: bool,
+    /// The turn of the thread in which it was read last.
+    pub(crate) read_in: u64,
     /// DTLS output on its way.
     scratch: Vec<u8>,
 }
@@ -207,6 +213,8 @@ impl Bot {
             link,
             has_begun: false,
             muted: false,
+            stirred: false,
+            read_in: 0,
             scratch: Vec::new(),
         };
         let offer = bot.offer(shared);
@@ -230,6 +238,21 @@ impl Bot {
         ];
         let due = due.into_iter().flatten().min();
         due.filter(|_| !matches!(self.phase, Phase::Stalled | Phase::Over))
+    }
+
+    /// As [`Bot::poll_timeout`] after [`Bot::receive`], where only what that may have brought forward is looked at.
+    pub(crate) fn poll_sooner(&mut self) -> Option<Instant> {
+        match &self.watcher {
+            Some(watcher) if !std::mem::take(&mut self.stirred) && self.link.is_none() => {
+                Some(watcher.poll_timeout()).filter(|_| self.phase == Phase::Connected)
+            }
+            _ => self.poll_timeout(),
+        }
+    }
+
+    /// It sends media.
+    pub(crate) fn publishes(&self) -> bool {
+        matches!(self.plan.role, Role::Publish { .. })
     }
 
     /// It reads nothing any more.

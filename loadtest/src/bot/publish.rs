@@ -24,8 +24,9 @@ use crate::{
 
 /// Packets of a frame go out in bursts, one each so often, as the pacer of a browser does.
 const BURST_EVERY: Duration = Duration::from_millis(5);
-/// Packets of a burst, or a sixth of the frame if that is more: a frame is out before the next one.
-const BURST: usize = 8;
+/// Packets of a burst: usual frames are one, as in browsers, whose pacers work in steps of 40 ms. Or a sixth of the frame
+/// if that is more: a key frame is out before the next one.
+const BURST: usize = 16;
 /// Packets that can be sent again: three seconds of 3 Mbit/s.
 const HISTORY: usize = 1_024;
 const REPORT_EVERY: Duration = Duration::from_secs(1);

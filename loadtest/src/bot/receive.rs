@@ -15,9 +15,10 @@ use super::{
 use crate::stats::Tally;
 
 impl Bot {
-    /// Reads what came.
+    /// Reads what came. `crowded`: more than one message is to be expected.
     pub(crate) fn receive(
         &mut self,
+        crowded: bool,
         shared: &Shared,
         buffers: &mut Buffers,
         tally: &mut Tally,
@@ -25,13 +26,14 @@ impl Bot {
         let mut event = None;
         // Bounded, so that a flood does not keep the others waiting.
         for _ in 0..4 {
-            let count = match buffers.incoming.recv(&self.socket) {
+            let Buffers { incoming, single, outgoing, plain } = &mut *buffers;
+            let incoming = if crowded { incoming } else { single };
+            let count = match incoming.recv(&self.socket) {
                 Ok(count) => count,
                 // Such as an ICMP error for what was sent before.
                 Err(_) => return self.settle(event),
             };
             let now = Instant::now();
-            let Buffers { incoming, outgoing, plain } = &mut *buffers;
             for datagram in incoming.datagrams() {
                 if datagram.truncated {
                     continue;
@@ -56,23 +58,26 @@ impl Bot {
                 );
                 event = event.or(new);
             }
-            // Fewer than there is room for: that was all.
+            // Fewer than there is room for: that was all. Else the next turn brings the rest.
             if count < BATCH {
                 break;
             }
         }
-        let now = Instant::now();
-        let is_busy = std::mem::take(&mut self.dtls_is_busy);
-        let dtls_event = if is_busy { self.drain_dtls(now, shared, buffers, tally) } else { None };
-        let mut outlet = Outlet {
-            now,
-            socket: &self.socket,
-            batch: &mut buffers.outgoing,
-            link: self.link.as_deref_mut(),
-            counters: &mut tally.counters,
-        };
-        outlet.flush();
-        let event = self.settle(event.or(dtls_event));
+        if std::mem::take(&mut self.dtls_is_busy) {
+            let dtls_event = self.drain_dtls(Instant::now(), shared, buffers, tally);
+            event = event.or(dtls_event);
+        }
+        if !buffers.outgoing.is_empty() {
+            let mut outlet = Outlet {
+                now: Instant::now(),
+                socket: &self.socket,
+                batch: &mut buffers.outgoing,
+                link: self.link.as_deref_mut(),
+                counters: &mut tally.counters,
+            };
+            outlet.flush();
+        }
+        let event = self.settle(event);
         event.or_else(|| self.stall(tally))
     }
 
@@ -105,7 +110,9 @@ impl Bot {
         plain: &mut [u8],
         tally: &mut Tally,
     ) -> Option<BotEvent> {
-        match classify(data) {
+        let kind = classify(data);
+        self.stirred |= kind != Kind::Rtp;
+        match kind {
             Kind::Rtp => self.take_rtp(now, data, shared, plain, tally),
             Kind::Rtcp => self.take_rtcp(now, from, data, outgoing, tally),
             Kind::Stun => self.take_stun(now, from, data, shared, outgoing, tally),

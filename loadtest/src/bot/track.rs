@@ -187,8 +187,10 @@ impl Track {
         if self.codec.kind() == MediaKind::Audio { 48_000 } else { 90_000 }
     }
 
+    /// In ticks of the codec. Microseconds are fine enough, and need no division of 128 bits for each packet.
     fn ticks(&self, duration: Duration) -> u64 {
-        (duration.as_nanos() * u128::from(self.clock_rate()) / 1_000_000_000) as u64
+        duration.as_secs() * self.clock_rate()
+            + u64::from(duration.subsec_micros()) * self.clock_rate() / 1_000_000
     }
 
     /// Interarrival jitter.
@@ -240,6 +242,15 @@ impl Track {
         self.missing.iter().map(|missing| missing.due).min()
     }
 
+    /// When a key frame is to be asked for.
+    pub(crate) fn key_due(&self) -> Option<Instant> {
+        if self.codec.kind() != MediaKind::Video {
+            return None;
+        }
+        let wanted = self.frames.key_wanted_at()?;
+        Some(self.key_asked.map_or(wanted, |asked| wanted.max(asked + KEY_AGAIN)))
+    }
+
     /// Numbers to ask for now; those asked for too often are given up.
     pub(crate) fn ask(&mut self, now: Instant, numbers: &mut Vec<u16>) {
         numbers.clear();
@@ -259,8 +270,7 @@ impl Track {
 
     /// Whether to ask for a key frame now.
     pub(crate) fn ask_key(&mut self, now: Instant) -> bool {
-        let asked = self.key_asked.is_some_and(|at| now < at + KEY_AGAIN);
-        let ask = self.codec.kind() == MediaKind::Video && !asked && self.frames.wants_key(now);
+        let ask = self.key_due().is_some_and(|due| due <= now);
         if ask {
             self.key_asked = Some(now);
         }

@@ -22,8 +22,6 @@ use super::{
 use crate::describe::Answer;
 
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// Whether key frames are needed is looked at this often.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Streams of one bot; a server that sends more is not asked why.
 const MAX_TRACKS: usize = 256;
 /// Longest compound packet.
@@ -51,7 +49,6 @@ pub(crate) struct Watcher {
     extensions: ExtensionMap,
     transport_cc: Option<Box<twcc::Receiver>>,
     next_report: Instant,
-    next_look: Instant,
     numbers: Vec<u16>,
 }
 
@@ -81,7 +78,6 @@ impl Watcher {
             extensions: answer.extensions.clone(),
             transport_cc: has_cc.then(|| Box::new(twcc::Receiver::new(now))),
             next_report: now + REPORT_EVERY,
-            next_look: now + LOOK_EVERY,
             numbers: Vec::new(),
         }
     }
@@ -90,8 +86,9 @@ impl Watcher {
     pub(crate) fn poll_timeout(&self) -> Instant {
         let asks = self.tracks.iter().filter_map(Track::poll_timeout).min();
         let feedback = self.transport_cc.as_ref().and_then(|cc| cc.poll_timeout());
-        let looks = (!self.tracks.is_empty()).then_some(self.next_look);
-        [asks, feedback, looks].into_iter().flatten().fold(self.next_report, Instant::min)
+        let takes_pli = |track: &&Track| self.takes_pli(track.codec);
+        let keys = self.tracks.iter().filter(takes_pli).filter_map(Track::key_due).min();
+        [asks, feedback, keys].into_iter().flatten().fold(self.next_report, Instant::min)
     }
 
     /// Packets that were announced by later ones and have not come.
@@ -188,10 +185,6 @@ impl Watcher {
     }
 
     fn ask(&mut self, now: Instant, to: SocketAddr, sender: &mut Sender, outlet: &mut Outlet<'_>) {
-        let look = now >= self.next_look;
-        if look {
-            self.next_look = now + LOOK_EVERY;
-        }
         for track in &mut self.tracks {
             let ssrc = track.ssrc;
             if track.poll_timeout().is_some_and(|due| due <= now) {
@@ -205,7 +198,7 @@ impl Watcher {
                 }
             }
             let takes_pli = self.meanings.iter().any(|m| m.codec == track.codec && m.pli);
-            if look && takes_pli && track.ask_key(now) {
+            if takes_pli && track.ask_key(now) {
                 outlet.counters.plis_sent += 1;
                 write(to, sender, outlet, |writer| {
                     writer.rr(self.own, &[]).ok()?;
@@ -213,6 +206,10 @@ impl Watcher {
                 });
             }
         }
+    }
+
+    fn takes_pli(&self, codec: Codec) -> bool {
+        self.meanings.iter().any(|meaning| meaning.codec == codec && meaning.pli)
     }
 
     fn feed_back(&mut self, to: SocketAddr, sender: &mut Sender, outlet: &mut Outlet<'_>) {

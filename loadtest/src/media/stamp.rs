@@ -8,6 +8,8 @@
 pub(crate) const STAMP_LEN: usize = 32;
 /// The same before seven bits become eight.
 const RAW_LEN: usize = 28;
+/// What the check sum at the end is of.
+const CHECKED: usize = RAW_LEN - 2;
 
 /// A stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +53,9 @@ impl Stamp {
         raw[17..24].copy_from_slice(&self.sent_ns.to_be_bytes()[1..]);
         raw[24] = self.source;
         raw[25] = (u8::from(self.key) * FLAG_KEY) | (u8::from(self.in_each) * FLAG_IN_EACH);
-        let check = check(&raw[..26]);
-        raw[26..28].copy_from_slice(&check.to_be_bytes());
+        if let Some((checked, sum)) = raw.split_first_chunk_mut::<CHECKED>() {
+            sum.copy_from_slice(&check(checked).to_be_bytes());
+        }
         for (seven, eight) in raw.as_chunks::<7>().0.iter().zip(out.as_chunks_mut::<8>().0) {
             *eight = spread(*seven);
         }
@@ -66,7 +69,7 @@ impl Stamp {
         for (eight, seven) in bytes.as_chunks::<8>().0.iter().zip(raw.as_chunks_mut::<7>().0) {
             *seven = gather(*eight)?;
         }
-        if check(&raw[..26]) != u16::from_be_bytes([raw[26], raw[27]]) {
+        if check(raw.first_chunk()?) != u16::from_be_bytes([raw[26], raw[27]]) {
             return None;
         }
         let word = |at: usize| u32::from_be_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
@@ -88,30 +91,45 @@ impl Stamp {
     }
 }
 
-/// Seven bytes as eight of seven bits, each with the highest bit set.
+/// The highest bit of each byte.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Seven bytes as eight of seven bits, each with the highest bit set. Halves are moved apart, then quarters, then bytes.
 fn spread(seven: [u8; 7]) -> [u8; 8] {
-    let mut bits = [0; 8];
-    bits[1..].copy_from_slice(&seven);
-    let bits = u64::from_be_bytes(bits);
-    std::array::from_fn(|at| 0x80 | (bits >> (49 - 7 * at)) as u8)
+    let mut bytes = [0; 8];
+    bytes[1..].copy_from_slice(&seven);
+    let bits = u64::from_be_bytes(bytes);
+    let bits = (bits & 0x00ff_ffff_f000_0000) << 4 | bits & 0x0fff_ffff;
+    let bits = (bits & 0x0fff_c000_0fff_c000) << 2 | bits & 0x0000_3fff_0000_3fff;
+    let bits = (bits & 0x3f80_3f80_3f80_3f80) << 1 | bits & 0x007f_007f_007f_007f;
+    (bits | HIGH).to_be_bytes()
 }
 
 /// The other way; `None` when a highest bit is not set.
 fn gather(eight: [u8; 8]) -> Option<[u8; 7]> {
-    if u64::from_be_bytes(eight) & 0x8080_8080_8080_8080 != 0x8080_8080_8080_8080 {
+    let bits = u64::from_be_bytes(eight);
+    if bits & HIGH != HIGH {
         return None;
     }
-    let bits = eight.iter().fold(0_u64, |bits, byte| bits << 7 | u64::from(byte & 0x7f));
+    let bits = bits & !HIGH;
+    let bits = (bits & 0x7f00_7f00_7f00_7f00) >> 1 | bits & 0x007f_007f_007f_007f;
+    let bits = (bits & 0x3fff_0000_3fff_0000) >> 2 | bits & 0x0000_3fff_0000_3fff;
+    let bits = (bits & 0x0fff_ffff_0000_0000) >> 4 | bits & 0x0fff_ffff;
     let [_, seven @ ..] = bits.to_be_bytes();
     Some(seven)
 }
 
 /// A check sum that tells a stamp from other bytes. Damage on the way is found by the authentication tag of SRTP.
-fn check(bytes: &[u8]) -> u16 {
-    let sum = bytes
-        .iter()
-        .fold(0x811c_9dc5_u32, |sum, &byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    (sum ^ sum >> 16) as u16
+fn check(bytes: &[u8; CHECKED]) -> u16 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    // Other than zero at the beginning: stamps of zeros are none.
+    let sum = words.iter().chain([&last]).fold(0x811c_9dc5_u64, |sum, word| {
+        let mixed = (sum ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ mixed >> 29
+    });
+    (sum >> 48) as u16
 }
 
 #[cfg(test)]

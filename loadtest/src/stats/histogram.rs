@@ -24,7 +24,8 @@ impl Histogram {
     /// Takes a sample.
     #[inline]
     pub fn record(&mut self, duration: Duration) {
-        let us = (duration.as_micros() as u64).min((1 << MAX_BITS) - 1);
+        let us = duration.as_secs().saturating_mul(1_000_000);
+        let us = us.saturating_add(u64::from(duration.subsec_micros())).min((1 << MAX_BITS) - 1);
         let at = bucket(us);
         if at >= self.buckets.len() {
             self.buckets.resize((at + 1).next_multiple_of(SUB as usize).min(BUCKETS), 0);
