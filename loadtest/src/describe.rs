@@ -192,6 +192,10 @@ impl Answer {
     /// What is wrong with it, in a few words that are the same for the same fault.
     pub(crate) fn parse(text: &str) -> Result<Answer, String> {
         let parsed = sdp::Offer::parse(text).map_err(|e| format!("answer: {e}"))?;
+        // Before anything else: without a section there need be no transport either.
+        if parsed.sections.iter().all(|section| section.rejected) {
+            return Err("answer: every section is rejected".to_owned());
+        }
         let peer = parsed.peer_transport().map_err(|e| format!("answer: {e}"))?;
         let mut extensions = ExtensionMap::new();
         let mut sections = Vec::new();
@@ -215,7 +219,7 @@ impl Answer {
             });
         }
         if sections.is_empty() {
-            return Err("answer: every section is rejected".to_owned());
+            return Err("answer: no section of media".to_owned());
         }
         Ok(Answer {
             credentials: Credentials { ufrag: peer.ufrag, pwd: peer.pwd },
@@ -316,6 +320,6 @@ mod tests {
         assert!(Answer::parse(&bare).unwrap_err().contains("a=fingerprint is missing"));
         assert!(Answer::parse("<html>").is_err());
         let rejected = text.replace("m=video 9", "m=video 0");
-        assert!(Answer::parse(&rejected).is_err());
+        assert!(Answer::parse(&rejected).unwrap_err().contains("rejected"));
     }
 }

@@ -68,6 +68,8 @@ pub(crate) struct Answered {
     pub(crate) sdp: String,
     /// Where the session is.
     pub(crate) resource: Option<Url>,
+    /// What opened the door, and is needed to end the session.
+    pub(crate) token: Option<Arc<str>>,
 }
 
 /// Counts of all requests.
@@ -154,6 +156,7 @@ impl Client {
         match request {
             Request::Post { bot, offer, deadline, mailbox } => {
                 let result = self.post(url, token.as_deref(), &offer, deadline);
+                let result = result.map(|answered| Answered { token, ..answered });
                 mailbox.send(Order::Answer { bot, result });
             }
             Request::Delete => {
@@ -202,6 +205,7 @@ impl Client {
                     redirects += 1;
                     url = location(response.headers(), &url).ok_or("http: redirect to nowhere")?;
                 }
+                (307 | 308, _) => return Err("http: redirected too often".to_owned()),
                 (429, wait) | (409 | 503, wait @ Some(_)) => {
                     self.stats.deferred.fetch_add(1, Ordering::Relaxed);
                     let wait = wait.unwrap_or(DEFAULT_RETRY);
@@ -225,7 +229,7 @@ fn answered(response: &mut Response<ureq::Body>, url: &Url) -> Result<Answered, 
     match resource {
         // RFC 9725 section 4.2 demands it: without it the session cannot be ended.
         None => Err("http 201 without a Location".to_owned()),
-        resource => Ok(Answered { sdp, resource }),
+        resource => Ok(Answered { sdp, resource, token: None }),
     }
 }
 
@@ -254,10 +258,26 @@ fn reason(status: u16, response: &mut Response<ureq::Body>) -> String {
 /// The same text for the same fault: no addresses, no numbers of the moment.
 fn transport_error(error: &ureq::Error) -> String {
     match error {
-        ureq::Error::Io(error) => format!("http: {}", error.kind()),
+        ureq::Error::Io(error) => match error.get_ref().and_then(|e| e.downcast_ref()) {
+            Some(tls) => tls_error(tls),
+            None => format!("http: {}", error.kind()),
+        },
+        ureq::Error::BodyExceedsLimit(_) => "http: the answer is longer than 1 MiB".to_owned(),
+        ureq::Error::Rustls(error) => tls_error(error),
         ureq::Error::Timeout(_) => "http: no answer in time".to_owned(),
         ureq::Error::HostNotFound => "http: host not found".to_owned(),
         ureq::Error::ConnectionFailed => "http: connection failed".to_owned(),
         other => format!("http: {other}"),
+    }
+}
+
+fn tls_error(error: &rustls::Error) -> String {
+    match error {
+        // What exactly is wrong with a certificate names hosts and times.
+        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+            "http: tls: nobody we trust vouches for the certificate".to_owned()
+        }
+        rustls::Error::InvalidCertificate(_) => "http: tls: the certificate is not good".to_owned(),
+        other => format!("http: tls: {other}"),
     }
 }

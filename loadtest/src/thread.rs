@@ -390,8 +390,8 @@ impl BotThread {
         let now = Instant::now();
         let Some(&place) = self.places.get(&id) else {
             // It has gone since: the session must not stay behind.
-            if let Ok(Answered { resource: Some(url), .. }) = result {
-                self.signaler.send(Job { url, token: None, request: Request::Delete });
+            if let Ok(Answered { resource: Some(url), token, .. }) = result {
+                self.signaler.send(Job { url, token, request: Request::Delete });
             }
             return;
         };

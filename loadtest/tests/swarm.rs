@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::Parser;
-use front::{Front, Manner};
+use front::{Front, Manner, Place};
 use sfumato_loadtest::{
     args::Arguments,
     plan::Plan,
@@ -39,12 +39,11 @@ fn reasons(report: &Report) -> Vec<(&str, u64)> {
 #[test]
 fn what_is_sent_arrives_whole_and_nothing_stays_behind() {
     let front = Front::start(Manner::Good);
-    let flags =
-        "--viewers 6 --join-over 300ms --duration 3s --fail-if frame_loss>0% --fail-if corrupted>0";
+    let flags = "--viewers 6 --join-over 300ms --duration 2500ms --fail-if frame_loss>0% --fail-if corrupted>0";
     let report = run(&front, &format!("webinar --video simulcast {flags}"));
     assert_eq!((report.bots.joined, report.bots.failed), (7, 0), "{:?}", reasons(&report));
     let c = &report.counters;
-    assert!(c.frames > 6 * 50, "{} frames", c.frames);
+    assert!(c.frames > 6 * 40, "{} frames", c.frames);
     assert!(c.received_packets > 6 * 100 && c.sent_packets > 300);
     assert_eq!((c.corrupted, c.foreign, c.undecryptable, c.frames_lost), (0, 0, 0, 0));
     assert_eq!((report.times.join.count(), report.times.first_frame.count()), (7, 6));
@@ -57,18 +56,24 @@ fn what_is_sent_arrives_whole_and_nothing_stays_behind() {
 
 #[test]
 fn every_kind_of_media_is_known_again() {
-    let front = Front::start(Manner::Good);
-    for media in [
+    let front = &Front::start(Manner::Good);
+    let all = [
         "--video h264 --audio off",
         "--video off --audio opus",
         "--packets 4 --payload 500 --audio-payload 80",
-    ] {
-        let report =
-            run(&front, &format!("webinar --viewers 2 --join-over 0s --duration 1500ms {media}"));
-        let c = &report.counters;
-        assert_eq!((report.bots.joined, c.corrupted, c.foreign), (3, 0, 0), "{media}");
-        assert!(c.received_packets > 60 && report.times.delay.count() > 50, "{media}");
-    }
+        "--packets 12 --audio off --gso",
+    ];
+    thread::scope(|scope| {
+        for media in all {
+            scope.spawn(move || {
+                let words = format!("webinar --viewers 2 --join-over 0s --duration 1500ms {media}");
+                let report = run(front, &words);
+                let c = &report.counters;
+                assert_eq!((report.bots.joined, c.corrupted, c.foreign), (3, 0, 0), "{media}");
+                assert!(c.received_packets > 60 && report.times.delay.count() > 50, "{media}");
+            });
+        }
+    });
 }
 
 #[test]
@@ -80,7 +85,9 @@ fn publishers_may_be_watched_one_by_one() {
     );
     let report = run(
         &front,
-        &format!("meeting --publishers 3 --video off --join-over 600ms --duration 3s {endpoints}"),
+        &format!(
+            "meeting --publishers 3 --video off --join-over 300ms --duration 1500ms {endpoints}"
+        ),
     );
     // Three publish, and each is watched by the two others.
     assert_eq!((report.bots.joined, report.bots.failed), (9, 0), "{:?}", reasons(&report));
@@ -92,10 +99,10 @@ fn lost_packets_are_asked_for_and_come() {
     let front = Front::start(Manner::Good);
     let report = run(
         &front,
-        "webinar --viewers 4 --audio off --packets 6 --payload 600 --join-over 0s --duration 4s --loss 5% --delay 5ms --faulty 100%",
+        "webinar --viewers 4 --audio off --packets 6 --payload 600 --join-over 0s --duration 3s --loss 5% --delay 5ms --faulty 100%",
     );
     let c = &report.counters;
-    assert!(c.dropped_by_fault > 50 && c.nacks_sent > 50 && c.recovered_packets > 50);
+    assert!(c.dropped_by_fault > 40 && c.nacks_sent > 40 && c.recovered_packets > 40);
     assert_eq!(c.corrupted, 0);
     let lost = c.expected_packets - c.received_packets;
     assert!(lost * 200 < c.expected_packets, "{lost} of {}", c.expected_packets);
@@ -107,7 +114,7 @@ fn viewers_come_go_and_move() {
     let front = Front::start(Manner::Good);
     let report = run(
         &front,
-        "churn --viewers 6 --churn 4 --moves 4 --silent 0 --join-over 200ms --duration 4s",
+        "churn --viewers 6 --churn 6 --moves 6 --silent 0 --join-over 200ms --duration 3s",
     );
     assert!(report.bots.left > 3 && report.bots.moved > 3, "{:?}", report.bots);
     assert_eq!(report.bots.failed, 0, "{:?}", reasons(&report));
@@ -120,13 +127,13 @@ fn a_warm_up_is_in_the_time_line_and_not_in_the_totals() {
     let front = Front::start(Manner::Good);
     let report = run(
         &front,
-        "webinar --viewers 3 --audio off --packets 3 --join-over 0s --duration 4s --warm-up 2s",
+        "webinar --viewers 3 --audio off --packets 3 --join-over 0s --duration 3s --warm-up 1s",
     );
     let seconds = report.counted.as_secs_f64();
     assert!((1.9..2.5).contains(&seconds), "{seconds}");
-    let (warm_up, rest) = report.timeline.split_at(2);
+    let (warm_up, rest) = report.timeline.split_at(1);
     let packets = |part: &[Second]| part.iter().map(|s| s.counters.received_packets).sum::<u64>();
-    assert!(packets(warm_up) > 200);
+    assert!(packets(warm_up) > 60);
     // What comes after the last whole second counts too.
     let (counted, seen) = (report.counters.received_packets, packets(rest));
     assert!((seen..seen + 120).contains(&counted), "{counted} {seen}");
@@ -140,14 +147,14 @@ fn bystanders_come_first_and_are_seen_apart() {
     let front = Front::start(Manner::Good);
     let report = run(
         &front,
-        "flash --bystanders 2 --viewers 4 --join-over 0s --duration 4s --loss 5% --moves 20 \
+        "flash --bystanders 2 --viewers 4 --join-over 0s --duration 3s --loss 5% --moves 20 \
          --fail-if bystander_loss>0 --fail-if bystander_freezes>0 --fail-if bystander_delay_p99<0ms",
     );
     assert_eq!((report.bots.joined, report.bots.failed), (7, 0), "{:?}", reasons(&report));
     let bystanders = report.bystanders.as_ref().unwrap();
     assert_eq!((bystanders.joined, bystanders.failed), (2, 0));
     let (theirs, all) = (&bystanders.tally, &report.counters);
-    assert!(theirs.counters.frames > 2 * 60, "{} frames", theirs.counters.frames);
+    assert!(theirs.counters.frames > 2 * 45, "{} frames", theirs.counters.frames);
     assert!(theirs.counters.frames < all.frames && all.dropped_by_fault > 0);
     assert_eq!((theirs.counters.dropped_by_fault, theirs.counters.corrupted), (0, 0));
     assert_eq!((theirs.times.join.count(), theirs.times.first_frame.count()), (2, 2));
@@ -162,7 +169,7 @@ fn those_who_stall_read_nothing_more_and_lose_nothing() {
     let front = Front::start(Manner::Good);
     let report = run(
         &front,
-        "webinar --viewers 4 --packets 4 --join-over 0s --duration 4s --stalled 50% --moves 10",
+        "webinar --viewers 4 --packets 4 --join-over 0s --duration 3s --stalled 50% --moves 10",
     );
     let (bots, c) = (&report.bots, &report.counters);
     assert_eq!((bots.joined, bots.failed, bots.stalled), (5, 0, 2), "{:?}", reasons(&report));
@@ -178,19 +185,22 @@ fn those_who_stall_read_nothing_more_and_lose_nothing() {
 
 #[test]
 fn places_of_failed_viewers_are_taken_one_by_one() {
-    let front = Front::start(Manner::RefusesHalf);
-    let report =
-        run(&front, "churn --viewers 6 --churn 2 --silent 0 --join-over 200ms --duration 6s");
-    let bots = &report.bots;
-    assert!(bots.failed > 2 && bots.replaced > 2, "{bots:?}");
-    assert!(bots.replaced <= bots.failed && bots.replaced < 12, "{bots:?}");
-    assert_eq!(reasons(&report).len(), 1);
-
-    let front = Front::start(Manner::Refuses);
-    let report = run(&front, "churn --viewers 20 --churn 2 --join-over 0s --duration 4s");
-    // Twenty-one of the beginning; then, from a second later on, two a second.
-    assert!((22..=30).contains(&front.requests()), "{} requests", front.requests());
-    assert_eq!(u64::from(front.requests()), 21 + report.bots.replaced);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let front = Front::start(Manner::RefusesHalf);
+            let flags = "--viewers 6 --churn 3 --silent 0 --join-over 200ms --duration 4s";
+            let report = run(&front, &format!("churn {flags}"));
+            let bots = &report.bots;
+            assert!(bots.failed > 2 && bots.replaced > 2, "{bots:?}");
+            assert!(bots.replaced <= bots.failed && bots.replaced < 12, "{bots:?}");
+            assert_eq!(reasons(&report).len(), 1);
+        });
+        let front = Front::start(Manner::Refuses);
+        let report = run(&front, "churn --viewers 20 --churn 2 --join-over 0s --duration 4s");
+        // Twenty-one of the beginning; then, from a second later on, two a second.
+        assert!((22..=30).contains(&front.requests()), "{} requests", front.requests());
+        assert_eq!(u64::from(front.requests()), 21 + report.bots.replaced);
+    });
 }
 
 #[test]
@@ -217,7 +227,7 @@ fn a_refusal_has_its_reason() {
 #[test]
 fn what_is_put_off_is_asked_again() {
     let front = Front::start(Manner::PutsOffOnce);
-    let report = run(&front, "webinar --viewers 1 --join-over 0s --duration 4s");
+    let report = run(&front, "webinar --viewers 1 --join-over 0s --duration 2500ms");
     assert_eq!((report.bots.joined, report.bots.failed), (2, 0));
     assert_eq!(report.bots.deferred, 1);
 }
@@ -229,6 +239,11 @@ fn lies_and_silence_have_their_reasons() {
         (Manner::ForgetsLocation, "http 201 without a Location"),
         (Manner::ForeignCertificate, "dtls: the certificate is not the one of the answer"),
         (Manner::DeadCandidate, "ice: no candidate answers"),
+        (Manner::RejectsAll, "answer: every section is rejected"),
+        (Manner::TalksForEver, "http: the answer is longer than"),
+        (Manner::SendsRoundInCircles, "http: redirected too often"),
+        (Manner::WantsToken, "http 401: No such token"),
+        (Manner::Resets, "http: connection reset"),
         (Manner::Hangs, "http: no answer in time"),
         (Manner::HangsUp, "http: "),
     ];
@@ -236,7 +251,7 @@ fn lies_and_silence_have_their_reasons() {
         for (manner, reason) in all {
             scope.spawn(move || {
                 let front = Front::start(manner);
-                let report = run(&front, "webinar --viewers 0 --join-timeout 1s --duration 2s");
+                let report = run(&front, "webinar --viewers 0 --join-timeout 1s --duration 1500ms");
                 let found = reasons(&report);
                 assert_eq!(found.len(), 1, "{manner:?}: {found:?}");
                 assert!(found[0].0.starts_with(reason), "{manner:?}: {found:?}");
@@ -244,6 +259,55 @@ fn lies_and_silence_have_their_reasons() {
             });
         }
     });
+}
+
+#[test]
+fn tokens_open_doors_and_wrong_ones_are_a_reason() {
+    let words = "webinar --join-over 0s --duration 1s";
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let front = Front::start(Manner::WantsToken);
+            let report = run(&front, &format!("{words} --viewers 1 --token open"));
+            assert_eq!((report.bots.joined, report.bots.failed), (2, 0), "{:?}", reasons(&report));
+            assert_eq!((report.bots.undeleted, front.open_sessions()), (0, 0), "goodbyes need it");
+        });
+        let front = Front::start(Manner::WantsToken);
+        let path = std::env::temp_dir().join(format!("loadtest-tokens-{}", std::process::id()));
+        std::fs::write(&path, "open\n\n  shut \n").unwrap();
+        let report = run(&front, &format!("{words} --viewers 4 --tokens {}", path.display()));
+        std::fs::remove_file(&path).unwrap();
+        // In turn: the publisher and every second viewer have the good one.
+        assert_eq!((report.bots.joined, report.bots.failed), (3, 2));
+        assert_eq!(reasons(&report), [("http 401: No such token", 2)]);
+    });
+}
+
+#[test]
+fn certificates_are_checked_unless_told_otherwise() {
+    let front = Front::start_at(Manner::Good, Place { tls: true, v6: false });
+    let words = "webinar --viewers 1 --join-over 0s --duration 1s";
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let report = run(&front, words);
+            let reason = "http: tls: nobody we trust vouches for the certificate";
+            assert_eq!(reasons(&report), [(reason, 2)]);
+        });
+        let report = run(&front, &format!("{words} --insecure"));
+        assert_eq!((report.bots.joined, report.bots.failed), (2, 0), "{:?}", reasons(&report));
+        assert!(report.counters.frames > 10);
+        assert_eq!(report.bots.undeleted, 0);
+    });
+    assert_eq!(front.open_sessions(), 0);
+}
+
+#[test]
+fn all_of_it_goes_over_ipv6() {
+    let front = Front::start_at(Manner::Good, Place { v6: true, tls: false });
+    assert!(front.url().contains("[::1]"));
+    let report = run(&front, "webinar --viewers 2 --join-over 0s --duration 1500ms --moves 2");
+    assert_eq!((report.bots.joined, report.bots.failed), (3, 0), "{:?}", reasons(&report));
+    assert!(report.counters.frames > 2 * 20 && report.counters.corrupted == 0);
+    assert_eq!((report.bots.undeleted, front.open_sessions()), (0, 0));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! The least of a WHIP/WHEP server around a node in this process, with good manners or bad ones. HTTP by hand, a
-//! connection for each request.
+//! connection for each request, in the clear or over TLS with a certificate of its own making.
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{BufRead, BufReader, Error, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -14,6 +14,7 @@ use std::{
 };
 
 use interop::Node;
+use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyDer};
 
 /// How a server behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,19 +33,38 @@ pub(crate) enum Manner {
     ForeignCertificate,
     /// An answer with a candidate where nobody listens.
     DeadCandidate,
+    /// 401 without the token `open`.
+    WantsToken,
+    /// Every section is rejected.
+    RejectsAll,
+    /// An answer without end, or nearly.
+    TalksForEver,
+    /// 307 to where one was.
+    SendsRoundInCircles,
     /// No answer.
     Hangs,
+    /// A reset in place of an answer.
+    Resets,
     /// The end of the connection in place of an answer.
     HangsUp,
 }
 
+/// Where a server is, and behind what.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Place {
+    pub(crate) v6: bool,
+    pub(crate) tls: bool,
+}
+
 pub(crate) struct Front {
     address: SocketAddr,
+    tls: bool,
     shared: Arc<Shared>,
 }
 
 struct Shared {
     manner: Manner,
+    v6: bool,
     node: Node,
     sessions: Mutex<BTreeSet<u64>>,
     requests: AtomicU32,
@@ -53,24 +73,41 @@ struct Shared {
 
 impl Front {
     pub(crate) fn start(manner: Manner) -> Front {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Front::start_at(manner, Place::default())
+    }
+
+    pub(crate) fn start_at(manner: Manner, place: Place) -> Front {
+        let host: IpAddr =
+            if place.v6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+        let listener = TcpListener::bind((host, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             manner,
-            node: Node::start(1),
+            v6: place.v6,
+            node: Node::start_with(1, |config| config.bind = vec![host]),
             sessions: Mutex::default(),
             requests: AtomicU32::new(0),
             over: AtomicBool::new(false),
         });
         let server = Arc::clone(&shared);
+        let tls = place.tls.then(tls_config);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 if server.over.load(Ordering::Relaxed) {
                     return;
                 }
-                let server = Arc::clone(&server);
+                let (server, tls) = (Arc::clone(&server), tls.clone());
                 // A client that goes away in the middle is its own affair.
-                thread::spawn(move || stream.and_then(|stream| server.serve(stream)));
+                thread::spawn(move || {
+                    let stream = stream?;
+                    match tls {
+                        Some(config) => {
+                            let session = ServerConnection::new(config).map_err(Error::other)?;
+                            server.serve(StreamOwned::new(session, stream))
+                        }
+                        None => server.serve(stream),
+                    }
+                });
             }
         });
         let pumped = Arc::clone(&shared);
@@ -80,11 +117,11 @@ impl Front {
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        Front { address, shared }
+        Front { address, tls: place.tls, shared }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http{}://{}", if self.tls { "s" } else { "" }, self.address)
     }
 
     /// Requests so far.
@@ -107,29 +144,40 @@ impl Drop for Front {
 }
 
 impl Shared {
-    fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
-        let mut reader = BufReader::new(stream.try_clone()?);
+    fn serve(&self, stream: impl Read + Write) -> std::io::Result<()> {
+        if self.manner == Manner::Resets {
+            // What was sent and not read makes the end a reset.
+            thread::sleep(Duration::from_millis(50));
+            return Ok(());
+        }
+        let mut reader = BufReader::new(stream);
         let mut line = String::new();
         reader.read_line(&mut line)?;
         let mut words = line.split_whitespace().map(str::to_owned);
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let mut length = 0;
+        let (mut length, mut token) = (0, String::new());
         loop {
             let mut field = String::new();
             if reader.read_line(&mut field)? <= 2 {
                 break;
             }
-            if let Some((name, value)) = field.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().unwrap_or(0);
+            let Some((name, value)) = field.split_once(':') else { continue };
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => length = value.trim().parse().unwrap_or(0),
+                "authorization" => token = value.trim().to_owned(),
+                _ => {}
             }
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        let answer = self.answer(&method, &target, &String::from_utf8_lossy(&body));
-        let mut stream = stream;
-        stream.write_all(answer.as_bytes())
+        let answer = if self.manner == Manner::WantsToken && token != "Bearer open" {
+            respond("401 Unauthorized", "", r#"{"title":"No such token"}"#)
+        } else {
+            self.answer(&method, &target, &String::from_utf8_lossy(&body))
+        };
+        let mut stream = reader.into_inner();
+        stream.write_all(answer.as_bytes())?;
+        stream.flush()
     }
 
     fn answer(&self, method: &str, target: &str, offer: &str) -> String {
@@ -158,6 +206,12 @@ impl Shared {
                 respond("429 Too Many Requests", "Retry-After: 1\r\n", "")
             }
             Manner::TalksNonsense => respond("201 Created", "Location: /s/1\r\n", "<html>"),
+            Manner::TalksForEver => {
+                respond("201 Created", "Location: /s/1\r\n", &"v=0\r\n".repeat(500_000))
+            }
+            Manner::SendsRoundInCircles => {
+                respond("307 Temporary Redirect", &format!("Location: {target}\r\n"), "")
+            }
             Manner::Hangs => {
                 thread::sleep(Duration::from_secs(5));
                 String::new()
@@ -189,11 +243,20 @@ impl Shared {
     }
 
     fn distort(&self, answer: String) -> String {
+        let answer = match self.v6 {
+            // The node in this process knows of one address only.
+            true => answer.replace("127.0.0.1", "::1"),
+            false => answer,
+        };
         let line = |start: &str| {
             let line = answer.lines().find(|line| line.starts_with(start)).unwrap();
             line.to_owned()
         };
         match self.manner {
+            Manner::RejectsAll => {
+                let port = format!(" {} UDP/TLS", line("m=").split(' ').nth(1).unwrap());
+                answer.replace(&port, " 0 UDP/TLS")
+            }
             Manner::ForeignCertificate => {
                 let print = line("a=fingerprint:sha-256 ");
                 let other = vec!["AB"; 32].join(":");
@@ -206,6 +269,19 @@ impl Shared {
             _ => answer,
         }
     }
+}
+
+fn tls_config() -> Arc<ServerConfig> {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    Arc::new(config)
 }
 
 fn respond(status: &str, fields: &str, body: &str) -> String {
