@@ -34,7 +34,7 @@ const ARENA: usize = 1 << 20;
 const MESSAGES: usize = 512;
 const SOCKET_BUFFER: usize = 4 << 20;
 /// Passes of a measurement; the best counts, since what disturbs only ever adds.
-const PASSES: u32 = 3;
+const PASSES: u32 = 5;
 
 /// A variant of sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -200,7 +200,7 @@ fn table(limits: &Limits, net: &Net, receivers: &[usize], dropped: f64) -> Table
     }
     let best = receivers.iter().map(|&n| Some(1e9 / limits.best(Cipher::Aes128, n)?));
     table.row("the limit: packets per processor second", "", best);
-    table.note("user and system time of the sending thread, the best of three passes; each receiver has a key and a socket of its own");
+    table.note("user and system time of the sending thread, the best of five passes; each receiver has a key and a socket of its own");
     table.note("receivers set UDP_GRO and drop what they get; \"30 times a second\" finds cold caches, as a node does: it is the fair floor");
     if dropped > 0.001 {
         table.note(format!(
@@ -361,7 +361,7 @@ fn best(
     round()?;
     let mut best = f64::INFINITY;
     // What is paced needs some rounds to be itself.
-    let lasting = if pause.is_zero() { effort.pass } else { effort.pass.max(pause * 10) };
+    let lasting = if pause.is_zero() { effort.pass } else { effort.pass.max(pause * 6) };
     for _ in 0..PASSES {
         let end = Instant::now() + lasting;
         let (mut spent, mut sent) = (Duration::ZERO, 0);

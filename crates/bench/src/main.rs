@@ -138,7 +138,7 @@ pub(crate) struct Effort {
 impl Effort {
     pub(crate) fn quick() -> Self {
         Self {
-            pass: Duration::from_millis(20),
+            pass: Duration::from_millis(10),
             window: Duration::from_secs(4),
             sessions: 500,
             join_over: Duration::from_secs(4),
@@ -148,7 +148,7 @@ impl Effort {
 
     fn full() -> Self {
         Self {
-            pass: Duration::from_millis(100),
+            pass: Duration::from_millis(60),
             window: Duration::from_secs(10),
             sessions: 500,
             join_over: Duration::from_secs(10),

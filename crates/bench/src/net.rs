@@ -31,8 +31,8 @@ pub(crate) enum Kind {
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 213, 77, 1);
 const SWARM: Ipv4Addr = Ipv4Addr::new(10, 213, 77, 2);
 /// Nanoseconds between two looks of a receiving thread, and looks in vain until it has to be woken again.
-const REST_NS: u32 = 20_000;
-const REST_LOOKS: u32 = 100;
+const REST_NS: u32 = 100_000;
+const REST_LOOKS: u32 = 20;
 /// How long the tools may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -117,6 +117,18 @@ impl Net {
         let mut command = ends_with_us();
         // We are there already, and children are where their parents are.
         command.args(["taskset", "-c", &list(&self.swarm_cores)]).arg(program);
+        command
+    }
+
+    /// The same before everything else there, where that is allowed: for a swarm whose own delays must not be taken for the
+    /// server's.
+    pub(crate) fn urgent_swarm_command(&self, program: &std::path::Path) -> Command {
+        if self.veth.is_none() {
+            return self.swarm_command(program);
+        }
+        let mut command = ends_with_us();
+        command.args(["taskset", "-c", &list(&self.swarm_cores), "chrt", "--fifo", "1"]);
+        command.arg(program);
         command
     }
 
@@ -275,7 +287,7 @@ impl Place {
         for thread in &threads {
             let thread = thread.to_string();
             run(Command::new("taskset").args(["-p", "-c", &list(cores), &thread]))?;
-            run(Command::new("chrt").args(["--fifo", "--pid", "1", &thread]))?;
+            run(Command::new("chrt").args(["--fifo", "--pid", "2", &thread]))?;
         }
         Ok(threads)
     }

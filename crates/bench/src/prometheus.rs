@@ -32,7 +32,7 @@ impl Scrape {
     pub(crate) fn labelled(&self, name: &str, label: &str, value: &str) -> f64 {
         let label = format!("{label}=\"{value}\"");
         let these = self.all.iter().filter(|(n, labels, _)| n == name && labels.contains(&label));
-        these.map(|(_, _, value)| value).sum()
+        these.map(|(_, _, value)| value).fold(0.0, |sum, value| sum + value)
     }
 
     /// The values that a label of a metric has, each once.

@@ -17,8 +17,11 @@ const FIRST: usize = 10;
 const BYSTANDERS: usize = 50;
 /// How long those who only keep a place stay at most; they are killed when they are not needed.
 const LONG: Duration = Duration::from_secs(600);
-/// How long joining may take beyond what was planned.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Before the others come, and from then on.
+const CALM: Duration = Duration::from_secs(3);
+const FLASH: Duration = Duration::from_secs(5);
+/// How long joining may take.
+const PATIENCE: Duration = Duration::from_secs(40);
 /// Until the allocator has come to rest.
 const REST: Duration = Duration::from_secs(1);
 /// Before media has filled what remembers it.
@@ -71,6 +74,8 @@ fn idle(bench: &Bench, count: usize) -> io::Result<Idle> {
     let (memory, cpu) = (server.resident()?, server.cpu()?);
     let over = bench.effort.join_over;
     let swarm = start(bench, &server, &empty_room(count, over, over + 4 * REST))?;
+    // Asking costs the node something too.
+    std::thread::sleep(over);
     connected(&server, FIRST + count)?;
     let cpu = server.cpu()? - cpu;
     std::thread::sleep(REST);
@@ -79,25 +84,37 @@ fn idle(bench: &Bench, count: usize) -> io::Result<Idle> {
     Ok(Idle { cpu_ms: cpu.as_secs_f64() * 1e3 / count as f64, bytes, report })
 }
 
-/// Everybody comes within a second.
+/// Everybody comes within a second to a room in which some watch already.
 fn flash(bench: &Bench, count: usize, table: &mut Table) -> io::Result<()> {
     let server = Server::start(&bench.net, &bench.node)?;
+    let room = flag("room", "bench");
+    let mut flags = vec!["webinar".to_owned()];
+    flags.extend(flag("viewers", BYSTANDERS).into_iter().chain(flag("join-over", "1s")));
+    flags.extend(flag("duration", time(CALM + FLASH)).into_iter().chain(bench.warm_up(CALM)));
+    flags.extend(video(4).into_iter().chain(room.clone()));
+    // Those who watch have a process of their own, which goes first: the others keep the swarm's core busy with their
+    // own side of the handshakes, and what that delays is not the server's doing.
+    let watching = Swarm::start_urgent(&bench.net, &bench.swarm, &server, &flags)?;
+    connected(&server, BYSTANDERS + 1)?;
+    std::thread::sleep(CALM.saturating_sub(REST));
     let mut flags = vec!["flash".to_owned()];
-    flags.extend(flag("viewers", count).into_iter().chain(flag("bystanders", BYSTANDERS)));
-    flags.extend(flag("join-over", "1s").into_iter().chain(flag("duration", "8s")));
-    flags.extend(video(4));
-    let report = start(bench, &server, &flags)?.finish()?;
-    note_failures(table, &report);
-    table.row("joined within a second", "", [Some(report.joined() - BYSTANDERS as f64 - 1.0)]);
-    table.row("join p50, all within a second", "ms", [report.number("/times_ms/join/p50")]);
-    table.row(JOIN_P99, "ms", [report.number("/times_ms/join/p99")]);
-    table.row(FREEZES, "", [report.number("/bystanders/counters/freezes")]);
-    table.row("their delay p50", "ms", [report.number("/bystanders/times_ms/delay/p50")]);
-    table.row(DELAY_P99, "ms", [report.number("/bystanders/times_ms/delay/p99")]);
-    table.row(WORST, "ms", [report.worst_second("/bystanders/times_ms/delay/p99")]);
-    let lost = report.number("/bystanders/loss").map(|share| 100.0 * share);
-    table.row("their loss", "%", [lost]);
-    table.row("the swarm's own lag p99", "ms", [report.number("/times_ms/swarm_lag/p99")]);
+    flags.extend(flag("publishers", 0).into_iter().chain(flag("viewers", count)));
+    flags.extend(flag("join-over", "1s").into_iter().chain(flag("duration", time(FLASH))));
+    flags.extend(room);
+    let coming = start(bench, &server, &flags)?.finish()?;
+    let watching = watching.finish()?;
+    for report in [&coming, &watching] {
+        note_failures(table, report);
+    }
+    table.row("joined within a second", "", [Some(coming.joined())]);
+    table.row("join p50, all within a second", "ms", [coming.number("/times_ms/join/p50")]);
+    table.row(JOIN_P99, "ms", [coming.number("/times_ms/join/p99")]);
+    table.row(FREEZES, "", [watching.number("/counters/freezes")]);
+    table.row("their delay p50", "ms", [watching.number("/times_ms/delay/p50")]);
+    table.row(DELAY_P99, "ms", [watching.number("/times_ms/delay/p99")]);
+    table.row(WORST, "ms", [watching.worst_second("/times_ms/delay/p99")]);
+    table.row("their loss", "%", [watching.number("/loss").map(|share| 100.0 * share)]);
+    table.row("their swarm's own lag p99", "ms", [watching.number("/times_ms/swarm_lag/p99")]);
     Ok(())
 }
 
@@ -147,11 +164,9 @@ pub(crate) fn start(bench: &Bench, server: &Server, flags: &[String]) -> io::Res
 
 pub(crate) fn connected(server: &Server, count: usize) -> io::Result<()> {
     let everybody = count as f64;
-    server.wait_for(
-        &format!("{count} sessions are connected"),
-        PATIENCE + Duration::from_secs(20),
-        |scrape| scrape.sum("sfumato_sessions_connected").is_some_and(|n| n >= everybody),
-    )?;
+    server.wait_for(&format!("{count} sessions are connected"), PATIENCE, |scrape| {
+        scrape.sum("sfumato_sessions_connected").is_some_and(|n| n >= everybody)
+    })?;
     Ok(())
 }
 

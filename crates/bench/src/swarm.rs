@@ -3,7 +3,7 @@
 use std::{
     io,
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -29,7 +29,25 @@ impl Swarm {
         server: &Server,
         flags: &[String],
     ) -> io::Result<Self> {
-        let mut command = net.swarm_command(binary);
+        Self::spawn(net, net.swarm_command(binary), server, flags)
+    }
+
+    /// Starts one that goes before the others.
+    pub(crate) fn start_urgent(
+        net: &Net,
+        binary: &Path,
+        server: &Server,
+        flags: &[String],
+    ) -> io::Result<Self> {
+        Self::spawn(net, net.urgent_swarm_command(binary), server, flags)
+    }
+
+    fn spawn(
+        net: &Net,
+        mut command: Command,
+        server: &Server,
+        flags: &[String],
+    ) -> io::Result<Self> {
         command.args(flags).args(["--quiet", "--json", "-", "--server", &server.url()]);
         command.args(["--threads", &net.swarm_cores.len().to_string()]);
         let child = command
@@ -37,7 +55,7 @@ impl Swarm {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", binary.display())))?;
+            .map_err(|e| io::Error::new(e.kind(), format!("setpriv: {e}")))?;
         Ok(Self { child: Some(child) })
     }
 

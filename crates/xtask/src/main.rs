@@ -20,7 +20,7 @@ cargo xtask TASK
   fuzz [SECONDS]    fuzz every parser (needs cargo-fuzz), 60 seconds each unless told otherwise
   whip-conformance URL [OPTIONS]
                     hold a WHIP and WHEP server against the RFC
-  bench             prices: machine, packet path in process, node over loopback
+  bench [OPTIONS]   prices: machine, node, packet path in process, sessions (as root: over a veth)
 ";
 
 fn main() -> ExitCode {

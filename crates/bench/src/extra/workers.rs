@@ -153,6 +153,7 @@ mod tests {
             wire: Default::default(),
             before: scrape(0, 10, 0),
             after: scrape(500, 30, 100),
+            prices: Vec::new(),
             resident: 0,
             threads: vec![
                 ("worker-0".to_owned(), Duration::from_nanos(7)),
