@@ -226,8 +226,15 @@ impl Plan {
         if self.stalled > 0.0 {
             text += &format!("; {:.0} % of the viewers stall", self.stalled * 100.0);
         }
+        if self.moves > 0.0 {
+            text += &format!("; {} a second change their address", self.moves);
+        }
         if self.faults.any() {
-            text += "; bad lines";
+            text += &format!("; bad lines ({})", self.faults);
+            match self.faulty {
+                Some(share) => text += &format!(" for {:.0} % of the viewers", share * 100.0),
+                None => text += " for all",
+            }
         }
         if !self.warm_up.is_zero() {
             text += &format!("; the first {:?} do not count", self.warm_up);
@@ -505,11 +512,17 @@ mod tests {
 
     #[test]
     fn a_warm_up_is_whole_seconds_and_all_is_told() {
-        let flags = ["webinar", "--warm-up", "1500ms", "--bystanders", "3", "--stalled", "10%"];
+        let flags = "webinar --warm-up 1500ms --bystanders 3 --stalled 10% --loss 2% --delay 60ms";
+        let flags: Vec<&str> = flags.split(' ').collect();
         let plan = plan(&[&flags[..], &SERVER].concat()).unwrap();
         assert_eq!(plan.warm_up, Duration::from_secs(2));
         let text = plan.describe();
-        for part in ["50 viewers beside 3 bystanders", "10 % of the viewers stall", "first 2s"] {
+        for part in [
+            "50 viewers beside 3 bystanders",
+            "10 % of the viewers stall",
+            "2 % loss, 60ms delay) for all",
+            "first 2s",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

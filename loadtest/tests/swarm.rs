@@ -211,7 +211,13 @@ fn a_ramp_ends_where_a_threshold_breaks() {
         "ramp --step 2 --step-time 2s --max-viewers 20 --duration 30s --fail-if packets>1",
     );
     let ramp = report.ramp.as_ref().unwrap();
-    assert_eq!((ramp.viewers, ramp.broken.len()), (2, 1));
+    assert_eq!((ramp.viewers, ramp.held, ramp.broken.len()), (2, 0, 1));
+    assert!(
+        text::summary(&report)
+            .contains("broke at 2 viewers; 0 held\n           packets>1 (it was ")
+    );
+    assert!(html::to_html(&report).contains("The ramp broke at 2 viewers"));
+    assert_eq!(json::to_json(&report)["ramp"]["broken"][0]["threshold"], "packets>1");
     assert!(report.is_good(), "to break is what a ramp is for");
     assert!(report.played < Duration::from_secs(10));
 }

@@ -59,6 +59,8 @@ pub(crate) struct Agent {
     nominated: bool,
     /// The last answer to a check of ours.
     heard: Instant,
+    /// Since our address is what it is.
+    answered: bool,
     lost: bool,
     random: Random,
 }
@@ -100,6 +102,7 @@ impl Agent {
             selected: None,
             nominated: false,
             heard: now,
+            answered: false,
             lost: false,
             random,
         }
@@ -143,7 +146,8 @@ impl Agent {
             send(remote, &bytes);
             let spread = 0.8 + 0.4 * self.random.unit();
             let pair = &mut self.pairs[at];
-            if nominate && self.nominated && self.heard + CONSENT_EVERY * 2 > now {
+            let settled = self.nominated && self.answered;
+            if nominate && settled && self.heard + CONSENT_EVERY * 2 > now {
                 pair.due = now + CONSENT_EVERY.mul_f64(spread);
             } else {
                 pair.due = now + pair.rto;
@@ -173,8 +177,9 @@ impl Agent {
         }
     }
 
-    /// Our address has changed: the pair in use is checked at once.
+    /// Our address has changed: the pair in use is checked at once, and again until there is an answer.
     pub(crate) fn moved(&mut self, now: Instant) {
+        self.answered = false;
         for pair in &mut self.pairs {
             pair.due = now;
             pair.rto = FIRST_RTO;
@@ -228,7 +233,7 @@ impl Agent {
             return Some(IceEvent::Selected(from));
         }
         if nominate {
-            self.nominated = true;
+            (self.nominated, self.answered) = (true, true);
             let spread = 0.8 + 0.4 * self.random.unit();
             for pair in &mut self.pairs {
                 pair.due = now + CONSENT_EVERY.mul_f64(spread);
@@ -318,6 +323,26 @@ mod tests {
         assert!((29..=31).contains(&(now - start).as_secs()));
         assert!((5..40).contains(&checks), "{checks}");
         assert_eq!(agent.poll_timeout(), None);
+    }
+
+    #[test]
+    fn after_a_move_checks_go_on_until_one_is_answered() {
+        let start = Instant::now();
+        let (mut agent, mut lite) = agents(start);
+        run(&mut agent, &mut lite, start, start + Duration::from_secs(1));
+        let moved = start + Duration::from_secs(2);
+        agent.moved(moved);
+        let mut sent = Vec::new();
+        // The line loses the first two.
+        for _ in 0..2 {
+            let due = agent.poll_timeout().unwrap();
+            agent.handle_timeout(due, |_, _| sent.push(due - moved));
+        }
+        assert_eq!(sent, [Duration::ZERO, FIRST_RTO]);
+        let later = moved + Duration::from_secs(1);
+        run(&mut agent, &mut lite, moved, later);
+        let next = agent.poll_timeout().unwrap() - later;
+        assert!(next > Duration::from_secs(2), "then it is as before: {next:?}");
     }
 
     #[test]

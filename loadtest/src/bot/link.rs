@@ -4,11 +4,12 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
+    fmt,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use crate::random::Random;
+use crate::{random::Random, units};
 
 /// What is wrong with a line. Each applies both ways.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -27,6 +28,19 @@ impl Faults {
     /// Whether there is anything to do.
     pub fn any(&self) -> bool {
         *self != Faults::default()
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |time: Duration, what| (!time.is_zero()).then(|| format!("{time:?} {what}"));
+        let parts = [
+            (self.loss > 0.0).then(|| format!("{} % loss", (self.loss * 1e5).round() / 1e3)),
+            time(self.delay, "delay"),
+            time(self.jitter, "jitter"),
+            (self.rate > 0).then(|| units::show_bitrate(self.rate as f64)),
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 }
 

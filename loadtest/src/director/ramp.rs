@@ -14,6 +14,8 @@ use crate::{
 pub(super) struct Climb {
     /// Viewers that were called so far.
     pub(super) viewers: u32,
+    /// As many of them as were called when nothing was broken.
+    held: u32,
     joined_before: u64,
     failed_before: u64,
     /// Set when it is over.
@@ -30,9 +32,11 @@ impl Director<'_> {
         }
         if self.climb.viewers >= ramp.max {
             self.stop = true;
-            self.climb.end = Some(RampEnd { viewers: self.climb.viewers, broken: Vec::new() });
+            let viewers = self.climb.viewers;
+            self.climb.end = Some(RampEnd { viewers, held: viewers, broken: Vec::new() });
             return;
         }
+        self.climb.held = self.climb.viewers;
         let more = ramp.step.min(ramp.max - self.climb.viewers);
         // Within the first third of the step, so that the rest of it is judged with all of them.
         let over = ramp.step_time / 3;
@@ -77,7 +81,8 @@ impl Director<'_> {
         if broken.is_empty() {
             return false;
         }
-        self.climb.end = Some(RampEnd { viewers: self.climb.viewers, broken });
+        let Climb { viewers, held, .. } = self.climb;
+        self.climb.end = Some(RampEnd { viewers, held, broken });
         true
     }
 }

@@ -1,9 +1,6 @@
 //! The report as a page that needs nothing else: no scripts, no fonts, no network.
 
-use std::{
-    fmt::{self, Display, Write},
-    time::Duration,
-};
+use std::fmt::{self, Display, Write};
 
 use super::{
     Report, Second,
@@ -86,7 +83,7 @@ fn tiles(out: &mut String, report: &Report) -> fmt::Result {
             ("delay p50", delay(0.5)),
             ("delay p99", delay(0.99)),
             ("freezes", show_count(c.freezes)),
-            ("frozen for", show_time(Duration::from_micros(c.freeze_us))),
+            ("frozen for", format!("{:.1} s", c.freeze_us as f64 / 1e6)),
         ],
     )
 }
@@ -104,7 +101,10 @@ fn verdicts(out: &mut String, report: &Report) -> fmt::Result {
         Some(ramp) if ramp.broken.is_empty() => {
             return write!(out, "<p>The ramp came to its top of {} viewers.</p>", ramp.viewers);
         }
-        Some(ramp) => (format!("The ramp broke at {} viewers", ramp.viewers), &ramp.broken),
+        Some(ramp) => (
+            format!("The ramp broke at {} viewers; {} held", ramp.viewers, ramp.held),
+            &ramp.broken,
+        ),
         None if report.verdicts.is_empty() => return Ok(()),
         None => ("Thresholds".to_owned(), &report.verdicts),
     };
@@ -199,7 +199,8 @@ fn plots(timeline: &[Second]) -> Vec<Plot> {
                 line("p50", &delay(0.5)),
                 line("p95", &delay(0.95)),
                 line("p99", &delay(0.99)),
-                line("max", &delay(1.0)),
+                // Not the longest of all: one packet of one viewer would flatten all the rest.
+                line("p99.9", &delay(0.999)),
             ],
         },
         Plot {
@@ -271,8 +272,8 @@ const STYLE: &str = "\
 main{max-width:1160px;margin:0 auto;padding:28px 20px 60px}h1{font-size:26px;margin:0}h2{font-size:18px;margin:34px 0 8px}\
 header p{margin:4px 0}.unit{color:var(--soft);font-weight:400}.badge{font-size:13px;padding:2px 9px;border-radius:99px;border:1px solid;vertical-align:middle;font-weight:500}\
 .good{color:var(--good)}.bad{color:var(--bad)}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(125px,1fr));gap:10px;margin:22px 0}\
-.tiles div,figure,table{background:var(--card);border:1px solid var(--line);border-radius:10px}.tiles div{padding:10px 14px}dt{color:var(--soft);font-size:13px}\
-dd{margin:0;font-size:19px;font-variant-numeric:tabular-nums}section{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,500px),1fr));gap:14px;margin-top:26px}\
+.tiles div,figure,table{background:var(--card);border:1px solid var(--line);border-radius:10px}.tiles div{padding:10px 12px}dt{color:var(--soft);font-size:13px}\
+dd{margin:0;font-size:17px;white-space:nowrap;font-variant-numeric:tabular-nums}section{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,500px),1fr));gap:14px;margin-top:26px}\
 figure{margin:0;padding:12px 12px 4px}figcaption{font-weight:600;display:flex;flex-wrap:wrap;gap:4px 8px;align-items:baseline}.legend{margin-left:auto;font-weight:400;font-size:13px}\
 .key{margin-left:12px;color:var(--soft)}.key:before{content:'';display:inline-block;width:14px;height:3px;margin-right:5px;vertical-align:middle;background:currentColor}\
 .key.k0:before{background:var(--k0)}.key.k1:before{background:var(--k1)}.key.k2:before{background:var(--k2)}.key.k3:before{background:var(--k3)}\
@@ -284,6 +285,8 @@ th:first-child,td:first-child{text-align:left}tr+tr td{border-top:1px solid var(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         report::{Bots, Bystanders},

@@ -84,6 +84,8 @@ pub struct Bystanders {
 pub struct RampEnd {
     /// Viewers at the end.
     pub viewers: u32,
+    /// Viewers with whom no threshold was broken; those of the last step but one, if the last one broke some.
+    pub held: u32,
     /// Thresholds that broke; none: the ramp came to its top.
     pub broken: Vec<Verdict>,
 }

@@ -175,12 +175,15 @@ fn costs(out: &mut String, report: &Report) -> std::fmt::Result {
 
 fn verdicts(out: &mut String, report: &Report) -> std::fmt::Result {
     if let Some(ramp) = &report.ramp {
+        let viewers = ramp.viewers;
         match ramp.broken.first() {
-            None => writeln!(out, "\nramp       came to its top of {} viewers", ramp.viewers)?,
-            Some(_) => writeln!(out, "\nramp       broke at {} viewers", ramp.viewers)?,
+            None => writeln!(out, "\nramp       came to its top of {viewers} viewers")?,
+            Some(_) => {
+                writeln!(out, "\nramp       broke at {viewers} viewers; {} held", ramp.held)?;
+            }
         }
         for verdict in &ramp.broken {
-            writeln!(out, "           {}: {}", verdict.threshold, verdict.value)?;
+            writeln!(out, "           {} (it was {})", verdict.threshold, verdict.value)?;
         }
     }
     if !report.verdicts.is_empty() {
