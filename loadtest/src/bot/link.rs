@@ -92,12 +92,12 @@ impl Link {
 
     /// What goes out by now.
     pub(crate) fn due_out(&mut self, now: Instant) -> Option<(SocketAddr, Vec<u8>)> {
-        self.out.pop(now)
+        self.out.pop(now).map(|held| (held.peer, held.bytes))
     }
 
-    /// What comes in by now.
-    pub(crate) fn due_in(&mut self, now: Instant) -> Option<(SocketAddr, Vec<u8>)> {
-        self.into.pop(now)
+    /// What comes in by now, and when it came.
+    pub(crate) fn due_in(&mut self, now: Instant) -> Option<(Instant, SocketAddr, Vec<u8>)> {
+        self.into.pop(now).map(|held| (held.due, held.peer, held.bytes))
     }
 
     /// When something is due.
@@ -134,11 +134,11 @@ impl Way {
         true
     }
 
-    fn pop(&mut self, now: Instant) -> Option<(SocketAddr, Vec<u8>)> {
+    fn pop(&mut self, now: Instant) -> Option<Held> {
         if self.held.peek()?.0.due > now {
             return None;
         }
-        self.held.pop().map(|held| (held.0.peer, held.0.bytes))
+        self.held.pop().map(|held| held.0)
     }
 }
 
@@ -182,7 +182,13 @@ mod tests {
             std::iter::from_fn(|| link.due_out(now + ms(70))).map(|(_, b)| b[0]).collect();
         assert_eq!(out.len(), 100);
         assert!(!out.is_sorted());
-        assert_eq!(std::iter::from_fn(|| link.due_in(now + ms(70))).count(), 100);
+        let came: Vec<Instant> =
+            std::iter::from_fn(|| link.due_in(now + ms(90))).map(|(at, ..)| at).collect();
+        assert_eq!(came.len(), 100);
+        assert!(
+            came.is_sorted() && came[99] <= now + ms(70),
+            "who is late to look changes nothing"
+        );
         assert_eq!(link.poll_timeout(), None);
     }
 

@@ -190,7 +190,7 @@ impl Bot {
         shared: &Shared,
         mut random: Random,
     ) -> io::Result<(Bot, String)> {
-        let socket = socket(shared)?;
+        let socket = socket(shared, plan.stalls)?;
         let local = Credentials { ufrag: random.ice_text(8), pwd: random.ice_text(24) };
         let link = plan.faults.any().then(|| Box::new(Link::new(plan.faults, random.clone())));
         let mut bot = Bot {
@@ -343,7 +343,7 @@ impl Bot {
     /// # Errors
     /// No socket is to be had; the old one stays.
     pub(crate) fn change_address(&mut self, now: Instant, shared: &Shared) -> io::Result<()> {
-        self.socket = socket(shared)?;
+        self.socket = socket(shared, self.plan.stalls)?;
         if let Some(agent) = &mut self.agent {
             agent.moved(now);
         }
@@ -425,12 +425,14 @@ impl Bot {
 pub(crate) const BATCH: usize = 16;
 /// Bytes of a bot's receive buffer: a burst of key frames fits.
 const RECV_BUFFER: usize = 1 << 20;
+/// That of one who will stop reading: soon full.
+const STALLED_BUFFER: usize = 128 << 10;
 
-fn socket(shared: &Shared) -> io::Result<UdpSocket> {
+fn socket(shared: &Shared, stalls: bool) -> io::Result<UdpSocket> {
     UdpSocket::bind(&UdpConfig {
         reuse_port: false,
         timestamps: true,
-        recv_buffer: Some(RECV_BUFFER),
+        recv_buffer: Some(if stalls { STALLED_BUFFER } else { RECV_BUFFER }),
         gro: shared.gro,
         gso: shared.gso,
         ..UdpConfig::new(shared.bind)

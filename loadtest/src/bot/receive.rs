@@ -90,10 +90,10 @@ impl Bot {
         tally: &mut Tally,
     ) -> Option<BotEvent> {
         let mut event = None;
-        while let Some((from, mut bytes)) = self.link.as_mut().and_then(|link| link.due_in(now)) {
+        while let Some((at, from, mut bytes)) = self.link.as_mut().and_then(|l| l.due_in(now)) {
             let Buffers { outgoing, plain, .. } = &mut *buffers;
             let new =
-                self.take(now, from, &mut bytes, shared, outgoing, plain.as_mut_slice(), tally);
+                self.take(at, from, &mut bytes, shared, outgoing, plain.as_mut_slice(), tally);
             event = event.or(new);
         }
         event

@@ -28,7 +28,12 @@ fn write_page(out: &mut String, report: &Report) -> fmt::Result {
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <title>{name} - sfumato-loadtest</title><style>{STYLE}</style><main>"
     )?;
-    let (class, word) = if report.is_good() { ("good", "passed") } else { ("bad", "failed") };
+    let (class, word) = match &report.ramp {
+        // Neither good nor bad: it is what a ramp is for.
+        Some(ramp) if !ramp.broken.is_empty() => ("", "broke, as ramps do"),
+        _ if report.is_good() => ("good", "passed"),
+        _ => ("bad", "failed"),
+    };
     let ended = if report.interrupted { ", interrupted" } else { "" };
     let counted = match report.counted {
         counted if counted == report.played => String::new(),
