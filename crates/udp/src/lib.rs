@@ -6,6 +6,7 @@
 //! - [`socket`]: [`UdpSocket`], one per family and worker, all on one port by SO_REUSEPORT
 //! - [`recv`]: [`RecvBatch`], up to some tens of messages per call, each a train of segments when GRO joined them
 //! - [`send`]: [`SendBatch`], an arena of datagrams; neighbours of one path and size leave as one GSO message
+//! - [`steer`]: a program that chooses among the sockets of a port
 //! - [`wake`]: [`WakeFd`] and [`wait`]
 //! - [`machine`]: cores, pinning, interface addresses
 //!
@@ -23,6 +24,7 @@ mod outgoing;
 pub mod recv;
 pub mod send;
 pub mod socket;
+pub mod steer;
 pub mod wake;
 
 pub use machine::{InterfaceAddress, cores, interface_addresses, pin_to_core};

@@ -14,7 +14,7 @@ use crate::{
     Config, Counters, WorkerId,
     commands::Order,
     mesh::{Bell, Mesh},
-    recv::Inbox,
+    recv::{Inbox, Lane},
     registry::Registry,
     send::Outbox,
     sessions::{Sessions, Slot},
@@ -76,15 +76,27 @@ impl Worker {
         self.guarded(|w| w.take_words(now));
         self.guarded(|w| w.take_media(now));
         self.guarded(|w| w.take_sources(now));
-        let more = self.receive(now);
+        // What ends a handshake comes before the media that may stand right behind it.
+        let handshakes = self.half_open > 0;
+        let mut more = handshakes && self.receive(now, Lane::Control);
+        more |= self.receive(now, Lane::Media);
+        self.send(now);
+        // Media is out; everything else comes after it.
+        let now = Instant::now();
+        more |= !handshakes && self.receive(now, Lane::Control);
         self.guarded(|w| w.call_due(now));
-        self.flush_tracks(now);
-        self.outbox.flush(&self.inbox, &self.counters);
+        self.send(now);
         self.mesh.ring_bells();
         self.counters.sessions.set(self.sessions.len() as u64);
         self.counters.tracks.set(self.tracks.len() as u64);
         self.counters.packet_buffers.set(self.pool.stats().buffers as u64);
         more
+    }
+
+    /// Writes what is due of every track, and gives the kernel all that waits.
+    fn send(&mut self, now: Instant) {
+        self.flush_tracks(now);
+        self.outbox.flush(&self.inbox, &self.counters);
     }
 
     /// Runs a step. A panic ends the session that was being worked on, and nothing else.
@@ -113,6 +125,7 @@ impl Worker {
     }
 
     fn sleep(&mut self) {
+        self.inbox.look_everywhere();
         self.bell.parking().prepare_sleep();
         // Whoever pushes from here on rings the bell; whatever came before is seen here.
         if !self.mesh.is_idle() || self.sources.iter().any(SourcePeer::has_packets) {
@@ -128,9 +141,10 @@ impl Worker {
         let now = Instant::now();
         let deadline = [self.timers.next(), self.tracks.next_due()].into_iter().flatten().min();
         let timeout = deadline.map_or(SLEEP_MAX, |at| at.saturating_duration_since(now));
-        self.inbox.wait(self.bell.fd(), timeout.min(SLEEP_MAX));
+        // Whoever joins is waited for by somebody.
+        let patient = self.half_open == 0;
+        self.inbox.wait(self.bell.fd(), now, timeout.min(SLEEP_MAX), patient);
         self.bell.parking().cancel_sleep();
-        self.bell.fd().drain();
         self.counters.wakeups.add(1);
     }
 }
@@ -184,7 +198,8 @@ pub(crate) mod tests {
             let report = Arc::new(move |event| sink.lock().unwrap().push(event));
             let config = Arc::new(Config::new(certificate, clock, report));
             let (orders, taken) = sync_channel(8);
-            let (inbox, counters) = (Inbox::new(None, None), Arc::new(Counters::default()));
+            let (inbox, counters) =
+                (Inbox::new([None, None], [None, None]), Arc::new(Counters::default()));
             let id = WorkerId(at as u8);
             let worker = Worker::new(id, config, inbox, mesh, bell, taken, counters);
             Bench { worker, events, _orders: orders }

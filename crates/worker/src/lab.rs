@@ -21,6 +21,7 @@ use crate::{
     commands::Order,
     core::Worker,
     mesh::{Bell, Mesh},
+    recv::Lane,
     registry::Home,
     sessions::Crypto,
     workers::bind_all,
@@ -96,7 +97,8 @@ impl Lab {
 
     /// Takes what the sockets hold, as the first part of a turn does.
     pub fn receive(&mut self, now: Instant) {
-        self.worker.receive(now);
+        self.worker.receive(now, Lane::Media);
+        self.worker.receive(now, Lane::Control);
     }
 
     /// The rest of a turn: what is due is written, sealed and given to the kernel.

@@ -2,7 +2,8 @@
 //!
 //! A packet's life, each step a file:
 //!
-//! 1. [`recv`]: datagrams come from the kernel in batches, trains already joined (GRO);
+//! 1. [`recv`]: datagrams come from the kernel in batches, trains already joined (GRO), media before the rest
+//!    ([`lanes`]);
 //! 2. [`demux`]: STUN, DTLS, RTP or RTCP (RFC 7983), and whose session; a datagram for a session of another worker is
 //!    handed over;
 //! 3. [`ingress`]: decrypted once into a packet that is shared from then on, parsed, accounted, kept for
@@ -29,6 +30,7 @@ mod flows;
 mod ingress;
 #[cfg(feature = "lab")]
 pub mod lab;
+mod lanes;
 mod lifecycle;
 mod mesh;
 mod metrics;

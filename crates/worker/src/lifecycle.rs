@@ -12,7 +12,7 @@ use crate::{
     core::Worker,
     mesh::Word,
     sessions::{Crypto, Down, Session, Slot, Up},
-    timers::Timers,
+    timers::{Timers, Urgency},
     tracks::{Origin, Subscriber},
 };
 
@@ -81,7 +81,7 @@ impl Worker {
             twcc: transport_cc.then(|| Box::new(twcc::Receiver::new(now))),
             twcc_media: Ssrc(0),
             report_due: now,
-            armed: None,
+            armed: [None; 2],
             paths: Vec::new(),
             #[cfg(test)]
             poisoned: false,
@@ -255,21 +255,26 @@ impl Worker {
     #[inline]
     pub(crate) fn arm(&mut self, now: Instant, slot: Slot) {
         let Some(session) = self.sessions.at(slot) else { return };
-        let Some(deadline) = session.next_deadline() else { return };
-        session.arm(&mut self.timers, now, deadline);
+        if let Some(deadline) = session.next_prompt() {
+            session.arm(&mut self.timers, now, deadline, Urgency::Prompt);
+        }
+        if let Some(deadline) = session.next_patient() {
+            session.arm(&mut self.timers, now, deadline, Urgency::Patient);
+        }
     }
 
     /// Calls the sessions whose time has come.
     pub(crate) fn call_due(&mut self, now: Instant) {
-        while let Some(id) = self.timers.pop_due(now) {
+        while let Some((id, urgency)) = self.timers.pop_due(now) {
             let Some(slot) = self.registry.entry(id).and_then(|e| e.slot) else { continue };
             self.current = Some(slot);
             let Some(session) = self.sessions.at(slot) else { continue };
             // A later entry that an earlier one overtook is stale, and costs a look.
-            if session.armed.is_some_and(|at| at > now) {
+            let armed = &mut session.armed[urgency as usize];
+            if armed.is_some_and(|at| at > now) {
                 continue;
             }
-            session.armed = None;
+            *armed = None;
             if session.peer.poll_timeout().is_some_and(|at| at <= now) {
                 session.peer.handle_timeout(now);
                 self.after_peer(now, slot);
@@ -282,14 +287,15 @@ impl Worker {
 }
 
 impl Session {
-    /// Sees to it that the session is called at `deadline` at the latest.
+    /// Sees to it that the session is called at `deadline`.
     #[inline]
-    fn arm(&mut self, timers: &mut Timers, now: Instant, deadline: Instant) {
+    fn arm(&mut self, timers: &mut Timers, now: Instant, deadline: Instant, urgency: Urgency) {
         // Not more than once a millisecond: a deadline that stays in the past must not keep the worker busy.
         let deadline = deadline.max(now + Duration::from_millis(1));
-        if self.armed.is_none_or(|at| deadline < at) {
-            self.armed = Some(deadline);
-            timers.arm(deadline, self.id);
+        let armed = &mut self.armed[urgency as usize];
+        if armed.is_none_or(|at| deadline < at) {
+            *armed = Some(deadline);
+            timers.arm(deadline, self.id, urgency);
         }
     }
 
@@ -298,18 +304,24 @@ impl Session {
     pub(crate) fn arm_down(&mut self, timers: &mut Timers, now: Instant, down: usize) {
         let due = self.downs.get(down).and_then(|d| d.down.poll_timeout());
         if let Some(due) = due.filter(|_| self.crypto.is_some()) {
-            self.arm(timers, now, due);
+            self.arm(timers, now, due, Urgency::Patient);
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        let media = self.crypto.is_some();
+    /// When the transport has to be called, or what a publisher lost asked for.
+    fn next_prompt(&self) -> Option<Instant> {
         let ups = self.ups.iter().filter_map(|u| u.up.poll_timeout());
+        let ups = ups.filter(|_| self.crypto.is_some());
+        self.peer.poll_timeout().into_iter().chain(ups).min()
+    }
+
+    /// When the next report or feedback is due.
+    fn next_patient(&self) -> Option<Instant> {
+        self.crypto.as_ref()?;
         let downs = self.downs.iter().filter(|d| d.track.is_some());
         let downs = downs.filter_map(|d| d.down.poll_timeout());
         let twcc = self.twcc.iter().filter_map(|t| t.poll_timeout());
         let report = (!self.ups.is_empty()).then_some(self.report_due);
-        let media = ups.chain(downs).chain(twcc).chain(report).filter(|_| media);
-        self.peer.poll_timeout().into_iter().chain(media).min()
+        downs.chain(twcc).chain(report).min()
     }
 }

@@ -1,4 +1,8 @@
-//! Step 1: datagrams from the kernel.
+//! Step 1: datagrams from the kernel, media before everything else.
+//!
+//! A worker has a socket for media and one for control ([`crate::lanes`]). Media wakes it at once. So does control,
+//! unless there is so much of it that waking up for each datagram would cost more than the datagrams: then it is read
+//! when the worker is awake anyway, and every [`HOLD`] at the latest.
 
 use std::{
     os::fd::{AsRawFd, RawFd},
@@ -9,50 +13,159 @@ use udp::{RecvBatch, UdpSocket, WakeFd};
 
 use crate::core::Worker;
 
-/// Messages of one receive call; each may be a train of many datagrams.
+/// Messages of one receive call for media; each may be a train of many datagrams.
 const MESSAGES: usize = 32;
 /// Bytes of one message: the longest train that the kernel joins.
 const TRAIN: usize = 64 << 10;
 /// Receive calls for one socket in one turn: what has come in must also go out.
 const CALLS_PER_TURN: usize = 4;
+/// Datagrams of one receive call for control. A handshake's may cost a third of a millisecond each.
+const CONTROL_MESSAGES: usize = 8;
+/// Bytes of one of them.
+const CONTROL_MAX: usize = 2_048;
+/// After so long media gets its turn again.
+const CONTROL_SHARE: Duration = Duration::from_millis(1);
+/// How long control may wait where it is frequent.
+const HOLD: Duration = Duration::from_millis(20);
+
+/// Which socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Media,
+    Control,
+}
 
 /// The sockets of one worker, and the buffers that datagrams come into.
 pub(crate) struct Inbox {
     pub(crate) v4: Option<UdpSocket>,
     pub(crate) v6: Option<UdpSocket>,
-    batch: Option<RecvBatch>,
+    /// For control, where the kernel sorts; IPv4 and IPv6.
+    control: [Option<UdpSocket>; 2],
+    /// Taken while it is worked through.
+    media_batch: Option<RecvBatch>,
+    control_batch: Option<RecvBatch>,
+    /// Sockets that may have something to read: bits of [`Inbox::wait`].
+    ready: u32,
+    moderation: Moderation,
 }
 
+/// Bits of `ready`: the bell, media of both families, control of both families.
+const BELL: u32 = 1;
+const MEDIA: [u32; 2] = [1 << 1, 1 << 2];
+const CONTROL: [u32; 2] = [1 << 3, 1 << 4];
+const ALL: u32 = 0b1_1111;
+
 impl Inbox {
-    pub(crate) fn new(v4: Option<UdpSocket>, v6: Option<UdpSocket>) -> Self {
-        Self { v4, v6, batch: Some(RecvBatch::new(MESSAGES, TRAIN)) }
+    pub(crate) fn new(media: [Option<UdpSocket>; 2], control: [Option<UdpSocket>; 2]) -> Self {
+        let [v4, v6] = media;
+        Self {
+            v4,
+            v6,
+            control,
+            media_batch: Some(RecvBatch::new(MESSAGES, TRAIN)),
+            control_batch: Some(RecvBatch::new(CONTROL_MESSAGES, CONTROL_MAX)),
+            ready: ALL,
+            moderation: Moderation::default(),
+        }
     }
 
-    /// Sleeps until a datagram comes, the bell rings or the time is up.
-    pub(crate) fn wait(&self, bell: &WakeFd, timeout: Duration) {
-        let mut fds: [RawFd; 3] = [bell.as_raw_fd(); 3];
+    fn socket(&self, lane: Lane, family: usize) -> Option<&UdpSocket> {
+        match (lane, family) {
+            (Lane::Media, 0) => self.v4.as_ref(),
+            (Lane::Media, _) => self.v6.as_ref(),
+            (Lane::Control, _) => self.control.get(family)?.as_ref(),
+        }
+    }
+
+    /// Whoever does not wait does not know what there is to read.
+    pub(crate) fn look_everywhere(&mut self) {
+        self.ready = ALL;
+    }
+
+    /// Sleeps until a datagram comes, the bell rings or the time is up. `patient`: control may wait where there is much
+    /// of it.
+    pub(crate) fn wait(&mut self, bell: &WakeFd, now: Instant, timeout: Duration, patient: bool) {
+        let held = self.moderation.until.filter(|until| patient && now < *until);
+        let timeout = held.map_or(timeout, |until| timeout.min(until - now));
+        let mut fds: [RawFd; 5] = [bell.as_raw_fd(); 5];
+        let mut bits = [BELL; 5];
         let mut n = 1;
-        for socket in [&self.v4, &self.v6].into_iter().flatten() {
-            fds[n] = socket.as_raw_fd();
-            n += 1;
+        let lanes: &[Lane] =
+            if held.is_some() { &[Lane::Media] } else { &[Lane::Media, Lane::Control] };
+        for &lane in lanes {
+            for family in 0..2 {
+                if let Some(socket) = self.socket(lane, family) {
+                    fds[n] = socket.as_raw_fd();
+                    bits[n] = bit(lane, family);
+                    n += 1;
+                }
+            }
         }
-        if let Err(error) = udp::wait(&fds[..n], Some(timeout)) {
-            // Only a defect of ours makes poll fail; do not spin on it.
-            tracing::error!(%error, "waiting for datagrams failed");
-            std::thread::sleep(timeout.min(Duration::from_millis(10)));
+        // Nobody asked whether there is control while it was held: it is looked for now that we are awake.
+        self.ready = if held.is_some() { CONTROL[0] | CONTROL[1] } else { 0 };
+        match udp::wait(&fds[..n], Some(timeout)) {
+            Ok(ready) => {
+                let bits = bits.iter().enumerate().filter(|(at, _)| ready & (1 << at) != 0);
+                self.ready |= bits.fold(0, |all, (_, bit)| all | bit);
+            }
+            Err(error) => {
+                // Only a defect of ours makes poll fail; do not spin on it.
+                tracing::error!(%error, "waiting for datagrams failed");
+                std::thread::sleep(timeout.min(Duration::from_millis(10)));
+                self.ready = ALL;
+            }
         }
+        if self.ready & BELL != 0 {
+            bell.drain();
+        }
+    }
+}
+
+fn bit(lane: Lane, family: usize) -> u32 {
+    match lane {
+        Lane::Media => MEDIA[family],
+        Lane::Control => CONTROL[family],
+    }
+}
+
+/// When control is held back, as network cards do with interrupts: not for a lonely datagram, but where one follows
+/// the other.
+#[derive(Debug, Default)]
+struct Moderation {
+    /// When something was read last.
+    last: Option<Instant>,
+    /// Not read before, unless the worker is awake anyway.
+    until: Option<Instant>,
+}
+
+impl Moderation {
+    fn read(&mut self, now: Instant, some: bool) {
+        if !some {
+            self.until = None;
+            return;
+        }
+        let frequent = self.last.is_some_and(|last| now.saturating_duration_since(last) <= HOLD);
+        self.until = frequent.then(|| now + HOLD);
+        self.last = Some(now);
     }
 }
 
 impl Worker {
-    /// Takes what the sockets hold, up to a bound. Returns whether there may be more.
-    pub(crate) fn receive(&mut self, now: Instant) -> bool {
-        let Some(mut batch) = self.inbox.batch.take() else { return false };
-        let mut more = false;
+    /// Takes what the sockets of a lane hold, up to a bound. Returns whether there may be more.
+    pub(crate) fn receive(&mut self, now: Instant, lane: Lane) -> bool {
+        let batch = match lane {
+            Lane::Media => &mut self.inbox.media_batch,
+            Lane::Control => &mut self.inbox.control_batch,
+        };
+        let Some(mut batch) = batch.take() else { return false };
+        let (mut more, mut some, mut asked) = (false, false, false);
         for family in 0..2 {
+            if self.inbox.ready & bit(lane, family) == 0 {
+                continue;
+            }
+            asked = true;
             for call in 0..CALLS_PER_TURN {
-                let socket = if family == 0 { &self.inbox.v4 } else { &self.inbox.v6 };
-                let Some(socket) = socket else { break };
+                let Some(socket) = self.inbox.socket(lane, family) else { break };
                 let messages = match batch.recv(socket) {
                     Ok(messages) => messages,
                     Err(error) => {
@@ -60,14 +173,27 @@ impl Worker {
                         break;
                     }
                 };
+                some |= messages > 0;
                 self.take_batch(now, &mut batch);
-                if messages < MESSAGES {
+                if messages < if lane == Lane::Media { MESSAGES } else { CONTROL_MESSAGES } {
                     break;
                 }
-                more |= call + 1 == CALLS_PER_TURN;
+                let enough = lane == Lane::Control && now.elapsed() > CONTROL_SHARE;
+                more |= enough || call + 1 == CALLS_PER_TURN;
+                if enough {
+                    break;
+                }
             }
         }
-        self.inbox.batch = Some(batch);
+        match lane {
+            Lane::Media => self.inbox.media_batch = Some(batch),
+            Lane::Control => {
+                self.inbox.control_batch = Some(batch);
+                if asked {
+                    self.inbox.moderation.read(now, some);
+                }
+            }
+        }
         more
     }
 
@@ -84,5 +210,26 @@ impl Worker {
             self.guarded(|w| w.take_datagram(now, datagram.path, datagram.data));
         }
         self.arrived = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lonely_control_is_read_at_once_and_frequent_control_is_held() {
+        let start = Instant::now();
+        let mut moderation = Moderation::default();
+        moderation.read(start, true);
+        assert_eq!(moderation.until, None);
+        let soon = start + HOLD / 2;
+        moderation.read(soon, true);
+        assert_eq!(moderation.until, Some(soon + HOLD));
+        // Nothing there any more: the next one is a lonely one.
+        moderation.read(soon + HOLD, false);
+        assert_eq!(moderation.until, None);
+        moderation.read(soon + 10 * HOLD, true);
+        assert_eq!(moderation.until, None);
     }
 }

@@ -30,8 +30,8 @@ pub(crate) struct Session {
     pub(crate) twcc_media: Ssrc,
     /// When the next sender and receiver reports are due.
     pub(crate) report_due: Instant,
-    /// The earliest deadline in the heap.
-    pub(crate) armed: Option<Instant>,
+    /// The earliest deadlines in the heaps, prompt and patient.
+    pub(crate) armed: [Option<Instant>; 2],
     /// Paths that the registry holds for this session.
     pub(crate) paths: Vec<Path>,
     /// Test hook: the next datagram of this session panics.

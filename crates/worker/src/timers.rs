@@ -1,51 +1,96 @@
-//! When which session wants to be called: a heap of deadlines, in which stale entries are passed over.
+//! When which session wants to be called: heaps of deadlines, in which stale entries are passed over.
 
-use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    time::{Duration, Instant},
+};
 
 use model::SessionId;
+
+/// How much later than asked for a patient deadline may be kept. Waking up costs more than most of what is then done;
+/// where media flows, the worker is awake sooner anyway.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How exactly a deadline has to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// To the millisecond: what is lost has to be asked for again.
+    Prompt,
+    /// Within [`PATIENCE`]: reports.
+    Patient,
+}
+
+type Heap = BinaryHeap<Reverse<(Instant, SessionId)>>;
 
 /// Deadlines of the sessions of one worker. A session has at most a few entries: it adds one only when it wants to
 /// be called earlier than what is armed.
 #[derive(Default)]
 pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, SessionId)>>,
+    prompt: Heap,
+    patient: Heap,
 }
 
 impl Timers {
-    pub(crate) fn arm(&mut self, at: Instant, session: SessionId) {
-        self.heap.push(Reverse((at, session)));
+    pub(crate) fn arm(&mut self, at: Instant, session: SessionId, urgency: Urgency) {
+        let heap = match urgency {
+            Urgency::Prompt => &mut self.prompt,
+            Urgency::Patient => &mut self.patient,
+        };
+        heap.push(Reverse((at, session)));
     }
 
-    /// The earliest deadline.
+    /// When somebody has to be called at the latest.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        let patient = self.patient.peek().map(|Reverse((at, _))| *at + PATIENCE);
+        let prompt = self.prompt.peek().map(|Reverse((at, _))| *at);
+        [prompt, patient].into_iter().flatten().min()
     }
 
     /// Takes the next session whose deadline has come.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<SessionId> {
-        let Reverse((at, _)) = self.heap.peek()?;
-        if *at > now {
-            return None;
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(SessionId, Urgency)> {
+        let pop = |heap: &mut Heap| {
+            heap.peek().filter(|Reverse((at, _))| *at <= now)?;
+            heap.pop().map(|Reverse((_, session))| session)
+        };
+        if let Some(session) = pop(&mut self.prompt) {
+            return Some((session, Urgency::Prompt));
         }
-        self.heap.pop().map(|Reverse((_, session))| session)
+        pop(&mut self.patient).map(|session| (session, Urgency::Patient))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    fn after(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
 
     #[test]
     fn deadlines_come_in_order_and_not_before_their_time() {
         let start = Instant::now();
         let mut timers = Timers::default();
-        timers.arm(start + Duration::from_millis(20), SessionId(2));
-        timers.arm(start + Duration::from_millis(10), SessionId(1));
+        timers.arm(after(start, 20), SessionId(2), Urgency::Prompt);
+        timers.arm(after(start, 10), SessionId(1), Urgency::Prompt);
         assert_eq!(timers.pop_due(start), None);
-        assert_eq!(timers.pop_due(start + Duration::from_millis(30)), Some(SessionId(1)));
-        assert_eq!(timers.next(), Some(start + Duration::from_millis(20)));
-        assert_eq!(timers.pop_due(start + Duration::from_millis(20)), Some(SessionId(2)));
+        assert_eq!(timers.pop_due(after(start, 30)), Some((SessionId(1), Urgency::Prompt)));
+        assert_eq!(timers.next(), Some(after(start, 20)));
+        assert_eq!(timers.pop_due(after(start, 20)), Some((SessionId(2), Urgency::Prompt)));
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn patient_deadlines_wake_nobody_for_a_while_but_are_kept_by_whoever_is_awake() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        timers.arm(after(start, 10), SessionId(1), Urgency::Patient);
+        assert_eq!(timers.next(), Some(after(start, 10) + PATIENCE));
+        timers.arm(after(start, 15), SessionId(2), Urgency::Prompt);
+        assert_eq!(timers.next(), Some(after(start, 15)));
+        assert_eq!(timers.pop_due(after(start, 9)), None);
+        assert_eq!(timers.pop_due(after(start, 12)), Some((SessionId(1), Urgency::Patient)));
+        assert_eq!(timers.pop_due(after(start, 12)), None);
     }
 }

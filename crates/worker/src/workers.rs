@@ -19,6 +19,7 @@ use crate::{
     Config, Counters, Source, WorkerId, WorkerMetrics,
     commands::Order,
     core::Worker,
+    lanes,
     mesh::{Bell, Mesh},
     recv::Inbox,
     registry::{Home, Registry},
@@ -250,7 +251,7 @@ impl Worker {
     }
 }
 
-/// One pair of sockets for each worker, all on one port.
+/// The sockets of each worker, all on one port.
 pub(crate) fn bind_all(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>)> {
     const TRIES: usize = 16;
     let mut tries = if config.port == 0 { TRIES } else { 1 };
@@ -276,19 +277,32 @@ fn bind_port(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>)> {
         port = probe.local_addr().port();
     }
     let mut inboxes = Vec::with_capacity(count);
-    for _ in 0..count {
-        let (mut v4, mut v6) = (None, None);
+    let mut steered = [true; 2];
+    for worker in 0..count {
+        let (mut media, mut control) = ([None, None], [None, None]);
         for &address in &addresses {
-            let socket = UdpSocket::bind(&UdpConfig {
+            let family = usize::from(address.is_ipv6());
+            let settings = UdpConfig {
                 reuse_port: true,
                 timestamps: true,
                 send_buffer: Some(config.socket_buffer),
                 recv_buffer: Some(config.socket_buffer),
                 ..UdpConfig::new(SocketAddr::new(address, port))
-            })?;
-            *(if address.is_ipv4() { &mut v4 } else { &mut v6 }) = Some(socket);
+            };
+            let socket = UdpSocket::bind(&settings)?;
+            if worker == 0
+                && let Err(error) = socket.steer(&lanes::program(address.is_ipv4(), count as u32))
+            {
+                tracing::warn!(%error, "the kernel does not sort datagrams: media and the rest share sockets");
+                steered[family] = false;
+            }
+            media[family] = Some(socket);
+            if steered[family] {
+                // Right behind the other one: sockets count in the order of binding.
+                control[family] = Some(UdpSocket::bind(&UdpConfig { gro: false, ..settings })?);
+            }
         }
-        inboxes.push(Inbox::new(v4, v6));
+        inboxes.push(Inbox::new(media, control));
     }
     Ok((port, inboxes))
 }

@@ -33,21 +33,29 @@ impl Worker {
         // All or nothing: a packet that lies later must not have been acted on before.
         rtcp::validate(compound)?;
         self.counters.rtcp.add(1);
+        // Round trips are told by when a report came, not by when we came to read it.
+        let heard = self.arrived.unwrap_or(now);
         for packet in CompoundIter::new(compound).flatten() {
-            self.take_rtcp_packet(now, slot, &packet);
+            self.take_rtcp_packet(now, heard, slot, &packet);
         }
         self.arm(now, slot);
         Ok(())
     }
 
-    fn take_rtcp_packet(&mut self, now: Instant, slot: Slot, packet: &RtcpPacket<'_>) {
+    fn take_rtcp_packet(
+        &mut self,
+        now: Instant,
+        heard: Instant,
+        slot: Slot,
+        packet: &RtcpPacket<'_>,
+    ) {
         match packet {
             RtcpPacket::SenderReport(report) => {
-                self.take_sender_report(now, slot, report);
-                report.blocks().for_each(|b| self.take_report_block(now, slot, &b));
+                self.take_sender_report(heard, slot, report);
+                report.blocks().for_each(|b| self.take_report_block(heard, slot, &b));
             }
             RtcpPacket::ReceiverReport(report) => {
-                report.blocks().for_each(|b| self.take_report_block(now, slot, &b));
+                report.blocks().for_each(|b| self.take_report_block(heard, slot, &b));
             }
             RtcpPacket::Nack(nack) => self.retransmit(now, slot, nack.media, nack.lost()),
             RtcpPacket::Pli { media, .. } => self.picture_lost(now, slot, *media),
@@ -60,17 +68,17 @@ impl Worker {
         }
     }
 
-    fn take_sender_report(&mut self, now: Instant, slot: Slot, report: &SenderReport<'_>) {
+    fn take_sender_report(&mut self, heard: Instant, slot: Slot, report: &SenderReport<'_>) {
         let Worker { sessions, tracks, mesh, .. } = self;
         let Some(session) = sessions.at(slot) else { return };
         let (ntp, timestamp) = (report.info.ntp, report.info.rtp_timestamp);
-        tell_sender_report(now, &mut session.ups, tracks, mesh, (report.ssrc, ntp, timestamp));
+        tell_sender_report(heard, &mut session.ups, tracks, mesh, (report.ssrc, ntp, timestamp));
     }
 
-    fn take_report_block(&mut self, now: Instant, slot: Slot, block: &ReportBlock) {
+    fn take_report_block(&mut self, heard: Instant, slot: Slot, block: &ReportBlock) {
         let Some(session) = self.sessions.at(slot) else { return };
         if let Some(down) = session.downs.iter_mut().find(|d| d.ssrc == block.ssrc()) {
-            down.down.report_block(now, block);
+            down.down.report_block(heard, block);
         }
     }
 
