@@ -150,7 +150,9 @@ pub(crate) fn measure(net: &Net, effort: Effort) -> io::Result<(Limits, Vec<Tabl
             net.segmentation_offload(true)?;
             let (price, messages) = pass?;
             let drops = (net.stats()?.drops - before) as f64;
-            dropped = dropped.max(drops / messages.max(1) as f64);
+            // What is cut up is dropped piece by piece.
+            let pieces = if shape == Shape::Cut { u64::from(PACKETS) } else { 1 };
+            dropped = dropped.max(drops / (messages * pieces).max(1) as f64);
             limits.video.insert((Variant { profile, shape }, receivers), price);
         }
     }

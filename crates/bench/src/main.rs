@@ -210,7 +210,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> io::Result<()> {
-    let load = proc::load();
+    let (load, stolen) = (proc::load(), proc::stolen());
     let bench = Bench::open(cli)?;
     let mut tables = Vec::new();
     measure(cli, &bench, &mut tables)?;
@@ -223,6 +223,10 @@ fn run(cli: &Cli) -> io::Result<()> {
         if let Some([one, five, _]) = load {
             println!("load {when}: {one} over a minute, {five} over five");
         }
+    }
+    if let (Some(before), Some(after)) = (stolen, proc::stolen()) {
+        let share = 100.0 * (after[0] - before[0]) / (after[1] - before[1]).max(1.0);
+        println!("the host gave {share:.1} % of the time of our cores to others");
     }
     println!(
         "cores: {} of the server, {:?} of the swarm",

@@ -82,6 +82,12 @@ pub(crate) fn load() -> Option<[f64; 3]> {
     load_of(&fs::read_to_string("/proc/loadavg").ok()?)
 }
 
+/// Hundredths of a second that the host gave to others while we could have run, and all that have passed, over all cores:
+/// proc_stat(5).
+pub(crate) fn stolen() -> Option<[f64; 2]> {
+    stolen_of(&fs::read_to_string("/proc/stat").ok()?)
+}
+
 fn bad(file: &str, text: &str) -> io::Error {
     io::Error::other(format!("/proc: {file} reads {text:?}"))
 }
@@ -104,6 +110,14 @@ fn resident_of(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1_024)
+}
+
+fn stolen_of(text: &str) -> Option<[f64; 2]> {
+    let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    // Guest time, behind the eighth field, is in user time already.
+    let times: Vec<f64> =
+        line.split_ascii_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+    Some([*times.get(7)?, times.iter().sum()])
 }
 
 fn load_of(text: &str) -> Option<[f64; 3]> {
@@ -130,6 +144,9 @@ mod tests {
         let text = "Name:\tsfumato\nVmHWM:\t  9000 kB\nVmRSS:\t  8192 kB\nThreads:\t3\n";
         assert_eq!(resident_of(text), Some(8 << 20));
         assert_eq!(resident_of("Name:\tkthreadd\n"), None);
+        let text = "cpu  10 0 20 60 1 2 3 4 50 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n";
+        assert_eq!(stolen_of(text), Some([4.0, 100.0]));
+        assert_eq!(stolen_of("cpu  1 2 3\n"), None);
         assert_eq!(load_of("0.52 0.58 0.59 1/300 4242\n"), Some([0.52, 0.58, 0.59]));
     }
 
