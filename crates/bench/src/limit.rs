@@ -135,7 +135,7 @@ impl Limits {
 }
 
 /// Measures, and says so in tables.
-pub(crate) fn measure(net: &Net, effort: Effort) -> io::Result<(Limits, Vec<Table>)> {
+pub(crate) fn measure(net: &Net, effort: Effort) -> io::Result<Vec<Table>> {
     let mut limits = Limits::default();
     let mut dropped = 0.0_f64;
     for &receivers in effort.receivers {
@@ -156,11 +156,33 @@ pub(crate) fn measure(net: &Net, effort: Effort) -> io::Result<(Limits, Vec<Tabl
             limits.video.insert((Variant { profile, shape }, receivers), price);
         }
     }
+    limits.sound = Some(sound(net, effort)?);
+    Ok(vec![table(&limits, net, effort.receivers, dropped), sound_table(&limits, net)])
+}
+
+/// Measures these again, to be compared with what is measured next: what a core does in a second changes from minute to
+/// minute where others use the machine too.
+pub(crate) fn again(
+    net: &Net,
+    effort: Effort,
+    receivers: usize,
+    variants: &[(Cipher, Shape)],
+) -> io::Result<Limits> {
+    let sinks = Sinks::open(receivers, net.swarm)?;
+    let mut stand = Stand::new(sinks.paths(net.server), PAYLOAD, effort);
+    let mut limits = Limits::default();
+    for &(profile, shape) in variants {
+        let (price, _) = net.on_server(|| stand.measure(profile.profile(), shape))?;
+        limits.video.insert((Variant { profile, shape }, receivers), price);
+    }
+    Ok(limits)
+}
+
+/// Prices of a packet of sound, in a tight loop and at its pace.
+pub(crate) fn sound(net: &Net, effort: Effort) -> io::Result<[f64; 2]> {
     let sinks = Sinks::open(LISTENERS, net.swarm)?;
     let mut stand = Stand::new(sinks.paths(net.server), SOUND, effort);
-    limits.sound = Some(net.on_server(|| stand.sound())?);
-    let tables = vec![table(&limits, net, effort.receivers, dropped), sound_table(&limits, net)];
-    Ok((limits, tables))
+    net.on_server(|| stand.sound())
 }
 
 /// What is worth measuring for so many receivers.

@@ -39,7 +39,7 @@ use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Map, json};
 
-use limit::{Cipher, Limits};
+use limit::Cipher;
 use net::Net;
 use node::Show;
 use report::Table;
@@ -50,7 +50,7 @@ use report::Table;
 struct Cli {
     #[command(subcommand)]
     inner: Option<Inner>,
-    /// Shorter, for a look: about a minute.
+    /// Shorter, for a look: about two minutes.
     #[arg(long)]
     quick: bool,
     /// One part alone; may be repeated.
@@ -246,19 +246,17 @@ fn measure(cli: &Cli, bench: &Bench, tables: &mut Vec<Table>) -> io::Result<()> 
         [] => cli.all || Part::USUAL.contains(&part),
         only => only.contains(&part),
     };
-    let mut limits = Limits::default();
     if wanted(Part::Limit) {
-        let (measured, shown) = limit::measure(&bench.net, bench.effort)?;
-        limits = measured;
+        let shown = limit::measure(&bench.net, bench.effort)?;
         shown.into_iter().for_each(|table| show(tables, table));
     }
     if wanted(Part::Node) {
         let mut shows: Vec<_> = bench.effort.receivers.iter().map(|&n| Show::Video(n)).collect();
         shows.extend([Show::Rooms, Show::Sound]);
-        show(tables, node::measure(bench, &limits, &shows)?);
+        show(tables, node::measure(bench, &shows)?);
     }
     if wanted(Part::Path) {
-        show(tables, path::measure(bench, &limits)?);
+        show(tables, path::measure(bench)?);
     }
     if wanted(Part::Core) {
         let subscribers: &[usize] = if cli.quick { &[1, 100] } else { &[1, 10, 100, 1_000] };

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Bench,
-    limit::{Cipher, LISTENERS, Limits, SOUND, Shape},
+    limit::{self, Cipher, LISTENERS, SOUND, Shape},
     media::{PACKETS, PAYLOAD, PICTURES},
     net::WireStats,
     prometheus::Scrape,
@@ -109,22 +109,22 @@ impl Show {
         flags
     }
 
-    /// What the bare sender pays: the best in a tight loop, the same paced, and paced with the cipher that is used.
-    fn limits(self, limits: &Limits, used: Cipher) -> [Option<f64>; 3] {
-        let of = |receivers| {
-            [
-                limits.best(Cipher::Aes128, receivers),
-                limits.price(Cipher::Aes128, Shape::Paced, receivers),
-                limits.price(used, Shape::Paced, receivers),
-            ]
-        };
-        match self {
-            Show::Video(viewers) => of(viewers),
-            Show::Rooms => of(100),
+    /// What the bare sender pays now: its best variant in a tight loop, the same paced, and paced with the cipher that is
+    /// used.
+    fn limits(self, bench: &Bench) -> io::Result<[Option<f64>; 3]> {
+        let receivers = match self {
+            Show::Video(viewers) => viewers,
+            Show::Rooms => 100,
             Show::Sound => {
-                limits.sound.map_or([None; 3], |[tight, paced]| [Some(tight), Some(paced), None])
+                let [tight, paced] = limit::sound(&bench.net, bench.effort)?;
+                return Ok([Some(tight), Some(paced), None]);
             }
-        }
+        };
+        let ten = Shape::Trains(usize::from(PACKETS));
+        let tight = (Cipher::Aes128, ten);
+        let (paced, same) = ((Cipher::Aes128, Shape::Paced), (bench.cipher, Shape::Paced));
+        let limits = limit::again(&bench.net, bench.effort, receivers, &[tight, paced, same])?;
+        Ok([tight, paced, same].map(|(cipher, shape)| limits.price(cipher, shape, receivers)))
     }
 }
 
@@ -242,7 +242,7 @@ pub(crate) fn per(over: Option<f64>, under: Option<f64>) -> Option<f64> {
 }
 
 /// Measures all shows.
-pub(crate) fn measure(bench: &Bench, limits: &Limits, shows: &[Show]) -> io::Result<Table> {
+pub(crate) fn measure(bench: &Bench, shows: &[Show]) -> io::Result<Table> {
     let columns: Vec<String> = shows.iter().map(|show| show.name()).collect();
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let title = format!(
@@ -253,19 +253,20 @@ pub(crate) fn measure(bench: &Bench, limits: &Limits, shows: &[Show]) -> io::Res
     let mut table = Table::new("node", title, &columns);
     let mut all = Vec::new();
     for &show in shows {
+        let limits = show.limits(bench)?;
         let outcome = play(bench, show, &[bench.net.server_core])
             .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", show.name())))?;
         let failures = outcome.report.failures();
         if !failures.is_empty() {
             table.note(format!("{}: {failures}", show.name()));
         }
-        all.push(figures(show, &outcome, limits, bench.cipher));
+        all.push(figures(show, &outcome, limits));
     }
     for (at, (name, unit, _)) in all.first().into_iter().flatten().enumerate() {
         table.row(*name, unit, all.iter().map(|figures| figures[at].2));
     }
     table.note(format!(
-        "{}: agreed by node and swarm. The limit is AES-128-GCM in a tight loop, its best variant; for sound, single sends",
+        "{}: agreed by node and swarm. The limit is AES-128-GCM in trains of ten in a tight loop; for sound, single sends in a tight loop",
         bench.cipher.name()
     ));
     table.note("10 x 10 x 10: ten rooms of ten who each watch the nine others, by a session for sending and one for watching");
@@ -279,14 +280,14 @@ pub(crate) fn measure(bench: &Bench, limits: &Limits, shows: &[Show]) -> io::Res
 
 type Figure = (&'static str, &'static str, Option<f64>);
 
-fn figures(show: Show, outcome: &Outcome, limits: &Limits, used: Cipher) -> Vec<Figure> {
+fn figures(show: Show, outcome: &Outcome, limits: [Option<f64>; 3]) -> Vec<Figure> {
     let Outcome { window, report, resident_before } = outcome;
     let rise = |counter| window.rise(counter);
     let price = window.price();
     let forwarded = rise("forwarded");
     let seconds = Some(window.lasted.as_secs_f64());
     let share = |limit: Option<f64>| per(limit, price).map(|share| 100.0 * share);
-    let [tight, paced, same] = show.limits(limits, used).map(share);
+    let [tight, paced, same] = limits.map(share);
     let delay = |what: &str| report.number(&format!("/times_ms/delay/{what}"));
     let percent = |share: Option<f64>| share.map(|share| 100.0 * share);
     let sessions = (show.viewers() + show.publishers()) as f64;
@@ -302,6 +303,7 @@ fn figures(show: Show, outcome: &Outcome, limits: &Limits, used: Cipher) -> Vec<
         (RATE, "", per(Some(1e9), price)),
         (PRICE, "ns", price),
         ("the same, mean of the window", "ns", window.mean_price()),
+        ("the limit, measured just before", "ns", limits[0]),
         (SHARE, "%", tight),
         ("of the limit at the node's pace", "%", paced),
         ("of the same with the same cipher", "%", same),
@@ -346,7 +348,7 @@ mod tests {
         };
         let report = Report::parse("{\"loss\": 0.01, \"times_ms\": {\"delay\": {\"p50\": 1.5}}}");
         let outcome = Outcome { window, report: report.unwrap(), resident_before: 9_900_000 };
-        let figures = figures(Show::Video(100), &outcome, &Limits::default(), Cipher::Aes256);
+        let figures = figures(Show::Video(100), &outcome, [Some(4_000.0), None, None]);
         let value = |name| figures.iter().find(|f| f.0 == name).unwrap().2;
         assert_eq!(value("packets forwarded"), Some(30_000.0));
         assert_eq!(value("of what was to be forwarded"), Some(100.0));
@@ -357,7 +359,7 @@ mod tests {
         assert_eq!(value("lost"), Some(1.0));
         assert_eq!(value("wake-ups per 1,000 packets"), Some(1.0));
         assert_eq!(value("memory per session"), Some(100.0));
-        assert_eq!(value(SHARE), None, "there is no limit to compare with");
+        assert_eq!(value(SHARE), Some(50.0));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 
 use crate::{
     Bench,
-    limit::{Cipher, Limits, Shape},
+    limit::{self, Cipher, Shape},
     media::PACKETS,
     net::Net,
     proc::thread_cpu,
@@ -20,36 +20,35 @@ const SUBSCRIBERS: [usize; 2] = [100, 500];
 const PASSES: usize = 3;
 pub(crate) const DEARER: &str = "AES-CM over AES-128-GCM";
 
-/// Measures each cipher.
-pub(crate) fn measure(bench: &Bench, limits: &Limits) -> io::Result<Table> {
+/// Measures each cipher, and the bare sender beside it.
+pub(crate) fn measure(bench: &Bench) -> io::Result<Table> {
     let columns = SUBSCRIBERS.map(|n| n.to_string());
     let title = format!(
         "the packet path in process {}, in a tight loop: processor time for a forwarded packet, to so many subscribers",
         bench.net.words()
     );
-    let mut table =
-        Table::new("path", title, &columns.iter().map(String::as_str).collect::<Vec<_>>());
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let mut table = Table::new("path", title, &columns);
+    let ten = Shape::Trains(usize::from(PACKETS));
     let mut prices = Vec::new();
     for cipher in Cipher::ALL {
-        let mut row = Vec::new();
+        let (mut row, mut shares) = (Vec::new(), Vec::new());
         for subscribers in SUBSCRIBERS {
-            row.push(Some(price(&bench.net, cipher, subscribers)?));
+            let limits = limit::again(&bench.net, bench.effort, subscribers, &[(cipher, ten)])?;
+            let price = price(&bench.net, cipher, subscribers)?;
+            row.push(Some(price));
+            shares.push(limits.price(cipher, ten, subscribers).map(|limit| 100.0 * limit / price));
         }
         table.row(cipher.name(), "ns", row.clone());
+        table.row(format!("of the limit with {}", cipher.name()), "%", shares);
         prices.push(row);
-    }
-    let ten = Shape::Trains(usize::from(PACKETS));
-    for (cipher, row) in Cipher::ALL.into_iter().zip(&prices) {
-        let shares = SUBSCRIBERS
-            .iter()
-            .zip(row)
-            .map(|(&n, price)| Some(100.0 * limits.price(cipher, ten, n)? / (*price)?));
-        let name = format!("of the limit with {} in trains of ten", cipher.name());
-        table.row(name, "%", shares.collect::<Vec<_>>());
     }
     let dearer = prices[2].iter().zip(&prices[0]).map(|(cm, gcm)| Some((*cm)? / (*gcm)?));
     table.row(DEARER, "x", dearer.collect::<Vec<_>>());
     table.note("receive, demux, ingress, fan-out, egress, seal and send of one worker, as it does it; no wake-ups");
+    table.note(
+        "the limit: a bare sender with the same cipher in trains of ten, measured just before",
+    );
     Ok(table)
 }
 
