@@ -1,7 +1,9 @@
-//! Single-producer single-consumer rings and the wake-up of a sleeping worker, model-checked with loom.
+//! What a thread per core needs of memory: single-producer single-consumer rings and the wake-up of a sleeping worker,
+//! model-checked with loom, and asking for memory before it is needed.
 //!
 //! - [`channel()`]: a bounded ring from one thread to another
 //! - [`parking()`]: how a producer wakes the consumer only when it sleeps, without ever losing a wake-up
+//! - [`prefetch()`]: the next thing's memory, asked for while working on this one
 //!
 //! Not here: the eventfd (crate `udp` has it; the wake-up is any closure), threads, and what travels on the rings.
 //!
@@ -37,7 +39,9 @@
 
 mod channel;
 pub mod parking;
+mod prefetch;
 mod sync;
 
 pub use channel::{Consumer, MAX_CAPACITY, Producer, channel};
 pub use parking::{Parking, Sleeper, Waker, parking};
+pub use prefetch::prefetch;

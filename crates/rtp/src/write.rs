@@ -22,6 +22,17 @@ pub struct HeaderWriter {
 }
 
 impl HeaderWriter {
+    /// The fixed part alone (RFC 3550 section 5.1); `extended` says that an extension block follows.
+    #[inline]
+    pub fn fixed(&self, extended: bool) -> [u8; FIXED_HEADER] {
+        let [s0, s1] = self.sequence.to_be_bytes();
+        let [t0, t1, t2, t3] = self.timestamp.to_be_bytes();
+        let [c0, c1, c2, c3] = self.ssrc.0.to_be_bytes();
+        let first = 0x80 | u8::from(extended) << 4;
+        let second = u8::from(self.marker) << 7 | self.pt.0 & 0x7f;
+        [first, second, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3]
+    }
+
     /// Writes the header to the start of `out` and returns its length in bytes.
     ///
     /// `extensions` are `(id, value)` pairs, written in their order; a pair with id 0 is left out, so a caller may
@@ -49,23 +60,7 @@ impl HeaderWriter {
         else {
             return Err(RtpError::NoRoom);
         };
-        let [s0, s1] = self.sequence.to_be_bytes();
-        let [t0, t1, t2, t3] = self.timestamp.to_be_bytes();
-        let [c0, c1, c2, c3] = self.ssrc.0.to_be_bytes();
-        *fixed = [
-            0x80 | u8::from(count != 0) << 4,
-            u8::from(self.marker) << 7 | self.pt.0 & 0x7f,
-            s0,
-            s1,
-            t0,
-            t1,
-            t2,
-            t3,
-            c0,
-            c1,
-            c2,
-            c3,
-        ];
+        *fixed = self.fixed(count != 0);
         let Some((head, mut rest)) = block.split_first_chunk_mut::<4>() else {
             return Ok(len);
         };

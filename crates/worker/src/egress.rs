@@ -44,7 +44,16 @@ impl Worker {
         track.due = None;
         let longest = track.fresh.iter().map(|p| p.meta.payload_len).max().unwrap_or(0);
         let run = Run { now, mirror: &track.mirror, packets: &track.fresh, longest };
-        for &Subscriber { session, down } in &track.subscribers {
+        for (at, &Subscriber { session, down }) in track.subscribers.iter().enumerate() {
+            // Subscribers lie apart, and since the last picture other things were in the caches.
+            if let Some(later) = track.subscribers.get(at + 2) {
+                sessions.foresee(later.session);
+            }
+            if let Some(next) = track.subscribers.get(at + 1)
+                && let Some(session) = sessions.at(next.session)
+            {
+                session.foresee(next.down);
+            }
             let Some(subscriber) = sessions.at(session) else { continue };
             // A defect in one subscriber's state ends that subscriber.
             let want = catch_unwind(AssertUnwindSafe(|| {

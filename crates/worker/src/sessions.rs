@@ -60,6 +60,17 @@ pub(crate) struct Down {
 }
 
 impl Session {
+    /// Asks for the memory that sending through a slot will touch.
+    #[inline]
+    pub(crate) fn foresee(&self, down: usize) {
+        if let Some(down) = self.downs.get(down) {
+            ring::prefetch(down);
+        }
+        if let Some(crypto) = &self.crypto {
+            ring::prefetch(&crypto.sender);
+        }
+    }
+
     /// SSRC under which we send RTCP to this peer.
     pub(crate) fn rtcp_ssrc(&self) -> Ssrc {
         // A receiver-only side may choose any (RFC 3550 section 8); it only has to stay.
@@ -96,6 +107,16 @@ impl Sessions {
     #[inline]
     pub(crate) fn at(&mut self, slot: Slot) -> Option<&mut Session> {
         self.places.get_mut(slot.0 as usize)?.as_deref_mut()
+    }
+
+    /// Asks for the memory from which [`Session::foresee`] goes on.
+    #[inline]
+    pub(crate) fn foresee(&self, slot: Slot) {
+        if let Some(Some(session)) = self.places.get(slot.0 as usize) {
+            ring::prefetch(&session.downs);
+            ring::prefetch(&session.crypto);
+            ring::prefetch(&session.path);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,9 +1,11 @@
 //! What one peer is sent through one slot: selection, rewriting, retransmissions and sender reports.
 //!
-//! `select` says whether a packet is forwarded, `splice` joins numberings, `rewrite` writes the packet, `seq_map` and
+//! `select` says whether a packet is forwarded, `splice` joins numberings, `rewrite` writes the packet
+//! (its header mostly from what is `prepared`), `seq_map` and
 //! `rtx` answer NACKs, `report` does sender and receiver reports. What the subscriber can receive (bandwidth) is not
 //! known here.
 
+mod prepared;
 mod report;
 mod rewrite;
 mod rtx;

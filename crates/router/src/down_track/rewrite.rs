@@ -8,6 +8,7 @@ use model::{DropReason, Extension, ExtensionMap, Mid, NtpTime, Pt, Ssrc};
 use rtp::HeaderWriter;
 use rtp::payload::{PayloadInfo, vp8, vp9};
 
+use super::prepared::{CommonIds, Prepared};
 use super::splice::Segment;
 use crate::Packet;
 
@@ -19,12 +20,11 @@ const MAX_DESCRIPTOR: usize = 255;
 pub(crate) struct Template {
     mid: Mid,
     /// The subscriber's ids, 0 where one was not agreed.
-    mid_id: u8,
-    abs_send_time_id: u8,
-    audio_level_id: u8,
+    common: CommonIds,
     orientation_id: u8,
     playout_delay_id: u8,
     descriptor_id: u8,
+    prepared: Prepared,
 }
 
 /// Where and as what a packet is sent.
@@ -43,20 +43,24 @@ pub(crate) struct Address {
 impl Template {
     pub(crate) fn new(mid: Mid, ids: &ExtensionMap) -> Self {
         let id = |extension| ids.id(extension).unwrap_or(0);
+        let common = CommonIds {
+            mid: id(Extension::Mid),
+            abs_send_time: id(Extension::AbsSendTime),
+            audio_level: id(Extension::AudioLevel),
+        };
         Self {
             mid,
-            mid_id: id(Extension::Mid),
-            abs_send_time_id: id(Extension::AbsSendTime),
-            audio_level_id: id(Extension::AudioLevel),
+            common,
             orientation_id: id(Extension::VideoOrientation),
             playout_delay_id: id(Extension::PlayoutDelay),
             descriptor_id: id(Extension::DependencyDescriptor),
+            prepared: Prepared::new(mid, common),
         }
     }
 
     /// Whether [`Address::sent_at`] is of use.
     pub(crate) fn tells_send_time(&self) -> bool {
-        self.abs_send_time_id != 0
+        self.common.abs_send_time != 0
     }
 
     /// Writes header and `payload` of a packet. Gives the length of the header and of all of it.
@@ -93,8 +97,7 @@ impl Template {
             let [_, a, b, c] = ntp.abs_send_time().to_be_bytes();
             [a, b, c]
         });
-        let level = ext.audio_level.map(|l| [l.to_byte()]);
-        let orientation = ext.video_orientation.map(|o| [o]);
+        let level = ext.audio_level.map(|l| l.to_byte());
         let writer = HeaderWriter {
             marker: packet.meta.marker,
             pt: address.pt,
@@ -102,10 +105,19 @@ impl Template {
             timestamp: packet.meta.timestamp.wrapping_add(segment.timestamp),
             ssrc: address.ssrc,
         };
+        let has = |id: u8, there: bool| id != 0 && there;
+        let rare = has(self.orientation_id, ext.video_orientation.is_some())
+            || has(self.playout_delay_id, ext.playout_delay.is_some())
+            || has(self.descriptor_id, ext.dependency_descriptor.is_some());
+        if !rare && let Some(len) = self.prepared.write(&writer, sent_at, level, out) {
+            return Ok(len);
+        }
+        let level = level.map(|l| [l]);
+        let orientation = ext.video_orientation.map(|o| [o]);
         let common = [
-            (self.mid_id, self.mid.as_bytes()),
-            or_absent(self.abs_send_time_id, sent_at.as_ref().map(|t| &t[..])),
-            or_absent(self.audio_level_id, level.as_ref().map(|l| &l[..])),
+            (self.common.mid, self.mid.as_bytes()),
+            or_absent(self.common.abs_send_time, sent_at.as_ref().map(|t| &t[..])),
+            or_absent(self.common.audio_level, level.as_ref().map(|l| &l[..])),
             or_absent(self.orientation_id, orientation.as_ref().map(|o| &o[..])),
             or_absent(self.playout_delay_id, ext.playout_delay.as_ref().map(|p| &p[..])),
         ];

@@ -1,0 +1,168 @@
+//! Extension blocks as nearly all packets of a slot have them, written once: a packet then costs a copy and its own
+//! few bytes. Whatever else a packet may carry is [`super::rewrite`]'s.
+
+use model::{Mid, Pt, Ssrc};
+use rtp::HeaderWriter;
+use rtp::packet::FIXED_HEADER;
+
+/// Longest block that is prepared; one with a longer mid is written anew each time.
+const BLOCK: usize = 28;
+
+/// The subscriber's ids, 0 where one was not agreed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommonIds {
+    pub(crate) mid: u8,
+    pub(crate) abs_send_time: u8,
+    pub(crate) audio_level: u8,
+}
+
+/// A block, and where its changing values stand; 0: not in it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Block {
+    bytes: [u8; BLOCK],
+    len: u8,
+    send_time_at: u8,
+    level_at: u8,
+}
+
+/// The blocks of one slot: with and without abs-send-time, with and without an audio level.
+#[derive(Debug)]
+pub(crate) struct Prepared([Option<Block>; 4]);
+
+impl Prepared {
+    pub(crate) fn new(mid: Mid, ids: CommonIds) -> Self {
+        Self([(false, false), (true, false), (false, true), (true, true)].map(|(timed, level)| {
+            let ids = CommonIds {
+                abs_send_time: if timed { ids.abs_send_time } else { 0 },
+                audio_level: if level { ids.audio_level } else { 0 },
+                ..ids
+            };
+            Block::new(mid, ids)
+        }))
+    }
+
+    /// Writes a header with mid, and with these values as far as they are there and their ids were agreed. `None` when
+    /// no such block is prepared or `out` is too short.
+    #[inline]
+    pub(crate) fn write(
+        &self,
+        header: &HeaderWriter,
+        send_time: Option<[u8; 3]>,
+        level: Option<u8>,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let which = usize::from(send_time.is_some()) | usize::from(level.is_some()) << 1;
+        let block = self.0[which].as_ref()?;
+        // The whole array is copied, which is cheaper than a copy of so many bytes; what is too much is the payload's
+        // place, and written over.
+        let (fixed, rest) = out.split_first_chunk_mut::<FIXED_HEADER>()?;
+        let rest = rest.first_chunk_mut::<BLOCK>()?;
+        *fixed = header.fixed(block.len > 0);
+        *rest = block.bytes;
+        if let (Some(time), at @ 1..) = (send_time, usize::from(block.send_time_at)) {
+            rest.get_mut(at..at + 3)?.copy_from_slice(&time);
+        }
+        if let (Some(level), at @ 1..) = (level, usize::from(block.level_at)) {
+            *rest.get_mut(at)? = level;
+        }
+        Some(FIXED_HEADER + usize::from(block.len))
+    }
+}
+
+impl Block {
+    /// `None` for one that does not fit, or that one-byte headers cannot express.
+    fn new(mid: Mid, ids: CommonIds) -> Option<Self> {
+        let extensions: [(u8, &[u8]); 3] =
+            [(ids.mid, mid.as_bytes()), (ids.abs_send_time, &[0; 3]), (ids.audio_level, &[0])];
+        let one_byte = extensions.iter().all(|(id, value)| {
+            // RFC 8285 section 4.2: ids 1 to 14, 1 to 16 bytes.
+            *id == 0 || (*id <= 14 && (1..=16).contains(&value.len()))
+        });
+        if !one_byte {
+            return None;
+        }
+        let mut out = [0; FIXED_HEADER + BLOCK];
+        let header =
+            HeaderWriter { marker: false, pt: Pt(0), sequence: 0, timestamp: 0, ssrc: Ssrc(0) };
+        let len = header.write(&mut out, &extensions).ok()? - FIXED_HEADER;
+        let mut block = Self { len: u8::try_from(len).ok()?, ..Self::default() };
+        block.bytes.copy_from_slice(&out[FIXED_HEADER..]);
+        // Behind the block's own head of four bytes, each element has one byte before its value.
+        let mut at = 4;
+        for (place, (id, value)) in extensions.iter().enumerate() {
+            if *id == 0 {
+                continue;
+            }
+            match place {
+                1 => block.send_time_at = at + 1,
+                2 => block.level_at = at + 1,
+                _ => {}
+            }
+            at += 1 + value.len() as u8;
+        }
+        Some(block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prepared_headers_are_those_that_would_be_written() {
+        let header = HeaderWriter {
+            marker: true,
+            pt: Pt(111),
+            sequence: 7,
+            timestamp: 8,
+            ssrc: Ssrc(0x0102_0304),
+        };
+        let mut seen = 0;
+        for mid in ["0", "audio", "sixteen-letters-"] {
+            for ids in [[1, 2, 3], [3, 0, 1], [0, 14, 0], [0, 0, 0], [15, 2, 3], [1, 2, 200]] {
+                let mid = Mid::parse(mid).unwrap();
+                let [m, a, level_id] = ids;
+                let prepared = Prepared::new(
+                    mid,
+                    CommonIds { mid: m, abs_send_time: a, audio_level: level_id },
+                );
+                for (time, level) in [
+                    (None, None),
+                    (Some([9, 8, 7]), None),
+                    (None, Some(0x85)),
+                    (Some([1, 2, 3]), Some(6)),
+                ] {
+                    let mut expected = [0xee; 80];
+                    let level_byte = level.map(|l: u8| [l]);
+                    let extensions: [(u8, &[u8]); 3] = [
+                        (m, mid.as_bytes()),
+                        time.as_ref().map_or((0, &[]), |t: &[u8; 3]| (a, t)),
+                        level_byte.as_ref().map_or((0, &[]), |l| (level_id, l)),
+                    ];
+                    let len = header.write(&mut expected, &extensions).unwrap();
+                    let mut out = [0xee; 80];
+                    if let Some(written) = prepared.write(&header, time, level, &mut out) {
+                        assert_eq!(
+                            out[..written],
+                            expected[..len],
+                            "{mid:?} {ids:?} {time:?} {level:?}"
+                        );
+                        seen += 1;
+                    }
+                }
+            }
+        }
+        assert!(seen >= 40, "{seen} were prepared");
+    }
+
+    #[test]
+    fn without_room_nothing_is_written() {
+        let ids = CommonIds { mid: 1, abs_send_time: 2, audio_level: 3 };
+        let prepared = Prepared::new(Mid::parse("0").unwrap(), ids);
+        let header =
+            HeaderWriter { marker: false, pt: Pt(0), sequence: 0, timestamp: 0, ssrc: Ssrc(0) };
+        for room in 0..FIXED_HEADER + BLOCK {
+            assert_eq!(prepared.write(&header, None, None, &mut vec![0; room]), None);
+        }
+    }
+}
