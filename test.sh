@@ -21,8 +21,11 @@ step "models of the rings (loom)"
 cargo xtask loom
 
 step "release build"
-cargo build --release --locked -p sfumato
+cargo build --release --locked -p sfumato -p sfumato-loadtest
 cargo build --locked -p sfumato-whip-conformance
+
+step "a short load (the bot swarm)"
+SFUMATO_BIN=target/release/sfumato SFUMATO_LOADTEST_BIN=target/release/sfumato-loadtest ./loadtest/ci.sh
 
 step "WHIP and WHEP conformance"
 ./e2e/conformance.sh
