@@ -142,7 +142,7 @@ impl Worker {
         let deadline = [self.timers.next(), self.tracks.next_due()].into_iter().flatten().min();
         let timeout = deadline.map_or(SLEEP_MAX, |at| at.saturating_duration_since(now));
         // Whoever joins is waited for by somebody.
-        let patient = self.half_open == 0;
+        let patient = self.half_open == 0 && !self.registry.awaits();
         self.inbox.wait(self.bell.fd(), now, timeout.min(SLEEP_MAX), patient);
         self.bell.parking().cancel_sleep();
         self.counters.wakeups.add(1);
@@ -284,6 +284,27 @@ pub(crate) mod tests {
         assert_eq!(bench.worker.settle(now, SessionId(1)), Some(Err(WorkerId(3))));
         assert_eq!(bench.worker.settle(now, SessionId(9)), None);
         assert_eq!(bench.worker.sessions.len(), 0);
+    }
+
+    #[test]
+    fn sessions_are_awaited_until_they_settle_somewhere_or_go() {
+        let (mut benches, now) = (benches(2), Instant::now());
+        for id in 1..=2 {
+            let home = Home::new();
+            for bench in &mut benches {
+                bench.worker.registry.open(plan(id), home.clone());
+                bench.worker.registry.open(plan(id), home.clone());
+            }
+        }
+        let [a, b] = &mut benches[..] else { panic!("two workers") };
+        let (a, b) = (&mut a.worker, &mut b.worker);
+        a.settle(now, SessionId(1)).unwrap().unwrap();
+        b.take_words(now);
+        assert!(a.registry.awaits() && b.registry.awaits(), "the second one");
+        for worker in [a, b] {
+            worker.take_command(now, Order::Close { session: SessionId(2) });
+            assert!(!worker.registry.awaits());
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ impl Worker {
         if let Some(entry) = self.registry.entry_mut(id) {
             entry.slot = Some(slot);
         }
+        self.registry.settled(id);
         self.half_open += 1;
         self.open_tracks(&plan, |at| Origin::Session(slot, at));
         if let Some(session) = self.sessions.at(slot) {

@@ -46,6 +46,8 @@ pub(crate) struct Inbox {
     control_batch: Option<RecvBatch>,
     /// Sockets that may have something to read: bits of [`Inbox::wait`].
     ready: u32,
+    /// Sockets for control that ever had something to read.
+    used: u32,
     moderation: Moderation,
 }
 
@@ -65,6 +67,7 @@ impl Inbox {
             media_batch: Some(RecvBatch::new(MESSAGES, TRAIN)),
             control_batch: Some(RecvBatch::new(CONTROL_MESSAGES, CONTROL_MAX)),
             ready: ALL,
+            used: 0,
             moderation: Moderation::default(),
         }
     }
@@ -101,8 +104,8 @@ impl Inbox {
                 }
             }
         }
-        // Nobody asked whether there is control while it was held: it is looked for now that we are awake.
-        self.ready = if held.is_some() { CONTROL[0] | CONTROL[1] } else { 0 };
+        // Control that was held, or comes while media is worked on, need not wake anybody: we are awake.
+        self.ready = self.used;
         match udp::wait(&fds[..n], Some(timeout)) {
             Ok(ready) => {
                 let bits = bits.iter().enumerate().filter(|(at, _)| ready & (1 << at) != 0);
@@ -174,6 +177,9 @@ impl Worker {
                     }
                 };
                 some |= messages > 0;
+                if messages > 0 && lane == Lane::Control {
+                    self.inbox.used |= bit(lane, family);
+                }
                 self.take_batch(now, &mut batch);
                 if messages < if lane == Lane::Media { MESSAGES } else { CONTROL_MESSAGES } {
                     break;

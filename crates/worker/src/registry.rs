@@ -66,6 +66,8 @@ pub(crate) struct Entry {
     pub(crate) pending: Vec<(Path, bool)>,
     ufrags: Vec<String>,
     foreign: Vec<Path>,
+    /// Nobody has told yet where it settled.
+    awaited: bool,
 }
 
 impl Entry {
@@ -93,6 +95,8 @@ pub(crate) struct Registry {
     entries: HashMap<SessionId, Entry>,
     ufrags: HashMap<String, SessionId>,
     paths: HashMap<Path, PathOwner>,
+    /// Entries that are awaited.
+    awaited: usize,
 }
 
 impl Registry {
@@ -109,6 +113,8 @@ impl Registry {
             self.ufrags.insert(ice.local_ufrag.clone(), id);
             ufrags.push(ice.local_ufrag.clone());
         }
+        let awaited = home.owner().is_none();
+        self.awaited += usize::from(awaited);
         let entry = Entry {
             plan,
             home,
@@ -119,6 +125,7 @@ impl Registry {
             pending: Vec::new(),
             ufrags,
             foreign: Vec::new(),
+            awaited,
         };
         self.entries.insert(id, entry);
     }
@@ -150,6 +157,7 @@ impl Registry {
 
     /// Forgets a session and its paths.
     pub(crate) fn forget(&mut self, session: SessionId) -> Option<Entry> {
+        self.settled(session);
         let entry = self.entries.remove(&session)?;
         for ufrag in &entry.ufrags {
             self.ufrags.remove(ufrag);
@@ -161,6 +169,20 @@ impl Registry {
             forget_lent(&mut self.paths, path);
         }
         Some(entry)
+    }
+
+    /// It is known where a session settled.
+    pub(crate) fn settled(&mut self, session: SessionId) {
+        if let Some(entry) = self.entries.get_mut(&session)
+            && std::mem::take(&mut entry.awaited)
+        {
+            self.awaited -= 1;
+        }
+    }
+
+    /// Whether there are sessions that have not settled anywhere: their first checks may come.
+    pub(crate) fn awaits(&self) -> bool {
+        self.awaited > 0
     }
 
     pub(crate) fn entry(&self, session: SessionId) -> Option<&Entry> {

@@ -64,6 +64,7 @@ impl Worker {
 
     /// Paths that were validated here belong to the worker where the session settled.
     fn settled_elsewhere(&mut self, session: SessionId, owner: WorkerId) {
+        self.registry.settled(session);
         let Some(entry) = self.registry.entry_mut(session) else { return };
         for (path, nominated) in std::mem::take(&mut entry.pending) {
             self.registry.lend_path(path, session, owner);
