@@ -26,6 +26,14 @@ pub struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
+Examples:
+  sfumato-loadtest webinar --server http://127.0.0.1:8080 --viewers 200
+  sfumato-loadtest churn --server http://127.0.0.1:8080 --fail-if 'loss > 0.1%' --html report.html
+  sfumato-loadtest webinar --whip http://host:8889/{room}/whip --whep http://host:8889/{room}/whep
+
+A node of Sfumato limits requests by address, and all bots share one: start it with
+  --set http.requests_per_second=0 --set http.token_requests_per_second=0
+
 Scenarios:
   webinar   one publisher and many viewers
   meeting   everybody sends to everybody
@@ -35,6 +43,8 @@ Scenarios:
   ramp      viewers are added until a threshold breaks
   flash     everybody joins within a second
   soak      churn in several rooms, for long
+
+TIME is 500ms, 10s or 5m; SHARE is 2% or 0.02; BITRATE is 500k or 2M.
 
 Thresholds (--fail-if, may be repeated; the exit code is 1 when one is broken):
   loss, frame_loss, failed (shares or counts), corrupted, duplicates, reordered, undecryptable, freezes, joined, packets,
@@ -76,7 +86,7 @@ pub enum Audio {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
     /// Base URL of the server; endpoints are /whip/{room} and /whep/{room} below it
-    #[arg(long, value_name = "URL")]
+    #[arg(long, env = "SFUMATO_LOADTEST_SERVER", value_name = "URL")]
     pub server: Option<String>,
     /// WHIP endpoint, with {room} and {participant}
     #[arg(long, value_name = "URL")]
@@ -124,20 +134,20 @@ pub struct Settings {
     /// Publishers watch each other
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub meeting: Option<bool>,
-    /// Over what time they join
+    /// Over what time they join; 5s, or a quarter of a shorter run
     #[arg(long, value_name = "TIME")]
     pub join_over: Option<Time>,
     /// How long joining may take
     #[arg(long, value_name = "TIME")]
     pub join_timeout: Option<Time>,
     /// Viewers per second that leave and are replaced
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "N")]
     pub churn: Option<f64>,
     /// Share of those that leave without a goodbye
     #[arg(long, value_name = "SHARE")]
     pub silent: Option<Share>,
     /// Viewers per second that change their address
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "N")]
     pub moves: Option<f64>,
     /// In a ramp: viewers that join in each step
     #[arg(long, value_name = "N")]
@@ -181,7 +191,7 @@ pub struct Settings {
     #[arg(long, value_name = "TIME")]
     pub jitter: Option<Time>,
     /// Rate limit of the bots' lines, each way
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "BITRATE")]
     pub rate: Option<Bitrate>,
     /// Share of the viewers that have such a line; publishers have it too when this is not said
     #[arg(long, value_name = "SHARE")]

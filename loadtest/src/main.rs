@@ -27,7 +27,11 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     if only_plan {
-        return print(&format!("{}\n", plan.describe()), ExitCode::SUCCESS);
+        return print(&plan.explain(), ExitCode::SUCCESS);
+    }
+    // Before the run, which nobody wants to repeat for it.
+    if let Err(error) = try_files(&plan) {
+        return fail(&error);
     }
     let interrupted = match interruptible() {
         Ok(interrupted) => interrupted,
@@ -53,8 +57,24 @@ fn interruptible() -> io::Result<Arc<AtomicBool>> {
     Ok(interrupted)
 }
 
+/// Where reports go there must be a file; what stands in it stays until then.
+fn try_files(plan: &Plan) -> Result<(), String> {
+    for path in [&plan.json, &plan.html].into_iter().flatten().filter(|path| !is_stdout(path)) {
+        let file = fs::OpenOptions::new().append(true).create(true).open(path);
+        file.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 fn write(plan: &Plan, report: &Report) -> Result<(), String> {
-    let to_stdout = plan.json.as_deref() == Some(Path::new("-"));
+    let to_stdout = plan.json.as_deref().is_some_and(is_stdout);
+    if !to_stdout {
+        print(&text::summary(report), ExitCode::SUCCESS);
+    }
     if let Some(path) = &plan.json {
         let text = format!("{:#}\n", json::to_json(report));
         if to_stdout {
@@ -66,9 +86,6 @@ fn write(plan: &Plan, report: &Report) -> Result<(), String> {
     if let Some(path) = &plan.html {
         let page = html::to_html(report);
         fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    if !to_stdout {
-        print(&text::summary(report), ExitCode::SUCCESS);
     }
     Ok(())
 }

@@ -86,6 +86,8 @@ pub(crate) struct Ramp {
     pub(crate) max: u32,
 }
 
+/// Joins take so long when nothing else is said, or a quarter of a shorter run.
+const JOIN_OVER: Duration = Duration::from_secs(5);
 /// Most bots of a run: ids in stamps and open files end somewhere.
 const MAX_BOTS: u64 = 60_000;
 
@@ -122,6 +124,7 @@ impl Plan {
         let bind = bind_address(settings.bind, server)?;
         let mut seed = Random::new(settings.seed.unwrap_or_else(Random::seed));
         let (audio, video, media) = feeds(&settings)?;
+        let duration = time(settings.duration, 30);
         let plan = Plan {
             ramp: ramp(&settings),
             name,
@@ -129,7 +132,7 @@ impl Plan {
             whep,
             tokens: tokens(&settings)?,
             insecure: settings.insecure.unwrap_or(false),
-            duration: time(settings.duration, 30),
+            duration,
             warm_up: whole_seconds(time(settings.warm_up, 0)),
             rooms: settings.rooms.unwrap_or(1),
             // Of this run alone, whatever the seed.
@@ -139,7 +142,8 @@ impl Plan {
             bystanders: settings.bystanders.unwrap_or(0),
             stalled: settings.stalled.map_or(0.0, |share| share.0),
             meeting: settings.meeting.unwrap_or(false),
-            join_over: time(settings.join_over, 5),
+            // A short run has all of them for most of it.
+            join_over: settings.join_over.map_or(duration.min(JOIN_OVER * 4) / 4, |over| over.0),
             patience: time(settings.join_timeout, 15),
             churn: rate("churn", settings.churn)?,
             silent: settings.silent.map_or(0.25, |share| share.0),
@@ -196,12 +200,10 @@ impl Plan {
     /// What will be done, for people.
     pub fn describe(&self) -> String {
         let mut text = format!(
-            "{}: {} room{} of {} publisher{}",
+            "{}: {} of {}",
             self.name,
-            self.rooms,
-            if self.rooms == 1 { "" } else { "s" },
-            self.publishers,
-            if self.publishers == 1 { "" } else { "s" },
+            plural(self.rooms, "room"),
+            plural(self.publishers, "publisher"),
         );
         if self.meeting {
             text += " who watch each other";
@@ -212,12 +214,12 @@ impl Plan {
                 text += &format!(" and {step} viewers more each {every:?} up to {}", ramp.max);
             }
             None if self.viewers > 0 || !self.meeting => {
-                text += &format!(" and {} viewers", self.viewers);
+                text += &format!(" and {}", plural(self.viewers, "viewer"));
             }
             None => {}
         }
         if self.bystanders > 0 {
-            text += &format!(" beside {} bystanders", self.bystanders);
+            text += &format!(" beside {}", plural(self.bystanders, "bystander"));
         }
         text += &format!(", {:?}; {}", self.duration, self.media);
         if self.churn > 0.0 {
@@ -238,6 +240,28 @@ impl Plan {
         }
         if !self.warm_up.is_zero() {
             text += &format!("; the first {:?} do not count", self.warm_up);
+        }
+        text
+    }
+
+    /// The same, and where, how, and when it has failed.
+    pub fn explain(&self) -> String {
+        let mut text =
+            format!("{}\n\nwhip       {}\nwhep       {}\n", self.describe(), self.whip, self.whep);
+        let tokens = match self.tokens.len() {
+            0 => String::new(),
+            some => format!(", {} in turn", plural(some as u32, "token")),
+        };
+        text += &format!(
+            "joins      over {:?}, each within {:?}{tokens}\n",
+            self.join_over, self.patience
+        );
+        text += &format!("swarm      {} of bots\n", plural(self.threads as u32, "thread"));
+        for file in [&self.json, &self.html].into_iter().flatten() {
+            text += &format!("report     {}\n", file.display());
+        }
+        for threshold in &self.thresholds {
+            text += &format!("fails if   {threshold}\n");
         }
         text
     }
@@ -273,7 +297,6 @@ fn preset(name: &str) -> Settings {
         duration: seconds(30),
         rooms: Some(1),
         publishers: Some(1),
-        join_over: seconds(5),
         ..Settings::default()
     };
     match name {
@@ -306,6 +329,10 @@ fn preset(name: &str) -> Settings {
     }
 }
 
+fn plural(count: u32, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 fn thresholds(texts: &[&str]) -> Vec<Threshold> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
@@ -322,11 +349,19 @@ fn read(path: &str) -> Result<(String, Settings), String> {
 
 fn endpoints(settings: &Settings) -> Result<(String, String), String> {
     let below = |path: &str| {
-        settings.server.as_ref().map(|server| format!("{}{path}", server.trim_end_matches('/')))
+        let server = settings.server.as_ref()?.trim_end_matches('/');
+        let scheme = if server.contains("://") { "" } else { "http://" };
+        Some(format!("{scheme}{server}{path}"))
+    };
+    // Who has a token is named by it, and has no other name to choose.
+    let anonymous = settings.token.is_none() && settings.tokens.is_none();
+    let named = |path: &str, name: &str| match anonymous {
+        true => below(&format!("{path}?participant={name}")),
+        false => below(path),
     };
     let missing = |flag: &str| format!("where is the server? --server URL, or {flag} URL");
-    let whip = settings.whip.clone().or_else(|| below("/whip/{room}?participant={participant}"));
-    let whep = settings.whep.clone().or_else(|| below("/whep/{room}?participant={viewer}"));
+    let whip = settings.whip.clone().or_else(|| named("/whip/{room}", "{participant}"));
+    let whep = settings.whep.clone().or_else(|| named("/whep/{room}", "{viewer}"));
     Ok((whip.ok_or_else(|| missing("--whip"))?, whep.ok_or_else(|| missing("--whep"))?))
 }
 
@@ -500,6 +535,25 @@ mod tests {
             assert_eq!(v.as_str(), "http://127.0.0.1:8080/whep/r?participant=v");
             assert_eq!(plan.local.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
+    }
+
+    #[test]
+    fn who_has_a_token_takes_its_name() {
+        let plan = plan(&["webinar", "--server", "localhost:8080", "--token", "t"]).unwrap();
+        assert_eq!(plan.whip_url("r", "p").unwrap().as_str(), "http://localhost:8080/whip/r");
+        assert_eq!(plan.whep_url("r", "p", "v").unwrap().as_str(), "http://localhost:8080/whep/r");
+    }
+
+    #[test]
+    fn a_plan_is_explained_without_its_tokens() {
+        let flags = ["audio", "--token", "geheim", "--fail-if", "loss > 1%", "--duration", "8s"];
+        let text = plan(&[&flags[..], &SERVER].concat()).unwrap().explain();
+        for part in
+            ["whip       http://127.0.0.1:8080/whip/{room}\n", "over 2s", "1 token", "loss > 1%"]
+        {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("geheim"));
     }
 
     #[test]

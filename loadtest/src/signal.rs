@@ -244,12 +244,16 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(3_600)))
 }
 
-/// The status, and what a problem document (RFC 9457) calls it.
+/// The status, and what a problem document (RFC 9457) calls it. A title that only repeats the status (section 4.2.1) says
+/// nothing, so the detail has to.
 fn reason(status: u16, response: &mut Response<ureq::Body>) -> String {
     let body = response.body_mut().with_config().limit(MAX_BODY).read_to_vec().unwrap_or_default();
     let problem: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-    let title = problem.as_ref().and_then(|problem| problem["title"].as_str());
-    match title {
+    let member = |name: &str| problem.as_ref().and_then(|problem| problem[name].as_str());
+    let phrase = response.status().canonical_reason();
+    let title =
+        member("title").filter(|title| phrase.is_none_or(|p| !p.eq_ignore_ascii_case(title)));
+    match title.or_else(|| member("detail")).or_else(|| member("title")) {
         Some(title) => format!("http {status}: {title}"),
         None => format!("http {status}"),
     }

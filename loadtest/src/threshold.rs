@@ -44,6 +44,9 @@ const METRICS: &[(&str, Kind)] = &[
     ("bystander_loss", Kind::Share),
 ];
 
+/// Stands where a value would.
+pub(crate) const NOT_MEASURED: &str = "not measured";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Share,
@@ -111,6 +114,12 @@ pub struct Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThresholdError(String);
 
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl fmt::Display for ThresholdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -153,6 +162,12 @@ impl FromStr for Threshold {
         };
         let factor = factor.ok_or_else(|| wrong(&format!("{metric} has no unit {unit:?}")))?;
         let limit = number * factor;
+        // `loss > 1` looks like one percent and would never be broken.
+        if kind == Kind::Share && metric != "server_cpu" && unit.is_empty() && limit >= 1.0 {
+            return Err(wrong(&format!(
+                "{metric} is a share from 0 to 1: write {number}% for percent"
+            )));
+        }
         Ok(Threshold { text: text.to_owned(), metric, relation, limit, is_share: unit == "%" })
     }
 }
@@ -175,7 +190,7 @@ impl Threshold {
             (Relation::Below | Relation::AtMost, None) => true,
             (Relation::Above | Relation::AtLeast, None) => false,
         };
-        let value = value.map_or_else(|| "not measured".to_owned(), |value| self.show(value));
+        let value = value.map_or_else(|| NOT_MEASURED.to_owned(), |value| self.show(value));
         Verdict { threshold: self.text.clone(), broken, value }
     }
 
@@ -337,6 +352,9 @@ mod tests {
         assert!(error("losses > 1").contains("frame_loss"));
         assert!(error("loss > much").contains("no number"));
         assert!(error("loss > 1s").contains("no unit"));
+        assert!(error("loss > 1").contains("write 1%"));
+        assert!("server_cpu > 1.5".parse::<Threshold>().is_ok());
+        assert!("failed > 1".parse::<Threshold>().is_ok());
         assert!(error("join_p99 > 1%").contains("no unit"));
     }
 }

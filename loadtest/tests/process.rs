@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 fn command(words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sfumato-loadtest"));
     command.args(words.split_whitespace()).stdin(Stdio::null());
+    command.env_remove("SFUMATO_LOADTEST_SERVER").env_remove("SFUMATO_LOADTEST_TOKEN");
     command
 }
 
@@ -32,6 +33,7 @@ fn what_cannot_be_done_is_code_two_and_a_line() {
         ("party --server http://127.0.0.1:9", "no scenario"),
         ("webinar --server http://127.0.0.1:9 --server-pid 4194304", "no process"),
         ("webinar --server http://127.0.0.1:9 --fail-if nonsense", "no threshold"),
+        ("webinar --server http://127.0.0.1:9 --json /nowhere/report.json", "/nowhere/report.json"),
     ] {
         let (code, stdout, stderr) = run(words);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{words}");
@@ -48,8 +50,10 @@ fn a_plan_is_told_and_not_done() {
 
 #[test]
 fn nobody_who_joins_is_code_one() {
+    let start = Instant::now();
     let (code, stdout, stderr) =
-        run("webinar --server http://127.0.0.1:9 --viewers 1 --duration 1s");
+        run("webinar --server http://127.0.0.1:9 --viewers 1 --duration 60s");
+    assert!(start.elapsed() < Duration::from_secs(30), "nothing to wait for");
     assert_eq!((code, stderr.as_str()), (Some(1), ""), "nothing to see without a terminal");
     assert!(stdout.contains("nobody could join") && stdout.contains("http: "), "{stdout}");
 }

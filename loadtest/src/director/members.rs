@@ -29,6 +29,8 @@ pub(super) struct Member {
     kind: Kind,
     /// Its name in URLs.
     participant: String,
+    /// Shared by all its sessions: a token says who somebody is.
+    token: Option<Arc<str>>,
     bots: Vec<BotId>,
 }
 
@@ -129,6 +131,9 @@ impl Director<'_> {
     /// Somebody comes.
     pub(super) fn join(&mut self, room: u32, place: u32, kind: Kind) {
         let name = self.plan.room_name(room);
+        let tokens = &self.plan.tokens;
+        let turn = self.participants as usize % tokens.len().max(1);
+        let token = tokens.get(turn).map(Arc::clone);
         self.participants += 1;
         let participant = format!("p{place}-{}", self.participants);
         let mut bots = Vec::new();
@@ -138,22 +143,23 @@ impl Director<'_> {
             let (audio, video) = (self.plan.audio, self.plan.video.clone());
             let role = Role::Publish { publisher: self.publishers, audio, video };
             let url = self.plan.whip_url(&name, &participant);
-            bots.extend(self.start(kind, role, url));
+            bots.extend(self.start(kind, role, url, token.clone()));
         }
         if kind != Kind::Publishes {
             if self.plan.watches_one_by_one() {
                 let watched = self.watched(room);
                 for watched in watched {
                     let url = self.plan.whep_url(&name, &watched, &participant);
-                    bots.extend(self.start(kind, self.watch(1), url));
+                    bots.extend(self.start(kind, self.watch(1), url, token.clone()));
                 }
             } else {
                 let others = self.plan.publishers - u32::from(kind == Kind::Both);
                 let url = self.plan.whep_url(&name, "", &participant);
-                bots.extend(self.start(kind, self.watch(others as usize), url));
+                let role = self.watch(others as usize);
+                bots.extend(self.start(kind, role, url, token.clone()));
             }
         }
-        self.members.push(Member { room, place, kind, participant, bots });
+        self.members.push(Member { room, place, kind, participant, token, bots });
     }
 
     /// Names of those who publish in a room, where viewers have to know them.
@@ -171,7 +177,8 @@ impl Director<'_> {
             let member = &self.members[at];
             if member.room == room && member.kind != Kind::Publishes {
                 let url = self.plan.whep_url(name, newcomer, &member.participant);
-                let bot = self.start(member.kind, self.watch(1), url);
+                let token = member.token.clone();
+                let bot = self.start(member.kind, self.watch(1), url, token);
                 self.members[at].bots.extend(bot);
             }
         }
@@ -185,7 +192,13 @@ impl Director<'_> {
         }
     }
 
-    fn start(&mut self, kind: Kind, role: Role, url: Result<url::Url, String>) -> Option<BotId> {
+    fn start(
+        &mut self,
+        kind: Kind,
+        role: Role,
+        url: Result<url::Url, String>,
+        token: Option<Arc<str>>,
+    ) -> Option<BotId> {
         // The templates were tried when the plan was made; what is put in holds plain letters.
         let url = url.ok()?;
         let id = BotId(self.records.len() as u32);
@@ -196,8 +209,6 @@ impl Director<'_> {
             Some(share) => !publishes && self.random.unit() < share,
             None => true,
         };
-        let tokens = &self.plan.tokens;
-        let token = (!tokens.is_empty()).then(|| Arc::clone(&tokens[id.0 as usize % tokens.len()]));
         self.records.push(Record { publishes, bystands, state: State::Joining });
         let faults = if faulty { self.plan.faults } else { Faults::default() };
         let stalls = !publishes && !bystands && self.next_stalls();

@@ -165,7 +165,7 @@ impl<'a> Director<'a> {
             if interrupted.load(Ordering::Relaxed) {
                 break true;
             }
-            if now >= end || self.stop {
+            if now >= end || self.stop || self.nobody_will_be_there() {
                 break false;
             }
             self.act(now);
@@ -176,7 +176,7 @@ impl<'a> Director<'a> {
         let played = start.elapsed();
         self.settling_since = Some(Instant::now());
         self.swarm.order_all(|| Order::Mute);
-        self.listen_until(Instant::now() + SETTLE, |_| false);
+        self.listen_until(Instant::now() + SETTLE, |director| director.bots.joined == 0);
         self.swarm.order_all(|| Order::Finish);
         let threads = self.swarm.threads();
         self.listen_until(Instant::now() + GOODBYES, |director| {
@@ -185,6 +185,14 @@ impl<'a> Director<'a> {
         });
         self.live.end();
         self.report(played, was_interrupted)
+    }
+
+    /// Everybody has failed to join, and nobody else is to come: there is nothing to wait for.
+    fn nobody_will_be_there(&self) -> bool {
+        self.bots.joined == 0
+            && self.called == Called::Everybody
+            && self.schedule.iter().all(|entry| matches!(entry.0.2, Action::Churn | Action::Move))
+            && self.records.iter().all(|record| record.state == State::Over)
     }
 
     fn at(&mut self, when: Instant, action: Action) {

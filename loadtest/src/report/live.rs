@@ -42,8 +42,9 @@ impl Live {
         if !self.shown {
             return;
         }
-        // A line that the terminal breaks would make more lines than we know of.
-        let width = tcgetwinsize(stderr()).map_or(80, |size| usize::from(size.ws_col)).max(20) - 1;
+        // A line that the terminal breaks would make more lines than we know of. Some do not know how wide they are.
+        let columns = tcgetwinsize(stderr()).map_or(0, |size| usize::from(size.ws_col));
+        let width = if columns == 0 { 80 } else { columns.max(20) } - 1;
         let whole = self.block(second, failures);
         let cut = whole.lines().map(|line| line.chars().take(width).chain(['\n']));
         let block: String = cut.flatten().collect();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::Report;
 use crate::{
     stats::Histogram,
-    threshold::{frame_loss, loss},
+    threshold::{NOT_MEASURED, frame_loss, loss},
     units::{show_bitrate, show_count, show_time},
 };
 
@@ -34,12 +34,15 @@ fn write_summary(out: &mut String, report: &Report) -> std::fmt::Result {
 
 fn bots_and_reasons(out: &mut String, report: &Report) -> std::fmt::Result {
     let bots = &report.bots;
+    let after = match bots.broken_off {
+        0 => String::new(),
+        some => format!(" ({} of them after they had joined)", show_count(some)),
+    };
     writeln!(
         out,
-        "bots       {} joined, {} failed ({} of them after they had joined), {} left, {} moved",
+        "bots       {} joined, {} failed{after}, {} left, {} moved",
         show_count(bots.joined),
         show_count(bots.failed),
-        show_count(bots.broken_off),
         show_count(bots.left),
         show_count(bots.moved),
     )?;
@@ -133,6 +136,9 @@ fn media(out: &mut String, report: &Report) -> std::fmt::Result {
 }
 
 fn table(out: &mut String, report: &Report) -> std::fmt::Result {
+    if rows(&report.times).iter().all(|(_, histogram)| histogram.count() == 0) {
+        return Ok(());
+    }
     writeln!(
         out,
         "\n{:<12}{:>10}{:>11}{:>11}{:>11}{:>11}{:>11}",
@@ -190,7 +196,11 @@ fn verdicts(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out)?;
     }
     for verdict in &report.verdicts {
-        let word = if verdict.broken { "BROKEN" } else { "ok" };
+        let word = match (verdict.broken, verdict.value.as_str()) {
+            (true, _) => "BROKEN",
+            (false, NOT_MEASURED) => "-",
+            _ => "ok",
+        };
         writeln!(out, "{word:<10} {} (it is {})", verdict.threshold, verdict.value)?;
     }
     if report.bots.joined == 0 {
