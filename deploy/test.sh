@@ -6,7 +6,7 @@
 # stage `build` of the Dockerfile does not run (it is this binary's ordinary build; here its context is checked, and the
 # stage `prebuilt` takes a binary that is there), and Prometheus is Debian's.
 #
-# SFUMATO_BIN names the binary, else it is built. SFUMATO_ROOTFS may name a tree that debootstrap made before.
+# SFUMATO_BIN and SFUMATO_LOADTEST_BIN name the binaries, else they are built. SFUMATO_ROOTFS may name a tree that debootstrap made before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -126,15 +126,19 @@ within() {
 
 make_images() {
   local rootfs=${SFUMATO_ROOTFS:-$work/rootfs} image binary=${SFUMATO_BIN:-target/release/sfumato}
+  local swarm=${SFUMATO_LOADTEST_BIN:-target/release/sfumato-loadtest}
   [ -d "$rootfs" ] || debootstrap --variant=minbase bookworm "$rootfs" >"$work/debootstrap.log" 2>&1 ||
     { tail "$work/debootstrap.log"; exit 1; }
   tar -C "$rootfs" --exclude=./var/cache/apt --exclude=./var/lib/apt/lists --exclude='./dev/*' -c . |
     docker import -c 'CMD ["bash"]' - debian:bookworm-slim >/dev/null
 
   [ -x "$binary" ] || cargo build --release --locked -p sfumato
-  mkdir "$work/context" && cp "$binary" "$work/context/sfumato"
-  image=$(image_of sfumato)
+  [ -x "$swarm" ] || cargo build --release --locked -p sfumato-loadtest
+  mkdir "$work/context" && cp "$binary" "$work/context/sfumato" && cp "$swarm" "$work/context/sfumato-loadtest"
+  image=$(image_of sfumato:)
   docker build -q -f deploy/Dockerfile --target prebuilt -t "$image" "$work/context" >/dev/null
+  image=$(image_of sfumato-loadtest:)
+  docker build -q -f deploy/Dockerfile --target prebuilt-loadtest -t "$image" "$work/context" >/dev/null
 
   # Laid out as the image of the name is.
   mkdir "$work/prometheus"
@@ -177,7 +181,7 @@ has_whole_context() {
   made=$(docker create sfumato-context) || return 1
   docker cp "$made:/src" "$work/source" && docker rm "$made" >/dev/null || return 1
   local file
-  for file in web/index.html media/testcard.ivf media/testcard.ogg Cargo.lock; do
+  for file in web/index.html media/testcard.ivf media/testcard.ogg loadtest/media/clip.h264 Cargo.lock; do
     [ -s "$work/source/$file" ] || { echo "$file is missing"; return 1; }
   done
   du -sh "$work/source"
@@ -247,6 +251,12 @@ sys.exit("no answer")
 END
 }
 
+# The profile `loadtest`: everybody joins, sees what was sent, and says goodbye.
+is_loaded_by_the_swarm() {
+  compose --profile loadtest run --rm -T loadtest webinar --viewers 5 --join-over 1s --duration 5s --fail-if 'failed > 0' \
+    --fail-if 'joined < 6' --fail-if 'packets < 500' --fail-if 'loss > 2%' --fail-if 'corrupted > 0'
+}
+
 in_docker() { nsenter --net="/run/netns/$host" "$@"; }
 prometheus_knows() {
   in_docker curl -s -m 5 -G http://127.0.0.1:9090/api/v1/query --data-urlencode "query=$1" | tee /dev/stderr | grep -q '"value":\[[0-9.]*,"1"\]'
@@ -279,13 +289,14 @@ check "without keys, compose says what is missing" \
   names_what_is_missing SFUMATO_AUTH_KEYS "SFUMATO_MEDIA_ADVERTISE=$address"
 check "without an address, compose says what is missing" \
   names_what_is_missing SFUMATO_MEDIA_ADVERTISE "$keys"
-check "the image alone does not serve the world without keys" refuses "auth.keys is empty" "$(image_of sfumato)"
-check "a short key is refused by name" refuses "auth.keys = \[redacted\]" -e SFUMATO_AUTH_KEYS=main=short "$(image_of sfumato)"
+check "the image alone does not serve the world without keys" refuses "auth.keys is empty" "$(image_of sfumato:)"
+check "a short key is refused by name" refuses "auth.keys = \[redacted\]" -e SFUMATO_AUTH_KEYS=main=short "$(image_of sfumato:)"
 check "the context of the build is whole" has_whole_context
 
 step "a node"
 export "${keys?}" SFUMATO_MEDIA_ADVERTISE=$address
 unset SFUMATO_MEDIA_PORT SFUMATO_HTTP_PORT SFUMATO_LOG_LEVEL SFUMATO_LOG_FORMAT
+export SFUMATO_HTTP_REQUESTS_PER_SECOND=0 SFUMATO_HTTP_TOKEN_REQUESTS_PER_SECOND=0
 offer=crates/sdp/fixtures/chromium-publish-simulcast.sdp
 compose --profile metrics up -d --no-build >"$work/up.log" 2>&1 || { cat "$work/up.log"; exit 1; }
 check "it becomes healthy" within 30 is_healthy
@@ -302,6 +313,9 @@ created=$(outside curl -s -m 5 -o "$work/answer" -w '%{http_code}' -H "Authoriza
 check "publishing with a token is answered with 201" [ "$created" = 201 ]
 check "the answer names the advertised address and no other" tells_the_address
 check "the media port answers from there" answers_a_check "$offer"
+SFUMATO_LOADTEST_TOKEN=$(compose exec -T sfumato sfumato token --room '*' --publish --subscribe | tr -d '\r')
+export SFUMATO_LOADTEST_TOKEN
+check "the swarm loads it" is_loaded_by_the_swarm
 check "Prometheus reaches the node" within 20 prometheus_knows 'up{job="sfumato"}'
 check "Prometheus has its numbers" within 20 prometheus_knows 'sfumato_build_info'
 check "it stops in seconds, in order" stops_in_order
