@@ -27,7 +27,7 @@ use rtp::sequence::ExtSeq;
 use crate::up_track::cache::Since;
 use crate::{Packet, TrackMirror};
 use report::Reports;
-use rewrite::{Address, Template};
+use rewrite::{Address, Lengths, Template};
 use rtx::Retransmissions;
 use select::Selection;
 use seq_map::SeqMap;
@@ -239,10 +239,11 @@ impl DownTrack {
             None => return Err(DropReason::TooOld),
         }
         let address = self.address(now, &mapping, seq as u16);
-        let (header_len, len) = self.template.write(&address, &segment, packet, payload, out)?;
+        let Lengths { header, all: len } =
+            self.template.write(&address, &segment, packet, payload, out)?;
         self.sent(now, packet, seq, len, payload.len());
         let exact = self.rtx_address(&mapping).is_none();
-        Ok(Written { header_len, len, ssrc: self.ssrc.media, seq: ExtSeq(seq), exact })
+        Ok(Written { header_len: header, len, ssrc: self.ssrc.media, seq: ExtSeq(seq), exact })
     }
 
     /// Answers a NACK for one sequence number of the slot's media SSRC.
@@ -278,7 +279,8 @@ impl DownTrack {
             let original = Some(sequence);
             address = Address { pt, ssrc, sequence: full.low(), original, ..address };
         }
-        let (header_len, len) = self.template.write(&address, &segment, packet, payload, out)?;
+        let Lengths { header, all: len } =
+            self.template.write(&address, &segment, packet, payload, out)?;
         let exact = rtx.is_none();
         if exact {
             self.map.mark(seq);
@@ -287,7 +289,7 @@ impl DownTrack {
         }
         self.stats.rtx_packets += 1;
         self.stats.rtx_octets += payload.len() as u64;
-        Ok(Written { header_len, len, ssrc: address.ssrc, seq: full, exact })
+        Ok(Written { header_len: header, len, ssrc: address.ssrc, seq: full, exact })
     }
 
     /// Packets to forward right after binding, if the last key frame is young: pass each to

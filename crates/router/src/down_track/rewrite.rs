@@ -27,6 +27,15 @@ pub(crate) struct Template {
     prepared: Prepared,
 }
 
+/// Bytes of a packet that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lengths {
+    /// Of the header, extensions included.
+    pub(crate) header: usize,
+    /// Of all of it.
+    pub(crate) all: usize,
+}
+
 /// Where and as what a packet is sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Address {
@@ -63,7 +72,9 @@ impl Template {
         self.common.abs_send_time != 0
     }
 
-    /// Writes header and `payload` of a packet. Gives the length of the header and of all of it.
+    /// Writes header and `payload` of a packet.
+    // In line: a result that goes through memory is read before the payload's stores are through, and waits for them.
+    #[inline(always)]
     pub(crate) fn write(
         &self,
         address: &Address,
@@ -71,7 +82,7 @@ impl Template {
         packet: &Packet,
         payload: &[u8],
         out: &mut [u8],
-    ) -> Result<(usize, usize), DropReason> {
+    ) -> Result<Lengths, DropReason> {
         let header_len = self.write_header(address, segment, packet, out)?;
         let original = address.original.map(u16::to_be_bytes);
         let prefix = original.as_ref().map_or(&[][..], |o| o);
@@ -82,9 +93,10 @@ impl Template {
         front.copy_from_slice(prefix);
         body.copy_from_slice(payload);
         shift_pictures(body, &packet.meta.info, segment);
-        Ok((header_len, len))
+        Ok(Lengths { header: header_len, all: len })
     }
 
+    #[inline(always)]
     fn write_header(
         &self,
         address: &Address,
@@ -112,6 +124,21 @@ impl Template {
         if !rare && let Some(len) = self.prepared.write(&writer, sent_at, level, out) {
             return Ok(len);
         }
+        self.write_extensions(&writer, packet, segment, sent_at, level, out)
+    }
+
+    /// A header with whatever extensions there are.
+    #[inline(never)]
+    fn write_extensions(
+        &self,
+        writer: &HeaderWriter,
+        packet: &Packet,
+        segment: &Segment,
+        sent_at: Option<[u8; 3]>,
+        level: Option<u8>,
+        out: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        let ext = &packet.meta.ext;
         let level = level.map(|l| [l]);
         let orientation = ext.video_orientation.map(|o| [o]);
         let common = [
