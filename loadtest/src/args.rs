@@ -53,6 +53,14 @@ Thresholds (--fail-if, may be repeated; the exit code is 1 when one is broken):
 
 Exit codes: 0 all is well, 1 a threshold is broken or nobody could join, 2 the run could not be made.";
 
+// What flags are about, in the help.
+const SERVER: &str = "Server";
+const PEOPLE: &str = "Who comes and goes";
+const MEDIA: &str = "Media";
+const LINES: &str = "Bad lines";
+const REPORTS: &str = "Reports";
+const SWARM: &str = "The swarm itself";
+
 /// Sources of video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -86,150 +94,150 @@ pub enum Audio {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
     /// Base URL of the server; endpoints are /whip/{room} and /whep/{room} below it
-    #[arg(long, env = "SFUMATO_LOADTEST_SERVER", value_name = "URL")]
+    #[arg(help_heading = SERVER, long, env = "SFUMATO_LOADTEST_SERVER", value_name = "URL")]
     pub server: Option<String>,
     /// WHIP endpoint, with {room} and {participant}
-    #[arg(long, value_name = "URL")]
+    #[arg(help_heading = SERVER, long, value_name = "URL")]
     pub whip: Option<String>,
     /// WHEP endpoint, with {room}, {viewer}, and {participant} where each publisher is watched by itself
-    #[arg(long, value_name = "URL")]
+    #[arg(help_heading = SERVER, long, value_name = "URL")]
     pub whep: Option<String>,
     /// Bearer token of all requests
-    #[arg(long, env = "SFUMATO_LOADTEST_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(help_heading = SERVER, long, env = "SFUMATO_LOADTEST_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<String>,
-    /// File with bearer tokens, one per line, which bots take in turn
-    #[arg(long, value_name = "FILE")]
+    /// File with bearer tokens, one per line, which participants take in turn
+    #[arg(help_heading = SERVER, long, value_name = "FILE")]
     pub tokens: Option<PathBuf>,
     /// Do not check certificates of https servers
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(help_heading = SERVER, long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub insecure: Option<bool>,
 
     /// The scenario that a file changes
     #[arg(skip)]
     pub scenario: Option<String>,
     /// How long it lasts, joining included
-    #[arg(long, value_name = "TIME")]
+    #[arg(help_heading = PEOPLE, long, value_name = "TIME")]
     pub duration: Option<Time>,
     /// The totals of the report begin after so long, in whole seconds; its time line has all of it
-    #[arg(long, value_name = "TIME")]
+    #[arg(help_heading = PEOPLE, long, value_name = "TIME")]
     pub warm_up: Option<Time>,
     /// Rooms
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub rooms: Option<u32>,
     /// Name of the room, or what the names of several begin with; else each run has its own
-    #[arg(long, value_name = "NAME")]
+    #[arg(help_heading = PEOPLE, long, value_name = "NAME")]
     pub room: Option<String>,
     /// Publishers in each room
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub publishers: Option<u32>,
     /// Viewers in each room (in a meeting the publishers watch, and these besides)
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub viewers: Option<u32>,
     /// Viewers in each room who are there before the others, with good lines, and stay: what they see is reported apart
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub bystanders: Option<u32>,
     /// Share of the viewers who stop reading their sockets with their first frame, and say nothing any more
-    #[arg(long, value_name = "SHARE")]
+    #[arg(help_heading = PEOPLE, long, value_name = "SHARE")]
     pub stalled: Option<Share>,
     /// Publishers watch each other
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(help_heading = PEOPLE, long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub meeting: Option<bool>,
     /// Over what time they join; 5s, or a quarter of a shorter run
-    #[arg(long, value_name = "TIME")]
+    #[arg(help_heading = PEOPLE, long, value_name = "TIME")]
     pub join_over: Option<Time>,
     /// How long joining may take
-    #[arg(long, value_name = "TIME")]
+    #[arg(help_heading = PEOPLE, long, value_name = "TIME")]
     pub join_timeout: Option<Time>,
     /// Viewers per second that leave and are replaced
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub churn: Option<f64>,
     /// Share of those that leave without a goodbye
-    #[arg(long, value_name = "SHARE")]
+    #[arg(help_heading = PEOPLE, long, value_name = "SHARE")]
     pub silent: Option<Share>,
     /// Viewers per second that change their address
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub moves: Option<f64>,
     /// In a ramp: viewers that join in each step
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub step: Option<u32>,
     /// In a ramp: how long a step lasts
-    #[arg(long, value_name = "TIME")]
+    #[arg(help_heading = PEOPLE, long, value_name = "TIME")]
     pub step_time: Option<Time>,
     /// In a ramp: where it ends at the latest
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub max_viewers: Option<u32>,
 
     /// What publishers show
-    #[arg(long, value_enum)]
+    #[arg(help_heading = MEDIA, long, value_enum)]
     pub video: Option<Video>,
     /// What publishers say
-    #[arg(long, value_enum)]
+    #[arg(help_heading = MEDIA, long, value_enum)]
     pub audio: Option<Audio>,
     /// Synthetic video: frames per second
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = MEDIA, long, value_name = "N")]
     pub fps: Option<u32>,
     /// Synthetic video: packets of a frame
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = MEDIA, long, value_name = "N")]
     pub packets: Option<u16>,
     /// Synthetic video: bytes of payload in a packet
-    #[arg(long, value_name = "BYTES")]
+    #[arg(help_heading = MEDIA, long, value_name = "BYTES")]
     pub payload: Option<u16>,
     /// Synthetic audio: bytes of payload in a packet
-    #[arg(long, value_name = "BYTES")]
+    #[arg(help_heading = MEDIA, long, value_name = "BYTES")]
     pub audio_payload: Option<u16>,
     /// Synthetic video: frames from one key frame to the next; 0: on request only
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = MEDIA, long, value_name = "N")]
     pub key_every: Option<u32>,
 
     /// Share of datagrams that bots lose, each way
-    #[arg(long, value_name = "SHARE")]
+    #[arg(help_heading = LINES, long, value_name = "SHARE")]
     pub loss: Option<Share>,
     /// Delay of the bots' lines, each way
-    #[arg(long, value_name = "TIME")]
+    #[arg(help_heading = LINES, long, value_name = "TIME")]
     pub delay: Option<Time>,
     /// Jitter of the bots' lines, each way: up to so much more delay
-    #[arg(long, value_name = "TIME")]
+    #[arg(help_heading = LINES, long, value_name = "TIME")]
     pub jitter: Option<Time>,
     /// Rate limit of the bots' lines, each way
-    #[arg(long, value_name = "BITRATE")]
+    #[arg(help_heading = LINES, long, value_name = "BITRATE")]
     pub rate: Option<Bitrate>,
     /// Share of the viewers that have such a line; publishers have it too when this is not said
-    #[arg(long, value_name = "SHARE")]
+    #[arg(help_heading = LINES, long, value_name = "SHARE")]
     pub faulty: Option<Share>,
 
     /// A condition under which the run has failed, such as 'loss > 0.1%'
-    #[arg(long = "fail-if", value_name = "THRESHOLD")]
+    #[arg(help_heading = REPORTS, long = "fail-if", value_name = "THRESHOLD")]
     pub fail_if: Vec<Threshold>,
     /// Process of the server, on this machine: its CPU and memory are watched
-    #[arg(long, value_name = "PID")]
+    #[arg(help_heading = REPORTS, long, value_name = "PID")]
     pub server_pid: Option<u32>,
     /// Write the report as JSON; "-": to standard output
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = REPORTS, long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Write the report as a page with plots
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = REPORTS, long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// Say nothing while it runs
-    #[arg(long, short, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(help_heading = REPORTS, long, short, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub quiet: Option<bool>,
 
     /// Threads for the bots
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = SWARM, long, value_name = "N")]
     pub threads: Option<usize>,
     /// Requests to the server at a time
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = SWARM, long, value_name = "N")]
     pub requests: Option<usize>,
     /// Address that bots bind and offer
-    #[arg(long, value_name = "IP")]
+    #[arg(help_heading = SWARM, long, value_name = "IP")]
     pub bind: Option<std::net::IpAddr>,
     /// Let the kernel join received datagrams (UDP_GRO)
-    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
+    #[arg(help_heading = SWARM, long, value_name = "BOOL", action = clap::ArgAction::Set)]
     pub gro: Option<bool>,
     /// Send the packets of a burst as one message (UDP_SEGMENT), which browsers do not
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(help_heading = SWARM, long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub gso: Option<bool>,
     /// Seed of all random choices
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = SWARM, long, value_name = "N")]
     pub seed: Option<u64>,
 }
 

@@ -171,7 +171,7 @@ impl Shared {
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
         let answer = if self.manner == Manner::WantsToken && token != "Bearer open" {
-            respond("401 Unauthorized", "", r#"{"title":"No such token"}"#)
+            respond("401 Unauthorized", "", r#"{"title":"Unauthorized","detail":"No such token"}"#)
         } else {
             self.answer(&method, &target, &String::from_utf8_lossy(&body))
         };
