@@ -28,6 +28,7 @@ const REST: Duration = Duration::from_secs(1);
 const FILLED: Duration = Duration::from_secs(3);
 
 pub(crate) const CPU: &str = "processor time per session";
+pub(crate) const CPU_RUSH: &str = "the same, all within a second";
 pub(crate) const JOIN_P99: &str = "join p99, all within a second";
 pub(crate) const FREEZES: &str = "freezes of those who watched";
 pub(crate) const DELAY_P99: &str = "their delay p99";
@@ -42,14 +43,16 @@ pub(crate) fn measure(bench: &Bench) -> io::Result<[Table; 2]> {
     let mut setup = Table::new("setup", format!("setting up {count} sessions"), &[VALUE]);
     let mut memory =
         Table::new("memory", format!("resident memory of the node, {count} viewers"), &[VALUE]);
-    let idle = idle(bench, count)?;
+    let rush = idle(bench, count, Duration::from_secs(1))?;
+    let idle = idle(bench, count, bench.effort.join_over)?;
     setup.row("sessions per processor second", "", [Some(1e3 / idle.cpu_ms)]);
     setup.row(CPU, "ms", [Some(idle.cpu_ms)]);
+    setup.row(CPU_RUSH, "ms", [Some(rush.cpu_ms)]);
     setup.row("join p50, one by one", "ms", [idle.report.number("/times_ms/join/p50")]);
     setup.row("join p99, one by one", "ms", [idle.report.number("/times_ms/join/p99")]);
     note_failures(&mut setup, &idle.report);
     flash(bench, count, &mut setup)?;
-    setup.note("HTTP, SDP, ICE, DTLS with ECDSA P-256, and the consent checks of those who are there already");
+    setup.note("HTTP, SDP, ICE, DTLS with ECDSA P-256, and the consent checks of those who are there already. Who comes alone pays for waking up");
     setup.note(format!(
         "within a second: {count} viewers come to a room in which {BYSTANDERS} watch 30 pictures a second of 4 packets"
     ));
@@ -65,14 +68,13 @@ struct Idle {
     report: Report,
 }
 
-/// Viewers of a room without media.
-fn idle(bench: &Bench, count: usize) -> io::Result<Idle> {
+/// Viewers of a room without media, who come over so long.
+fn idle(bench: &Bench, count: usize, over: Duration) -> io::Result<Idle> {
     let server = Server::start(&bench.net, &bench.node)?;
     let _first = start(bench, &server, &empty_room(FIRST, Duration::from_secs(1), LONG))?;
     connected(&server, FIRST)?;
     std::thread::sleep(REST);
     let (memory, cpu) = (server.resident()?, server.cpu()?);
-    let over = bench.effort.join_over;
     let swarm = start(bench, &server, &empty_room(count, over, over + 4 * REST))?;
     // Asking costs the node something too.
     std::thread::sleep(over);

@@ -93,6 +93,12 @@ fn others(tables: &[Table]) -> Vec<Target> {
             Mark::AtMost(1.0),
         ),
         (
+            "setting up a session: the same, all within a second".to_owned(),
+            "ms",
+            of("setup", sessions::CPU_RUSH),
+            Mark::AtMost(1.0),
+        ),
+        (
             "memory of an idle session".to_owned(),
             "KB",
             of("memory", sessions::IDLE),
