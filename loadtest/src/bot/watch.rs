@@ -7,7 +7,7 @@ use std::{
 };
 
 use congestion::twcc;
-use model::{Codec, Extension, ExtensionMap, Pt, Ssrc};
+use model::{Codec, Extension, ExtensionMap, MediaKind, Pt, Ssrc};
 use rtp::{
     ParsedExtensions, RtpPacket,
     rtcp::{RtcpPacket, RtcpWriter},
@@ -21,7 +21,9 @@ use super::{
 };
 use crate::describe::Answer;
 
-const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Between receiver reports, as browsers have it: each second with pictures, each five with sound alone.
+const REPORT_VIDEO: Duration = Duration::from_secs(1);
+const REPORT_AUDIO: Duration = Duration::from_secs(5);
 /// Streams of one bot; a server that sends more is not asked why.
 const MAX_TRACKS: usize = 256;
 /// Longest compound packet.
@@ -48,6 +50,7 @@ pub(crate) struct Watcher {
     repairs: Vec<(Ssrc, Ssrc)>,
     extensions: ExtensionMap,
     transport_cc: Option<Box<twcc::Receiver>>,
+    report_every: Duration,
     next_report: Instant,
     numbers: Vec<u16>,
 }
@@ -67,6 +70,8 @@ impl Watcher {
                 }
             }
         }
+        let has_video = meanings.iter().any(|meaning| meaning.codec.kind() == MediaKind::Video);
+        let report_every = if has_video { REPORT_VIDEO } else { REPORT_AUDIO };
         let streams = answer.sections.iter().flat_map(|section| &section.streams);
         let has_cc = answer.extensions.id(Extension::TransportCc).is_some();
         Watcher {
@@ -77,7 +82,8 @@ impl Watcher {
             repairs: streams.filter_map(|s| s.rtx.map(|rtx| (rtx, s.media))).collect(),
             extensions: answer.extensions.clone(),
             transport_cc: has_cc.then(|| Box::new(twcc::Receiver::new(now))),
-            next_report: now + REPORT_EVERY,
+            report_every,
+            next_report: now + report_every,
             numbers: Vec::new(),
         }
     }
@@ -150,7 +156,7 @@ impl Watcher {
         let now = outlet.now;
         if now >= self.next_report {
             self.report(now, to, sender, outlet);
-            self.next_report = now + REPORT_EVERY;
+            self.next_report = now + self.report_every;
         }
         self.ask(now, to, sender, outlet);
         if self.transport_cc.as_ref().is_some_and(|cc| cc.poll_timeout().is_some_and(|d| d <= now))
