@@ -2,7 +2,7 @@
 //!
 //! A packet's life, each step a file:
 //!
-//! 1. [`recv`]: datagrams come from the kernel in batches, trains already joined (GRO), media before the rest
+//! 1. [`recv`]: datagrams come from the kernel in batches, trains already joined (GRO), media apart from the rest
 //!    ([`lanes`]);
 //! 2. [`demux`]: STUN, DTLS, RTP or RTCP (RFC 7983), and whose session; a datagram for a session of another worker is
 //!    handed over;

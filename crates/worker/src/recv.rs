@@ -1,4 +1,4 @@
-//! Step 1: datagrams from the kernel, media before everything else.
+//! Step 1: datagrams from the kernel, in two lanes.
 //!
 //! A worker has a socket for media and one for control ([`crate::lanes`]). Media wakes it at once. So does control,
 //! unless there is so much of it that waking up for each datagram would cost more than the datagrams: then it is read
