@@ -86,6 +86,10 @@ impl Worker {
         more |= !handshakes && self.receive(now, Lane::Control);
         self.guarded(|w| w.call_due(now));
         self.send(now);
+        if more {
+            // Nobody sleeps now, so nobody is told what comes meanwhile.
+            self.inbox.look_everywhere();
+        }
         self.mesh.ring_bells();
         self.counters.sessions.set(self.sessions.len() as u64);
         self.counters.tracks.set(self.tracks.len() as u64);

@@ -224,6 +224,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_flood_of_control_does_not_keep_media_waiting() {
+        let bind = || {
+            let any = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+            UdpSocket::bind(&udp::UdpConfig { reuse_port: false, ..udp::UdpConfig::new(any) })
+        };
+        let (media, control) = (bind().unwrap(), bind().unwrap());
+        let (to_media, to_control) = (media.local_addr(), control.local_addr());
+        let mut bench = crate::core::tests::bench();
+        let worker = &mut bench.worker;
+        worker.inbox = Inbox::new([Some(media), None], [Some(control), None]);
+        let peer = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let flood = 2 * CALLS_PER_TURN * CONTROL_MESSAGES;
+        for _ in 0..flood {
+            peer.send_to(&[20, 254, 253, 0], to_control).unwrap();
+        }
+        let now = Instant::now();
+        let bell = worker.bell.clone();
+        worker.inbox.wait(bell.fd(), now, Duration::from_secs(5), false);
+        assert_eq!(worker.inbox.ready, CONTROL[0], "only control woke it");
+        assert!(worker.turn(), "there is more of it");
+        peer.send_to(&[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0], to_media).unwrap();
+        let before = worker.counters.datagrams_in.value();
+        worker.turn();
+        let turn = (CALLS_PER_TURN * CONTROL_MESSAGES) as u64;
+        assert_eq!(worker.counters.datagrams_in.value() - before, turn + 1, "media came too");
+    }
+
+    #[test]
     fn lonely_control_is_read_at_once_and_frequent_control_is_held() {
         let start = Instant::now();
         let mut moderation = Moderation::default();
