@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
     io,
     mem::MaybeUninit,
     os::fd::{AsFd, OwnedFd},
@@ -16,7 +16,7 @@ use std::{
 };
 
 use rustix::event::{Timespec, epoll};
-use udp::{RecvBatch, SendBatch, WakeFd};
+use udp::{RecvBatch, SendBatch, UdpSocket, WakeFd};
 
 use crate::{
     bot::{BATCH, Bot, BotEvent, BotId, BotPlan, Buffers, Shared},
@@ -80,6 +80,12 @@ const SHORTEST_NAP: Duration = Duration::from_micros(100);
 /// Bytes of datagrams that one bot sends at a time: a whole key frame of three layers.
 const OUTGOING: usize = 256 << 10;
 
+/// A server sends to somebody who left without a word until consent expires, which takes 30 s (RFC 7675 section 5.1).
+/// Nobody else has the address so soon, in life.
+const HAUNTED: Duration = Duration::from_secs(40);
+/// Such addresses of one thread.
+const GHOSTS: usize = 1_024;
+
 /// What a thread needs to begin.
 pub(crate) struct Start {
     pub(crate) index: usize,
@@ -110,6 +116,8 @@ pub(crate) struct BotThread {
     /// Bots by place; a place is used again after its bot.
     bots: Vec<Option<Bot>>,
     free: Vec<usize>,
+    /// Sockets of those who left without a word, and since when. See [`HAUNTED`].
+    ghosts: VecDeque<(Instant, UdpSocket)>,
     places: HashMap<BotId, usize>,
     /// Places of those who are joining.
     joining: HashSet<usize>,
@@ -156,6 +164,7 @@ impl BotThread {
             tallies: Default::default(),
             bots: Vec::new(),
             free: Vec::new(),
+            ghosts: VecDeque::new(),
             places: HashMap::new(),
             joining: HashSet::new(),
             turn: 0,
@@ -433,6 +442,26 @@ impl BotThread {
         self.joining.remove(&place);
         self.due[place] = None;
         self.free.push(place);
+        if silent {
+            self.haunt(bot.socket);
+        }
+    }
+
+    /// Keeps the port of a bot that left without a word, so that no other bot gets what is still sent to it.
+    fn haunt(&mut self, socket: UdpSocket) {
+        let now = Instant::now();
+        let is_over =
+            |ghost: &(Instant, UdpSocket)| now.saturating_duration_since(ghost.0) > HAUNTED;
+        while self.ghosts.len() >= GHOSTS || self.ghosts.front().is_some_and(is_over) {
+            self.ghosts.pop_front();
+        }
+        // A socket that is still watched would wake the thread for ever: then rather none.
+        if epoll::delete(&self.epoll, socket.as_fd()).is_err() {
+            return;
+        }
+        // Nobody reads it: let the kernel drop what comes. That it will not hurts nobody either.
+        let _refused = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1);
+        self.ghosts.push_back((now, socket));
     }
 
     fn sample(&mut self, now: Instant) {
