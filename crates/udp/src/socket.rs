@@ -79,7 +79,7 @@ impl UdpSocket {
             set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
             // Never fragmented, and never made shorter by what a stranger says of the way (ICMP "fragmentation needed"):
             // whoever packetizes media knows better, and a packet that may not be fragmented needs no identification
-            // (RFC 6864 section 4.1), the making of which costs the kernel some 4 % of a lonely send.
+            // (RFC 6864 section 4.1), the making of which costs the kernel a tenth of a lonely send.
             let probe = libc::IP_PMTUDISC_PROBE;
             set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, probe)?;
         }

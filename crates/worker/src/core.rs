@@ -81,7 +81,7 @@ impl Worker {
         let mut more = handshakes && self.receive(now, Lane::Control);
         more |= self.receive(now, Lane::Media);
         self.send(now);
-        // Media is out; everything else comes after it.
+        // Media is out; what is left comes after it.
         let now = Instant::now();
         more |= !handshakes && self.receive(now, Lane::Control);
         self.guarded(|w| w.call_due(now));

@@ -268,8 +268,9 @@ impl Bot {
         buffers: &mut Buffers,
         tally: &mut Tally,
     ) -> Option<BotEvent> {
-        let mut event = self.take_delayed(now, shared, buffers, tally);
-        if event.is_none() && now >= self.deadline {
+        self.take_delayed(now, shared, buffers, tally);
+        let mut event = None;
+        if now >= self.deadline {
             event = match self.phase {
                 Phase::Asking => Some(self.fail("http: no answer in time")),
                 Phase::Connecting => Some(self.fail(self.stuck())),

@@ -23,7 +23,6 @@ impl Bot {
         buffers: &mut Buffers,
         tally: &mut Tally,
     ) -> Option<BotEvent> {
-        let mut event = None;
         // Bounded, so that a flood does not keep the others waiting.
         for _ in 0..4 {
             let Buffers { incoming, single, outgoing, plain } = &mut *buffers;
@@ -31,7 +30,7 @@ impl Bot {
             let count = match incoming.recv(&self.socket) {
                 Ok(count) => count,
                 // Such as an ICMP error for what was sent before.
-                Err(_) => return self.settle(event),
+                Err(_) => return self.settle(None),
             };
             let now = Instant::now();
             for datagram in incoming.datagrams() {
@@ -47,25 +46,17 @@ impl Bot {
                     }
                     continue;
                 }
-                let new = self.take(
-                    now,
-                    from,
-                    datagram.data,
-                    shared,
-                    outgoing,
-                    plain.as_mut_slice(),
-                    tally,
-                );
-                event = event.or(new);
+                let plain = plain.as_mut_slice();
+                self.take(now, from, datagram.data, shared, outgoing, plain, tally);
             }
             // Fewer than there is room for: that was all. Else the next turn brings the rest.
             if count < BATCH {
                 break;
             }
         }
+        let mut event = None;
         if std::mem::take(&mut self.dtls_is_busy) {
-            let dtls_event = self.drain_dtls(Instant::now(), shared, buffers, tally);
-            event = event.or(dtls_event);
+            event = self.drain_dtls(Instant::now(), shared, buffers, tally);
         }
         if !buffers.outgoing.is_empty() {
             let mut outlet = Outlet {
@@ -88,15 +79,11 @@ impl Bot {
         shared: &Shared,
         buffers: &mut Buffers,
         tally: &mut Tally,
-    ) -> Option<BotEvent> {
-        let mut event = None;
+    ) {
         while let Some((at, from, mut bytes)) = self.link.as_mut().and_then(|l| l.due_in(now)) {
             let Buffers { outgoing, plain, .. } = &mut *buffers;
-            let new =
-                self.take(at, from, &mut bytes, shared, outgoing, plain.as_mut_slice(), tally);
-            event = event.or(new);
+            self.take(at, from, &mut bytes, shared, outgoing, plain.as_mut_slice(), tally);
         }
-        event
     }
 
     #[expect(clippy::too_many_arguments, reason = "parts of the thread that are borrowed apart")]
@@ -109,7 +96,7 @@ impl Bot {
         outgoing: &mut SendBatch,
         plain: &mut [u8],
         tally: &mut Tally,
-    ) -> Option<BotEvent> {
+    ) {
         let kind = classify(data);
         self.stirred |= kind != Kind::Rtp;
         match kind {
@@ -123,7 +110,6 @@ impl Bot {
             }
             Kind::TurnChannel | Kind::Unknown => {}
         }
-        None
     }
 
     fn take_rtp(
