@@ -75,7 +75,14 @@ async function measure(page, name, { label, codec, seconds = 3, sound = true }) 
   return figures;
 }
 
-/** Until a participant is in the room's list, or is not. */
+/** Until a participant's media are connected: its page has the answer, and knows the session that it has to end. */
+export function untilConnected(server, room, participant, limit) {
+  return until(`${participant} is connected in ${room}`, limit, async () =>
+    (await server.participants(room)).some(({ id, connected }) => id === participant && connected),
+  );
+}
+
+/** Until a participant is in the room's list (from the moment its offer is accepted), or is not. */
 export function untilListed(server, room, participant, listed, limit) {
   return until(`${participant} is ${listed ? "" : "not "}listed in ${room}`, limit, async () => {
     const here = (await server.participants(room)).some(({ id }) => id === participant);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import { launchChromium, launchFirefox } from "../lib/browser.mjs";
-import { assertPlays, untilListed, watch } from "../lib/checks.mjs";
+import { assertPlays, untilConnected, untilListed, watch } from "../lib/checks.mjs";
 import { Server } from "../lib/server.mjs";
 import { gather, sleep } from "../lib/wait.mjs";
 
@@ -69,8 +69,7 @@ describe("sessions come and go", { timeout: 180_000 }, () => {
     const doomed = await launchChromium();
     const page = await doomed.bench(server.url);
     await page.evaluate((wanted) => window.e2e.publish(wanted), { room: "vanish", participant: "dora" });
-    await untilListed(server, "vanish", "dora", true, 5_000);
-    await sleep(2_000);
+    await untilConnected(server, "vanish", "dora", 10_000);
     await doomed.kill();
     const began = Date.now();
     await untilListed(server, "vanish", "dora", false, CONSENT_MS + 5_000);
@@ -94,7 +93,7 @@ describe("sessions come and go", { timeout: 180_000 }, () => {
     try {
       const began = Date.now();
       await page.waitFor("the test card plays again", 30_000, ready);
-      await untilListed(again, "demo", "gina", true, 20_000);
+      await untilConnected(again, "demo", "gina", 20_000);
       console.log(`back ${Date.now() - began} ms after the node was up again`);
     } finally {
       await page.close();

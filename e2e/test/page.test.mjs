@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import { launchChromium, launchFirefox } from "../lib/browser.mjs";
-import { untilListed } from "../lib/checks.mjs";
+import { untilConnected, untilListed } from "../lib/checks.mjs";
 import { Server } from "../lib/server.mjs";
 import { gather } from "../lib/wait.mjs";
 
@@ -101,7 +101,7 @@ describe("the room's page", { timeout: 150_000 }, () => {
       document.getElementById("name").value = "brief";
     });
     await page.click("#start-camera");
-    await untilListed(server, "leaving", "brief", true, 10_000);
+    await untilConnected(server, "leaving", "brief", 10_000);
     const began = Date.now();
     await page.raw.goto("about:blank");
     await untilListed(server, "leaving", "brief", false, 5_000);
