@@ -9,7 +9,7 @@ use aws_lc_rs::digest;
 use dimpl::{Config, DtlsCertificate};
 use model::Fingerprint;
 
-use super::{HANDSHAKE_TIMEOUT, MAX_QUEUED_DATAGRAMS};
+use super::{HANDSHAKE_TIMEOUT, MAX_QUEUED_DATAGRAMS, keys};
 
 /// Largest datagram of a handshake flight. IPv6 guarantees 1,280 bytes, and tunnels need a part of that.
 const MTU: usize = 1200;
@@ -43,6 +43,7 @@ impl Certificate {
         let identity = dimpl::certificate::generate_self_signed_certificate()
             .map_err(|error| CertificateError(error.to_string()))?;
         let config = Config::builder()
+            .with_crypto_provider(keys::provider())
             .mtu(MTU)
             .max_queue_rx(MAX_QUEUED_DATAGRAMS)
             .max_queue_tx(MAX_FLIGHT_DATAGRAMS)

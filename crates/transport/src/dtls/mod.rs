@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub mod certificate;
 pub mod endpoint;
+mod keys;
 
 pub use certificate::{Certificate, CertificateError};
 pub use endpoint::{DtlsEvent, Endpoint};
