@@ -30,6 +30,10 @@
 //! could read the old value of what the other wrote. The mark outlives the race between leaving it and blocking, as an eventfd's
 //! count does; one that comes late costs a needless round of the consumer's loop.
 //!
+//! A hint is a push that matters only once something else has woken the consumer (a datagram of the session that it tells of).
+//! Of a consumer in light sleep, who listens for that something, it is left lying: by the same argument the consumer either
+//! saw it before it slept, or looks at its rings when it is woken. One that does not listen sleeps deeply and is woken.
+//!
 //! The argument asks nothing of the queue but that a push which happens before a look is seen by it, so any queue will do, also one
 //! with a lock.
 #![allow(

@@ -5,7 +5,13 @@
 
 use std::fmt;
 
-use crate::sync::{Arc, AtomicBool, Ordering, fence};
+use crate::sync::{Arc, AtomicU8, Ordering, fence};
+
+/// What the flag says of the consumer.
+const AWAKE: u8 = 0;
+/// It sleeps, and whatever makes a hint matter wakes it too.
+const LIGHT: u8 = 1;
+const DEEP: u8 = 2;
 
 /// Makes the two sides of a sleeping place. `wake` ends the consumer's sleep: it writes an eventfd, for instance.
 ///
@@ -67,34 +73,53 @@ impl fmt::Debug for Waker {
 /// The flag between the two sides, for those who bring their own way to sleep. [`Sleeper`] and [`Waker`] use it rightly.
 #[derive(Debug)]
 pub struct Parking {
-    asleep: AtomicBool,
+    sleep: AtomicU8,
 }
 
 impl Parking {
     /// Awake.
     pub fn new() -> Parking {
-        Parking { asleep: AtomicBool::new(false) }
+        Parking { sleep: AtomicU8::new(AWAKE) }
     }
 
     /// Consumer: "I am about to sleep". After this it must look at its rings once more before it blocks.
     pub fn prepare_sleep(&self) {
+        self.prepare(DEEP);
+    }
+
+    /// The same; but whatever will make a hint matter wakes the consumer as well, so that hints need not
+    /// ([`Parking::should_wake_for_hint`]).
+    pub fn prepare_light_sleep(&self) {
+        self.prepare(LIGHT);
+    }
+
+    fn prepare(&self, depth: u8) {
         // Every write to the flag is a read-modify-write, so that they form one chain: see the crate's head.
-        self.asleep.swap(true, Ordering::AcqRel);
-        // Pairs with the fence in `should_wake`: see the crate's head.
+        self.sleep.swap(depth, Ordering::AcqRel);
+        // Pairs with the fence of the producers: see the crate's head.
         fence(Ordering::SeqCst);
     }
 
     /// Consumer: "I am awake". After blocking, or when the second look found something.
     pub fn cancel_sleep(&self) {
-        self.asleep.swap(false, Ordering::AcqRel);
+        self.sleep.swap(AWAKE, Ordering::AcqRel);
     }
 
     /// Producer, after pushing: whether it has to wake the consumer. Of several producers one is told so.
     pub fn should_wake(&self) -> bool {
-        // Pairs with the fence in `prepare_sleep`: see the crate's head.
+        // Pairs with the fence in `prepare`: see the crate's head.
         fence(Ordering::SeqCst);
         // The load first: it leaves the cache line shared while the consumer is awake, which is the case under load.
-        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel)
+        self.sleep.load(Ordering::Relaxed) != AWAKE
+            && self.sleep.swap(AWAKE, Ordering::AcqRel) != AWAKE
+    }
+
+    /// Producer, after pushing what the consumer only has to know before something else wakes it: whether it has to be
+    /// woken all the same, since it would not notice that something else.
+    pub fn should_wake_for_hint(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.sleep.load(Ordering::Relaxed) == DEEP
+            && self.sleep.swap(AWAKE, Ordering::AcqRel) != AWAKE
     }
 }
 
@@ -116,6 +141,22 @@ mod tests {
         assert!(!waker.notify());
         assert_eq!(sleeper.sleep(|| false, || panic!("there is work")), None::<()>);
         assert!(!waker.notify(), "the sleep was called off");
+    }
+
+    #[test]
+    fn hints_wake_from_deep_sleep_only_and_leave_a_light_one_to_others() {
+        let parking = Parking::new();
+        assert!(!parking.should_wake_for_hint(), "awake");
+        parking.prepare_light_sleep();
+        assert!(!parking.should_wake_for_hint());
+        assert!(parking.should_wake(), "still asleep");
+        assert!(!parking.should_wake());
+        parking.prepare_sleep();
+        assert!(parking.should_wake_for_hint());
+        assert!(!parking.should_wake(), "woken already");
+        parking.prepare_sleep();
+        parking.cancel_sleep();
+        assert!(!parking.should_wake_for_hint());
     }
 
     #[test]

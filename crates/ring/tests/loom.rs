@@ -12,7 +12,7 @@ use loom::{
     sync::{Arc, Condvar, Mutex},
     thread,
 };
-use sfumato_ring::{Consumer, Producer, Sleeper, Waker, channel, parking};
+use sfumato_ring::{Consumer, Parking, Producer, Sleeper, Waker, channel, parking};
 
 /// Pushes with patience: the ring may be full.
 fn push_all(producer: &mut Producer<Box<u32>>, values: impl Iterator<Item = u32>) {
@@ -231,4 +231,61 @@ fn two_producers_never_leave_the_consumer_asleep() {
             thread.join().unwrap();
         }
     });
+}
+
+/// A hint, and behind it what makes it matter. `deep`: how the consumer sleeps.
+fn hint(deep: bool) {
+    bounded().check(move || {
+        let (event, place) = (Event::new(), Arc::new(Parking::new()));
+        let (mut hints, mut told) = channel(1);
+        let (mut work, mut taken) = channel(1);
+        let producer = {
+            let (event, place) = (event.clone(), place.clone());
+            thread::spawn(move || {
+                assert_eq!(hints.push(1u32), Ok(()));
+                if place.should_wake_for_hint() {
+                    event.wake();
+                }
+                // Whoever sleeps deeply does not listen for this: the hint itself has to wake it.
+                if !deep {
+                    assert_eq!(work.push(2u32), Ok(()));
+                    if place.should_wake() {
+                        event.wake();
+                    }
+                }
+            })
+        };
+        let (mut hinted, mut worked) = (false, deep);
+        while !(hinted && worked) {
+            hinted |= told.pop().is_some();
+            worked |= taken.pop().is_some();
+            if hinted && worked {
+                break;
+            }
+            if deep {
+                place.prepare_sleep();
+            } else {
+                place.prepare_light_sleep();
+            }
+            let idle = told.is_empty() && taken.is_empty();
+            if idle {
+                event.block();
+            }
+            place.cancel_sleep();
+            if idle {
+                event.drain();
+            }
+        }
+        producer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_hint_wakes_from_deep_sleep() {
+    hint(true);
+}
+
+#[test]
+fn a_hint_is_seen_with_what_wakes_from_light_sleep() {
+    hint(false);
 }

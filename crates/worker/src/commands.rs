@@ -37,12 +37,14 @@ pub(crate) enum Order {
 }
 
 impl Worker {
-    pub(crate) fn take_commands(&mut self, now: Instant) {
+    /// Takes the commands that wait, up to a bound. Returns whether it took all of them.
+    pub(crate) fn take_commands(&mut self, now: Instant) -> bool {
         for _ in 0..ORDERS_PER_TURN {
-            let Ok(order) = self.commands.try_recv() else { break };
+            let Ok(order) = self.commands.try_recv() else { return true };
             self.take_command(now, order);
             self.current = None;
         }
+        false
     }
 
     pub(crate) fn take_command(&mut self, now: Instant, order: Order) {

@@ -72,18 +72,21 @@ impl Worker {
     /// One turn: everything that waits is taken in, everything that is due goes out. Returns whether there may be more.
     pub(crate) fn turn(&mut self) -> bool {
         let now = Instant::now();
-        self.guarded(|w| w.take_commands(now));
+        let mut told = true;
+        self.guarded(|w| told = w.take_commands(now));
         self.guarded(|w| w.take_words(now));
         self.guarded(|w| w.take_media(now));
         self.guarded(|w| w.take_sources(now));
+        // A check may be that of a session which one of the commands tells of.
+        let mut more = !told;
         // What ends a handshake comes before the media that may stand right behind it.
         let handshakes = self.half_open > 0;
-        let mut more = handshakes && self.receive(now, Lane::Control);
+        more |= told && handshakes && self.receive(now, Lane::Control);
         more |= self.receive(now, Lane::Media);
         self.send(now);
         // Media is out; what is left comes after it.
         let now = Instant::now();
-        more |= !handshakes && self.receive(now, Lane::Control);
+        more |= told && !handshakes && self.receive(now, Lane::Control);
         self.guarded(|w| w.call_due(now));
         self.send(now);
         if more {
@@ -130,7 +133,15 @@ impl Worker {
 
     fn sleep(&mut self) {
         self.inbox.look_everywhere();
-        self.bell.parking().prepare_sleep();
+        let now = Instant::now();
+        // Whoever joins is waited for by somebody.
+        let patient = self.half_open == 0 && !self.registry.awaits();
+        let held = self.inbox.held(now, patient);
+        // Who listens to all sockets need not be woken for what matters with the next datagram only.
+        match held {
+            Some(_) => self.bell.parking().prepare_sleep(),
+            None => self.bell.parking().prepare_light_sleep(),
+        }
         // Whoever pushes from here on rings the bell; whatever came before is seen here.
         if !self.mesh.is_idle() || self.sources.iter().any(SourcePeer::has_packets) {
             self.bell.parking().cancel_sleep();
@@ -138,16 +149,12 @@ impl Worker {
         }
         if let Ok(order) = self.commands.try_recv() {
             self.bell.parking().cancel_sleep();
-            let now = Instant::now();
             self.guarded(|w| w.take_command(now, order));
             return;
         }
-        let now = Instant::now();
         let deadline = [self.timers.next(), self.tracks.next_due()].into_iter().flatten().min();
         let timeout = deadline.map_or(SLEEP_MAX, |at| at.saturating_duration_since(now));
-        // Whoever joins is waited for by somebody.
-        let patient = self.half_open == 0 && !self.registry.awaits();
-        self.inbox.wait(self.bell.fd(), now, timeout.min(SLEEP_MAX), patient);
+        self.inbox.wait(self.bell.fd(), now, timeout.min(SLEEP_MAX), held);
         self.bell.parking().cancel_sleep();
         self.counters.wakeups.add(1);
     }

@@ -12,7 +12,7 @@
 //! 5. [`egress`]: for each subscriber: select, rewrite, encrypt, into one contiguous train;
 //! 6. [`send`]: trains of many subscribers go down in one system call (GSO).
 //!
-//! Beside the path: [`feedback`] (RTCP both ways), [`commands`] (from signaling), [`words`] (from other workers),
+//! Beside the path: [`feedback`] (RTCP both ways), [`handle`] and [`commands`] (from signaling), [`words`] (from other workers),
 //! [`timers`]. A [`source`] is a publisher without a peer connection, which feeds the same path.
 //!
 //! Nothing here is shared between workers but counted references to packets, rings, and one atomic per session that
@@ -27,6 +27,7 @@ mod fanout;
 mod feedback;
 #[cfg(test)]
 mod flows;
+mod handle;
 mod ingress;
 #[cfg(feature = "lab")]
 pub mod lab;
@@ -47,9 +48,10 @@ mod words;
 mod workers;
 
 pub use config::{Config, EventSink};
+pub use handle::{Busy, WorkersHandle};
 pub use metrics::{Counter, Counters, WorkerMetrics};
 pub use source::{Source, SourceError};
-pub use workers::{Busy, Workers, WorkersHandle};
+pub use workers::Workers;
 
 /// A worker by number, at most 254 of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

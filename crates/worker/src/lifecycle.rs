@@ -53,7 +53,13 @@ impl Worker {
                 }
             }
         }
-        self.mesh.tell_all(|| Word::Settled { session: id });
+        // Those who subscribe to what it publishes have to ask for it now; where a viewer lives matters to nobody until
+        // one of its datagrams goes astray.
+        if plan.up.is_empty() {
+            self.mesh.hint_all(|| Word::Settled { session: id });
+        } else {
+            self.mesh.tell_all(|| Word::Settled { session: id });
+        }
         for (mid, binding) in bindings {
             self.bind(now, slot, mid, binding);
         }
@@ -238,7 +244,7 @@ impl Worker {
         self.registry.forget(session.id);
         self.forget_publisher(session.id);
         let id = session.id;
-        self.mesh.tell_all(|| Word::Gone { session: id });
+        self.mesh.hint_all(|| Word::Gone { session: id });
         tracing::debug!(session = id.0, reason = reason.as_str(), "session ended");
         self.report(Event::Closed { session: id, reason });
     }

@@ -66,6 +66,14 @@ impl Bell {
         }
     }
 
+    /// To be called after pushing what the sleeper only has to know before the next datagram: wakes it if it does not
+    /// listen to all of its sockets now.
+    pub(crate) fn hint(&self) {
+        if self.parking.should_wake_for_hint() {
+            self.fd.wake();
+        }
+    }
+
     pub(crate) fn parking(&self) -> &Parking {
         &self.parking
     }
@@ -83,8 +91,18 @@ struct Link {
     control_in: Consumer<Word>,
     backlog: VecDeque<Word>,
     bell: Bell,
-    /// Something was pushed since the bell was last rung.
-    pushed: bool,
+    /// What was pushed since the bell was last rung.
+    pushed: Pushed,
+}
+
+/// How urgent the most urgent of it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Pushed {
+    #[default]
+    Nothing,
+    /// It matters with the next datagram only.
+    Hint,
+    Word,
 }
 
 /// One worker's place in the mesh: a link to each other worker, by its id.
@@ -111,7 +129,7 @@ impl Mesh {
                     control_in: ba_control_in,
                     backlog: VecDeque::new(),
                     bell: bells[b].clone(),
-                    pushed: false,
+                    pushed: Pushed::Nothing,
                 });
                 places[b].links[a] = Some(Link {
                     media_out: ba_media,
@@ -120,7 +138,7 @@ impl Mesh {
                     control_in: ab_control_in,
                     backlog: VecDeque::new(),
                     bell: bells[a].clone(),
-                    pushed: false,
+                    pushed: Pushed::Nothing,
                 });
             }
         }
@@ -131,14 +149,18 @@ impl Mesh {
     #[inline]
     pub(crate) fn send_media(&mut self, to: WorkerId, media: Media) -> bool {
         let Some(Some(link)) = self.links.get_mut(to.index()) else { return false };
-        link.pushed = true;
+        link.pushed = Pushed::Word;
         link.media_out.push(media).is_ok()
     }
 
     /// Says a word to another worker.
     pub(crate) fn tell(&mut self, to: WorkerId, word: Word) {
+        self.push_word(to, word, Pushed::Word);
+    }
+
+    fn push_word(&mut self, to: WorkerId, word: Word, urgency: Pushed) {
         let Some(Some(link)) = self.links.get_mut(to.index()) else { return };
-        link.pushed = true;
+        link.pushed = link.pushed.max(urgency);
         // Order is kept: nothing overtakes what already waits.
         if !link.backlog.is_empty() {
             if link.backlog.len() < CONTROL_BACKLOG {
@@ -155,15 +177,24 @@ impl Mesh {
         if !link.backlog.is_empty() {
             return false;
         }
-        link.pushed = true;
+        link.pushed = Pushed::Word;
         link.control_out.push(Word::Datagram { path, bytes: bytes.into() }).is_ok()
     }
 
     /// Says a word to all other workers.
     pub(crate) fn tell_all(&mut self, make: impl Fn() -> Word) {
+        self.push_to_all(make, Pushed::Word);
+    }
+
+    /// The same for a word that matters with the next datagram only: it wakes nobody who would be woken by that.
+    pub(crate) fn hint_all(&mut self, make: impl Fn() -> Word) {
+        self.push_to_all(make, Pushed::Hint);
+    }
+
+    fn push_to_all(&mut self, make: impl Fn() -> Word, urgency: Pushed) {
         for to in 0..self.links.len() {
             if self.links[to].is_some() {
-                self.tell(WorkerId(to as u8), make());
+                self.push_word(WorkerId(to as u8), make(), urgency);
             }
         }
     }
@@ -176,10 +207,12 @@ impl Mesh {
                     link.backlog.push_front(word);
                     break;
                 }
-                link.pushed = true;
+                link.pushed = Pushed::Word;
             }
-            if std::mem::take(&mut link.pushed) {
-                link.bell.ring();
+            match std::mem::take(&mut link.pushed) {
+                Pushed::Nothing => {}
+                Pushed::Hint => link.bell.hint(),
+                Pushed::Word => link.bell.ring(),
             }
         }
     }

@@ -85,10 +85,19 @@ impl Inbox {
         self.ready = ALL;
     }
 
-    /// Sleeps until a datagram comes, the bell rings or the time is up. `patient`: control may wait where there is much
-    /// of it.
-    pub(crate) fn wait(&mut self, bell: &WakeFd, now: Instant, timeout: Duration, patient: bool) {
-        let held = self.moderation.until.filter(|until| patient && now < *until);
+    /// Until when control is not listened to in a sleep that begins now. `patient`: nobody is waited for.
+    pub(crate) fn held(&self, now: Instant, patient: bool) -> Option<Instant> {
+        self.moderation.until.filter(|until| patient && now < *until)
+    }
+
+    /// Sleeps until a datagram comes, the bell rings or the time is up.
+    pub(crate) fn wait(
+        &mut self,
+        bell: &WakeFd,
+        now: Instant,
+        timeout: Duration,
+        held: Option<Instant>,
+    ) {
         let timeout = held.map_or(timeout, |until| timeout.min(until - now));
         let mut fds: [RawFd; 5] = [bell.as_raw_fd(); 5];
         let mut bits = [BELL; 5];
@@ -147,7 +156,9 @@ impl Moderation {
             self.until = None;
             return;
         }
-        let frequent = self.last.is_some_and(|last| now.saturating_duration_since(last) <= HOLD);
+        // What was held for as long as may be counts as following.
+        let frequent =
+            self.last.is_some_and(|last| now.saturating_duration_since(last) <= 2 * HOLD);
         self.until = frequent.then(|| now + HOLD);
         self.last = Some(now);
     }
@@ -241,7 +252,7 @@ mod tests {
         }
         let now = Instant::now();
         let bell = worker.bell.clone();
-        worker.inbox.wait(bell.fd(), now, Duration::from_secs(5), false);
+        worker.inbox.wait(bell.fd(), now, Duration::from_secs(5), None);
         assert_eq!(worker.inbox.ready, CONTROL[0], "only control woke it");
         assert!(worker.turn(), "there is more of it");
         peer.send_to(&[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0], to_media).unwrap();
@@ -260,10 +271,13 @@ mod tests {
         let soon = start + HOLD / 2;
         moderation.read(soon, true);
         assert_eq!(moderation.until, Some(soon + HOLD));
+        let held = soon + HOLD + HOLD / 10;
+        moderation.read(held, true);
+        assert_eq!(moderation.until, Some(held + HOLD), "it was frequent, and is");
         // Nothing there any more: the next one is a lonely one.
-        moderation.read(soon + HOLD, false);
+        moderation.read(held + HOLD, false);
         assert_eq!(moderation.until, None);
-        moderation.read(soon + 10 * HOLD, true);
+        moderation.read(held + 10 * HOLD, true);
         assert_eq!(moderation.until, None);
     }
 }

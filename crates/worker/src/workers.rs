@@ -1,31 +1,31 @@
-//! Starting the workers, speaking to them from other threads, and ending them.
+//! Starting the workers, and ending them.
 
 use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, sync_channel},
     },
     thread::JoinHandle,
     time::Instant,
 };
 
-use model::{Command, SessionId, SessionPlan};
+use model::Command;
 use router::{PacketPool, PoolLimits};
 use udp::{UdpConfig, UdpSocket};
 
 use crate::{
-    Config, Counters, Source, WorkerId, WorkerMetrics,
+    Busy, Config, Counters, WorkerId, WorkersHandle,
     commands::Order,
     core::Worker,
+    handle::Contact,
     lanes,
     mesh::{Bell, Mesh},
     recv::Inbox,
-    registry::{Home, Registry},
+    registry::Registry,
     send::Outbox,
     sessions::Sessions,
-    source::source,
     timers::Timers,
     tracks::Tracks,
 };
@@ -35,43 +35,10 @@ const COMMANDS: usize = 65_536;
 /// Worker ids are bytes, and one of them means "none".
 const WORKERS_MAX: usize = 254;
 
-/// A worker has so many commands waiting that it cannot take one more. Others may have taken the command already;
-/// sending it again does no harm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Busy;
-
-impl std::fmt::Display for Busy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a worker does not keep up with its commands")
-    }
-}
-
-impl std::error::Error for Busy {}
-
 /// The running workers of a node.
 pub struct Workers {
     handle: WorkersHandle,
     threads: Vec<JoinHandle<()>>,
-}
-
-/// Speaks to the workers; may be cloned and used from any thread.
-#[derive(Clone)]
-pub struct WorkersHandle {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    port: u16,
-    workers: Vec<Contact>,
-    /// Commands reach all workers in one order. Inside: the session whose `Open` some of them have and some do not, for
-    /// all of them must share one home.
-    order: std::sync::Mutex<Option<(SessionId, Arc<Home>)>>,
-}
-
-struct Contact {
-    commands: SyncSender<Order>,
-    bell: Bell,
-    counters: Arc<Counters>,
 }
 
 impl Workers {
@@ -104,8 +71,7 @@ impl Workers {
             })
         });
         let threads = threads.collect::<io::Result<Vec<_>>>()?;
-        let shared = Shared { port, workers: contacts, order: std::sync::Mutex::new(None) };
-        Ok(Self { handle: WorkersHandle { shared: Arc::new(shared) }, threads })
+        Ok(Self { handle: WorkersHandle::new(port, contacts), threads })
     }
 
     /// A handle to speak to them.
@@ -124,93 +90,6 @@ impl Workers {
                 tracing::error!("a worker ended by a panic");
             }
         }
-    }
-}
-
-impl WorkersHandle {
-    /// The UDP port of all media.
-    pub fn local_port(&self) -> u16 {
-        self.shared.port
-    }
-
-    /// Sends a command to all workers.
-    ///
-    /// # Errors
-    /// [`Busy`] when a worker does not keep up; the command may then be sent again.
-    pub fn send(&self, command: Command) -> Result<(), Busy> {
-        match command {
-            Command::Open(plan) => self.open(&plan),
-            Command::Restart { session, ice } => {
-                self.broadcast(|_| Order::Restart { session, ice: ice.clone() })
-            }
-            Command::Bind { session, mid, binding } => {
-                self.broadcast(|_| Order::Bind { session, mid, binding: binding.clone() })
-            }
-            Command::Close { session } => self.broadcast(|_| Order::Close { session }),
-            Command::Shutdown => self.broadcast(|_| Order::Shutdown),
-        }
-    }
-
-    fn open(&self, plan: &Arc<SessionPlan>) -> Result<(), Busy> {
-        let mut half_sent = self.order();
-        let home = match &*half_sent {
-            Some((id, home)) if *id == plan.id => home.clone(),
-            _ => Home::new(),
-        };
-        *half_sent = Some((plan.id, home.clone()));
-        self.push(|_| Order::Open { plan: plan.clone(), home: home.clone() })?;
-        *half_sent = None;
-        Ok(())
-    }
-
-    /// Starts a publisher without a peer connection. Its plan needs the session's id and the up-media with their
-    /// SSRCs; everything about the peer is of no use.
-    ///
-    /// # Errors
-    /// [`Busy`] as with [`WorkersHandle::send`].
-    pub fn attach_source(&self, plan: SessionPlan) -> Result<Source, Busy> {
-        let plan = Arc::new(plan);
-        // Sources are spread by their id.
-        let at = plan.id.0 as usize % self.shared.workers.len();
-        let home = Home::at(WorkerId(at as u8));
-        let (source, peer) = source(&plan, self.shared.workers[at].bell.clone());
-        let mut peer = Some(Box::new(peer));
-        self.broadcast(|worker| Order::Attach {
-            plan: plan.clone(),
-            home: home.clone(),
-            peer: if worker == at { peer.take() } else { None },
-        })?;
-        Ok(source)
-    }
-
-    /// What the counters of each worker say now.
-    pub fn metrics(&self) -> Vec<WorkerMetrics> {
-        let workers = self.shared.workers.iter().enumerate();
-        workers.map(|(at, contact)| contact.counters.snapshot(at)).collect()
-    }
-
-    /// Held for a few pushes; no worker ever takes it.
-    fn order(&self) -> std::sync::MutexGuard<'_, Option<(SessionId, Arc<Home>)>> {
-        self.shared.order.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn broadcast(&self, make: impl FnMut(usize) -> Order) -> Result<(), Busy> {
-        let _order = self.order();
-        self.push(make)
-    }
-
-    /// To be called with [`WorkersHandle::order`] held.
-    fn push(&self, mut make: impl FnMut(usize) -> Order) -> Result<(), Busy> {
-        for (at, contact) in self.shared.workers.iter().enumerate() {
-            match contact.commands.try_send(make(at)) {
-                Ok(()) => contact.bell.ring(),
-                // The others may have it already; they take it again without harm.
-                Err(TrySendError::Full(_)) => return Err(Busy),
-                // A worker that has ended needs no command.
-                Err(TrySendError::Disconnected(_)) => {}
-            }
-        }
-        Ok(())
     }
 }
 
