@@ -152,12 +152,13 @@ mod tests {
 
     #[test]
     fn work_shows_in_the_time_of_the_thread_and_the_process() {
-        let (thread, process) = (thread_cpu(), process_cpu(std::process::id()).unwrap());
+        let thread = thread_cpu();
         let begun = std::time::Instant::now();
         while thread_cpu() - thread < Duration::from_millis(30) {
             assert!(begun.elapsed() < Duration::from_secs(60), "the clock stands still");
         }
-        assert!(process_cpu(std::process::id()).unwrap() > process);
+        // The other tests' threads come and go; ours is in the sum, but for what came since the last tick.
+        assert!(process_cpu(std::process::id()).unwrap() > Duration::from_millis(15));
         assert!(resident(std::process::id()).unwrap() > 100_000);
     }
 }
