@@ -80,8 +80,8 @@ const SHORTEST_NAP: Duration = Duration::from_micros(100);
 /// Bytes of datagrams that one bot sends at a time: a whole key frame of three layers.
 const OUTGOING: usize = 256 << 10;
 
-/// A server sends to somebody who left without a word until consent expires, which takes 30 s (RFC 7675 section 5.1).
-/// Nobody else has the address so soon, in life.
+/// A server sends to somebody who left without a word until consent expires, which takes 30 s (RFC 7675 section 5.1), and
+/// to somebody who moved until it has heard of that. Nobody else has the address so soon, in life.
 const HAUNTED: Duration = Duration::from_secs(40);
 /// Such addresses of one thread.
 const GHOSTS: usize = 1_024;
@@ -415,8 +415,8 @@ impl BotThread {
     fn change_address(&mut self, id: BotId) {
         let Some(&place) = self.places.get(&id) else { return };
         let Some(bot) = self.bots[place].as_mut().filter(|bot| !bot.is_stalled()) else { return };
-        // The old socket leaves the set as it is closed. Without a new one the bot stays where it is.
-        if bot.change_address(Instant::now(), &self.shared).is_ok() {
+        // Without a new socket the bot stays where it is.
+        if let Ok(old) = bot.change_address(Instant::now(), &self.shared) {
             let data = epoll::EventData::new_u64(place as u64);
             if let Err(error) =
                 epoll::add(&self.epoll, bot.socket.as_fd(), data, epoll::EventFlags::IN)
@@ -425,6 +425,7 @@ impl BotThread {
                 self.after(place, Some(BotEvent::Failed(reason)));
                 return;
             }
+            self.haunt(old);
         }
         self.rearm(place);
     }
@@ -447,7 +448,7 @@ impl BotThread {
         }
     }
 
-    /// Keeps the port of a bot that left without a word, so that no other bot gets what is still sent to it.
+    /// Keeps the port that a bot left without a word, so that no other bot gets what is still sent to it.
     fn haunt(&mut self, socket: UdpSocket) {
         let now = Instant::now();
         let is_over =

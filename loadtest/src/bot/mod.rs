@@ -165,6 +165,8 @@ pub(crate) struct Bot {
     dtls: Option<Box<Endpoint>>,
     /// It may have something to say.
     dtls_is_busy: bool,
+    /// What DTLS said in the middle of a batch.
+    news: Option<BotEvent>,
     keys: Option<Box<(Sender, Receiver)>>,
     publisher: Option<Box<Publisher>>,
     watcher: Option<Box<Watcher>>,
@@ -207,6 +209,7 @@ impl Bot {
             agent: None,
             dtls: None,
             dtls_is_busy: false,
+            news: None,
             keys: None,
             publisher: None,
             watcher: None,
@@ -305,8 +308,9 @@ impl Bot {
         }
         outlet.release();
         outlet.flush();
-        let dtls_event = self.drain_dtls(now, shared, buffers, tally);
-        let event = self.settle(event.or(dtls_event));
+        let news = self.news.take();
+        let dtls_event = self.drain_dtls(now, shared, &mut buffers.outgoing, tally);
+        let event = self.settle(event.or(news).or(dtls_event));
         event.or_else(|| self.stall(tally))
     }
 
@@ -339,16 +343,20 @@ impl Bot {
         }
     }
 
-    /// Another address: as a phone that changes networks.
+    /// Another address: as a phone that changes networks. Returns the old socket.
     ///
     /// # Errors
     /// No socket is to be had; the old one stays.
-    pub(crate) fn change_address(&mut self, now: Instant, shared: &Shared) -> io::Result<()> {
-        self.socket = socket(shared, self.plan.stalls)?;
+    pub(crate) fn change_address(
+        &mut self,
+        now: Instant,
+        shared: &Shared,
+    ) -> io::Result<UdpSocket> {
+        let old = std::mem::replace(&mut self.socket, socket(shared, self.plan.stalls)?);
         if let Some(agent) = &mut self.agent {
             agent.moved(now);
         }
-        Ok(())
+        Ok(old)
     }
 
     /// The end: with the goodbyes of RTCP and DTLS, or (`silent`) without a word.
@@ -376,7 +384,7 @@ impl Bot {
             if let Some(dtls) = &mut self.dtls {
                 dtls.close(now);
             }
-            self.drain_dtls(now, shared, buffers, tally);
+            self.drain_dtls(now, shared, &mut buffers.outgoing, tally);
             buffers.outgoing.flush(Some(&self.socket), Some(&self.socket));
         }
         self.phase = Phase::Over;

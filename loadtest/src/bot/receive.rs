@@ -54,9 +54,9 @@ impl Bot {
                 break;
             }
         }
-        let mut event = None;
+        let mut event = self.news.take();
         if std::mem::take(&mut self.dtls_is_busy) {
-            event = self.drain_dtls(Instant::now(), shared, buffers, tally);
+            event = event.or(self.drain_dtls(Instant::now(), shared, &mut buffers.outgoing, tally));
         }
         if !buffers.outgoing.is_empty() {
             let mut outlet = Outlet {
@@ -106,7 +106,13 @@ impl Bot {
             Kind::Dtls => {
                 // Datagrams that are no DTLS, or come after the end, are ignored.
                 let _refused = self.dtls.as_mut().map(|dtls| dtls.handle(now, data));
-                self.dtls_is_busy = true;
+                if self.keys.is_some() {
+                    self.dtls_is_busy = true;
+                    return;
+                }
+                // The first media may stand right behind the end of the handshake.
+                let news = self.drain_dtls(Instant::now(), shared, outgoing, tally);
+                self.news = self.news.take().or(news);
             }
             Kind::TurnChannel | Kind::Unknown => {}
         }
@@ -207,7 +213,7 @@ impl Bot {
         &mut self,
         now: Instant,
         shared: &Shared,
-        buffers: &mut Buffers,
+        outgoing: &mut SendBatch,
         tally: &mut Tally,
     ) -> Option<BotEvent> {
         let dtls = self.dtls.as_mut()?;
@@ -215,7 +221,7 @@ impl Bot {
         let mut outlet = Outlet {
             now,
             socket: &self.socket,
-            batch: &mut buffers.outgoing,
+            batch: outgoing,
             link: self.link.as_deref_mut(),
             counters: &mut tally.counters,
         };
