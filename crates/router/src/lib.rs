@@ -19,12 +19,14 @@
 //! What is deliberately absent: bandwidth estimation towards subscribers, pacing, temporal layers. The highest layer
 //! that flows is forwarded.
 
+mod catch_up;
 pub mod down_track;
 pub mod packet;
 pub mod pool;
 pub mod up_track;
 
-pub use down_track::{CatchUp, CatchUpLimits, DownStats, DownTrack, Written};
+pub use catch_up::{CatchUp, CatchUpLimits};
+pub use down_track::{DownStats, DownTrack, Written};
 pub use packet::{Packet, PacketMeta};
 pub use pool::{PacketBuf, PacketPool, PoolLimits, PoolStats};
 pub use up_track::cache::Cache;

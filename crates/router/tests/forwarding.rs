@@ -283,10 +283,85 @@ fn a_viewer_that_joins_right_after_a_key_frame_starts_from_the_cache() {
     assert_eq!(rig.forward(f.now, &mut f.down, last).err(), Some(DropReason::Duplicate));
 
     let late = down_track(&f.rig.media, true, f.now);
+    let limits = CatchUpLimits { max_age: ms(300), max_packets: 64 };
     let none = |limits| late.catch_up(f.now + ms(200), &f.rig.mirror, limits).count();
-    assert_eq!(none(CatchUpLimits::default()), 0, "too old");
-    assert_eq!(none(CatchUpLimits { max_age: ms(1_000), max_packets: 18 }), 0, "too many");
-    assert_eq!(none(CatchUpLimits { max_age: ms(1_000), max_packets: 19 }), 19);
+    assert_eq!(none(limits), 0, "too old");
+    assert_eq!(none(CatchUpLimits { max_age: ms(400), max_packets: 18 }), 0, "too many");
+    assert_eq!(none(CatchUpLimits { max_age: ms(400), max_packets: 19 }), 19);
+}
+
+/// Catches up as a worker does; timestamps and numbers of what goes out.
+fn catch_up(f: &mut Flow) -> Vec<(u32, u16)> {
+    let rig = &f.rig;
+    let packets: Vec<_> =
+        f.down.catch_up(f.now, &rig.mirror, CatchUpLimits::default()).cloned().collect();
+    let seen = packets.iter().map(|packet| {
+        let (_, bytes) = rig.forward(f.now, &mut f.down, packet).unwrap();
+        let seen = Seen::parse(&bytes, Codec::Vp8);
+        (seen.timestamp, seen.sequence)
+    });
+    seen.collect()
+}
+
+#[test]
+fn what_a_viewer_catches_up_with_is_told_fast_and_then_it_is_live() {
+    let mut f = Flow::video(true);
+    for i in 0..25 {
+        f.receive(&picture(11, 1 + i, 3 + i, i == 0));
+        f.now += ms(33);
+    }
+    let caught = catch_up(&mut f);
+    assert_eq!(caught.len(), 25);
+    let steps: Vec<u32> = caught.windows(2).map(|w| w[1].0.wrapping_sub(w[0].0)).collect();
+    assert!(steps.iter().all(|&step| step == 3_000 / 8), "{steps:?}");
+    let last = *caught.last().unwrap();
+    let live = f.pass(&picture(11, 26, 28, false)).unwrap();
+    assert_eq!((live.timestamp, live.sequence), (last.0 + 3_000, last.1 + 1));
+    for (timestamp, sequence) in [caught[1], last] {
+        let (_, bytes) = f.nack(sequence).unwrap();
+        assert_eq!(Seen::parse(&bytes, Codec::Opus).timestamp, timestamp, "resent as it was");
+    }
+}
+
+#[test]
+fn who_comes_back_catches_up_behind_what_it_saw_and_is_where_the_clock_is() {
+    let mut f = Flow::video(true);
+    let first = f.pass(&picture(11, 1, 3, true)).unwrap();
+    f.down.bind(None);
+    for i in 0..20 {
+        f.now += ms(33);
+        f.receive(&picture(11, 2 + i, 4 + i, i == 0));
+    }
+    f.down.bind(Some(binding(&f.rig.media)));
+    let caught = catch_up(&mut f);
+    assert_eq!(caught.len(), 20);
+    assert!(caught.windows(2).all(|w| w[0].0 < w[1].0), "{caught:?}");
+    assert!(caught[0].0 > first.timestamp);
+    assert_eq!(caught.last().unwrap().0, first.timestamp + 20 * 3_000, "no time was lost or won");
+    // Nobody catches up with what it saw.
+    f.down.bind(None);
+    f.down.bind(Some(binding(&f.rig.media)));
+    assert_eq!(catch_up(&mut f), []);
+    assert_eq!(f.down.wants_keyframe(f.now, &f.rig.mirror), Some(0));
+}
+
+#[test]
+fn who_changes_tracks_catches_up_in_the_little_room_that_is_left() {
+    let mut f = Flow::video(true);
+    let media = video(2, "0", &[], &[(21, 22)]);
+    let mut other = Rig::new(media.clone(), f.now);
+    for i in 0..20 {
+        f.now += ms(33);
+        other.receive(f.now, &picture(21, 2 + i, 4 + i, i == 0).bytes()).unwrap();
+    }
+    let before = f.pass(&picture(11, 1, 3, true)).unwrap();
+    f.rig = other;
+    f.down.bind(Some(binding(&media)));
+    let caught = catch_up(&mut f);
+    assert_eq!(caught.len(), 20);
+    // The newest of both came in the same moment.
+    assert_eq!(caught[0], (before.timestamp + 1, before.sequence + 1));
+    assert_eq!(caught[19].0, before.timestamp + 1 + 19 * 3_000 / 8);
 }
 
 #[test]

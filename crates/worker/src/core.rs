@@ -183,7 +183,7 @@ pub(crate) mod tests {
     pub(crate) struct Bench {
         pub(crate) worker: Worker,
         events: Arc<Mutex<Vec<Event>>>,
-        _orders: SyncSender<Order>,
+        pub(crate) orders: SyncSender<Order>,
     }
 
     impl Bench {
@@ -213,7 +213,7 @@ pub(crate) mod tests {
                 (Inbox::new([None, None], [None, None]), Arc::new(Counters::default()));
             let id = WorkerId(at as u8);
             let worker = Worker::new(id, config, inbox, mesh, bell, taken, counters);
-            Bench { worker, events, _orders: orders }
+            Bench { worker, events, orders }
         };
         places.map(make).collect()
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use model::{MediaKind, SessionId, TrackId};
-use router::Packet;
+use router::{CatchUpLimits, Packet};
 
 use crate::{
     WorkerId,
@@ -44,8 +44,8 @@ impl Worker {
     }
 
     /// Another worker has subscribers of a track of ours now, or none any more.
-    pub(crate) fn wanted(&mut self, track: TrackId, by: WorkerId, on: bool) {
-        let Worker { tracks, mesh, .. } = self;
+    pub(crate) fn wanted(&mut self, now: Instant, track: TrackId, by: WorkerId, on: bool) {
+        let Worker { tracks, mesh, counters, .. } = self;
         let Some(track) = tracks.by_id(track).and_then(|slot| tracks.at(slot)) else { return };
         track.wanted_by.retain(|&w| w != by);
         if on && track.origin != Origin::Elsewhere {
@@ -54,6 +54,10 @@ impl Worker {
             for (layer, epoch, info) in track.mirror.sender_reports() {
                 mesh.tell(by, Word::Report { track: track.id, layer, epoch, info });
             }
+            // What its subscribers can begin with: the publisher may not be asked for another key frame yet.
+            let backlog = track.mirror.backlog(now, CatchUpLimits::default());
+            let backlog = backlog.map(|p| Media { track: track.id, packet: Arc::clone(p) });
+            counters.relayed.add(mesh.send_backlog(by, backlog) as u64);
         }
     }
 

@@ -23,15 +23,20 @@ use crate::{
 
 const PUBLISHER: u64 = 1;
 const VIEWER: u64 = 2;
-const OPUS: Pt = Pt(111);
+const PT: Pt = Pt(111);
 
-fn opus() -> CodecSpec {
+/// Opus or VP8, both under one payload type.
+fn codec(kind: MediaKind) -> CodecSpec {
+    let (codec, clock_rate, channels) = match kind {
+        MediaKind::Audio => (Codec::Opus, 48_000, 2),
+        MediaKind::Video => (Codec::Vp8, 90_000, 0),
+    };
     CodecSpec {
-        pt: OPUS,
+        pt: PT,
         rtx_pt: None,
-        codec: Codec::Opus,
-        clock_rate: 48_000,
-        channels: 2,
+        codec,
+        clock_rate,
+        channels,
         fmtp: String::new(),
         feedback: Feedback::default(),
     }
@@ -41,12 +46,12 @@ fn mid() -> Mid {
     Mid::parse("0").unwrap()
 }
 
-fn publisher() -> Arc<SessionPlan> {
+fn publisher(kind: MediaKind) -> Arc<SessionPlan> {
     let media = UpMedia {
         track: TrackId(7),
         mid: mid(),
-        kind: MediaKind::Audio,
-        codecs: vec![opus()],
+        kind,
+        codecs: vec![codec(kind)],
         rids: Vec::new(),
         ssrcs: vec![StreamSsrc { media: Ssrc(11), rtx: None }],
     };
@@ -58,7 +63,7 @@ fn publisher() -> Arc<SessionPlan> {
 
 fn binding() -> Option<Binding> {
     let mapping =
-        PtMapping { up: OPUS, down: OPUS, down_rtx: None, unwrap_red: false, clock_rate: 48_000 };
+        PtMapping { up: PT, down: PT, down_rtx: None, unwrap_red: false, clock_rate: 48_000 };
     Some(Binding {
         track: TrackId(7),
         publisher: SessionId(PUBLISHER),
@@ -71,9 +76,18 @@ fn bind(worker: &mut Worker, now: Instant) {
     worker.take_command(now, Order::Bind { session, mid, binding: binding() });
 }
 
+fn bind_nothing(worker: &mut Worker, now: Instant) {
+    let (session, mid) = (SessionId(VIEWER), mid());
+    worker.take_command(now, Order::Bind { session, mid, binding: None });
+}
+
 /// A local source of sound in the first of these workers, which all of them know.
 fn sound(workers: &mut [Bench], now: Instant) -> Source {
-    let plan = publisher();
+    local(MediaKind::Audio, workers, now)
+}
+
+fn local(kind: MediaKind, workers: &mut [Bench], now: Instant) -> Source {
+    let plan = publisher(kind);
     let (given, peer) = source(&plan, workers[0].worker.bell.clone());
     let (home, mut peer) = (Home::at(WorkerId(0)), Some(Box::new(peer)));
     for bench in workers {
@@ -85,12 +99,16 @@ fn sound(workers: &mut [Bench], now: Instant) -> Source {
 
 /// A connected viewer with one slot for sound, which nothing flows through.
 fn viewer(worker: &mut Worker, now: Instant) -> Slot {
+    viewer_of(MediaKind::Audio, worker, now)
+}
+
+fn viewer_of(kind: MediaKind, worker: &mut Worker, now: Instant) -> Slot {
     let mut plan = (*plan(VIEWER)).clone();
     plan.down = vec![DownMedia {
         mid: mid(),
-        kind: MediaKind::Audio,
+        kind,
         ssrc: StreamSsrc { media: Ssrc(21), rtx: None },
-        codecs: vec![opus()],
+        codecs: vec![codec(kind)],
     }];
     worker.registry.open(plan.into(), Home::new());
     worker.registry.pend_path(path(2), SessionId(VIEWER), true);
@@ -100,7 +118,7 @@ fn viewer(worker: &mut Worker, now: Instant) -> Slot {
 }
 
 fn packet(sequence: u8) -> [u8; 16] {
-    [0x80, OPUS.0, 0, sequence, 0, 0, sequence, 0, 0, 0, 0, 11, 0xfc, 1, 2, 3]
+    [0x80, PT.0, 0, sequence, 0, 0, sequence, 0, 0, 0, 0, 11, 0xfc, 1, 2, 3]
 }
 
 #[test]
@@ -136,6 +154,39 @@ fn the_first_sender_report_is_called_for_by_the_packets_that_begin_to_flow() {
     assert_eq!(worker.counters.forwarded.value(), 1);
     let latest = now + Duration::from_millis(50) + crate::timers::PATIENCE;
     assert!(worker.timers.next().is_some_and(|at| at <= latest));
+}
+
+#[test]
+fn the_first_viewer_in_a_worker_begins_with_the_last_key_frame_of_another() {
+    let (mut benches, now) = (benches(2), Instant::now());
+    let mut video = local(MediaKind::Video, &mut benches, now);
+    let [a, b] = &mut benches[..] else { panic!("two workers") };
+    let (a, b) = (&mut a.worker, &mut b.worker);
+    for sequence in 1..=20 {
+        let mut picture = packet(sequence);
+        picture[1] |= 0x80;
+        // RFC 7741 sections 4.2 and 4.3: a picture begins; the lowest bit of its first byte is 0 in a key frame.
+        picture[12..14].copy_from_slice(&[0x10, u8::from(sequence != 5)]);
+        video.push(&picture).unwrap();
+        a.take_sources(now + Duration::from_millis(33) * u32::from(sequence));
+    }
+    let now = now + Duration::from_millis(700);
+    viewer_of(MediaKind::Video, b, now);
+    bind(b, now);
+    assert_eq!(b.counters.forwarded.value(), 0);
+    a.take_words(now);
+    b.take_media(now);
+    b.flush_tracks(now);
+    assert_eq!(b.counters.forwarded.value(), 16, "from the key frame on");
+    assert_eq!(a.counters.relayed.value(), 16);
+    // A second later the publisher may be asked for another one; what is this old nobody begins with.
+    bind_nothing(b, now);
+    let now = now + Duration::from_secs(1);
+    a.take_words(now);
+    bind(b, now);
+    a.take_words(now);
+    b.take_media(now);
+    assert_eq!(a.counters.relayed.value(), 16);
 }
 
 #[test]

@@ -153,6 +153,22 @@ impl Mesh {
         link.media_out.push(media).is_ok()
     }
 
+    /// Gives packets that may be missed to another worker: as many as leave half of its ring to those that may not.
+    /// Returns how many it got.
+    pub(crate) fn send_backlog(
+        &mut self,
+        to: WorkerId,
+        backlog: impl Iterator<Item = Media>,
+    ) -> usize {
+        let Some(Some(link)) = self.links.get_mut(to.index()) else { return 0 };
+        let room = (MEDIA_RING / 2).saturating_sub(link.media_out.len());
+        let sent = backlog.take(room).map_while(|media| link.media_out.push(media).ok()).count();
+        if sent > 0 {
+            link.pushed = Pushed::Word;
+        }
+        sent
+    }
+
     /// Says a word to another worker.
     pub(crate) fn tell(&mut self, to: WorkerId, word: Word) {
         self.push_word(to, word, Pushed::Word);

@@ -187,7 +187,12 @@ impl Worker {
                         break;
                     }
                 };
-                some |= messages > 0;
+                if messages > 0 {
+                    some = true;
+                    // Nobody sends a check before signaling told of its session; but that may have been since this
+                    // turn began.
+                    self.guarded(|w| _ = w.take_commands(now));
+                }
                 if messages > 0 && lane == Lane::Control {
                     self.inbox.used |= bit(lane, family);
                 }
@@ -233,14 +238,33 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{commands::Order, registry::Home};
+
+    fn bind() -> UdpSocket {
+        let any = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+        let config = udp::UdpConfig { reuse_port: false, ..udp::UdpConfig::new(any) };
+        UdpSocket::bind(&config).unwrap()
+    }
+
+    #[test]
+    fn a_session_that_is_told_of_in_the_middle_of_a_turn_is_known_to_its_first_check() {
+        let control = bind();
+        let to_control = control.local_addr();
+        let mut bench = crate::core::tests::bench();
+        bench.worker.inbox = Inbox::new([None, None], [Some(control), None]);
+        let plan = crate::core::tests::plan(1);
+        let check = crate::threats::check(&plan.ice);
+        bench.orders.send(Order::Open { plan, home: Home::new() }).unwrap();
+        let peer = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+        peer.send_to(&check, to_control).unwrap();
+        // A turn takes its commands before; this is the rest of one.
+        bench.worker.receive(Instant::now(), Lane::Control);
+        assert_eq!(bench.worker.counters.stun.value(), 1);
+    }
 
     #[test]
     fn a_flood_of_control_does_not_keep_media_waiting() {
-        let bind = || {
-            let any = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
-            UdpSocket::bind(&udp::UdpConfig { reuse_port: false, ..udp::UdpConfig::new(any) })
-        };
-        let (media, control) = (bind().unwrap(), bind().unwrap());
+        let (media, control) = (bind(), bind());
         let (to_media, to_control) = (media.local_addr(), control.local_addr());
         let mut bench = crate::core::tests::bench();
         let worker = &mut bench.worker;

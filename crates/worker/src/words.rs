@@ -34,7 +34,7 @@ impl Worker {
                 self.registry.forget(session);
                 self.forget_publisher(session);
             }
-            Word::Want { track, on } => self.wanted(track, from, on),
+            Word::Want { track, on } => self.wanted(now, track, from, on),
             Word::KeyFrame { track, layer } => {
                 if let Some(track) = self.tracks.by_id(track) {
                     self.request_key_frame(now, track, layer);

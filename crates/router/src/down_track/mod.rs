@@ -13,7 +13,6 @@ mod select;
 mod seq_map;
 mod splice;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{
@@ -25,7 +24,7 @@ use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 
 use crate::up_track::cache::Since;
-use crate::{Packet, TrackMirror};
+use crate::{CatchUp, CatchUpLimits, Packet, TrackMirror};
 use report::Reports;
 use rewrite::{Address, Lengths, Template};
 use rtx::Retransmissions;
@@ -48,34 +47,6 @@ pub struct Written {
     /// it exactly as it is, without padding: other bytes under the same number would be a nonce used twice (threats
     /// row 19).
     pub exact: bool,
-}
-
-/// How far back a new subscriber may start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CatchUpLimits {
-    /// Age of the key frame.
-    pub max_age: Duration,
-    /// Packets since its start.
-    pub max_packets: usize,
-}
-
-impl Default for CatchUpLimits {
-    /// 300 ms, 64 packets.
-    fn default() -> Self {
-        Self { max_age: Duration::from_millis(300), max_packets: 64 }
-    }
-}
-
-/// Packets out of a mirror's cache, oldest first. See [`DownTrack::catch_up`].
-#[derive(Debug)]
-pub struct CatchUp<'m>(Option<Since<'m>>);
-
-impl<'m> Iterator for CatchUp<'m> {
-    type Item = &'m Arc<Packet>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.as_mut()?.next()
-    }
 }
 
 /// Counts of one down-track, for metrics.
@@ -294,6 +265,9 @@ impl DownTrack {
 
     /// Packets to forward right after binding, if the last key frame is young: pass each to
     /// [`DownTrack::forward`]. Empty when there is nothing to catch up with, and for audio.
+    ///
+    /// The subscriber gets them with timestamps that lie closer together than the publisher's, so that it is not behind
+    /// from then on. The mirror has to be the one that they are forwarded with.
     pub fn catch_up<'m>(
         &self,
         now: Instant,
@@ -390,10 +364,7 @@ impl DownTrack {
     fn splice_onto(&mut self, mirror: &TrackMirror, packet: &Packet) -> Result<(), DropReason> {
         let meta = &packet.meta;
         self.selection.admit(mirror, meta)?;
-        if let Some(tail) = &self.tail
-            && (tail.track, tail.segment.stream) == (meta.track, meta.stream())
-            && meta.seq.0 <= tail.in_seq
-        {
+        if self.saw(meta.track, meta.stream(), meta.seq) {
             // The same numbering goes on after a pause: not with what came before it.
             return Err(DropReason::BeforeSplice);
         }
@@ -403,6 +374,13 @@ impl DownTrack {
         self.selection.switch(segment.stream);
         self.stats.splices += 1;
         Ok(())
+    }
+
+    /// Whether the newest that was sent is this packet or one behind it in the same numbering.
+    fn saw(&self, track: TrackId, stream: u16, seq: ExtSeq) -> bool {
+        self.tail.as_ref().is_some_and(|tail| {
+            (tail.track, tail.segment.stream) == (track, stream) && seq.0 <= tail.in_seq
+        })
     }
 
     /// Books a packet that was written.
@@ -415,7 +393,7 @@ impl DownTrack {
                 segment,
                 in_seq: packet.meta.seq.0,
                 out_seq: seq,
-                timestamp: packet.meta.timestamp.wrapping_add(segment.timestamp),
+                timestamp: segment.out_timestamp(packet.meta.timestamp),
                 arrival: packet.meta.arrival,
                 pictures: Pictures::default(),
             });
@@ -445,12 +423,11 @@ impl DownTrack {
             return None;
         }
         let layer = mirror.best(self.selection.max_rank())?;
-        let (seq, arrival) = mirror.key_frame(layer)?;
-        let cache = mirror.cache(layer)?;
-        let young = now.saturating_duration_since(arrival) <= limits.max_age;
-        let few = cache.head().saturating_sub(seq.0) <= limits.max_packets as u64;
-        // Without its first packet the key frame is no place to start.
-        (young && few && cache.find(seq).is_some()).then(|| cache.since(seq))
+        let (seq, _) = mirror.key_frame(layer)?;
+        if self.saw(mirror.track(), mirror.stream(layer)?, seq) {
+            return None;
+        }
+        mirror.since_key_frame(now, layer, limits)
     }
 }
 

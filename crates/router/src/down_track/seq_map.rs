@@ -90,7 +90,16 @@ mod tests {
     use super::*;
 
     fn segment(in_start: u64, out_start: u64) -> Segment {
-        Segment { stream: 0, in_start, out_start, timestamp: 0, picture: 0, tl0: 0, frame: 0 }
+        Segment {
+            stream: 0,
+            in_start,
+            out_start,
+            timestamp: 0,
+            live_from: None,
+            picture: 0,
+            tl0: 0,
+            frame: 0,
+        }
     }
 
     #[test]

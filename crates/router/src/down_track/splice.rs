@@ -14,6 +14,14 @@ use crate::{Packet, TrackMirror};
 const LONGEST_STEP: Duration = Duration::from_secs(6 * 3600);
 /// A packet that is newer by its number, and this much later, is newer whatever its timestamp says.
 const SURELY_LATER: Duration = Duration::from_secs(60);
+/// Pictures that a subscriber catches up with are told to be so many times as fast as they were. Told at their own pace,
+/// they would all come early, and a receiver that shows each in its time stays that far behind what is live; told to
+/// be all at once, those that a slow line delays would look late.
+const HASTE: u32 = 8;
+/// Who begins with what came no longer ago than this is live.
+const LIVE: Duration = Duration::from_millis(100);
+/// Timestamps further back than this are none that anybody catches up with: two minutes of video.
+const HASTE_MAX: u32 = 120 * 90_000;
 
 /// A run of packets of one numbering, and the offsets under which the subscriber sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +34,8 @@ pub(crate) struct Segment {
     pub(crate) out_start: u64,
     /// To be added to timestamps.
     pub(crate) timestamp: u32,
+    /// Timestamp, as the publisher wrote it, of the picture from which on everything is live; see [`HASTE`].
+    pub(crate) live_from: Option<u32>,
     /// To be added to picture ids (VP8, VP9), modulo 2^15.
     pub(crate) picture: u16,
     /// To be added to TL0PICIDX (VP8, VP9).
@@ -38,6 +48,20 @@ impl Segment {
     /// The subscriber's number of a packet; `None` for one from before the splice.
     pub(crate) fn out_seq(&self, seq: u64) -> Option<u64> {
         Some(self.out_start + seq.checked_sub(self.in_start)?)
+    }
+
+    /// The subscriber's timestamp of a packet of the segment. It depends on nothing else: a packet that is resent has the
+    /// same.
+    #[inline]
+    pub(crate) fn out_timestamp(&self, timestamp: u32) -> u32 {
+        let at = match self.live_from {
+            Some(live) => match live.wrapping_sub(timestamp) {
+                behind @ 1..=HASTE_MAX => live.wrapping_sub(behind / HASTE),
+                _ => timestamp,
+            },
+            None => timestamp,
+        };
+        at.wrapping_add(self.timestamp)
     }
 }
 
@@ -102,7 +126,7 @@ impl Tail {
     pub(crate) fn advance(&mut self, packet: &Packet, out_seq: u64) {
         self.in_seq = packet.meta.seq.0;
         self.out_seq = out_seq;
-        let timestamp = packet.meta.timestamp.wrapping_add(self.segment.timestamp);
+        let timestamp = self.segment.out_timestamp(packet.meta.timestamp);
         let later = packet.meta.arrival.saturating_duration_since(self.arrival) > SURELY_LATER;
         if later || (timestamp.wrapping_sub(self.timestamp) as i32) > 0 {
             self.timestamp = timestamp;
@@ -122,18 +146,30 @@ pub(crate) fn begin(
     mirror: &TrackMirror,
     packet: &Packet,
 ) -> Segment {
+    // The subscriber catches up where much came since the packet that it begins with.
+    let newest = mirror.newest(packet.meta.stream()).filter(|newest| {
+        newest.meta.seq > packet.meta.seq
+            && newest.meta.arrival.saturating_duration_since(packet.meta.arrival) > LIVE
+    });
     let mut segment = Segment {
         stream: packet.meta.stream(),
         in_start: packet.meta.seq.0,
         out_start: first,
         timestamp: 0,
+        live_from: newest.map(|newest| newest.meta.timestamp),
         picture: 0,
         tl0: 0,
         frame: 0,
     };
     let Some(tail) = tail else { return segment };
     segment.out_start = tail.out_seq + 1;
-    segment.timestamp = timestamp(tail, mirror, packet).wrapping_sub(packet.meta.timestamp);
+    // What is live has its place in time; what is caught up with stands between that and what came before.
+    let live = newest.unwrap_or(packet);
+    segment.timestamp = timestamp(tail, mirror, live).wrapping_sub(live.meta.timestamp);
+    let step = segment.out_timestamp(packet.meta.timestamp).wrapping_sub(tail.timestamp) as i32;
+    if newest.is_some() && step < 1 {
+        segment.timestamp = segment.timestamp.wrapping_add(1_i32.wrapping_sub(step) as u32);
+    }
     let (last, next) = (tail.pictures, Pictures::of(packet));
     if let (Some(last), Some(next)) = (last.picture, next.picture) {
         segment.picture = last.wrapping_add(1).wrapping_sub(next) & 0x7fff;

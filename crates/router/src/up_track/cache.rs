@@ -53,6 +53,11 @@ impl Cache {
         Since { cache: self, at: seq.0.max(self.tail) }
     }
 
+    /// The packet with the highest number.
+    pub(crate) fn newest(&self) -> Option<&Arc<Packet>> {
+        self.find(ExtSeq(self.head.checked_sub(1)?))
+    }
+
     /// One more than the newest number.
     pub(crate) fn head(&self) -> u64 {
         self.head

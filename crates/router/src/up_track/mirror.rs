@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use model::{MediaKind, TrackId, UpMedia};
 use rtp::sequence::ExtSeq;
 
-use super::cache::Cache;
+use super::cache::{Cache, Since};
 use super::layer_count;
-use crate::{MAX_LAYERS, Packet, SenderInfo};
+use crate::{CatchUp, CatchUpLimits, MAX_LAYERS, Packet, SenderInfo};
 
 /// A layer of which nothing came for this long has stopped,
 const STOPPED_AFTER: Duration = Duration::from_millis(700);
@@ -184,6 +184,33 @@ impl TrackMirror {
     /// Where the last key frame of a layer begins, and when that came.
     pub(crate) fn key_frame(&self, layer: u8) -> Option<(ExtSeq, Instant)> {
         self.state(layer)?.key_frame
+    }
+
+    /// The packet with the highest number of a stream, if it is kept.
+    pub(crate) fn newest(&self, stream: u16) -> Option<&Packet> {
+        let state = self.state(stream as u8).filter(|state| state.stream == Some(stream))?;
+        state.cache.newest().map(Arc::as_ref)
+    }
+
+    /// The packets since the last key frame of the best layer, oldest first, for a mirror that begins now; empty when
+    /// they are too many or too old.
+    pub fn backlog(&self, now: Instant, limits: CatchUpLimits) -> CatchUp<'_> {
+        CatchUp(self.best(None).and_then(|layer| self.since_key_frame(now, layer, limits)))
+    }
+
+    /// The packets since the last key frame of a layer, within limits.
+    pub(crate) fn since_key_frame(
+        &self,
+        now: Instant,
+        layer: u8,
+        limits: CatchUpLimits,
+    ) -> Option<Since<'_>> {
+        let (seq, arrival) = self.key_frame(layer)?;
+        let cache = self.cache(layer)?;
+        let young = now.saturating_duration_since(arrival) <= limits.max_age;
+        let few = cache.head().saturating_sub(seq.0) <= limits.max_packets as u64;
+        // Without its first packet the key frame is no place to start.
+        (young && few && cache.find(seq).is_some()).then(|| cache.since(seq))
     }
 
     fn state(&self, layer: u8) -> Option<&LayerState> {
