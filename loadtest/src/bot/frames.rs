@@ -132,7 +132,10 @@ impl Frames {
     }
 
     fn take_stamped(&mut self, context: &mut Context<'_>, packet: Arrived<'_>, stamp: &Stamp) {
-        context.tally.times.delay.record(context.clock.since(context.now, stamp.sent_ns));
+        // What was sent before we came is old because we are late, not because it was under way.
+        if stamp.sent_ns >= context.joined_ns {
+            context.tally.times.delay.record(context.clock.since(context.now, stamp.sent_ns));
+        }
         if !media::is_genuine(self.codec, stamp, packet.payload) {
             context.tally.counters.corrupted += 1;
             return;
@@ -333,6 +336,8 @@ mod tests {
         tally: Tally,
         has_begun: bool,
         frames: Frames,
+        /// When the viewer came.
+        joined: Duration,
     }
 
     const INTERVAL: Duration = Duration::from_millis(33);
@@ -345,7 +350,15 @@ mod tests {
             let directory = Directory::new();
             directory.begin(1, clock.ns(start));
             let frames = Frames::new(Codec::Vp8, start);
-            World { start, clock, directory, tally: Tally::default(), has_begun: false, frames }
+            World {
+                start,
+                clock,
+                directory,
+                tally: Tally::default(),
+                has_begun: false,
+                frames,
+                joined: Duration::ZERO,
+            }
         }
 
         fn with<R>(
@@ -359,7 +372,7 @@ mod tests {
                 clock: &self.clock,
                 directory: &self.directory,
                 tally: &mut self.tally,
-                joined_ns: self.clock.ns(self.start),
+                joined_ns: self.clock.ns(self.start + self.joined),
                 awaits: MediaKind::Video,
                 has_begun: &mut self.has_begun,
             };
@@ -406,6 +419,19 @@ mod tests {
         assert_eq!((times.delay.count(), times.first_frame.count()), (300, 1));
         assert_eq!(times.delay.max(), Some(SOON));
         assert_eq!(times.key_wait.count(), 1);
+    }
+
+    #[test]
+    fn what_was_sent_before_a_viewer_came_is_shown_and_has_no_delay() {
+        let mut world = World::new();
+        world.joined = INTERVAL * 10;
+        for number in 0..20 {
+            let waited = INTERVAL * 10u32.saturating_sub(number);
+            world.frame(number, number == 0, None, waited + SOON);
+        }
+        let times = &world.tally.times;
+        assert_eq!((times.delay.count(), times.delay.max()), (30, Some(SOON)));
+        assert_eq!((world.tally.counters.frames, times.first_frame.max()), (20, Some(SOON)));
     }
 
     #[test]
