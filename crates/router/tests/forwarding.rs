@@ -324,6 +324,23 @@ fn what_a_viewer_catches_up_with_is_told_fast_and_then_it_is_live() {
 }
 
 #[test]
+fn who_caught_up_once_is_live_also_when_timestamps_come_round() {
+    let mut f = Flow::video(true);
+    for i in 0..10 {
+        f.receive(&picture(11, 1 + i, 3 + i, i == 0));
+        f.now += ms(33);
+    }
+    let (last, _) = *catch_up(&mut f).last().unwrap();
+    // Half a day later, a second before the timestamp that it began with.
+    for (sequence, before) in [(11, 90_000), (12, 45_000)] {
+        f.now += Duration::from_secs(6 * 3600);
+        let timestamp = last.wrapping_sub(before);
+        let raw = Raw { timestamp, ..picture(11, sequence, 2 + sequence, false) };
+        assert_eq!(f.pass(&raw).unwrap().timestamp, timestamp);
+    }
+}
+
+#[test]
 fn who_comes_back_catches_up_behind_what_it_saw_and_is_where_the_clock_is() {
     let mut f = Flow::video(true);
     let first = f.pass(&picture(11, 1, 3, true)).unwrap();

@@ -393,7 +393,7 @@ impl DownTrack {
                 segment,
                 in_seq: packet.meta.seq.0,
                 out_seq: seq,
-                timestamp: segment.out_timestamp(packet.meta.timestamp),
+                timestamp: segment.out_timestamp(packet),
                 arrival: packet.meta.arrival,
                 pictures: Pictures::default(),
             });

@@ -114,7 +114,7 @@ impl Template {
             marker: packet.meta.marker,
             pt: address.pt,
             sequence: address.sequence,
-            timestamp: segment.out_timestamp(packet.meta.timestamp),
+            timestamp: segment.out_timestamp(packet),
             ssrc: address.ssrc,
         };
         let has = |id: u8, there: bool| id != 0 && there;

@@ -20,8 +20,6 @@ const SURELY_LATER: Duration = Duration::from_secs(60);
 const HASTE: u32 = 8;
 /// Who begins with what came no longer ago than this is live.
 const LIVE: Duration = Duration::from_millis(100);
-/// Timestamps further back than this are none that anybody catches up with: two minutes of video.
-const HASTE_MAX: u32 = 120 * 90_000;
 
 /// A run of packets of one numbering, and the offsets under which the subscriber sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +32,8 @@ pub(crate) struct Segment {
     pub(crate) out_start: u64,
     /// To be added to timestamps.
     pub(crate) timestamp: u32,
-    /// Timestamp, as the publisher wrote it, of the picture from which on everything is live; see [`HASTE`].
-    pub(crate) live_from: Option<u32>,
+    /// Number and timestamp, as the publisher wrote them, of the packet from which on everything is live; see [`HASTE`].
+    pub(crate) live_from: Option<(u64, u32)>,
     /// To be added to picture ids (VP8, VP9), modulo 2^15.
     pub(crate) picture: u16,
     /// To be added to TL0PICIDX (VP8, VP9).
@@ -53,14 +51,17 @@ impl Segment {
     /// The subscriber's timestamp of a packet of the segment. It depends on nothing else: a packet that is resent has the
     /// same.
     #[inline]
-    pub(crate) fn out_timestamp(&self, timestamp: u32) -> u32 {
-        let at = match self.live_from {
-            Some(live) => match live.wrapping_sub(timestamp) {
-                behind @ 1..=HASTE_MAX => live.wrapping_sub(behind / HASTE),
-                _ => timestamp,
-            },
-            None => timestamp,
-        };
+    pub(crate) fn out_timestamp(&self, packet: &Packet) -> u32 {
+        let mut at = packet.meta.timestamp;
+        // The number says what is caught up with: timestamps come round again after half a day.
+        if let Some((seq, live)) = self.live_from
+            && packet.meta.seq.0 < seq
+        {
+            let behind = live.wrapping_sub(at);
+            if behind as i32 > 0 {
+                at = live.wrapping_sub(behind / HASTE);
+            }
+        }
         at.wrapping_add(self.timestamp)
     }
 }
@@ -126,7 +127,7 @@ impl Tail {
     pub(crate) fn advance(&mut self, packet: &Packet, out_seq: u64) {
         self.in_seq = packet.meta.seq.0;
         self.out_seq = out_seq;
-        let timestamp = self.segment.out_timestamp(packet.meta.timestamp);
+        let timestamp = self.segment.out_timestamp(packet);
         let later = packet.meta.arrival.saturating_duration_since(self.arrival) > SURELY_LATER;
         if later || (timestamp.wrapping_sub(self.timestamp) as i32) > 0 {
             self.timestamp = timestamp;
@@ -156,7 +157,7 @@ pub(crate) fn begin(
         in_start: packet.meta.seq.0,
         out_start: first,
         timestamp: 0,
-        live_from: newest.map(|newest| newest.meta.timestamp),
+        live_from: newest.map(|newest| (newest.meta.seq.0, newest.meta.timestamp)),
         picture: 0,
         tl0: 0,
         frame: 0,
@@ -166,7 +167,7 @@ pub(crate) fn begin(
     // What is live has its place in time; what is caught up with stands between that and what came before.
     let live = newest.unwrap_or(packet);
     segment.timestamp = timestamp(tail, mirror, live).wrapping_sub(live.meta.timestamp);
-    let step = segment.out_timestamp(packet.meta.timestamp).wrapping_sub(tail.timestamp) as i32;
+    let step = segment.out_timestamp(packet).wrapping_sub(tail.timestamp) as i32;
     if newest.is_some() && step < 1 {
         segment.timestamp = segment.timestamp.wrapping_add(1_i32.wrapping_sub(step) as u32);
     }
