@@ -116,7 +116,7 @@ pub(crate) struct BotThread {
     /// Bots by place; a place is used again after its bot.
     bots: Vec<Option<Bot>>,
     free: Vec<usize>,
-    /// Sockets of those who left without a word, and since when. See [`HAUNTED`].
+    /// Sockets that bots left without a word, and since when. See [`HAUNTED`].
     ghosts: VecDeque<(Instant, UdpSocket)>,
     places: HashMap<BotId, usize>,
     /// Places of those who are joining.

@@ -192,9 +192,9 @@ impl Worker {
                     // Nobody sends a check before signaling told of its session; but that may have been since this
                     // turn began.
                     self.guarded(|w| _ = w.take_commands(now));
-                }
-                if messages > 0 && lane == Lane::Control {
-                    self.inbox.used |= bit(lane, family);
+                    if lane == Lane::Control {
+                        self.inbox.used |= bit(lane, family);
+                    }
                 }
                 self.take_batch(now, &mut batch);
                 if messages < if lane == Lane::Media { MESSAGES } else { CONTROL_MESSAGES } {

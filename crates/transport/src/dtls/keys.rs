@@ -1,5 +1,5 @@
-//! The node's key, parsed once: the library parses a key for each handshake, and checking one costs half as much as
-//! signing with it.
+//! The node's key, parsed once: the library parses a key for each handshake, and checking one costs more than signing
+//! with it.
 
 use std::{
     fmt,
