@@ -6,6 +6,7 @@ mod check;
 mod fuzz;
 mod loom;
 mod run;
+mod seeds;
 mod threats;
 mod tidy;
 
@@ -18,6 +19,7 @@ cargo xtask TASK
   check             format, clippy, docs, tidy and (where it is installed) cargo deny
   loom              model-check the rings and the wake-up
   fuzz [SECONDS]    fuzz every parser (needs cargo-fuzz), 60 seconds each unless told otherwise
+  seeds [ROUNDS]    run the property tests with other cases than every day's, 10 times unless told otherwise
   whip-conformance URL [OPTIONS]
                     hold a WHIP and WHEP server against the RFC
   bench [OPTIONS]   prices: machine, node, packet path in process, sessions (as root: over a veth)
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         "check" => check::check(),
         "loom" => loom::loom(),
         "fuzz" => fuzz::fuzz(&rest),
+        "seeds" => seeds::seeds(&rest),
         "whip-conformance" => run::cargo(
             &["run", "--quiet", "--release", "-p", "sfumato-whip-conformance", "--"],
             &rest,
