@@ -282,8 +282,12 @@ mod tests {
         peer.send_to(&[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0], to_media).unwrap();
         let before = worker.counters.datagrams_in.value();
         worker.turn();
+        // Fewer, where somebody else had the processor meanwhile.
         let turn = (CALLS_PER_TURN * CONTROL_MESSAGES) as u64;
-        assert_eq!(worker.counters.datagrams_in.value() - before, turn + 1, "media came too");
+        assert!((2..=turn + 1).contains(&(worker.counters.datagrams_in.value() - before)));
+        let media = worker.inbox.socket(Lane::Media, 0).unwrap();
+        let left = RecvBatch::new(1, TRAIN).recv(media);
+        assert_eq!(left.unwrap(), 0, "media came too");
     }
 
     #[test]
