@@ -35,6 +35,19 @@ pub enum Command {
     Shutdown,
 }
 
+impl Command {
+    /// The session that it is about; `None`: all.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Command::Open(plan) => Some(plan.id),
+            Command::Restart { session, .. }
+            | Command::Bind { session, .. }
+            | Command::Close { session } => Some(*session),
+            Command::Shutdown => None,
+        }
+    }
+}
+
 /// From the workers to signaling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use model::{Binding, CloseReason, IceCredentials, Mid, SessionId, SessionPlan};
+use model::{Binding, CloseReason, Command, IceCredentials, Mid, SessionId, SessionPlan};
 
 use crate::{core::Worker, registry::Home, source::SourcePeer};
 
@@ -34,6 +34,19 @@ pub(crate) enum Order {
         peer: Option<Box<SourcePeer>>,
     },
     Shutdown,
+}
+
+impl Order {
+    /// `home`: of the session that the command is about. Only an opening takes it along.
+    pub(crate) fn new(command: Command, home: Option<Arc<Home>>) -> Self {
+        match command {
+            Command::Open(plan) => Order::Open { plan, home: home.unwrap_or_else(Home::new) },
+            Command::Restart { session, ice } => Order::Restart { session, ice },
+            Command::Bind { session, mid, binding } => Order::Bind { session, mid, binding },
+            Command::Close { session } => Order::Close { session },
+            Command::Shutdown => Order::Shutdown,
+        }
+    }
 }
 
 impl Worker {

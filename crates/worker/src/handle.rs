@@ -53,6 +53,19 @@ struct Homes {
 impl Homes {
     const SWEEP_MIN: usize = 64;
 
+    /// The home of the session that a command is about; an opening makes it. It has one already where it is sent again
+    /// since a worker was busy: the others have it, with this home.
+    fn of(&mut self, command: &Command) -> Option<Arc<Home>> {
+        let session = command.session()?;
+        let home = self.get(session);
+        if home.is_none() && matches!(command, Command::Open(_)) {
+            let home = Home::new();
+            self.insert(session, &home);
+            return Some(home);
+        }
+        home
+    }
+
     fn get(&self, session: SessionId) -> Option<Arc<Home>> {
         self.homes.get(&session)?.upgrade()
     }
@@ -89,34 +102,8 @@ impl WorkersHandle {
     /// [`Busy`] when a worker does not keep up; the command may then be sent again.
     pub fn send(&self, command: Command) -> Result<(), Busy> {
         let mut homes = self.order();
-        match command {
-            Command::Open(plan) => {
-                // Sent again since a worker was busy: the others have it, with this home.
-                let home = homes.get(plan.id).unwrap_or_else(|| {
-                    let home = Home::new();
-                    homes.insert(plan.id, &home);
-                    home
-                });
-                self.push(Some(&home), |_| Order::Open { plan: plan.clone(), home: home.clone() })
-            }
-            Command::Restart { session, ice } => {
-                let home = homes.get(session);
-                self.push(home.as_deref(), |_| Order::Restart { session, ice: ice.clone() })
-            }
-            Command::Bind { session, mid, binding } => {
-                let home = homes.get(session);
-                self.push(home.as_deref(), |_| Order::Bind {
-                    session,
-                    mid,
-                    binding: binding.clone(),
-                })
-            }
-            Command::Close { session } => {
-                let home = homes.get(session);
-                self.push(home.as_deref(), |_| Order::Close { session })
-            }
-            Command::Shutdown => self.push(None, |_| Order::Shutdown),
-        }
+        let home = homes.of(&command);
+        self.push(home.as_deref(), |_| Order::new(command.clone(), home.clone()))
     }
 
     /// Starts a publisher without a peer connection. Its plan needs the session's id and the up-media with their

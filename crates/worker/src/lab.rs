@@ -22,7 +22,6 @@ use crate::{
     core::Worker,
     mesh::{Bell, Mesh},
     recv::Lane,
-    registry::Home,
     sessions::Crypto,
     workers::bind_all,
 };
@@ -61,14 +60,7 @@ impl Lab {
 
     /// Carries out a command.
     pub fn command(&mut self, now: Instant, command: Command) {
-        let order = match command {
-            Command::Open(plan) => Order::Open { plan, home: Home::new() },
-            Command::Restart { session, ice } => Order::Restart { session, ice },
-            Command::Bind { session, mid, binding } => Order::Bind { session, mid, binding },
-            Command::Close { session } => Order::Close { session },
-            Command::Shutdown => Order::Shutdown,
-        };
-        self.worker.take_command(now, order);
+        self.worker.take_command(now, Order::new(command, None));
         self.worker.current = None;
     }
 
