@@ -252,7 +252,7 @@ fn measure(cli: &Cli, bench: &Bench, tables: &mut Vec<Table>) -> io::Result<()> 
     }
     if wanted(Part::Node) {
         let mut shows: Vec<_> = bench.effort.receivers.iter().map(|&n| Show::Video(n)).collect();
-        shows.extend([Show::Rooms, Show::Sound]);
+        shows.extend([Show::Rooms(10), Show::Rooms(20), Show::Sound]);
         show(tables, node::measure(bench, &shows)?);
     }
     if wanted(Part::Path) {
