@@ -2,50 +2,25 @@
 
 use std::{sync::Arc, time::Instant};
 
-use model::{Binding, CloseReason, Command, IceCredentials, Mid, SessionId, SessionPlan};
+use model::{CloseReason, Command, IceCredentials, SessionId, SessionPlan};
 
 use crate::{core::Worker, registry::Home, source::SourcePeer};
 
 /// Commands taken in one turn: a flood of them must not starve media.
 const ORDERS_PER_TURN: usize = 256;
 
-/// A command as the workers hear it.
+/// What the workers hear.
 pub(crate) enum Order {
-    Open {
-        plan: Arc<SessionPlan>,
-        home: Arc<Home>,
-    },
-    Restart {
-        session: SessionId,
-        ice: IceCredentials,
-    },
-    Bind {
-        session: SessionId,
-        mid: Mid,
-        binding: Option<Binding>,
-    },
-    Close {
-        session: SessionId,
-    },
+    /// From signaling. `home`: of the session that it is about, which all workers share; only an opening needs it.
+    Command { command: Command, home: Option<Arc<Home>> },
     /// A local source; only the worker that it is given to gets the peer.
-    Attach {
-        plan: Arc<SessionPlan>,
-        home: Arc<Home>,
-        peer: Option<Box<SourcePeer>>,
-    },
-    Shutdown,
+    Attach { plan: Arc<SessionPlan>, home: Arc<Home>, peer: Option<Box<SourcePeer>> },
 }
 
-impl Order {
-    /// `home`: of the session that the command is about. Only an opening takes it along.
-    pub(crate) fn new(command: Command, home: Option<Arc<Home>>) -> Self {
-        match command {
-            Command::Open(plan) => Order::Open { plan, home: home.unwrap_or_else(Home::new) },
-            Command::Restart { session, ice } => Order::Restart { session, ice },
-            Command::Bind { session, mid, binding } => Order::Bind { session, mid, binding },
-            Command::Close { session } => Order::Close { session },
-            Command::Shutdown => Order::Shutdown,
-        }
+/// For the only worker there is.
+impl From<Command> for Order {
+    fn from(command: Command) -> Self {
+        Order::Command { command, home: None }
     }
 }
 
@@ -54,31 +29,37 @@ impl Worker {
     pub(crate) fn take_commands(&mut self, now: Instant) -> bool {
         for _ in 0..ORDERS_PER_TURN {
             let Ok(order) = self.commands.try_recv() else { return true };
-            self.take_command(now, order);
+            self.take_order(now, order);
             self.current = None;
         }
         false
     }
 
-    pub(crate) fn take_command(&mut self, now: Instant, order: Order) {
+    pub(crate) fn take_order(&mut self, now: Instant, order: Order) {
         match order {
-            Order::Open { plan, home } => self.registry.open(plan, home),
-            Order::Restart { session, ice } => self.take_restart(now, session, ice),
-            Order::Bind { session, mid, binding } => {
-                self.registry.bind(session, mid, binding.clone());
-                if let Some(slot) = self.registry.entry(session).and_then(|e| e.slot) {
-                    self.current = Some(slot);
-                    self.bind(now, slot, mid, binding);
-                }
-            }
-            Order::Close { session } => self.take_close(now, session),
+            Order::Command { command, home } => self.take_command(now, command, home),
             Order::Attach { plan, home, peer } => {
                 self.registry.open(plan.clone(), home);
                 if let Some(peer) = peer {
                     self.attach(&plan, *peer);
                 }
             }
-            Order::Shutdown => self.take_shutdown(now),
+        }
+    }
+
+    fn take_command(&mut self, now: Instant, command: Command, home: Option<Arc<Home>>) {
+        match command {
+            Command::Open(plan) => self.registry.open(plan, home.unwrap_or_else(Home::new)),
+            Command::Restart { session, ice } => self.take_restart(now, session, ice),
+            Command::Bind { session, mid, binding } => {
+                self.registry.bind(session, mid, binding.clone());
+                if let Some(slot) = self.registry.entry(session).and_then(|e| e.slot) {
+                    self.current = Some(slot);
+                    self.bind(now, slot, mid, binding);
+                }
+            }
+            Command::Close { session } => self.take_close(now, session),
+            Command::Shutdown => self.take_shutdown(now),
         }
     }
 

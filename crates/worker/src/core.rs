@@ -149,7 +149,7 @@ impl Worker {
         }
         if let Ok(order) = self.commands.try_recv() {
             self.bell.parking().cancel_sleep();
-            self.guarded(|w| w.take_command(now, order));
+            self.guarded(|w| w.take_order(now, order));
             return;
         }
         let deadline = [self.timers.next(), self.tracks.next_due()].into_iter().flatten().min();
@@ -172,7 +172,7 @@ pub(crate) mod tests {
     };
 
     use model::{
-        DropReason, DtlsRole, ExtensionMap, Fingerprint, IceCredentials, Path, SessionId,
+        Command, DropReason, DtlsRole, ExtensionMap, Fingerprint, IceCredentials, Path, SessionId,
         SessionPlan, WallClock,
     };
     use transport::dtls::Certificate;
@@ -279,7 +279,8 @@ pub(crate) mod tests {
         let worker = &mut bench.worker;
         let slot = settled(worker, 1, now);
         let ice = IceCredentials { local_ufrag: "afterwards".into(), ..plan(1).ice.clone() };
-        worker.guarded(|w| w.take_command(now, Order::Restart { session: SessionId(1), ice }));
+        worker
+            .guarded(|w| w.take_order(now, Command::Restart { session: SessionId(1), ice }.into()));
         worker.guarded(|_| panic!("a defect that belongs to no session"));
         assert!(worker.sessions.at(slot).is_some());
     }
@@ -313,7 +314,7 @@ pub(crate) mod tests {
         b.take_words(now);
         assert!(a.registry.awaits() && b.registry.awaits(), "the second one");
         for worker in [a, b] {
-            worker.take_command(now, Order::Close { session: SessionId(2) });
+            worker.take_order(now, Command::Close { session: SessionId(2) }.into());
             assert!(!worker.registry.awaits());
         }
     }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use model::{
-    Binding, CloseReason, Codec, CodecSpec, DownMedia, Event, Feedback, MediaKind, Mid, NtpTime,
-    Pt, PtMapping, SessionId, SessionPlan, Ssrc, StreamSsrc, TrackId, UpMedia,
+    Binding, CloseReason, Codec, CodecSpec, Command, DownMedia, Event, Feedback, MediaKind, Mid,
+    NtpTime, Pt, PtMapping, SessionId, SessionPlan, Ssrc, StreamSsrc, TrackId, UpMedia,
 };
 
 use crate::{
@@ -73,12 +73,12 @@ fn binding() -> Option<Binding> {
 
 fn bind(worker: &mut Worker, now: Instant) {
     let (session, mid) = (SessionId(VIEWER), mid());
-    worker.take_command(now, Order::Bind { session, mid, binding: binding() });
+    worker.take_order(now, Command::Bind { session, mid, binding: binding() }.into());
 }
 
 fn bind_nothing(worker: &mut Worker, now: Instant) {
     let (session, mid) = (SessionId(VIEWER), mid());
-    worker.take_command(now, Order::Bind { session, mid, binding: None });
+    worker.take_order(now, Command::Bind { session, mid, binding: None }.into());
 }
 
 /// A local source of sound in the first of these workers, which all of them know.
@@ -92,7 +92,7 @@ fn local(kind: MediaKind, workers: &mut [Bench], now: Instant) -> Source {
     let (home, mut peer) = (Home::at(WorkerId(0)), Some(Box::new(peer)));
     for bench in workers {
         let (plan, home, peer) = (plan.clone(), home.clone(), peer.take());
-        bench.worker.take_command(now, Order::Attach { plan, home, peer });
+        bench.worker.take_order(now, Order::Attach { plan, home, peer });
     }
     given
 }
@@ -214,7 +214,7 @@ fn a_source_hears_that_its_session_was_closed() {
     let (mut benches, now) = (benches(1), Instant::now());
     let mut sound = sound(&mut benches, now);
     sound.push(&packet(1)).unwrap();
-    benches[0].worker.take_command(now, Order::Close { session: SessionId(PUBLISHER) });
+    benches[0].worker.take_order(now, Command::Close { session: SessionId(PUBLISHER) }.into());
     assert_eq!(sound.push(&packet(2)), Err(SourceError::Closed));
 }
 
@@ -246,7 +246,7 @@ fn checks_with_the_credentials_before_a_restart_find_their_session_from_any_work
         // Twice: a command may be sent again.
         for _ in 0..2 {
             let (session, ice) = (SessionId(VIEWER), ice.clone());
-            bench.worker.take_command(now, Order::Restart { session, ice });
+            bench.worker.take_order(now, Command::Restart { session, ice }.into());
         }
     }
     for (at, ice) in [(1, &old.ice), (2, &ice)] {

@@ -103,7 +103,10 @@ impl WorkersHandle {
     pub fn send(&self, command: Command) -> Result<(), Busy> {
         let mut homes = self.order();
         let home = homes.of(&command);
-        self.push(home.as_deref(), |_| Order::new(command.clone(), home.clone()))
+        self.push(home.as_deref(), |_| Order::Command {
+            command: command.clone(),
+            home: home.clone(),
+        })
     }
 
     /// Starts a publisher without a peer connection. Its plan needs the session's id and the up-media with their
@@ -198,13 +201,21 @@ mod tests {
         woken
     }
 
+    /// The home in the opening that was told next.
+    fn told_home(taken: &Receiver<Order>) -> Arc<Home> {
+        match taken.try_recv() {
+            Ok(Order::Command { command: Command::Open(_), home: Some(home) }) => home,
+            _ => panic!("an opening"),
+        }
+    }
+
     #[test]
     fn a_command_wakes_the_worker_that_it_is_urgent_for() {
         let (handle, bells, taken) = nobody(3);
         woken(&bells);
         handle.send(Command::Open(plan(1))).unwrap();
         assert_eq!(woken(&bells), [false; 3], "its first check wakes one of them");
-        let Ok(Order::Open { home, .. }) = taken[0].try_recv() else { panic!("it is told") };
+        let home = told_home(&taken[0]);
         bells[1].parking().prepare_sleep();
         handle.send(Command::Close { session: SessionId(2) }).unwrap();
         assert_eq!(woken(&bells), [true; 3], "nobody knows whose it is");
@@ -222,16 +233,13 @@ mod tests {
     fn a_session_whose_opening_met_a_busy_worker_has_one_home() {
         let (handle, _bells, taken) = nobody(2);
         for _ in 0..4 {
-            handle.shared.workers[1].commands.try_send(Order::Shutdown).unwrap();
+            handle.shared.workers[1].commands.try_send(Command::Shutdown.into()).unwrap();
         }
         assert_eq!(handle.send(Command::Open(plan(1))), Err(Busy));
         assert_eq!(taken[1].try_iter().count(), 4);
         handle.send(Command::Open(plan(1))).unwrap();
-        let home = |at: usize| match taken[at].try_recv() {
-            Ok(Order::Open { home, .. }) => home,
-            _ => panic!("an opening"),
-        };
-        let (first, again, other) = (home(0), home(0), home(1));
+        let (first, again) = (told_home(&taken[0]), told_home(&taken[0]));
+        let other = told_home(&taken[1]);
         assert!(Arc::ptr_eq(&first, &again) && Arc::ptr_eq(&first, &other));
     }
 

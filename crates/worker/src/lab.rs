@@ -60,7 +60,7 @@ impl Lab {
 
     /// Carries out a command.
     pub fn command(&mut self, now: Instant, command: Command) {
-        self.worker.take_command(now, Order::new(command, None));
+        self.worker.take_order(now, command.into());
         self.worker.current = None;
     }
 

@@ -237,8 +237,9 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
+    use model::Command;
+
     use super::*;
-    use crate::{commands::Order, registry::Home};
 
     fn bind() -> UdpSocket {
         let any = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
@@ -254,7 +255,7 @@ mod tests {
         bench.worker.inbox = Inbox::new([None, None], [Some(control), None]);
         let plan = crate::core::tests::plan(1);
         let check = crate::threats::check(&plan.ice);
-        bench.orders.send(Order::Open { plan, home: Home::new() }).unwrap();
+        bench.orders.send(Command::Open(plan).into()).unwrap();
         let peer = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
         peer.send_to(&check, to_control).unwrap();
         // A turn takes its commands before; this is the rest of one.
