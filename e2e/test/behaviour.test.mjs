@@ -1,37 +1,23 @@
 // What happens around a session: a camera that pauses, a viewer who comes late, a publisher who vanishes, a node that stops.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 
 import { launchChromium, launchFirefox } from "../lib/browser.mjs";
 import { assertPlays, untilConnected, untilListed, watch } from "../lib/checks.mjs";
 import { Server } from "../lib/server.mjs";
-import { gather, sleep } from "../lib/wait.mjs";
+import { stage } from "../lib/stage.mjs";
+import { sleep } from "../lib/wait.mjs";
 
 /** Consent expires 30 s after the last check (RFC 7675 section 5.1); checks come each 5 s at most. */
 const CONSENT_MS = 35_000;
 
 describe("sessions come and go", { timeout: 180_000 }, () => {
-  let server;
-  let browsers = {};
-
-  before(async () => {
-    const started = {};
-    try {
-      await gather(started, { server: Server.start(), chromium: launchChromium(), firefox: launchFirefox() });
-    } finally {
-      ({ server, ...browsers } = started);
-    }
-  }, { timeout: 60_000 });
-
-  after(async () => {
-    await Promise.all(Object.values(browsers).map((browser) => browser.close()));
-    await server?.stop();
-  }, { timeout: 30_000 });
+  const cast = stage(() => ({ server: Server.start(), chromium: launchChromium(), firefox: launchFirefox() }));
 
   test("a camera that goes off and on again is seen again", { timeout: 60_000 }, async () => {
-    const publisher = await browsers.chromium.bench(server.url);
-    const watcher = await browsers.firefox.bench(server.url);
+    const publisher = await cast.browsers.chromium.bench(cast.server.url);
+    const watcher = await cast.browsers.firefox.bench(cast.server.url);
     await publisher.evaluate((wanted) => window.e2e.publish(wanted), { room: "pause", participant: "bea" });
     await watch(watcher, "pause", "bea");
     await publisher.evaluate(() => window.e2e.cameraOff("bea"));
@@ -51,12 +37,12 @@ describe("sessions come and go", { timeout: 180_000 }, () => {
   });
 
   test("who comes late sees a picture at once", { timeout: 60_000 }, async () => {
-    const publisher = await browsers.chromium.bench(server.url);
+    const publisher = await cast.browsers.chromium.bench(cast.server.url);
     await publisher.evaluate((wanted) => window.e2e.publish(wanted), { room: "late", participant: "carl" });
     await watch(publisher, "late", "carl", "early");
     await sleep(5_000);
-    for (const browser of Object.values(browsers)) {
-      const page = await browser.bench(server.url);
+    for (const browser of Object.values(cast.browsers)) {
+      const page = await browser.bench(cast.server.url);
       const first = await watch(page, "late", "carl", "late");
       console.log(`late viewer in ${browser.name}: answer ${Math.round(first.answeredMs)} ms, first frame ${Math.round(first.decodedMs)} ms after the POST`);
       assert.ok(first.decodedMs < 2_500, `${browser.name}: first frame after ${Math.round(first.decodedMs)} ms`);
@@ -67,19 +53,19 @@ describe("sessions come and go", { timeout: 180_000 }, () => {
 
   test("a publisher who vanishes without a word is gone when consent expires", { timeout: 90_000 }, async () => {
     const doomed = await launchChromium();
-    const page = await doomed.bench(server.url);
+    const page = await doomed.bench(cast.server.url);
     await page.evaluate((wanted) => window.e2e.publish(wanted), { room: "vanish", participant: "dora" });
-    await untilConnected(server, "vanish", "dora", 10_000);
+    await untilConnected(cast.server, "vanish", "dora", 10_000);
     await doomed.kill();
     const began = Date.now();
-    await untilListed(server, "vanish", "dora", false, CONSENT_MS + 5_000);
+    await untilListed(cast.server, "vanish", "dora", false, CONSENT_MS + 5_000);
     console.log(`gone ${((Date.now() - began) / 1000).toFixed(1)} s after the kill`);
     await doomed.close();
   });
 
   test("the page comes back by itself when the node was restarted", { timeout: 60_000 }, async () => {
     const own = await Server.start();
-    const page = await browsers.chromium.open(`${own.url}/?room=demo`);
+    const page = await cast.browsers.chromium.open(`${own.url}/?room=demo`);
     const ready = () => window.sfumato?.viewers.size === 1 && [...window.sfumato.viewers.values()][0].tile.element.dataset.veil === "";
     await page.waitFor("the test card plays", 15_000, ready);
     await page.evaluate(() => {
@@ -103,8 +89,8 @@ describe("sessions come and go", { timeout: 180_000 }, () => {
 
   test("SIGTERM ends the node within seconds, and the browsers notice", { timeout: 60_000 }, async () => {
     const own = await Server.start();
-    const publisher = await browsers.chromium.bench(own.url);
-    const watcher = await browsers.firefox.bench(own.url);
+    const publisher = await cast.browsers.chromium.bench(own.url);
+    const watcher = await cast.browsers.firefox.bench(own.url);
     await publisher.evaluate((wanted) => window.e2e.publish(wanted), { room: "end", participant: "emil" });
     await watch(watcher, "end", "emil");
     await watch(publisher, "end", "emil", "own");

@@ -1,36 +1,25 @@
 // ffmpeg publishes H.264 and Opus with its WHIP muxer (setup:passive, no candidates): Chromium watches.
 
 import { execFileSync, spawn } from "node:child_process";
-import { after, before, describe, test } from "node:test";
+import { after, describe, test } from "node:test";
 
 import { launchChromium } from "../lib/browser.mjs";
 import { assertPlays, untilListed, watch } from "../lib/checks.mjs";
 import { Server } from "../lib/server.mjs";
-import { gather, sleep } from "../lib/wait.mjs";
+import { stage } from "../lib/stage.mjs";
+import { sleep } from "../lib/wait.mjs";
 
 const FFMPEG =
   process.env.FFMPEG_BIN ?? execFileSync("python3", ["-c", "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())"], { encoding: "utf8" }).trim();
 
 describe("ffmpeg publishes", { timeout: 90_000 }, () => {
-  let server;
-  let browser;
+  const cast = stage(() => ({ server: Server.start(), chromium: launchChromium() }));
   let ffmpeg;
   let said = "";
 
-  before(async () => {
-    const started = {};
-    try {
-      await gather(started, { server: Server.start(), browser: launchChromium() });
-    } finally {
-      ({ server, browser } = started);
-    }
-  }, { timeout: 60_000 });
-
-  after(async () => {
+  after(() => {
     if (ffmpeg && ffmpeg.exitCode === null) ffmpeg.kill("SIGKILL");
-    await browser?.close();
-    await server?.stop();
-  }, { timeout: 30_000 });
+  });
 
   test("H.264 and Opus from ffmpeg are watched in Chromium", { timeout: 60_000 }, async () => {
     const args = [
@@ -39,13 +28,13 @@ describe("ffmpeg publishes", { timeout: 90_000 }, () => {
       "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000",
       "-c:v", "libx264", "-profile:v", "baseline", "-pix_fmt", "yuv420p", "-preset", "ultrafast", "-tune", "zerolatency", "-bf", "0", "-g", "30", "-b:v", "800k",
       "-c:a", "libopus", "-ar", "48000", "-ac", "2", "-b:a", "48k",
-      "-t", "40", "-f", "whip", `http://127.0.0.1:${server.httpPort}/whip/ffmpeg?participant=encoder`,
+      "-t", "40", "-f", "whip", `http://127.0.0.1:${cast.server.httpPort}/whip/ffmpeg?participant=encoder`,
     ];
     ffmpeg = spawn(FFMPEG, args, { stdio: ["ignore", "ignore", "pipe"] });
     ffmpeg.stderr.on("data", (chunk) => (said = (said + chunk).slice(-20_000)));
     try {
-      await untilListed(server, "ffmpeg", "encoder", true, 10_000);
-      const page = await browser.bench(server.url);
+      await untilListed(cast.server, "ffmpeg", "encoder", true, 10_000);
+      const page = await cast.browsers.chromium.bench(cast.server.url);
       // Key frames come once a second by themselves: ffmpeg does not listen to requests.
       const first = await watch(page, "ffmpeg", "encoder");
       console.log(`ffmpeg: first frame ${Math.round(first.decodedMs)} ms after the POST`);
@@ -53,7 +42,7 @@ describe("ffmpeg publishes", { timeout: 90_000 }, () => {
       await page.close();
       ffmpeg.kill("SIGTERM");
       await sleep(500);
-      await untilListed(server, "ffmpeg", "encoder", false, 35_000);
+      await untilListed(cast.server, "ffmpeg", "encoder", false, 35_000);
     } catch (error) {
       throw new Error(`${error.message}\n--- ffmpeg said:\n${said.slice(-4_000)}`, { cause: error });
     }

@@ -1,12 +1,12 @@
 // The room's own page, used as people use it: look at the test card, turn the camera on, be seen, leave.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 
 import { launchChromium, launchFirefox } from "../lib/browser.mjs";
 import { untilConnected, untilListed } from "../lib/checks.mjs";
 import { Server } from "../lib/server.mjs";
-import { gather } from "../lib/wait.mjs";
+import { stage } from "../lib/stage.mjs";
 
 /** In the page: whether a participant's tile shows a moving picture with sound. */
 const plays = (participant) => {
@@ -29,28 +29,13 @@ const figures = (participant) =>
   [...document.querySelectorAll(`.tile[data-participant="${participant}"] .figures div`)].map((row) => row.textContent).join(", ");
 
 describe("the room's page", { timeout: 150_000 }, () => {
-  let server;
-  let browsers = {};
-
-  before(async () => {
-    const started = {};
-    try {
-      await gather(started, { server: Server.start(), chromium: launchChromium(), firefox: launchFirefox() });
-    } finally {
-      ({ server, ...browsers } = started);
-    }
-  }, { timeout: 60_000 });
-
-  after(async () => {
-    await Promise.all(Object.values(browsers).map((browser) => browser.close()));
-    await server?.stop();
-  }, { timeout: 30_000 });
+  const cast = stage(() => ({ server: Server.start(), chromium: launchChromium(), firefox: launchFirefox() }));
 
   test("the test card is there before anyone turns on a camera", { timeout: 60_000 }, async () => {
-    const [card] = await server.participants("demo");
+    const [card] = await cast.server.participants("demo");
     assert.ok(card, "the demo room has a participant");
-    for (const browser of Object.values(browsers)) {
-      const page = await browser.open(`${server.url}/?room=demo`);
+    for (const browser of Object.values(cast.browsers)) {
+      const page = await browser.open(`${cast.server.url}/?room=demo`);
       await page.waitFor(`the test card (${card.id}) moves`, 15_000, plays, card.id);
       await page.waitFor("the figures are shown", 5_000, (id) => {
         const text = [...document.querySelectorAll(`.tile[data-participant="${id}"] .figures dd`)].map((one) => one.textContent);
@@ -68,8 +53,8 @@ describe("the room's page", { timeout: 150_000 }, () => {
   });
 
   test("a camera turned on in one browser is seen in the other, and gone after Stop", { timeout: 90_000 }, async () => {
-    const first = await browsers.chromium.open(`${server.url}/?room=demo`);
-    const second = await browsers.firefox.open(`${server.url}/?room=demo`);
+    const first = await cast.browsers.chromium.open(`${cast.server.url}/?room=demo`);
+    const second = await cast.browsers.firefox.open(`${cast.server.url}/?room=demo`);
     await first.waitFor("the page is ready", 10_000, () => window.sfumato?.viewers.size > 0);
     await first.evaluate(() => {
       document.getElementById("name").value = "Léa M.";
@@ -87,7 +72,7 @@ describe("the room's page", { timeout: 150_000 }, () => {
     await second.waitFor("the picture comes back", 15_000, plays, "Lea-M.");
 
     await first.click("#stop");
-    await untilListed(server, "demo", "Lea-M.", false, 5_000);
+    await untilListed(cast.server, "demo", "Lea-M.", false, 5_000);
     await second.waitFor("the tile is gone", 10_000, () => !window.sfumato.viewers.has("Lea-M."));
     assert.deepEqual([...first.errors, ...second.errors], [], "errors in the pages");
     await first.close();
@@ -95,16 +80,16 @@ describe("the room's page", { timeout: 150_000 }, () => {
   });
 
   test("a page that is closed says goodbye", { timeout: 30_000 }, async () => {
-    const page = await browsers.chromium.open(`${server.url}/?room=leaving`);
+    const page = await cast.browsers.chromium.open(`${cast.server.url}/?room=leaving`);
     await page.waitFor("the page is ready", 10_000, () => !document.getElementById("empty").hidden);
     await page.evaluate(() => {
       document.getElementById("name").value = "brief";
     });
     await page.click("#start-camera");
-    await untilConnected(server, "leaving", "brief", 10_000);
+    await untilConnected(cast.server, "leaving", "brief", 10_000);
     const began = Date.now();
     await page.raw.goto("about:blank");
-    await untilListed(server, "leaving", "brief", false, 5_000);
+    await untilListed(cast.server, "leaving", "brief", false, 5_000);
     console.log(`gone ${Date.now() - began} ms after the page was left`);
     await page.close();
   });

@@ -1,32 +1,20 @@
 // Each of Chromium and Firefox publishes by WHIP, and each watches both by WHEP: four pairings, and the codecs.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 
 import { launchChromium, launchFirefox } from "../lib/browser.mjs";
 import { assertPlays, watch } from "../lib/checks.mjs";
 import { Server } from "../lib/server.mjs";
-import { gather } from "../lib/wait.mjs";
+import { stage } from "../lib/stage.mjs";
 
 describe("browsers publish and watch", { timeout: 240_000 }, () => {
-  let server;
-  let browsers = {};
+  const cast = stage(() => ({ server: Server.start(), chromium: launchChromium(), firefox: launchFirefox() }));
   const pages = {};
 
   before(async () => {
-    const started = {};
-    try {
-      await gather(started, { server: Server.start(), chromium: launchChromium(), firefox: launchFirefox() });
-    } finally {
-      ({ server, ...browsers } = started);
-    }
-    for (const [name, browser] of Object.entries(browsers)) pages[name] = await browser.bench(server.url);
+    for (const [name, browser] of Object.entries(cast.browsers)) pages[name] = await browser.bench(cast.server.url);
   }, { timeout: 60_000 });
-
-  after(async () => {
-    await Promise.all(Object.values(browsers).map((browser) => browser.close()));
-    await server?.stop();
-  }, { timeout: 30_000 });
 
   const bye = (page, name) => page.evaluate((wanted) => window.e2e.bye(wanted), name);
 
@@ -52,7 +40,7 @@ describe("browsers publish and watch", { timeout: 240_000 }, () => {
         } finally {
           await bye(pages[publisher], participant);
         }
-        assert.deepEqual(await server.participants(room), [], "the room is empty after DELETE");
+        assert.deepEqual(await cast.server.participants(room), [], "the room is empty after DELETE");
       });
     }
   }
@@ -67,7 +55,7 @@ describe("browsers publish and watch", { timeout: 240_000 }, () => {
     console.log(`simulcast: sent ${JSON.stringify(layers.map(({ rid, width, height, frames }) => ({ rid, width, height, frames })))}`);
     assert.deepEqual(layers.map(({ rid }) => rid).sort(), ["f", "h", "q"]);
     for (const { rid, packets } of layers) assert.ok(packets > 0, `layer ${rid} is sent`);
-    const [listed] = await server.participants("simulcast");
+    const [listed] = await cast.server.participants("simulcast");
     assert.deepEqual(listed.tracks.find(({ kind }) => kind === "video").rids, ["q", "h", "f"]);
     await assertPlays(page, "watch three", { label: "simulcast", codec: "VP8", minFps: 6, freezes: 2 });
     await bye(page, "watch three");
