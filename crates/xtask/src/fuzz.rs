@@ -2,13 +2,10 @@
 
 use std::process::Command;
 
-use crate::run::{root, run};
+use crate::run::{number, root, run};
 
 pub(crate) fn fuzz(args: &[String]) -> Result<(), String> {
-    let seconds: u32 = match args.first() {
-        Some(text) => text.parse().map_err(|_| format!("SECONDS is a number, not {text:?}"))?,
-        None => 60,
-    };
+    let seconds = number(args, "SECONDS", 60)?;
     let dir = root().join("fuzz");
     let entries = std::fs::read_dir(dir.join("fuzz_targets")).map_err(|e| format!("fuzz/: {e}"))?;
     let mut targets: Vec<String> =

@@ -1,16 +1,14 @@
 //! Property tests with other cases than those of every day. Not part of CI, whose cases are always the same.
 
-use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::process::Command;
 
-use crate::run::{root, run};
+use serde_json::Value;
+
+use crate::run::{metadata, number, root, run};
 
 pub(crate) fn seeds(args: &[String]) -> Result<(), String> {
-    let rounds: u32 = match args.first() {
-        Some(text) => text.parse().map_err(|_| format!("ROUNDS is a number, not {text:?}"))?,
-        None => 10,
-    };
+    let rounds = number(args, "ROUNDS", 10)?;
     let packages = packages_with_properties()?;
     for round in 1..=rounds {
         let seed = RandomState::new().hash_one(round);
@@ -26,22 +24,13 @@ pub(crate) fn seeds(args: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// The crates that depend on proptest.
+/// The workspace's packages that depend on proptest.
 fn packages_with_properties() -> Result<Vec<String>, String> {
-    let crates = root().join("crates");
-    let entries = fs::read_dir(&crates).map_err(|e| format!("{}: {e}", crates.display()))?;
-    let mut packages = Vec::new();
-    for entry in entries.flatten() {
-        let Ok(manifest) = fs::read_to_string(entry.path().join("Cargo.toml")) else {
-            continue;
-        };
-        let name = manifest.lines().find_map(|line| line.strip_prefix("name = "));
-        if let Some(name) = name
-            && manifest.lines().any(|line| line.starts_with("proptest"))
-        {
-            packages.push(name.trim_matches('"').to_owned());
-        }
-    }
-    packages.sort();
-    Ok(packages)
+    let metadata = metadata()?;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let ours = list(&metadata["packages"]).into_iter().filter(|package| {
+        package["source"].is_null()
+            && list(&package["dependencies"]).iter().any(|other| other["name"] == "proptest")
+    });
+    Ok(ours.filter_map(|package| Some(package["name"].as_str()?.to_owned())).collect())
 }

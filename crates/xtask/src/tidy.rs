@@ -4,12 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use serde_json::Value;
 
-use crate::{run::root, threats};
+use crate::{
+    run::{metadata, root},
+    threats,
+};
 
 /// Floor of each crate (ARCHITECTURE.md). Development crates stand outside the house: nobody may use them.
 const FLOORS: &[(&str, u8)] = &[
@@ -90,15 +92,7 @@ struct Graph {
 }
 
 fn graph() -> Result<Graph, String> {
-    let output = Command::new("cargo")
-        .current_dir(root())
-        .args(["metadata", "--format-version", "1", "--locked"])
-        .output()
-        .map_err(|e| format!("cargo metadata: {e}"))?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-    }
-    let json: Value = serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
+    let json = metadata()?;
     let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
     let list = |v: &Value| v.as_array().cloned().unwrap_or_default();
     let names =
