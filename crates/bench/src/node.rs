@@ -112,14 +112,11 @@ impl Show {
     /// What the bare sender pays now: its best variant in a tight loop, the same paced, and paced with the cipher that is
     /// used.
     fn limits(self, bench: &Bench) -> io::Result<[Option<f64>; 3]> {
-        let receivers = match self {
-            Show::Video(viewers) => viewers,
-            Show::Rooms(rooms) => 10 * rooms,
-            Show::Sound => {
-                let [tight, paced] = limit::sound(&bench.net, bench.effort)?;
-                return Ok([Some(tight), Some(paced), None]);
-            }
-        };
+        if self == Show::Sound {
+            let [tight, paced] = limit::sound(&bench.net, bench.effort)?;
+            return Ok([Some(tight), Some(paced), None]);
+        }
+        let receivers = self.viewers();
         let ten = Shape::Trains(usize::from(PACKETS));
         let tight = (Cipher::Aes128, ten);
         let (paced, same) = ((Cipher::Aes128, Shape::Paced), (bench.cipher, Shape::Paced));
