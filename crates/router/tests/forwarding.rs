@@ -290,6 +290,14 @@ fn a_viewer_that_joins_right_after_a_key_frame_starts_from_the_cache() {
     assert_eq!(none(CatchUpLimits { max_age: ms(400), max_packets: 19 }), 19);
 }
 
+/// So many pictures, which nobody watches, from a key frame on.
+fn receive_pictures(f: &mut Flow, count: u16) {
+    for i in 0..count {
+        f.receive(&picture(11, 1 + i, 3 + i, i == 0));
+        f.now += ms(33);
+    }
+}
+
 /// Catches up as a worker does; timestamps and numbers of what goes out.
 fn catch_up(f: &mut Flow) -> Vec<(u32, u16)> {
     let rig = &f.rig;
@@ -306,10 +314,7 @@ fn catch_up(f: &mut Flow) -> Vec<(u32, u16)> {
 #[test]
 fn what_a_viewer_catches_up_with_is_told_fast_and_then_it_is_live() {
     let mut f = Flow::video(true);
-    for i in 0..25 {
-        f.receive(&picture(11, 1 + i, 3 + i, i == 0));
-        f.now += ms(33);
-    }
+    receive_pictures(&mut f, 25);
     let caught = catch_up(&mut f);
     assert_eq!(caught.len(), 25);
     let steps: Vec<u32> = caught.windows(2).map(|w| w[1].0.wrapping_sub(w[0].0)).collect();
@@ -326,10 +331,7 @@ fn what_a_viewer_catches_up_with_is_told_fast_and_then_it_is_live() {
 #[test]
 fn who_caught_up_once_is_live_also_when_timestamps_come_round() {
     let mut f = Flow::video(true);
-    for i in 0..10 {
-        f.receive(&picture(11, 1 + i, 3 + i, i == 0));
-        f.now += ms(33);
-    }
+    receive_pictures(&mut f, 10);
     let (last, _) = *catch_up(&mut f).last().unwrap();
     // Half a day later, a second before the timestamp that it began with.
     for (sequence, before) in [(11, 90_000), (12, 45_000)] {
