@@ -8,7 +8,7 @@ import { gather } from "./wait.mjs";
  * Starts what `start` promises before the suite's tests, and ends it after them: first the browsers, then the node, named
  * `server`. Gives the object that they stand in by their names once the tests run; `browsers` holds all but the node.
  */
-export function stage(start, timeout = 60_000) {
+export function stage(start) {
   const cast = { browsers: {} };
 
   before(async () => {
@@ -19,7 +19,7 @@ export function stage(start, timeout = 60_000) {
       // What did start has to be ended, too, where something else did not.
       ({ server: cast.server, ...cast.browsers } = started);
     }
-  }, { timeout });
+  }, { timeout: 60_000 });
 
   after(async () => {
     await Promise.all(Object.values(cast.browsers).map((browser) => browser.close()));
