@@ -139,7 +139,7 @@ impl Stage {
             let plan = plan(session, false)?;
             let mid = mid()?;
             join(&mut lab, now, plan, path, cipher)?;
-            lab.command(now, Command::Bind { session, mid, binding: Some(binding()) });
+            lab.command(now, Command::Bind { session, slots: vec![(mid, Some(binding()))] });
         }
         let sealer = sender(PUBLISHER, cipher)?;
         let remote = SocketAddr::new(local, lab.local_port());
@@ -280,7 +280,7 @@ fn binding() -> Binding {
         unwrap_red: false,
         clock_rate: 90_000,
     };
-    Binding { track: TRACK, publisher: PUBLISHER, payload_types: vec![mapping] }
+    Binding { track: TRACK, publisher: PUBLISHER, payload_types: [mapping].into() }
 }
 
 #[cfg(test)]

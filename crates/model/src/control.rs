@@ -1,5 +1,5 @@
-//! Commands to the workers and events from them. Commands that concern a session go to every worker: each keeps the
-//! table of plans, and the one where the session settles acts on it.
+//! Commands to the workers and events from them. A command concerns one session and goes to the worker that owns it; before
+//! one does, it waits in the session's entry of the directory (crate `worker`).
 
 use std::sync::Arc;
 
@@ -10,6 +10,10 @@ use crate::{Binding, IceCredentials, Mid, SessionId, SessionPlan, TrackId};
 pub enum Command {
     /// A session was agreed: checks for its ufrag are welcome.
     Open(Arc<SessionPlan>),
+    /// A session was renegotiated: the new plan of the same session. Media sections that stay keep their tracks, SSRCs,
+    /// numbering and keys. ICE credentials and fingerprints in it are those of the session; [`Command::Restart`] changes
+    /// the former, nothing changes the latter.
+    Update(Arc<SessionPlan>),
     /// ICE restart (RFC 8445 section 9): new credentials; the old ones live three seconds more.
     Restart {
         /// Which session.
@@ -17,33 +21,28 @@ pub enum Command {
         /// The new credentials of both sides.
         ice: IceCredentials,
     },
-    /// Which track flows through a slot from now on; `None` pauses it.
+    /// Which tracks flow through slots from now on; slots that are not named stay as they are.
     Bind {
         /// The subscriber's session.
         session: SessionId,
-        /// The slot.
-        mid: Mid,
-        /// What flows.
-        binding: Option<Binding>,
+        /// Slots by their media section, and what flows; `None` pauses.
+        slots: Vec<(Mid, Option<Binding>)>,
     },
     /// End a session: RTCP BYE, DTLS close_notify, forget.
     Close {
         /// Which session.
         session: SessionId,
     },
-    /// End all sessions in the same way, and stop the worker when their goodbyes are sent.
-    Shutdown,
 }
 
 impl Command {
-    /// The session that it is about; `None`: all.
-    pub fn session(&self) -> Option<SessionId> {
+    /// The session that it is about.
+    pub fn session(&self) -> SessionId {
         match self {
-            Command::Open(plan) => Some(plan.id),
+            Command::Open(plan) | Command::Update(plan) => plan.id,
             Command::Restart { session, .. }
             | Command::Bind { session, .. }
-            | Command::Close { session } => Some(*session),
-            Command::Shutdown => None,
+            | Command::Close { session } => *session,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What signaling agreed with one peer, as the packet path needs it. Immutable once made: a renegotiation makes a
 //! new plan for the same session.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::{CodecSpec, ExtensionMap, MediaKind, Mid, Pt, Rid, SessionId, Ssrc, TrackId};
 
@@ -112,14 +112,15 @@ pub struct DownMedia {
 }
 
 /// Which track flows through a slot, and how its payload types read there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
     /// The track.
     pub track: TrackId,
     /// The session that publishes it.
     pub publisher: SessionId,
-    /// One entry for each payload type of the publisher that the subscriber can take.
-    pub payload_types: Vec<PtMapping>,
+    /// One entry for each payload type of the publisher that the subscriber can take. Subscribers with the same codecs
+    /// share one table.
+    pub payload_types: Arc<[PtMapping]>,
 }
 
 /// A payload type of the publisher, and what it becomes for a subscriber.

@@ -369,12 +369,9 @@ impl Rooms {
             if let Role::Viewer { identity, target, slots } = &mut session.role {
                 let sources = self.sources(&publishers, identity.as_ref(), target);
                 let changes = slots.assign(&sources);
-                let binds = changes.binds.into_iter();
-                self.commands.extend(binds.map(|(mid, binding)| Command::Bind {
-                    session: viewer,
-                    mid,
-                    binding,
-                }));
+                if !changes.binds.is_empty() {
+                    self.commands.push_back(Command::Bind { session: viewer, slots: changes.binds });
+                }
                 let told = changes.incompatible.into_iter();
                 self.notices.extend(told.map(|(track, publisher)| Notice::Incompatible {
                     viewer,

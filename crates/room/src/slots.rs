@@ -163,6 +163,7 @@ impl SlotTable {
             if let (Some(slot), Some(track), false) = (slot, track, payload_types.is_empty()) {
                 slot.track = Some(track.id);
                 let publisher = source.session;
+                let payload_types = payload_types.into();
                 let binding = Binding { track: track.id, publisher, payload_types };
                 changes.binds.push((slot.mid, Some(binding)));
             }

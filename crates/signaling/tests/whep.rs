@@ -29,8 +29,11 @@ async fn one_participant_can_be_watched_and_only_one_kind() {
         let commands = node.commands.lock().unwrap();
         commands[before..]
             .iter()
-            .filter(|c| matches!(c, Command::Bind { binding: Some(_), .. }))
-            .count()
+            .map(|c| match c {
+                Command::Bind { slots, .. } => slots.iter().filter(|(_, b)| b.is_some()).count(),
+                _ => 0,
+            })
+            .sum::<usize>()
     };
     let both = bound("/whep/r/ann").await;
     assert!(both >= 1);

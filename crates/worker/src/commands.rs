@@ -15,6 +15,8 @@ pub(crate) enum Order {
     Command { command: Command, home: Option<Arc<Home>> },
     /// A local source; only the worker that it is given to gets the peer.
     Attach { plan: Arc<SessionPlan>, home: Arc<Home>, peer: Option<Box<SourcePeer>> },
+    /// End all sessions, and stop the worker when their goodbyes are sent.
+    Shutdown,
 }
 
 /// For the only worker there is.
@@ -38,6 +40,7 @@ impl Worker {
     pub(crate) fn take_order(&mut self, now: Instant, order: Order) {
         match order {
             Order::Command { command, home } => self.take_command(now, command, home),
+            Order::Shutdown => self.take_shutdown(now),
             Order::Attach { plan, home, peer } => {
                 self.registry.open(plan.clone(), home);
                 if let Some(peer) = peer {
@@ -51,15 +54,18 @@ impl Worker {
         match command {
             Command::Open(plan) => self.registry.open(plan, home.unwrap_or_else(Home::new)),
             Command::Restart { session, ice } => self.take_restart(now, session, ice),
-            Command::Bind { session, mid, binding } => {
-                self.registry.bind(session, mid, binding.clone());
-                if let Some(slot) = self.registry.entry(session).and_then(|e| e.slot) {
-                    self.current = Some(slot);
-                    self.bind(now, slot, mid, binding);
+            // Nothing renegotiates yet.
+            Command::Update(_) => {}
+            Command::Bind { session, slots } => {
+                for (mid, binding) in slots {
+                    self.registry.bind(session, mid, binding.clone());
+                    if let Some(slot) = self.registry.entry(session).and_then(|e| e.slot) {
+                        self.current = Some(slot);
+                        self.bind(now, slot, mid, binding);
+                    }
                 }
             }
             Command::Close { session } => self.take_close(now, session),
-            Command::Shutdown => self.take_shutdown(now),
         }
     }
 

@@ -67,18 +67,18 @@ fn binding() -> Option<Binding> {
     Some(Binding {
         track: TrackId(7),
         publisher: SessionId(PUBLISHER),
-        payload_types: vec![mapping],
+        payload_types: [mapping].into(),
     })
 }
 
 fn bind(worker: &mut Worker, now: Instant) {
     let (session, mid) = (SessionId(VIEWER), mid());
-    worker.take_order(now, Command::Bind { session, mid, binding: binding() }.into());
+    worker.take_order(now, Command::Bind { session, slots: vec![(mid, binding())] }.into());
 }
 
 fn bind_nothing(worker: &mut Worker, now: Instant) {
     let (session, mid) = (SessionId(VIEWER), mid());
-    worker.take_order(now, Command::Bind { session, mid, binding: None }.into());
+    worker.take_order(now, Command::Bind { session, slots: vec![(mid, None)] }.into());
 }
 
 /// A local source of sound in the first of these workers, which all of them know.

@@ -56,7 +56,7 @@ impl Homes {
     /// The home of the session that a command is about; an opening makes it. It has one already where it is sent again
     /// since a worker was busy: the others have it, with this home.
     fn of(&mut self, command: &Command) -> Option<Arc<Home>> {
-        let session = command.session()?;
+        let session = command.session();
         let home = self.get(session);
         if home.is_none() && matches!(command, Command::Open(_)) {
             let home = Home::new();
@@ -107,6 +107,12 @@ impl WorkersHandle {
             command: command.clone(),
             home: home.clone(),
         })
+    }
+
+    /// Ends all sessions and the workers.
+    pub(crate) fn shutdown(&self) -> Result<(), Busy> {
+        let _order = self.order();
+        self.push(None, |_| Order::Shutdown)
     }
 
     /// Starts a publisher without a peer connection. Its plan needs the session's id and the up-media with their
@@ -233,7 +239,7 @@ mod tests {
     fn a_session_whose_opening_met_a_busy_worker_has_one_home() {
         let (handle, _bells, taken) = nobody(2);
         for _ in 0..4 {
-            handle.shared.workers[1].commands.try_send(Command::Shutdown.into()).unwrap();
+            handle.shared.workers[1].commands.try_send(Order::Shutdown).unwrap();
         }
         assert_eq!(handle.send(Command::Open(plan(1))), Err(Busy));
         assert_eq!(taken[1].try_iter().count(), 4);

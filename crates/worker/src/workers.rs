@@ -11,7 +11,6 @@ use std::{
     time::Instant,
 };
 
-use model::Command;
 use router::{PacketPool, PoolLimits};
 use udp::{UdpConfig, UdpSocket};
 
@@ -82,7 +81,7 @@ impl Workers {
     /// Ends all sessions with their goodbyes, and the threads.
     pub fn shutdown(self) {
         // Busy workers are told again: this one command must arrive.
-        while self.handle.send(Command::Shutdown) == Err(Busy) {
+        while self.handle.shutdown() == Err(Busy) {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         for thread in self.threads {

@@ -146,9 +146,9 @@ fn a_packet_costs_no_allocation_once_warm() {
             unwrap_red: false,
             clock_rate: 90_000,
         };
-        let payload_types = vec![mapping];
+        let payload_types = [mapping].into();
         let binding = Some(Binding { track: TrackId(1), publisher: PUBLISHER, payload_types });
-        lab.command(start, Command::Bind { session: SessionId(id), mid, binding });
+        lab.command(start, Command::Bind { session: SessionId(id), slots: vec![(mid, binding)] });
         let (sender, receiver) = contexts(id as u8).unwrap();
         assert!(lab.connect(start, SessionId(id), path(id), sender, receiver));
     }

@@ -114,12 +114,15 @@ fn short(command: &Command) -> String {
     match command {
         Command::Open(plan) => format!("open {}", plan.id),
         Command::Restart { session, .. } => format!("restart {session}"),
-        Command::Bind { session, mid, binding } => match binding {
-            Some(b) => format!("bind {session}/{mid} = {}", b.track),
-            None => format!("bind {session}/{mid} = -"),
-        },
+        Command::Update(plan) => format!("update {}", plan.id),
+        Command::Bind { session, slots } => {
+            let told = slots.iter().map(|(mid, binding)| match binding {
+                Some(b) => format!("bind {session}/{mid} = {}", b.track),
+                None => format!("bind {session}/{mid} = -"),
+            });
+            told.collect::<Vec<_>>().join(", ")
+        }
         Command::Close { session } => format!("close {session}"),
-        Command::Shutdown => "shutdown".into(),
     }
 }
 
@@ -127,8 +130,8 @@ fn short(command: &Command) -> String {
 pub(crate) fn binding(commands: &[Command], of: SessionId, slot: &str) -> Option<Binding> {
     let slot = Mid::parse(slot).unwrap();
     commands.iter().rev().find_map(|c| match c {
-        Command::Bind { session, mid, binding } if *session == of && *mid == slot => {
-            binding.clone()
+        Command::Bind { session, slots } if *session == of => {
+            slots.iter().rev().find(|(mid, _)| *mid == slot)?.1.clone()
         }
         _ => None,
     })

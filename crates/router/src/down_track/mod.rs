@@ -123,7 +123,7 @@ impl DownTrack {
         let all_rtx = self
             .binding
             .iter()
-            .flat_map(|b| &b.payload_types)
+            .flat_map(|b| b.payload_types.iter())
             .all(|m| self.rtx_address(m).is_some());
         if !all_rtx {
             // Written again, a packet might now look different under its old number.

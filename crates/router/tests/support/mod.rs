@@ -123,11 +123,12 @@ pub fn binding(media: &UpMedia) -> Binding {
         track: media.track,
         publisher: SessionId(1),
         payload_types: match media.kind {
-            MediaKind::Video => vec![down(VP8, DOWN_VP8, Some(DOWN_RTX), 90_000, false)],
-            MediaKind::Audio => vec![
+            MediaKind::Video => [down(VP8, DOWN_VP8, Some(DOWN_RTX), 90_000, false)].into(),
+            MediaKind::Audio => [ 
                 down(OPUS, DOWN_OPUS, None, 48_000, false),
                 down(RED, DOWN_OPUS, None, 48_000, true),
-            ],
+            ]
+            .into(),
         },
     }
 }

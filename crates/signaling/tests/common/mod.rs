@@ -130,7 +130,7 @@ impl Node {
                 Command::Restart { .. } => "restart",
                 Command::Bind { .. } => "bind",
                 Command::Close { .. } => "close",
-                Command::Shutdown => "shutdown",
+                Command::Update(_) => "update",
             })
             .collect()
     }
