@@ -3,6 +3,7 @@
 //!
 //! - [`channel()`]: a bounded ring from one thread to another
 //! - [`parking()`]: how a producer wakes the consumer only when it sleeps, without ever losing a wake-up
+//! - [`Claim`]: who owns something that several threads may come to own, and how the owner learns of new orders
 //! - [`prefetch()`]: the next thing's memory, asked for while working on this one
 //!
 //! Not here: the eventfd (crate `udp` has it; the wake-up is any closure), threads, and what travels on the rings.
@@ -42,10 +43,12 @@
 )]
 
 mod channel;
+pub mod claim;
 pub mod parking;
 mod prefetch;
 mod sync;
 
 pub use channel::{Consumer, MAX_CAPACITY, Producer, channel};
+pub use claim::{Claim, Owner};
 pub use parking::{Parking, Sleeper, Waker, parking};
 pub use prefetch::prefetch;

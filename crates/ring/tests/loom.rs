@@ -12,7 +12,7 @@ use loom::{
     sync::{Arc, Condvar, Mutex},
     thread,
 };
-use sfumato_ring::{Consumer, Parking, Producer, Sleeper, Waker, channel, parking};
+use sfumato_ring::{Claim, Consumer, Owner, Parking, Producer, Sleeper, Waker, channel, parking};
 
 /// Pushes with patience: the ring may be full.
 fn push_all(producer: &mut Producer<Box<u32>>, values: impl Iterator<Item = u32>) {
@@ -288,4 +288,111 @@ fn a_hint_wakes_from_deep_sleep() {
 #[test]
 fn a_hint_is_seen_with_what_wakes_from_light_sleep() {
     hint(false);
+}
+
+/// The orders beside a claim, and the notices that its owner was sent.
+struct Orders {
+    claim: Claim,
+    orders: loom::sync::atomic::AtomicUsize,
+    notices: loom::sync::atomic::AtomicUsize,
+}
+
+impl Orders {
+    fn new() -> Arc<Orders> {
+        Arc::new(Orders {
+            claim: Claim::new(),
+            orders: loom::sync::atomic::AtomicUsize::new(0),
+            notices: loom::sync::atomic::AtomicUsize::new(0),
+        })
+    }
+
+    /// A writer: replaces the orders, tells the owner.
+    fn write(&self, orders: usize) {
+        self.orders.store(orders, Ordering::Release);
+        if self.claim.tell().is_some() {
+            self.notices.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// The owner: takes the notices that are there; what it read last.
+    fn read(&self, mut known: usize) -> usize {
+        while self.notices.load(Ordering::Acquire) > 0 {
+            self.notices.fetch_sub(1, Ordering::AcqRel);
+            self.claim.heard();
+            known = self.orders.load(Ordering::Acquire);
+        }
+        known
+    }
+}
+
+#[test]
+fn orders_that_are_replaced_while_somebody_settles_reach_the_owner() {
+    loom::model(|| {
+        let shared = Orders::new();
+        let writer = shared.clone();
+        let writing = thread::spawn(move || writer.write(1));
+        let other = shared.clone();
+        let settling = thread::spawn(move || {
+            let mine = other.claim.settle(1).is_ok();
+            mine.then(|| other.orders.load(Ordering::Acquire))
+        });
+        let mine = shared.claim.settle(0).is_ok().then(|| shared.orders.load(Ordering::Acquire));
+        let theirs = settling.join().unwrap();
+        writing.join().unwrap();
+        assert!(mine.is_some() != theirs.is_some(), "one owns it");
+        let known = mine.or(theirs).unwrap();
+        assert_eq!(shared.read(known), 1);
+    });
+}
+
+#[test]
+fn orders_that_are_replaced_while_the_owner_reads_are_read_in_the_end() {
+    loom::model(|| {
+        let shared = Orders::new();
+        shared.claim.settle(0).unwrap();
+        let writer = shared.clone();
+        let writing = thread::spawn(move || {
+            writer.write(1);
+            writer.write(2);
+        });
+        let known = shared.read(0);
+        writing.join().unwrap();
+        assert_eq!(shared.read(known), 2);
+    });
+}
+
+#[test]
+fn something_ends_either_unclaimed_or_by_its_owner() {
+    loom::model(|| {
+        let shared = Orders::new();
+        let closer = shared.clone();
+        let closing = thread::spawn(move || {
+            // Closing: the orders say so, and whoever owns it hears of it.
+            closer.orders.store(9, Ordering::Release);
+            let ended = closer.claim.end_unclaimed();
+            if !ended && closer.claim.tell().is_some() {
+                closer.notices.fetch_add(1, Ordering::AcqRel);
+            }
+            ended
+        });
+        let known = shared.claim.settle(0).is_ok().then(|| shared.orders.load(Ordering::Acquire));
+        let ended = closing.join().unwrap();
+        match known {
+            Some(known) => assert_eq!((ended, shared.read(known)), (false, 9)),
+            None => assert!(ended),
+        }
+    });
+}
+
+#[test]
+fn who_waits_for_an_owner_sees_it_or_is_seen() {
+    loom::model(|| {
+        let shared = Orders::new();
+        let waiter = shared.clone();
+        let waiting = thread::spawn(move || waiter.claim.wait(5));
+        shared.claim.settle(0).unwrap();
+        let named = shared.claim.waiting().count();
+        let seen = waiting.join().unwrap();
+        assert!(named == 1 || seen == Owner::Of(0));
+    });
 }

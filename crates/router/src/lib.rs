@@ -26,13 +26,14 @@ pub mod pool;
 pub mod up_track;
 
 pub use catch_up::{CatchUp, CatchUpLimits};
-pub use down_track::{DownStats, DownTrack, Written};
-pub use packet::{Packet, PacketMeta};
+pub use down_track::{DownStats, DownTrack, Leave, Pick, Written};
+pub use packet::{Packet, PacketMeta, Relayed, StreamId};
 pub use pool::{PacketBuf, PacketPool, PoolLimits, PoolStats};
 pub use up_track::cache::Cache;
 pub use up_track::mirror::TrackMirror;
 pub use up_track::report::SenderInfo;
 pub use up_track::streams::{StreamRef, StreamTable};
+pub use up_track::watch::{LayerWatch, Ranking};
 pub use up_track::{Accepted, LayerStats, UpTrack};
 
 /// Layers that one track may have: simulcast in the field has three.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use model::{Pt, TrackId};
+use model::{DropReason, NtpTime, Pt, TrackId};
 use rtp::ParsedExtensions;
 use rtp::payload::PayloadInfo;
 use rtp::sequence::ExtSeq;
@@ -16,19 +16,33 @@ pub struct Packet {
     pub meta: PacketMeta,
 }
 
+/// One numbering of a track: a simulcast layer, and which of the layer's successive sources. A source starts anew with
+/// another SSRC, or with a jump in its sequence numbers. An id never comes twice in the life of a track: 2^56 sources are more than
+/// packets can be sent in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(u64);
+
+impl StreamId {
+    /// The stream of a layer's source; sources are counted from 0.
+    pub fn new(layer: u8, source: u64) -> Self {
+        Self(source << 8 | u64::from(layer))
+    }
+
+    /// The layer.
+    pub fn layer(self) -> u8 {
+        self.0 as u8
+    }
+}
+
 /// What ingress learned about a packet.
 #[derive(Debug, Clone)]
 pub struct PacketMeta {
     /// The track it belongs to.
     pub track: TrackId,
-    /// The simulcast layer: position in `model::UpMedia::rids`, or in `ssrcs` where there are no rids; 0 without
-    /// simulcast.
-    pub layer: u8,
-    /// Counts up each time the layer's source starts anew (another SSRC, or a jump in its numbering). Packets of
-    /// different epochs share no numbering: a subscriber crosses over at a key frame, as between layers.
-    pub epoch: u8,
-    /// Extended sequence number of the layer in this epoch. Packets that end here (padding) have no number, so it
-    /// has no gaps but for losses.
+    /// Its numbering. Packets of different streams share none: a subscriber crosses over at a key frame.
+    pub stream: StreamId,
+    /// Extended sequence number in its stream. Packets that end here (padding) have no number, so it has no gaps but
+    /// for losses.
     pub seq: ExtSeq,
     /// RTP timestamp as the publisher wrote it.
     pub timestamp: u32,
@@ -57,8 +71,7 @@ impl PacketMeta {
     pub(crate) fn empty(now: Instant) -> Self {
         Self {
             track: TrackId(0),
-            layer: 0,
-            epoch: 0,
+            stream: StreamId::new(0, 0),
             seq: ExtSeq(0),
             timestamp: 0,
             marker: false,
@@ -73,13 +86,77 @@ impl PacketMeta {
         }
     }
 
-    /// Layer and epoch as one number: equal for packets that share a numbering.
-    pub fn stream(&self) -> u16 {
-        u16::from(self.epoch) << 8 | u16::from(self.layer)
+    /// The simulcast layer: position in `model::UpMedia::rids`, or in `ssrcs` where there are no rids; 0 without
+    /// simulcast.
+    pub fn layer(&self) -> u8 {
+        self.stream.layer()
     }
 }
 
+/// A packet of a track whose origin is not a peer of this worker and not another worker: the test card, and later a link
+/// to another node. It comes with what its origin learned about it, and enters behind ingest: it is neither numbered nor parsed
+/// nor asked for again. Its payload stands beside it.
+#[derive(Debug, Clone)]
+pub struct Relayed {
+    /// Position of its track in the plan of its session (`model::SessionPlan::up`).
+    pub up: u8,
+    /// Its numbering, as its origin counts.
+    pub stream: StreamId,
+    /// Extended sequence number in that stream, without gaps but for losses.
+    pub seq: ExtSeq,
+    /// RTP timestamp in units of `clock_rate`.
+    pub timestamp: u32,
+    /// Marker bit.
+    pub marker: bool,
+    /// Payload type at the publisher.
+    pub pt: Pt,
+    /// RTP clock of that payload type in hertz.
+    pub clock_rate: u32,
+    /// Header extensions. The dependency descriptor is `descriptor`, its range here is not looked at.
+    pub ext: ParsedExtensions,
+    /// AV1 dependency descriptor as it stands in the header extension; empty without one.
+    pub descriptor: Vec<u8>,
+    /// What the payload says about frames and layers.
+    pub info: PayloadInfo,
+    /// When it was captured, by the clock that all tracks of its publisher share. It ties the RTP timestamp to that clock, as a
+    /// sender report does (RFC 3550 section 6.4.1).
+    pub capture: Option<NtpTime>,
+}
+
 impl Packet {
+    /// Makes this a packet that entered from elsewhere.
+    pub(crate) fn fill(
+        &mut self,
+        now: Instant,
+        track: TrackId,
+        head: &Relayed,
+        payload: &[u8],
+    ) -> Result<(), DropReason> {
+        // Only the descriptor is read from the header's bytes later on; it stands where they would.
+        let (front, end) = (head.descriptor.len(), head.descriptor.len() + payload.len());
+        let room = self.buf.get_mut(..end).ok_or(DropReason::TooLarge)?;
+        room[..front].copy_from_slice(&head.descriptor);
+        room[front..].copy_from_slice(payload);
+        let mut ext = head.ext;
+        ext.dependency_descriptor = (front > 0).then_some((0, front as u16));
+        self.meta = PacketMeta {
+            track,
+            stream: head.stream,
+            seq: head.seq,
+            timestamp: head.timestamp,
+            marker: head.marker,
+            pt: head.pt,
+            clock_rate: head.clock_rate,
+            header_len: front as u16,
+            payload_len: payload.len() as u16,
+            arrival: now,
+            ext,
+            info: head.info,
+            is_retransmission: false,
+        };
+        Ok(())
+    }
+
     pub(crate) fn with_capacity(capacity: usize, now: Instant) -> Self {
         Self { buf: vec![0; capacity].into_boxed_slice(), meta: PacketMeta::empty(now) }
     }

@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::Packet;
+use model::{DropReason, TrackId};
+
+use crate::{Packet, Relayed};
 
 /// Capacity of a small buffer: an Opus packet fits.
 const SMALL: usize = 256;
@@ -154,6 +156,32 @@ impl PacketPool {
         let packet = Arc::clone(&buf.0);
         self.class_of(&packet).shared.push_back(buf.0);
         packet
+    }
+
+    /// A packet of a track whose origin is elsewhere, with its payload, ready to be handed around.
+    ///
+    /// # Errors
+    /// `TooLarge` when no buffer holds it, `PoolExhausted` when none is free.
+    pub fn enter(
+        &mut self,
+        now: Instant,
+        track: TrackId,
+        head: &Relayed,
+        payload: &[u8],
+    ) -> Result<Arc<Packet>, DropReason> {
+        let len = head.descriptor.len() + payload.len();
+        if len > LARGE {
+            return Err(DropReason::TooLarge);
+        }
+        let mut buf = self.alloc(len).ok_or(DropReason::PoolExhausted)?;
+        let filled = buf.packet_mut().map(|packet| packet.fill(now, track, head, payload));
+        match filled.unwrap_or(Err(DropReason::PoolExhausted)) {
+            Ok(()) => Ok(self.share(buf)),
+            Err(reason) => {
+                self.release(buf);
+                Err(reason)
+            }
+        }
     }
 
     /// Counts for the metrics.

@@ -52,7 +52,8 @@ impl Flow {
 
     fn nack(&mut self, sequence: u16) -> Result<(sfumato_router::Written, Vec<u8>), DropReason> {
         let mut out = vec![0; 2_048];
-        let written = self.down.retransmit(self.now, &self.rig.mirror, sequence, &mut out)?;
+        let written =
+            self.down.retransmit(&leave(self.now), &self.rig.mirror, sequence, &mut out)?;
         out.truncate(written.len);
         Ok((written, out))
     }
@@ -514,7 +515,7 @@ fn a_packet_that_does_not_fit_is_dropped_and_its_number_stays_free() {
     let mut f = Flow::video(true);
     let packet = f.receive(&picture(11, 1, 3, true));
     let mut short = [0; 900];
-    let refused = f.down.forward(f.now, &f.rig.mirror, &packet, &mut short);
+    let refused = f.down.forward(&leave(f.now), &f.rig.mirror, &packet, &mut short);
     assert_eq!(refused, Err(DropReason::TooLarge));
     assert!(f.rig.forward(f.now, &mut f.down, &packet).is_ok());
 }

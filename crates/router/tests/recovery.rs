@@ -159,7 +159,8 @@ impl World {
                     for sequence in nack.lost() {
                         let mut out = vec![0; 2_048];
                         let mirror = &self.rig.mirror;
-                        if let Ok(w) = self.down.retransmit(now, mirror, sequence, &mut out) {
+                        if let Ok(w) = self.down.retransmit(&leave(now), mirror, sequence, &mut out)
+                        {
                             out.truncate(w.len);
                             self.post(self.scene.down, To::Subscriber, out);
                         }

@@ -1,6 +1,7 @@
 //! What one peer is sent through one slot: selection, rewriting, retransmissions and sender reports.
 //!
-//! `select` says whether a packet is forwarded, `splice` joins numberings, `rewrite` writes the packet
+//! It has two sides with a queue of the caller's between them. In front, [`DownTrack::select`] says whether a packet is
+//! forwarded, when it comes (`select`). At the exit, [`DownTrack::write`] numbers and writes it, when it leaves: `splice` joins numberings, `rewrite` writes the packet
 //! (its header mostly from what is `prepared`), `seq_map` and
 //! `rtx` answer NACKs, `report` does sender and receiver reports. What the subscriber can receive (bandwidth) is not
 //! known here.
@@ -24,7 +25,8 @@ use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 
 use crate::up_track::cache::Since;
-use crate::{CatchUp, CatchUpLimits, Packet, TrackMirror};
+use crate::up_track::watch::bit;
+use crate::{CatchUp, CatchUpLimits, Packet, StreamId, TrackMirror};
 use report::Reports;
 use rewrite::{Address, Lengths, Template};
 use rtx::Retransmissions;
@@ -47,6 +49,26 @@ pub struct Written {
     /// it exactly as it is, without padding: other bytes under the same number would be a nonce used twice (threats
     /// row 19).
     pub exact: bool,
+    /// [`Leave::transport_cc`] stands in it.
+    pub transport_cc: bool,
+}
+
+/// A packet that a slot will send: what [`DownTrack::select`] says and [`DownTrack::write`] needs. Packets of one slot leave in
+/// the order in which they were selected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pick {
+    /// Which of the slot's splices the packet stands behind.
+    splice: u32,
+}
+
+/// When and as which packet of its session something leaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Leave {
+    /// The time of sending.
+    pub now: Instant,
+    /// The next transport-wide sequence number of the session
+    /// (draft-holmer-rmcat-transport-wide-cc-extensions-01). It is used up when [`Written::transport_cc`] says so.
+    pub transport_cc: u16,
 }
 
 /// Counts of one down-track, for metrics.
@@ -81,8 +103,14 @@ pub struct DownTrack {
     template: Template,
     binding: Option<Binding>,
     selection: Selection,
-    /// The present segment; `None` before the first packet, and after another track was bound.
+    /// In front: splices so far. The packets behind the last one are being selected.
+    splices: u32,
+    /// In front: the newest packet that was selected.
+    newest: Option<(TrackId, StreamId, ExtSeq)>,
+    /// At the exit: the present segment, and which splice it stands behind; `None` before the first packet, and after another
+    /// track was bound.
     segment: Option<Segment>,
+    spliced: u32,
     /// How the payload type of the last packet reads.
     mapping: Option<PtMapping>,
     tail: Option<Tail>,
@@ -105,7 +133,10 @@ impl DownTrack {
             template: Template::new(media.mid, extensions),
             binding: None,
             selection: Selection::new(media.kind),
+            splices: 0,
+            newest: None,
             segment: None,
+            spliced: 0,
             mapping: None,
             tail: None,
             map: SeqMap::new(first),
@@ -165,56 +196,108 @@ impl DownTrack {
         self.selection.set_max_rank(rank);
     }
 
-    /// Writes `packet` as this subscriber gets it into `out`, header and payload in one pass. `mirror` is this
-    /// worker's mirror of the track and has received the packet already.
+    /// Whether the subscriber gets a packet. `mirror` is this worker's mirror of the track and has received the packet
+    /// already. A packet that was selected is to be written, or given up with [`DownTrack::interrupt`].
     ///
     /// # Errors
     /// The reason for which the subscriber does not get it: `NoSubscriber` (another track or none is bound),
-    /// `CodecMismatch`, `LayerNotSelected`, `AwaitingKeyFrame`, `BeforeSplice`, `Duplicate`, `TooOld`, `TooLarge`, or
-    /// `RtpMalformed` for RED that does not add up.
-    pub fn forward(
+    /// `CodecMismatch`, `LayerNotSelected`, `AwaitingKeyFrame`, `BeforeSplice`.
+    #[inline]
+    pub fn select(&mut self, mirror: &TrackMirror, packet: &Packet) -> Result<Pick, DropReason> {
+        let meta = &packet.meta;
+        if self.track() != Some(meta.track) {
+            return Err(DropReason::NoSubscriber);
+        }
+        let flows = self.selection.current() == Some(meta.stream);
+        let Some(mapping) = self.mapping_of(meta.pt) else {
+            if flows {
+                // What follows cannot go on where this packet is missing.
+                self.selection.interrupt();
+            }
+            return Err(DropReason::CodecMismatch);
+        };
+        self.mapping = Some(mapping);
+        if !flows {
+            self.splice_onto(mirror, packet)?;
+        }
+        if meta.info.keyframe_start {
+            self.selection.key_frame();
+        }
+        match &mut self.newest {
+            Some((track, stream, seq)) if (*track, *stream) == (meta.track, meta.stream) => {
+                *seq = meta.seq.max(*seq);
+            }
+            newest => *newest = Some((meta.track, meta.stream, meta.seq)),
+        }
+        Ok(Pick { splice: self.splices })
+    }
+
+    /// Writes a packet that was selected as this subscriber gets it into `out`, header and payload in one pass: numbers and
+    /// times are those of its leaving.
+    ///
+    /// # Errors
+    /// The reason for which it does not leave: `NoSubscriber` (another track was bound since), `CodecMismatch`,
+    /// `BeforeSplice`, `Duplicate`, `TooOld`, `TooLarge`, or `RtpMalformed` for RED that does not add up.
+    #[inline]
+    pub fn write(
         &mut self,
-        now: Instant,
+        leave: &Leave,
         mirror: &TrackMirror,
         packet: &Packet,
+        pick: Pick,
         out: &mut [u8],
     ) -> Result<Written, DropReason> {
         let meta = &packet.meta;
         if self.track() != Some(meta.track) {
             return Err(DropReason::NoSubscriber);
         }
-        let flows = self.selection.current() == Some(meta.stream());
-        let mapping = match self.mapping {
-            Some(mapping) if mapping.up == meta.pt => mapping,
-            _ => match self.find_mapping(meta.pt) {
-                Some(mapping) => mapping,
-                None => {
-                    if flows {
-                        // What follows cannot go on where this packet is missing.
-                        self.selection.interrupt();
-                    }
-                    return Err(DropReason::CodecMismatch);
-                }
-            },
-        };
+        let mapping = self.mapping_of(meta.pt).ok_or(DropReason::CodecMismatch)?;
         let payload = payload_for(&mapping, packet)?;
-        if !flows {
-            self.splice_onto(mirror, packet)?;
-        }
-        self.mapping = Some(mapping);
-        let Some(segment) = self.segment else { return Err(DropReason::AwaitingKeyFrame) };
+        let segment = match self.segment {
+            Some(segment) if self.spliced == pick.splice => segment,
+            _ => self.begin_segment(mirror, packet, pick),
+        };
         let seq = segment.out_seq(meta.seq.0).ok_or(DropReason::BeforeSplice)?;
         match self.map.is_free(seq) {
             Some(true) => {}
             Some(false) => return Err(DropReason::Duplicate),
             None => return Err(DropReason::TooOld),
         }
-        let address = self.address(now, &mapping, seq as u16);
+        let address = self.address(leave, &mapping, seq as u16);
         let Lengths { header, all: len } =
             self.template.write(&address, &segment, packet, payload, out)?;
-        self.sent(now, packet, seq, len, payload.len());
+        self.sent(leave.now, packet, seq, len, payload.len());
         let exact = self.rtx_address(&mapping).is_none();
-        Ok(Written { header_len: header, len, ssrc: self.ssrc.media, seq: ExtSeq(seq), exact })
+        Ok(Written {
+            header_len: header,
+            len,
+            ssrc: self.ssrc.media,
+            seq: ExtSeq(seq),
+            exact,
+            transport_cc: address.transport_cc.is_some(),
+        })
+    }
+
+    /// [`DownTrack::select`] and [`DownTrack::write`] in one go, for a packet that leaves as soon as it comes.
+    ///
+    /// # Errors
+    /// Those of both.
+    #[inline]
+    pub fn forward(
+        &mut self,
+        leave: &Leave,
+        mirror: &TrackMirror,
+        packet: &Packet,
+        out: &mut [u8],
+    ) -> Result<Written, DropReason> {
+        let pick = self.select(mirror, packet)?;
+        self.write(leave, mirror, packet, pick, out)
+    }
+
+    /// Packets that were selected will not be written, since they waited for too long or were too many. What follows cannot go on
+    /// where they are missing: video waits for a key frame, and its numbers then go on without a gap.
+    pub fn interrupt(&mut self) {
+        self.selection.interrupt();
     }
 
     /// Answers a NACK for one sequence number of the slot's media SSRC.
@@ -224,7 +307,7 @@ impl DownTrack {
     /// `NoSubscriber`, `CodecMismatch`.
     pub fn retransmit(
         &mut self,
-        now: Instant,
+        leave: &Leave,
         mirror: &TrackMirror,
         sequence: u16,
         out: &mut [u8],
@@ -233,15 +316,12 @@ impl DownTrack {
             return Err(DropReason::NoSubscriber);
         }
         let (segment, in_seq, seq) = self.map.find(sequence).ok_or(DropReason::RtxExpired)?;
-        let packet = mirror
-            .cache(segment.stream as u8)
-            .and_then(|cache| cache.find(ExtSeq(in_seq)))
-            .filter(|p| p.meta.stream() == segment.stream)
-            .ok_or(DropReason::RtxExpired)?;
+        let found = mirror.find(segment.stream, ExtSeq(in_seq));
+        let packet = found.ok_or(DropReason::RtxExpired)?;
         let mapping = self.find_mapping(packet.meta.pt).ok_or(DropReason::CodecMismatch)?;
         let payload = payload_for(&mapping, packet)?;
-        self.rtx.allow(now, sequence, payload.len(), self.stats.rtt)?;
-        let mut address = self.address(now, &mapping, sequence);
+        self.rtx.allow(leave.now, sequence, payload.len(), self.stats.rtt)?;
+        let mut address = self.address(leave, &mapping, sequence);
         let mut full = ExtSeq(seq);
         let rtx = self.rtx_address(&mapping);
         if let Some((ssrc, pt)) = rtx {
@@ -260,7 +340,34 @@ impl DownTrack {
         }
         self.stats.rtx_packets += 1;
         self.stats.rtx_octets += payload.len() as u64;
-        Ok(Written { header_len: header, len, ssrc: address.ssrc, seq: full, exact })
+        Ok(Written {
+            header_len: header,
+            len,
+            ssrc: address.ssrc,
+            seq: full,
+            exact,
+            transport_cc: address.transport_cc.is_some(),
+        })
+    }
+
+    /// The packet behind a sequence number that the subscriber asked for in vain, where this worker's mirror lacks it: whoever
+    /// has the track may have it.
+    pub fn missing(&self, mirror: &TrackMirror, sequence: u16) -> Option<(StreamId, ExtSeq)> {
+        if self.track() != Some(mirror.track()) {
+            return None;
+        }
+        let (segment, in_seq, _) = self.map.find(sequence)?;
+        let (stream, seq) = (segment.stream, ExtSeq(in_seq));
+        mirror.find(stream, seq).is_none().then_some((stream, seq))
+    }
+
+    /// The layers that the slot wants, one bit each: the one that it should show, and until the splice the one that it shows.
+    pub fn wanted_layers(&mut self, mirror: &TrackMirror) -> u8 {
+        if self.track() != Some(mirror.track()) {
+            return 0;
+        }
+        let target = self.selection.target(mirror).map_or(0, bit);
+        target | self.selection.current().map_or(0, |stream| bit(stream.layer()))
     }
 
     /// Packets to forward right after binding, if the last key frame is young: pass each to
@@ -340,6 +447,14 @@ impl DownTrack {
         &self.stats
     }
 
+    #[inline]
+    fn mapping_of(&self, up: Pt) -> Option<PtMapping> {
+        match self.mapping {
+            Some(mapping) if mapping.up == up => Some(mapping),
+            _ => self.find_mapping(up),
+        }
+    }
+
     fn find_mapping(&self, up: Pt) -> Option<PtMapping> {
         self.binding.as_ref()?.payload_types.iter().find(|m| m.up == up).copied()
     }
@@ -349,38 +464,46 @@ impl DownTrack {
         Some((self.ssrc.rtx?, mapping.down_rtx?))
     }
 
-    fn address(&self, now: Instant, mapping: &PtMapping, sequence: u16) -> Address {
-        let timed = self.template.tells_send_time() && self.rtx_address(mapping).is_some();
+    fn address(&self, leave: &Leave, mapping: &PtMapping, sequence: u16) -> Address {
+        let varies = self.rtx_address(mapping).is_some();
+        let timed = varies && self.template.tells_send_time();
+        let numbered = varies && self.template.tells_transport_number();
         Address {
             pt: mapping.down,
             ssrc: self.ssrc.media,
             sequence,
             original: None,
-            sent_at: timed.then(|| self.clock.ntp(now)),
+            sent_at: timed.then(|| self.clock.ntp(leave.now)),
+            transport_cc: numbered.then_some(leave.transport_cc),
         }
     }
 
-    /// Begins a new segment with `packet`, if the selection lets it.
+    /// Begins to select another numbering with `packet`, if the selection lets it.
     fn splice_onto(&mut self, mirror: &TrackMirror, packet: &Packet) -> Result<(), DropReason> {
         let meta = &packet.meta;
         self.selection.admit(mirror, meta)?;
-        if self.saw(meta.track, meta.stream(), meta.seq) {
+        if self.saw(meta.track, meta.stream, meta.seq) {
             // The same numbering goes on after a pause: not with what came before it.
             return Err(DropReason::BeforeSplice);
         }
-        let segment = splice::begin(self.tail.as_ref(), self.first, mirror, packet);
-        self.map.begin(segment);
-        self.segment = Some(segment);
-        self.selection.switch(segment.stream);
+        self.selection.switch(meta.stream);
+        self.splices = self.splices.wrapping_add(1);
         self.stats.splices += 1;
         Ok(())
     }
 
-    /// Whether the newest that was sent is this packet or one behind it in the same numbering.
-    fn saw(&self, track: TrackId, stream: u16, seq: ExtSeq) -> bool {
-        self.tail.as_ref().is_some_and(|tail| {
-            (tail.track, tail.segment.stream) == (track, stream) && seq.0 <= tail.in_seq
-        })
+    /// Begins a new segment, behind what was sent so far, with the first packet of a splice that leaves.
+    fn begin_segment(&mut self, mirror: &TrackMirror, packet: &Packet, pick: Pick) -> Segment {
+        let segment = splice::begin(self.tail.as_ref(), self.first, mirror, packet);
+        self.map.begin(segment);
+        self.segment = Some(segment);
+        self.spliced = pick.splice;
+        segment
+    }
+
+    /// Whether the newest that was selected is this packet or one behind it in the same numbering.
+    fn saw(&self, track: TrackId, stream: StreamId, seq: ExtSeq) -> bool {
+        self.newest.is_some_and(|(t, s, newest)| (t, s) == (track, stream) && seq <= newest)
     }
 
     /// Books a packet that was written.
@@ -400,9 +523,6 @@ impl DownTrack {
             tail.track = packet.meta.track;
             tail.segment = segment;
             tail.advance(packet, seq);
-        }
-        if packet.meta.info.keyframe_start {
-            self.selection.key_frame();
         }
         self.rtx.earn(len);
         self.reports.flowing(now);

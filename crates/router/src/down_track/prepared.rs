@@ -13,7 +13,17 @@ const BLOCK: usize = 28;
 pub(crate) struct CommonIds {
     pub(crate) mid: u8,
     pub(crate) abs_send_time: u8,
+    pub(crate) transport_cc: u8,
     pub(crate) audio_level: u8,
+}
+
+/// What changes from packet to packet; `None` where a packet does not have it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Values {
+    pub(crate) sent_at: Option<[u8; 3]>,
+    /// Transport-wide sequence number.
+    pub(crate) number: Option<[u8; 2]>,
+    pub(crate) level: Option<u8>,
 }
 
 /// A block, and where its changing values stand; 0: not in it.
@@ -22,10 +32,11 @@ struct Block {
     bytes: [u8; BLOCK],
     len: u8,
     send_time_at: u8,
+    number_at: u8,
     level_at: u8,
 }
 
-/// The blocks of one slot: with and without abs-send-time, with and without an audio level.
+/// The blocks of one slot: with and without what depends on the time of leaving, with and without an audio level.
 #[derive(Debug)]
 pub(crate) struct Prepared([Option<Block>; 4]);
 
@@ -34,6 +45,7 @@ impl Prepared {
         Self([(false, false), (true, false), (false, true), (true, true)].map(|(timed, level)| {
             let ids = CommonIds {
                 abs_send_time: if timed { ids.abs_send_time } else { 0 },
+                transport_cc: if timed { ids.transport_cc } else { 0 },
                 audio_level: if level { ids.audio_level } else { 0 },
                 ..ids
             };
@@ -47,11 +59,12 @@ impl Prepared {
     pub(crate) fn write(
         &self,
         header: &HeaderWriter,
-        send_time: Option<[u8; 3]>,
-        level: Option<u8>,
+        values: &Values,
         out: &mut [u8],
     ) -> Option<usize> {
-        let which = usize::from(send_time.is_some()) | usize::from(level.is_some()) << 1;
+        // Both are told, or neither: of packets that may be written again, bit by bit the same.
+        let timed = values.sent_at.is_some() || values.number.is_some();
+        let which = usize::from(timed) | usize::from(values.level.is_some()) << 1;
         let block = self.0[which].as_ref()?;
         // The whole array is copied, which is cheaper than a copy of so many bytes; what is too much is the payload's
         // place, and written over.
@@ -59,10 +72,13 @@ impl Prepared {
         let rest = rest.first_chunk_mut::<BLOCK>()?;
         *fixed = header.fixed(block.len > 0);
         *rest = block.bytes;
-        if let (Some(time), at @ 1..) = (send_time, usize::from(block.send_time_at)) {
+        if let (Some(time), at @ 1..) = (values.sent_at, usize::from(block.send_time_at)) {
             rest.get_mut(at..at + 3)?.copy_from_slice(&time);
         }
-        if let (Some(level), at @ 1..) = (level, usize::from(block.level_at)) {
+        if let (Some(number), at @ 1..) = (values.number, usize::from(block.number_at)) {
+            rest.get_mut(at..at + 2)?.copy_from_slice(&number);
+        }
+        if let (Some(level), at @ 1..) = (values.level, usize::from(block.level_at)) {
             *rest.get_mut(at)? = level;
         }
         Some(FIXED_HEADER + usize::from(block.len))
@@ -72,8 +88,12 @@ impl Prepared {
 impl Block {
     /// `None` for one that does not fit, or that one-byte headers cannot express.
     fn new(mid: Mid, ids: CommonIds) -> Option<Self> {
-        let extensions: [(u8, &[u8]); 3] =
-            [(ids.mid, mid.as_bytes()), (ids.abs_send_time, &[0; 3]), (ids.audio_level, &[0])];
+        let extensions: [(u8, &[u8]); 4] = [
+            (ids.mid, mid.as_bytes()),
+            (ids.abs_send_time, &[0; 3]),
+            (ids.transport_cc, &[0; 2]),
+            (ids.audio_level, &[0]),
+        ];
         let one_byte = extensions.iter().all(|(id, value)| {
             // RFC 8285 section 4.2: ids 1 to 14, 1 to 16 bytes.
             *id == 0 || (*id <= 14 && (1..=16).contains(&value.len()))
@@ -95,7 +115,8 @@ impl Block {
             }
             match place {
                 1 => block.send_time_at = at + 1,
-                2 => block.level_at = at + 1,
+                2 => block.number_at = at + 1,
+                3 => block.level_at = at + 1,
                 _ => {}
             }
             at += 1 + value.len() as u8;
@@ -119,12 +140,21 @@ mod tests {
         };
         let mut seen = 0;
         for mid in ["0", "audio", "sixteen-letters-"] {
-            for ids in [[1, 2, 3], [3, 0, 1], [0, 14, 0], [0, 0, 0], [15, 2, 3], [1, 2, 200]] {
+            for ids in [
+                [1, 2, 4, 3],
+                [1, 2, 0, 3],
+                [3, 0, 0, 1],
+                [3, 0, 2, 1],
+                [0, 14, 0, 0],
+                [0, 0, 0, 0],
+                [15, 2, 0, 3],
+                [1, 2, 5, 200],
+            ] {
                 let mid = Mid::parse(mid).unwrap();
-                let [m, a, level_id] = ids;
+                let [m, a, n, level_id] = ids;
                 let prepared = Prepared::new(
                     mid,
-                    CommonIds { mid: m, abs_send_time: a, audio_level: level_id },
+                    CommonIds { mid: m, abs_send_time: a, transport_cc: n, audio_level: level_id },
                 );
                 for (time, level) in [
                     (None, None),
@@ -134,14 +164,24 @@ mod tests {
                 ] {
                     let mut expected = [0xee; 80];
                     let level_byte = level.map(|l: u8| [l]);
-                    let extensions: [(u8, &[u8]); 3] = [
+                    let number = time.map(|_| [0x12, 0x34]);
+                    let extensions: [(u8, &[u8]); 4] = [
                         (m, mid.as_bytes()),
                         time.as_ref().map_or((0, &[]), |t: &[u8; 3]| (a, t)),
+                        number.as_ref().map_or((0, &[]), |t: &[u8; 2]| (n, t)),
                         level_byte.as_ref().map_or((0, &[]), |l| (level_id, l)),
                     ];
                     let len = header.write(&mut expected, &extensions).unwrap();
                     let mut out = [0xee; 80];
-                    if let Some(written) = prepared.write(&header, time, level, &mut out) {
+                    if let Some(written) = prepared.write(
+                        &header,
+                        &Values {
+                            sent_at: time.filter(|_| a != 0),
+                            number: number.filter(|_| n != 0),
+                            level,
+                        },
+                        &mut out,
+                    ) {
                         assert_eq!(
                             out[..written],
                             expected[..len],
@@ -155,14 +195,16 @@ mod tests {
         assert!(seen >= 40, "{seen} were prepared");
     }
 
+    const NOTHING: Values = Values { sent_at: None, number: None, level: None };
+
     #[test]
     fn without_room_nothing_is_written() {
-        let ids = CommonIds { mid: 1, abs_send_time: 2, audio_level: 3 };
+        let ids = CommonIds { mid: 1, abs_send_time: 2, transport_cc: 0, audio_level: 3 };
         let prepared = Prepared::new(Mid::parse("0").unwrap(), ids);
         let header =
             HeaderWriter { marker: false, pt: Pt(0), sequence: 0, timestamp: 0, ssrc: Ssrc(0) };
         for room in 0..FIXED_HEADER + BLOCK {
-            assert_eq!(prepared.write(&header, None, None, &mut vec![0; room]), None);
+            assert_eq!(prepared.write(&header, &NOTHING, &mut vec![0; room]), None);
         }
     }
 }

@@ -8,7 +8,7 @@ use model::{DropReason, Extension, ExtensionMap, Mid, NtpTime, Pt, Ssrc};
 use rtp::HeaderWriter;
 use rtp::payload::{PayloadInfo, vp8, vp9};
 
-use super::prepared::{CommonIds, Prepared};
+use super::prepared::{CommonIds, Prepared, Values};
 use super::splice::Segment;
 use crate::Packet;
 
@@ -47,6 +47,8 @@ pub(crate) struct Address {
     /// For abs-send-time. `None` for a packet that may have to be written again, bit by bit the same: nothing that
     /// changes with time goes in there.
     pub(crate) sent_at: Option<NtpTime>,
+    /// Transport-wide sequence number; `None` as with `sent_at`.
+    pub(crate) transport_cc: Option<u16>,
 }
 
 impl Template {
@@ -55,6 +57,7 @@ impl Template {
         let common = CommonIds {
             mid: id(Extension::Mid),
             abs_send_time: id(Extension::AbsSendTime),
+            transport_cc: id(Extension::TransportCc),
             audio_level: id(Extension::AudioLevel),
         };
         Self {
@@ -70,6 +73,11 @@ impl Template {
     /// Whether [`Address::sent_at`] is of use.
     pub(crate) fn tells_send_time(&self) -> bool {
         self.common.abs_send_time != 0
+    }
+
+    /// Whether [`Address::transport_cc`] is of use.
+    pub(crate) fn tells_transport_number(&self) -> bool {
+        self.common.transport_cc != 0
     }
 
     /// Writes header and `payload` of a packet.
@@ -109,7 +117,9 @@ impl Template {
             let [_, a, b, c] = ntp.abs_send_time().to_be_bytes();
             [a, b, c]
         });
+        let number = address.transport_cc.map(u16::to_be_bytes);
         let level = ext.audio_level.map(|l| l.to_byte());
+        let values = Values { sent_at, number, level };
         let writer = HeaderWriter {
             marker: packet.meta.marker,
             pt: address.pt,
@@ -121,10 +131,10 @@ impl Template {
         let rare = has(self.orientation_id, ext.video_orientation.is_some())
             || has(self.playout_delay_id, ext.playout_delay.is_some())
             || has(self.descriptor_id, ext.dependency_descriptor.is_some());
-        if !rare && let Some(len) = self.prepared.write(&writer, sent_at, level, out) {
+        if !rare && let Some(len) = self.prepared.write(&writer, &values, out) {
             return Ok(len);
         }
-        self.write_extensions(&writer, packet, segment, sent_at, level, out)
+        self.write_extensions(&writer, packet, segment, &values, out)
     }
 
     /// A header with whatever extensions there are.
@@ -134,16 +144,16 @@ impl Template {
         writer: &HeaderWriter,
         packet: &Packet,
         segment: &Segment,
-        sent_at: Option<[u8; 3]>,
-        level: Option<u8>,
+        values: &Values,
         out: &mut [u8],
     ) -> Result<usize, DropReason> {
         let ext = &packet.meta.ext;
-        let level = level.map(|l| [l]);
+        let level = values.level.map(|l| [l]);
         let orientation = ext.video_orientation.map(|o| [o]);
         let common = [
             (self.common.mid, self.mid.as_bytes()),
-            or_absent(self.common.abs_send_time, sent_at.as_ref().map(|t| &t[..])),
+            or_absent(self.common.abs_send_time, values.sent_at.as_ref().map(|t| &t[..])),
+            or_absent(self.common.transport_cc, values.number.as_ref().map(|n| &n[..])),
             or_absent(self.common.audio_level, level.as_ref().map(|l| &l[..])),
             or_absent(self.orientation_id, orientation.as_ref().map(|o| &o[..])),
             or_absent(self.playout_delay_id, ext.playout_delay.as_ref().map(|p| &p[..])),
@@ -162,8 +172,8 @@ impl Template {
             let number = u16::from_be_bytes([*high, *low]).wrapping_add(segment.frame);
             [*high, *low] = number.to_be_bytes();
         }
-        let [a, b, c, d, e] = common;
-        Ok(writer.write(out, &[a, b, c, d, e, (self.descriptor_id, copy)])?)
+        let [a, b, c, d, e, f] = common;
+        Ok(writer.write(out, &[a, b, c, d, e, f, (self.descriptor_id, copy)])?)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use model::{DropReason, MediaKind};
 
-use crate::{PacketMeta, TrackMirror};
+use crate::{PacketMeta, StreamId, TrackMirror};
 
 /// A key frame that does not come is asked for again after this long. The up-track coalesces further.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -18,7 +18,7 @@ pub(crate) struct Selection {
     target: Option<u8>,
     /// Of the mirror when `target` was chosen; 0: never.
     generation: u32,
-    current: Option<u16>,
+    current: Option<StreamId>,
     /// The subscriber lost a picture.
     refresh: bool,
     asked: Option<Instant>,
@@ -38,7 +38,7 @@ impl Selection {
     }
 
     /// The numbering that is forwarded now ([`PacketMeta::stream`]).
-    pub(crate) fn current(&self) -> Option<u16> {
+    pub(crate) fn current(&self) -> Option<StreamId> {
         self.current
     }
 
@@ -89,7 +89,7 @@ impl Selection {
         mirror: &TrackMirror,
         meta: &PacketMeta,
     ) -> Result<(), DropReason> {
-        if self.target(mirror) != Some(meta.layer) {
+        if self.target(mirror) != Some(meta.layer()) {
             return Err(DropReason::LayerNotSelected);
         }
         if self.kind == MediaKind::Video && !meta.info.keyframe_start {
@@ -99,7 +99,7 @@ impl Selection {
     }
 
     /// The numbering that was spliced onto.
-    pub(crate) fn switch(&mut self, stream: u16) {
+    pub(crate) fn switch(&mut self, stream: StreamId) {
         self.current = Some(stream);
         self.asked = None;
     }

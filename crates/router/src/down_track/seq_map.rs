@@ -91,7 +91,7 @@ mod tests {
 
     fn segment(in_start: u64, out_start: u64) -> Segment {
         Segment {
-            stream: 0,
+            stream: crate::StreamId::new(0, 0),
             in_start,
             out_start,
             timestamp: 0,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use model::TrackId;
 use rtp::payload::PayloadInfo;
 
-use crate::{Packet, TrackMirror};
+use crate::{Packet, StreamId, TrackMirror};
 
 /// The longest pause that timestamps tell of. At 90 kHz, 6 h 37 min are half their range, and a receiver takes a longer
 /// step for one backwards.
@@ -24,8 +24,8 @@ const LIVE: Duration = Duration::from_millis(100);
 /// A run of packets of one numbering, and the offsets under which the subscriber sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment {
-    /// Layer and epoch ([`crate::PacketMeta::stream`]).
-    pub(crate) stream: u16,
+    /// The numbering of its packets.
+    pub(crate) stream: StreamId,
     /// First number, as the publisher's side counts.
     pub(crate) in_start: u64,
     /// First number, as the subscriber sees it.
@@ -148,12 +148,12 @@ pub(crate) fn begin(
     packet: &Packet,
 ) -> Segment {
     // The subscriber catches up where much came since the packet that it begins with.
-    let newest = mirror.newest(packet.meta.stream()).filter(|newest| {
+    let newest = mirror.newest(packet.meta.stream).filter(|newest| {
         newest.meta.seq > packet.meta.seq
             && newest.meta.arrival.saturating_duration_since(packet.meta.arrival) > LIVE
     });
     let mut segment = Segment {
-        stream: packet.meta.stream(),
+        stream: packet.meta.stream,
         in_start: packet.meta.seq.0,
         out_start: first,
         timestamp: 0,
@@ -209,10 +209,10 @@ fn timestamp(tail: &Tail, mirror: &TrackMirror, packet: &Packet) -> u32 {
 fn by_clock(tail: &Tail, mirror: &TrackMirror, packet: &Packet) -> Option<u32> {
     let last = &tail.segment;
     let meta = &packet.meta;
-    if last.stream == meta.stream() {
+    if last.stream == meta.stream {
         return Some(meta.timestamp.wrapping_add(last.timestamp));
     }
-    let (from, to) = (mirror.sender(meta.stream())?, mirror.sender(last.stream)?);
+    let (from, to) = (mirror.sender(meta.stream)?, mirror.sender(last.stream)?);
     // NTP times in 32.32 fixed point: the difference in units of the RTP clock.
     let apart = i128::from(from.ntp.0.wrapping_sub(to.ntp.0) as i64);
     let apart = (apart * i128::from(meta.clock_rate)) >> 32;

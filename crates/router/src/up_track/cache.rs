@@ -2,7 +2,7 @@
 //! time; it holds references, the bytes are shared.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::MediaKind;
 use rtp::sequence::ExtSeq;
@@ -85,6 +85,11 @@ impl Cache {
         if let Some(place) = self.slots.get_mut(slot) {
             *place = Some(packet);
         }
+        self.expire(now);
+    }
+
+    /// Lets go of packets that are too old. `true` while packets are left.
+    pub(crate) fn expire(&mut self, now: Instant) -> bool {
         // A number at the tail without a packet is as old as the packet before it, which has gone.
         while self.tail < self.head {
             let slot = self.slot(self.tail);
@@ -94,10 +99,14 @@ impl Cache {
             }
             self.tail += 1;
         }
+        self.tail < self.head
     }
 
     /// Lets go of everything.
     pub(crate) fn clear(&mut self) {
+        if self.head == 0 {
+            return;
+        }
         self.slots.fill(None);
         self.tail = 0;
         self.head = 0;
@@ -151,8 +160,6 @@ impl<'c> Iterator for Since<'c> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     fn packet(seq: u64, arrival: Instant) -> Arc<Packet> {

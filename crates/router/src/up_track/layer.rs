@@ -33,7 +33,8 @@ pub(crate) struct Asks {
 pub(crate) struct Layer {
     kind: MediaKind,
     source: Option<Source>,
-    epoch: u8,
+    /// Sources before the present one.
+    sources: u64,
     keyframes: KeyframeRequests,
     stats: LayerStats,
     /// Given up by sources before the present one.
@@ -65,7 +66,7 @@ impl Layer {
         Self {
             kind,
             source: None,
-            epoch: 0,
+            sources: 0,
             keyframes: KeyframeRequests::default(),
             stats: LayerStats::default(),
             lost_before: 0,
@@ -77,9 +78,9 @@ impl Layer {
         self.source.as_ref().map(|s| s.ssrc)
     }
 
-    /// See [`crate::PacketMeta::epoch`].
-    pub(crate) fn epoch(&self) -> u8 {
-        self.epoch
+    /// Which of the layer's sources is the present one, counted from 0.
+    pub(crate) fn source_number(&self) -> u64 {
+        self.sources
     }
 
     /// Says where a packet belongs; a new source is begun when the packet proves that there is one.
@@ -221,7 +222,7 @@ impl Layer {
     fn begin(&mut self, now: Instant, packet: &Incoming) {
         if let Some(old) = &self.source {
             self.lost_before += old.nacks.lost();
-            self.epoch = self.epoch.wrapping_add(1);
+            self.sources += 1;
         }
         let numbering = Numbering::new(packet.sequence);
         let limit = match self.kind {

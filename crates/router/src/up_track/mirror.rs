@@ -1,24 +1,16 @@
-//! One worker's view of a track: what its down-tracks need. The packets of the last second, which layers flow and how
-//! they rank, the last key frames and sender reports. It asks the publisher for nothing; that is the up-track's.
+//! One worker's view of a track: what its down-tracks need. The packets of the last second, the last key frames and sender
+//! reports, and how the layers rank. It asks the publisher for nothing; that is the up-track's.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use model::{MediaKind, TrackId, UpMedia};
 use rtp::sequence::ExtSeq;
 
 use super::cache::{Cache, Since};
 use super::layer_count;
-use crate::{CatchUp, CatchUpLimits, MAX_LAYERS, Packet, SenderInfo};
-
-/// A layer of which nothing came for this long has stopped,
-const STOPPED_AFTER: Duration = Duration::from_millis(700);
-/// provided that this many pictures of other layers came meanwhile: all layers of a still screen are slow.
-const STOPPED_PICTURES: u8 = 4;
-/// Time over which the bitrates of layers are compared.
-const WINDOW: Duration = Duration::from_secs(1);
-/// Windows in a row in which the order looked wrong before it is changed.
-const WINDOWS: u8 = 2;
+use super::watch::{Ranking, bit};
+use crate::{CatchUp, CatchUpLimits, Packet, SenderInfo, StreamId};
 
 /// What the down-tracks of one worker need of a track. The owner of the track has one too.
 #[derive(Debug)]
@@ -26,12 +18,11 @@ pub struct TrackMirror {
     track: TrackId,
     kind: MediaKind,
     layers: Vec<LayerState>,
-    /// Layers by quality, the lowest first.
-    order: [u8; MAX_LAYERS],
+    ranking: Ranking,
+    /// Layers that somebody wants, one bit each.
+    wanted: u8,
     /// Changes when another layer may have become the best.
     generation: u32,
-    window: Option<Instant>,
-    windows_wrong: u8,
     last_arrival: Option<Instant>,
 }
 
@@ -39,48 +30,29 @@ pub struct TrackMirror {
 struct LayerState {
     cache: Cache,
     /// Of the last packet; `None` before the first.
-    stream: Option<u16>,
-    last_arrival: Option<Instant>,
-    flows: bool,
-    timestamp: u32,
-    /// Pictures of other layers since the last packet.
-    others: u8,
-    /// Payload bytes in the present window.
-    octets: u64,
+    stream: Option<StreamId>,
     /// The last sender report, and which numbering it is about: between workers it may overtake the first packet.
-    sender: Option<(u16, SenderInfo)>,
+    sender: Option<(StreamId, SenderInfo)>,
     key_frame: Option<(ExtSeq, Instant)>,
 }
 
 impl LayerState {
     fn new(kind: MediaKind) -> Self {
-        Self {
-            cache: Cache::new(kind),
-            stream: None,
-            last_arrival: None,
-            flows: false,
-            timestamp: 0,
-            others: 0,
-            octets: 0,
-            sender: None,
-            key_frame: None,
-        }
+        Self { cache: Cache::new(kind), stream: None, sender: None, key_frame: None }
     }
 }
 
 impl TrackMirror {
-    /// A mirror that has seen nothing yet.
+    /// A mirror that has seen nothing yet. All layers are kept until [`TrackMirror::want`] says otherwise.
     pub fn new(media: &UpMedia) -> Self {
         let layers = (0..layer_count(media)).map(|_| LayerState::new(media.kind)).collect();
         Self {
             track: media.track,
             kind: media.kind,
             layers,
-            // As browsers offer simulcast: the lowest quality first. Measured bitrates correct it.
-            order: std::array::from_fn(|layer| layer as u8),
+            ranking: Ranking::new(media),
+            wanted: u8::MAX,
             generation: 1,
-            window: None,
-            windows_wrong: 0,
             last_arrival: None,
         }
     }
@@ -95,47 +67,68 @@ impl TrackMirror {
         self.kind
     }
 
+    /// Which layers are wanted, one bit each. Their packets are kept for retransmissions. Of a layer that nobody wants no more
+    /// is kept than a late viewer begins with: of the best one the packets since the last key frame, within
+    /// [`CatchUpLimits`]; of others, and of audio, nothing.
+    pub fn want(&mut self, layers: u8) {
+        self.wanted = layers;
+    }
+
     /// Takes a packet in, in the order in which the up-track accepted it; call it before the packet is forwarded.
     pub fn receive(&mut self, packet: Arc<Packet>) {
-        let now = packet.meta.arrival;
-        let stream = packet.meta.stream();
-        let at = usize::from(packet.meta.layer);
-        let Some(layer) = self.layers.get_mut(at) else { return };
+        let (now, stream) = (packet.meta.arrival, packet.meta.stream);
+        let (keep_all, is_best) =
+            (self.wanted & bit(stream.layer()) != 0, self.best(None) == Some(stream.layer()));
+        let is_video = self.kind == MediaKind::Video;
+        let Some(layer) = self.layers.get_mut(usize::from(stream.layer())) else { return };
         self.last_arrival = Some(now);
         if layer.stream != Some(stream) {
             layer.stream = Some(stream);
             layer.cache.clear();
             layer.sender = layer.sender.filter(|(about, _)| *about == stream);
             layer.key_frame = None;
-            layer.timestamp = packet.meta.timestamp.wrapping_sub(1);
             self.generation = self.generation.wrapping_add(1);
         }
-        if packet.meta.info.keyframe_start && self.kind == MediaKind::Video {
-            layer.note_key_frame(&packet);
-        }
-        let new_picture = layer.timestamp != packet.meta.timestamp;
-        layer.timestamp = packet.meta.timestamp;
-        layer.last_arrival = Some(now);
-        layer.octets += u64::from(packet.meta.payload_len);
-        layer.cache.insert(packet);
-        if self.layers.len() > 1 {
-            self.watch(now, at, new_picture);
+        let begins = packet.meta.info.keyframe_start && is_video && layer.note_key_frame(&packet);
+        if keep_all {
+            layer.cache.insert(packet);
+        } else if is_best && is_video {
+            layer.keep_start(packet, begins);
+        } else {
+            layer.cache.clear();
         }
     }
 
-    /// Takes a sender report of a layer in, as [`crate::UpTrack::sender_report`] gave it. It holds for the packets of
-    /// that epoch, whether they come before it or after it.
-    pub fn sender_report(&mut self, layer: u8, epoch: u8, info: SenderInfo) {
-        if let Some(state) = self.layers.get_mut(usize::from(layer)) {
-            state.sender = Some((u16::from(epoch) << 8 | u16::from(layer), info));
+    /// Lets go of packets that are older than the cache reaches back, where nothing comes that would push them out. `true`
+    /// while packets are left.
+    pub fn expire(&mut self, now: Instant) -> bool {
+        self.layers.iter_mut().fold(false, |left, layer| layer.cache.expire(now) || left)
+    }
+
+    /// How the layers rank from now on, as [`crate::LayerWatch`] found where the track comes in.
+    pub fn rank(&mut self, ranking: Ranking) {
+        if self.ranking != ranking {
+            self.ranking = ranking;
+            self.generation = self.generation.wrapping_add(1);
         }
     }
 
-    /// The last sender reports: layer, epoch and report, as [`TrackMirror::sender_report`] takes them. For a mirror that
-    /// begins later than this one.
-    pub fn sender_reports(&self) -> impl Iterator<Item = (u8, u8, SenderInfo)> + '_ {
-        let reports = self.layers.iter().filter_map(|l| l.sender);
-        reports.map(|(stream, info)| (stream as u8, (stream >> 8) as u8, info))
+    /// How the layers rank.
+    pub fn ranking(&self) -> Ranking {
+        self.ranking
+    }
+
+    /// Takes a sender report in, as [`crate::UpTrack::sender_report`] gave it. It holds for the packets of that stream,
+    /// whether they come before it or after it.
+    pub fn sender_report(&mut self, stream: StreamId, info: SenderInfo) {
+        if let Some(state) = self.layers.get_mut(usize::from(stream.layer())) {
+            state.sender = Some((stream, info));
+        }
+    }
+
+    /// The last sender reports, as [`TrackMirror::sender_report`] takes them. For a mirror that begins later than this one.
+    pub fn sender_reports(&self) -> impl Iterator<Item = (StreamId, SenderInfo)> + '_ {
+        self.layers.iter().filter_map(|l| l.sender)
     }
 
     /// When the last packet of any layer came.
@@ -143,14 +136,15 @@ impl TrackMirror {
         self.last_arrival
     }
 
-    /// Whether packets of a layer come. Without simulcast: whether any ever came.
-    pub fn flows(&self, layer: u8) -> bool {
-        self.state(layer).is_some_and(|l| l.flows || (self.layers.len() == 1 && l.stream.is_some()))
-    }
-
     /// The kept packets of a layer.
     pub fn cache(&self, layer: u8) -> Option<&Cache> {
         self.state(layer).map(|l| &l.cache)
+    }
+
+    /// A kept packet by its stream and number.
+    pub fn find(&self, stream: StreamId, seq: ExtSeq) -> Option<&Arc<Packet>> {
+        let packet = self.cache(stream.layer())?.find(seq)?;
+        (packet.meta.stream == stream).then_some(packet)
     }
 
     /// Changes when [`TrackMirror::best`] may have.
@@ -158,26 +152,19 @@ impl TrackMirror {
         self.generation
     }
 
-    /// The highest layer that flows, up to a rank (0 is the lowest quality); the lowest one that flows where none of
-    /// these does; `None` when nothing flows.
+    /// See [`Ranking::best`].
     pub(crate) fn best(&self, max_rank: Option<u8>) -> Option<u8> {
-        if self.layers.len() == 1 {
-            return Some(0);
-        }
-        let order = &self.order[..self.layers.len()];
-        let wanted = max_rank.map_or(order.len(), |max| usize::from(max) + 1).min(order.len());
-        let (wanted, above) = order.split_at(wanted);
-        wanted.iter().rev().chain(above).copied().find(|&layer| self.flows(layer))
+        self.ranking.best(max_rank)
     }
 
     /// The numbering that a layer's packets are in now.
-    pub(crate) fn stream(&self, layer: u8) -> Option<u16> {
+    pub(crate) fn stream(&self, layer: u8) -> Option<StreamId> {
         self.state(layer)?.stream
     }
 
     /// The last sender report of a stream.
-    pub(crate) fn sender(&self, stream: u16) -> Option<&SenderInfo> {
-        let (about, info) = self.state(stream as u8)?.sender.as_ref()?;
+    pub(crate) fn sender(&self, stream: StreamId) -> Option<&SenderInfo> {
+        let (about, info) = self.state(stream.layer())?.sender.as_ref()?;
         (*about == stream).then_some(info)
     }
 
@@ -187,8 +174,8 @@ impl TrackMirror {
     }
 
     /// The packet with the highest number of a stream, if it is kept.
-    pub(crate) fn newest(&self, stream: u16) -> Option<&Packet> {
-        let state = self.state(stream as u8).filter(|state| state.stream == Some(stream))?;
+    pub(crate) fn newest(&self, stream: StreamId) -> Option<&Packet> {
+        let state = self.state(stream.layer()).filter(|state| state.stream == Some(stream))?;
         state.cache.newest().map(Arc::as_ref)
     }
 
@@ -216,78 +203,44 @@ impl TrackMirror {
     fn state(&self, layer: u8) -> Option<&LayerState> {
         self.layers.get(usize::from(layer))
     }
-
-    /// Notes which layers flow, after a packet of the layer `at`.
-    fn watch(&mut self, now: Instant, at: usize, new_picture: bool) {
-        let mut changed = false;
-        for (i, layer) in self.layers.iter_mut().enumerate() {
-            if i == at {
-                layer.others = 0;
-                changed |= !std::mem::replace(&mut layer.flows, true);
-            } else if new_picture && layer.flows {
-                layer.others = layer.others.saturating_add(1);
-                let idle = layer.last_arrival.map(|last| now.saturating_duration_since(last));
-                if layer.others >= STOPPED_PICTURES && idle.is_none_or(|i| i > STOPPED_AFTER) {
-                    layer.flows = false;
-                    changed = true;
-                }
-            }
-        }
-        let started = *self.window.get_or_insert(now);
-        if now.saturating_duration_since(started) >= WINDOW {
-            self.window = Some(now);
-            changed |= self.compare();
-            self.layers.iter_mut().for_each(|l| l.octets = 0);
-        }
-        if changed {
-            self.generation = self.generation.wrapping_add(1);
-        }
-    }
-
-    /// Compares the layers' bitrates over the last window with their order. `true` when the order was changed.
-    fn compare(&mut self) -> bool {
-        let count = self.layers.len();
-        let Self { order, layers, .. } = self;
-        let order = &mut order[..count];
-        let rate = |layer: u8| layers[usize::from(layer)].octets;
-        // Half as much again: layers of nearly one rate keep their order.
-        let wrong = |a: u8, b: u8| rate(b) > 0 && rate(a) > rate(b) + rate(b) / 2;
-        if !order.windows(2).any(|w| wrong(w[0], w[1])) {
-            self.windows_wrong = 0;
-            return false;
-        }
-        self.windows_wrong += 1;
-        if self.windows_wrong < WINDOWS {
-            return false;
-        }
-        self.windows_wrong = 0;
-        for _ in 1..count {
-            for i in 1..count {
-                if wrong(order[i - 1], order[i]) {
-                    order.swap(i - 1, i);
-                }
-            }
-        }
-        true
-    }
 }
 
 impl LayerState {
-    fn note_key_frame(&mut self, packet: &Packet) {
+    /// Notes where a key frame begins. `true` when it is another one than before.
+    fn note_key_frame(&mut self, packet: &Packet) -> bool {
         // Parameter sets and the first slices all say that a key frame begins; the first of them counts.
         let of_the_same = self
             .key_frame
             .and_then(|(seq, _)| self.cache.find(seq))
             .is_some_and(|first| first.meta.timestamp == packet.meta.timestamp);
         let late = self.key_frame.is_some_and(|(seq, _)| packet.meta.seq < seq);
-        if !of_the_same && !late {
+        let begins = !of_the_same && !late;
+        if begins {
             self.key_frame = Some((packet.meta.seq, packet.meta.arrival));
+        }
+        begins
+    }
+
+    /// Keeps what a late viewer begins with: the last key frame and what came since.
+    fn keep_start(&mut self, packet: Arc<Packet>, begins: bool) {
+        let limit = CatchUpLimits::default().max_packets as u64;
+        if begins {
+            self.cache.clear();
+        }
+        let since = self.key_frame.filter(|(seq, _)| begins || self.cache.find(*seq).is_some());
+        match since {
+            Some((seq, _)) if packet.meta.seq.0.saturating_sub(seq.0) < limit => {
+                self.cache.insert(packet);
+            }
+            _ => self.cache.clear(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use model::{Mid, Rid};
 
     use super::*;
@@ -303,92 +256,94 @@ mod tests {
         })
     }
 
-    fn packet(layer: u8, seq: u64, timestamp: u32, octets: u16, arrival: Instant) -> Arc<Packet> {
+    fn packet(stream: StreamId, seq: u64, key: bool, arrival: Instant) -> Arc<Packet> {
         let mut packet = Packet::with_capacity(16, arrival);
-        packet.meta.layer = layer;
+        packet.meta.stream = stream;
         packet.meta.seq = ExtSeq(seq);
-        packet.meta.timestamp = timestamp;
-        packet.meta.payload_len = octets;
+        packet.meta.timestamp = seq as u32 * 3_000;
+        packet.meta.payload_len = 10;
+        packet.meta.info.keyframe_start = key;
         Arc::new(packet)
     }
 
-    /// Runs pictures of the layers for some time; `rates` are bytes per picture, 0 is silence.
-    fn run(m: &mut TrackMirror, from: Instant, millis: u64, every: u64, rates: &[u16]) -> Instant {
-        for ms in (0..millis).step_by(every as usize) {
-            let now = from + Duration::from_millis(ms);
-            for (layer, &rate) in rates.iter().enumerate().filter(|(_, r)| **r > 0) {
-                let head = m.layers[layer].cache.head().max(0x1_0000);
-                let timestamp = m.layers[layer].timestamp.wrapping_add(3_000);
-                m.receive(packet(layer as u8, head, timestamp, rate, now));
-            }
-        }
-        from + Duration::from_millis(millis)
-    }
+    const FIRST: u64 = 0x1_0000;
 
-    #[test]
-    fn the_highest_layer_that_flows_is_the_best() {
-        let mut m = mirror(&["q", "h", "f"]);
-        assert_eq!(m.best(None), None);
-        let t = run(&mut m, crate::fixtures::start(), 100, 33, &[100, 0, 0]);
-        assert_eq!(m.best(None), Some(0));
-        let t = run(&mut m, t, 100, 33, &[100, 300, 900]);
-        assert_eq!((m.best(None), m.best(Some(1)), m.best(Some(0))), (Some(2), Some(1), Some(0)));
-        let generation = m.generation();
-        let t = run(&mut m, t, 650, 33, &[100, 300, 0]);
-        assert_eq!(m.best(None), Some(2), "not yet given up");
-        run(&mut m, t, 200, 33, &[100, 300, 0]);
-        assert_eq!(m.best(None), Some(1));
-        assert_ne!(m.generation(), generation);
-    }
-
-    #[test]
-    fn layers_of_a_still_screen_are_slow_and_not_stopped() {
-        let mut m = mirror(&["q", "h", "f"]);
-        let t = run(&mut m, crate::fixtures::start(), 100, 33, &[100, 300, 900]);
-        let generation = m.generation();
-        run(&mut m, t, 20_000, 1_000, &[100, 300, 900]);
-        assert_eq!((m.best(None), m.generation()), (Some(2), generation));
-    }
-
-    #[test]
-    fn measured_bitrates_correct_the_order_of_the_offer() {
-        let mut m = mirror(&["f", "h", "q"]);
-        let t = run(&mut m, crate::fixtures::start(), 1_500, 33, &[900, 300, 100]);
-        assert_eq!(m.best(None), Some(2), "as offered, until measured twice");
-        run(&mut m, t, 1_500, 33, &[900, 300, 100]);
-        assert_eq!((m.best(None), m.best(Some(1)), m.best(Some(0))), (Some(0), Some(1), Some(2)));
-    }
-
-    #[test]
-    fn layers_of_nearly_one_rate_keep_their_order() {
-        let mut m = mirror(&["q", "h"]);
-        run(&mut m, crate::fixtures::start(), 10_000, 33, &[400, 300]);
-        assert_eq!(m.best(None), Some(1));
+    fn kept(m: &TrackMirror, layer: u8) -> usize {
+        m.cache(layer).map_or(0, |c| c.since(ExtSeq(0)).count())
     }
 
     #[test]
     fn a_sender_report_that_overtakes_the_first_packet_of_its_source_holds() {
         let (mut m, t) = (mirror(&[]), crate::fixtures::start());
+        let (first, second) = (StreamId::new(0, 0), StreamId::new(0, 1));
         let info = SenderInfo { ntp: model::NtpTime(9), rtp_timestamp: 9, arrival: t };
-        m.sender_report(0, 0, info);
-        m.receive(packet(0, 0x1_0000, 0, 10, t));
-        assert_eq!(m.sender(0), Some(&info));
-        assert_eq!(m.sender_reports().collect::<Vec<_>>(), [(0, 0, info)]);
-        let mut later = packet(0, 0x1_0000, 0, 10, t);
-        Arc::get_mut(&mut later).expect("unique").meta.epoch = 1;
-        m.receive(later);
-        assert_eq!((m.sender(0), m.sender(0x100)), (None, None), "another source");
+        m.sender_report(first, info);
+        m.receive(packet(first, FIRST, false, t));
+        assert_eq!(m.sender(first), Some(&info));
+        assert_eq!(m.sender_reports().collect::<Vec<_>>(), [(first, info)]);
+        m.receive(packet(second, FIRST, false, t));
+        assert_eq!((m.sender(first), m.sender(second)), (None, None), "another source");
     }
 
     #[test]
     fn a_sender_report_of_an_older_source_is_ignored() {
-        let t = crate::fixtures::start();
-        let mut m = mirror(&[]);
-        m.receive(packet(0, 0x1_0000, 1, 10, t));
+        let (mut m, t) = (mirror(&[]), crate::fixtures::start());
+        let (first, second) = (StreamId::new(0, 0), StreamId::new(0, 1));
+        m.receive(packet(first, FIRST, false, t));
         let info = SenderInfo { ntp: model::NtpTime(5), rtp_timestamp: 1, arrival: t };
-        m.sender_report(0, 1, info);
-        assert_eq!(m.sender(0), None);
-        m.sender_report(0, 0, info);
-        assert_eq!(m.sender(0), Some(&info));
+        m.sender_report(second, info);
+        assert_eq!(m.sender(first), None);
+        m.sender_report(first, info);
+        assert_eq!(m.sender(first), Some(&info));
+    }
+
+    #[test]
+    fn where_nobody_watches_no_more_is_kept_than_a_late_viewer_begins_with() {
+        let (mut m, t) = (mirror(&[]), crate::fixtures::start());
+        let stream = StreamId::new(0, 0);
+        m.want(0);
+        for n in 0..10 {
+            m.receive(packet(stream, FIRST + n, false, t));
+        }
+        assert_eq!(kept(&m, 0), 0, "nobody can begin with these");
+        for n in 10..20 {
+            m.receive(packet(stream, FIRST + n, n == 12, t));
+        }
+        assert_eq!(kept(&m, 0), 8, "from the key frame on");
+        m.receive(packet(stream, FIRST + 20, true, t));
+        assert_eq!(kept(&m, 0), 1, "from the last one");
+        for n in 21..400 {
+            m.receive(packet(stream, FIRST + n, false, t));
+        }
+        assert_eq!(kept(&m, 0), 0, "too many for a burst");
+        m.want(1);
+        for n in 400..410 {
+            m.receive(packet(stream, FIRST + n, false, t));
+        }
+        assert_eq!(kept(&m, 0), 10, "all of them, for retransmissions");
+    }
+
+    #[test]
+    fn layers_that_nobody_wants_are_not_kept() {
+        let (mut m, t) = (mirror(&["q", "h"]), crate::fixtures::start());
+        m.want(1);
+        for n in 0..5 {
+            m.receive(packet(StreamId::new(0, 0), FIRST + n, n == 0, t));
+            m.receive(packet(StreamId::new(1, 0), FIRST + n, n == 0, t));
+        }
+        assert_eq!((kept(&m, 0), kept(&m, 1)), (5, 0));
+    }
+
+    #[test]
+    fn a_track_that_falls_silent_gives_its_packets_back() {
+        let (mut m, t) = (mirror(&[]), crate::fixtures::start());
+        for n in 0..5 {
+            let at = t + Duration::from_millis(100 * n);
+            m.receive(packet(StreamId::new(0, 0), FIRST + n, n == 0, at));
+        }
+        assert!(m.expire(t + Duration::from_millis(1_250)));
+        assert_eq!(kept(&m, 0), 2);
+        assert!(!m.expire(t + Duration::from_millis(1_500)));
+        assert_eq!(kept(&m, 0), 0);
     }
 }

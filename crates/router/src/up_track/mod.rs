@@ -10,6 +10,7 @@ mod numbering;
 pub mod report;
 mod rtx;
 pub mod streams;
+pub mod watch;
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 use rtp::{ParsedExtensions, RtpPacket};
 
-use crate::{MAX_LAYERS, PacketBuf, SenderInfo, StreamRef};
+use crate::{MAX_LAYERS, PacketBuf, SenderInfo, StreamId, StreamRef};
 use layer::{Asks, Incoming, Layer};
 use rtx::Layout;
 
@@ -177,8 +178,7 @@ impl UpTrack {
 
         let meta = &mut packet.meta;
         meta.track = self.track;
-        meta.layer = stream.layer;
-        meta.epoch = layer.epoch();
+        meta.stream = StreamId::new(stream.layer, layer.source_number());
         meta.seq = seq;
         meta.timestamp = header.timestamp;
         meta.marker = header.marker;
@@ -200,7 +200,7 @@ impl UpTrack {
         Ok(Accepted { layer: stream.layer, first_of_track, keyframe_start })
     }
 
-    /// Takes a sender report of one of the track's SSRCs in. Gives layer, epoch and what each mirror of the track
+    /// Takes a sender report of one of the track's SSRCs in. Gives the stream and what each mirror of the track
     /// has to be told ([`crate::TrackMirror::sender_report`]); `None` when the SSRC sent no media yet.
     pub fn sender_report(
         &mut self,
@@ -208,14 +208,14 @@ impl UpTrack {
         ssrc: Ssrc,
         ntp: NtpTime,
         rtp_timestamp: u32,
-    ) -> Option<(u8, u8, SenderInfo)> {
+    ) -> Option<(StreamId, SenderInfo)> {
         // RFC 3550 section 6.4.1: a sender without a clock sends zero.
         if ntp == NtpTime(0) {
             return None;
         }
         let info = SenderInfo { ntp, rtp_timestamp, arrival: now };
         let at = self.layers.iter_mut().position(|l| l.sender_report(ssrc, info))?;
-        Some((at as u8, self.layers[at].epoch(), info))
+        Some((StreamId::new(at as u8, self.layers[at].source_number()), info))
     }
 
     /// Asks for a key frame of a layer. The request goes out with [`UpTrack::poll_feedback`], at most one per layer

@@ -2,7 +2,7 @@
 //! extensions (RFC 8843 section 9.2, RFC 8852), or, for publishers that send none of these, from a payload type that
 //! only one media section has. Everything else is refused (threats row 30).
 
-use model::{DropReason, Mid, Pt, Rid, SessionPlan, Ssrc, UpMedia};
+use model::{DropReason, Mid, Pt, Rid, SessionPlan, Ssrc, TrackId, UpMedia};
 use rtp::ParsedExtensions;
 
 use crate::MAX_LAYERS;
@@ -48,6 +48,7 @@ struct Entry {
 /// A media section, as far as streams are told apart by it.
 #[derive(Debug)]
 struct Media {
+    track: TrackId,
     mid: Mid,
     rids: Vec<Rid>,
     /// Layers by SSRC lines; 0 or 1 without simulcast of the old style.
@@ -63,6 +64,7 @@ impl Media {
             .iter()
             .flat_map(|c| std::iter::once((c.pt, false)).chain(c.rtx_pt.map(|pt| (pt, true))));
         Self {
+            track: up.track,
             mid: up.mid,
             rids: up.rids.iter().take(MAX_LAYERS).copied().collect(),
             ssrcs: up.ssrcs.len(),
@@ -101,14 +103,16 @@ impl StreamTable {
         table
     }
 
-    /// Takes a renegotiated plan. Media sections keep their position; SSRCs of layers that are still there stay.
+    /// Takes a renegotiated plan. SSRCs of layers of tracks that are still there stay, wherever the tracks stand now.
     pub fn update(&mut self, plan: &SessionPlan) {
-        self.media = plan.up.iter().take(usize::from(u8::MAX)).map(Media::new).collect();
+        let media: Vec<Media> = plan.up.iter().take(usize::from(u8::MAX)).map(Media::new).collect();
+        let before = std::mem::replace(&mut self.media, media);
         let media = &self.media;
-        self.entries.retain(|e| {
-            media
-                .get(usize::from(e.stream.up))
-                .is_some_and(|m| usize::from(e.stream.layer) < m.rids.len().max(m.ssrcs).max(1))
+        self.entries.retain_mut(|e| {
+            let Some(old) = before.get(usize::from(e.stream.up)) else { return false };
+            let Some(up) = media.iter().position(|m| m.track == old.track) else { return false };
+            e.stream.up = up as u8;
+            usize::from(e.stream.layer) < media[up].rids.len().max(media[up].ssrcs).max(1)
         });
         for (up, media) in plan.up.iter().enumerate().take(self.media.len()) {
             for (layer, named) in media.ssrcs.iter().enumerate().take(MAX_LAYERS) {

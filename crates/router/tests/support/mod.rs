@@ -12,7 +12,8 @@ use model::{
 };
 use rtp::{HeaderWriter, ParsedExtensions, RtpPacket};
 use sfumato_router::{
-    Accepted, DownTrack, Packet, PacketPool, PoolLimits, StreamTable, TrackMirror, UpTrack, Written,
+    Accepted, DownTrack, LayerWatch, Leave, Packet, PacketPool, PoolLimits, StreamTable,
+    TrackMirror, UpTrack, Written,
 };
 
 pub const VP8: Pt = Pt(96);
@@ -124,7 +125,7 @@ pub fn binding(media: &UpMedia) -> Binding {
         publisher: SessionId(1),
         payload_types: match media.kind {
             MediaKind::Video => [down(VP8, DOWN_VP8, Some(DOWN_RTX), 90_000, false)].into(),
-            MediaKind::Audio => [ 
+            MediaKind::Audio => [
                 down(OPUS, DOWN_OPUS, None, 48_000, false),
                 down(RED, DOWN_OPUS, None, 48_000, true),
             ]
@@ -244,6 +245,7 @@ pub struct Rig {
     pub up: UpTrack,
     pub mirror: TrackMirror,
     pub media: UpMedia,
+    pub watch: LayerWatch,
     pub last: Option<Accepted>,
 }
 
@@ -254,6 +256,7 @@ impl Rig {
             table: StreamTable::new(&plan(vec![media.clone()])),
             up: UpTrack::new(&media, &extensions()),
             mirror: TrackMirror::new(&media),
+            watch: LayerWatch::new(&media),
             media,
             last: None,
         }
@@ -269,6 +272,9 @@ impl Rig {
             Ok(accepted) => {
                 self.last = Some(accepted);
                 let packet = self.pool.share(buf);
+                if self.watch.observe(&packet.meta) {
+                    self.mirror.rank(self.watch.ranking());
+                }
                 self.mirror.receive(Arc::clone(&packet));
                 Ok(packet)
             }
@@ -280,8 +286,8 @@ impl Rig {
     }
 
     pub fn sender_report(&mut self, now: Instant, ssrc: u32, ntp: model::NtpTime, timestamp: u32) {
-        if let Some((layer, epoch, info)) = self.up.sender_report(now, Ssrc(ssrc), ntp, timestamp) {
-            self.mirror.sender_report(layer, epoch, info);
+        if let Some((stream, info)) = self.up.sender_report(now, Ssrc(ssrc), ntp, timestamp) {
+            self.mirror.sender_report(stream, info);
         }
     }
 
@@ -293,10 +299,15 @@ impl Rig {
         packet: &Packet,
     ) -> Result<(Written, Vec<u8>), DropReason> {
         let mut out = vec![0; 2_048];
-        let written = down.forward(now, &self.mirror, packet, &mut out)?;
+        let written = down.forward(&leave(now), &self.mirror, packet, &mut out)?;
         out.truncate(written.len);
         Ok((written, out))
     }
+}
+
+/// Something leaves now.
+pub fn leave(now: Instant) -> Leave {
+    Leave { now, transport_cc: 0x4321 }
 }
 
 /// What a subscriber reads in a packet.
