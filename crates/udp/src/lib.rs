@@ -6,7 +6,7 @@
 //! - [`socket`]: [`UdpSocket`], one per family and worker, all on one port by SO_REUSEPORT
 //! - [`recv`]: [`RecvBatch`], up to some tens of messages per call, each a train of segments when GRO joined them
 //! - [`send`]: [`SendBatch`], an arena of datagrams; neighbours of one path and size leave as one GSO message
-//! - [`steer`]: a program that chooses among the sockets of a port
+//! - [`steer`]: a program that chooses among the sockets of a port, and a table that it looks into
 //! - [`wake`]: [`WakeFd`] and [`wait`]
 //! - [`machine`]: cores, pinning, interface addresses
 //!
@@ -18,6 +18,7 @@
 #![cfg(target_os = "linux")]
 
 mod address;
+mod bpf;
 mod control;
 pub mod machine;
 mod outgoing;
