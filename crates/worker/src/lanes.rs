@@ -17,7 +17,7 @@ use udp::{
 /// Lanes of each worker. The socket of a lane has the number `LANES * worker + lane`.
 const LANES: u32 = 2;
 /// Remote addresses whose worker the kernel can be told: those that moved, and whose hash names another one. About
-/// 10 MB in the kernel. Beyond that the oldest are forgotten, and their datagrams handed over from worker to worker.
+/// 6 MB in the kernel. Beyond that the oldest are forgotten, and their datagrams handed over from worker to worker.
 const MOVED_MAX: u32 = 65_536;
 
 /// How datagrams reach their workers: by a hash of the remote address, but where a table names the worker.

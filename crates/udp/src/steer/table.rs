@@ -23,7 +23,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table. The kernel takes the memory at once: some 150 bytes for each of `entries` (at least 1).
+    /// An empty table. The kernel takes the memory at once: some 100 bytes for each of `entries` (at least 1).
     ///
     /// # Errors
     /// What the kernel says: `EPERM` without CAP_BPF (before Linux 5.8: CAP_SYS_ADMIN), also where the memory is over
