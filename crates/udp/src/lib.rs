@@ -5,9 +5,10 @@
 //!
 //! - [`socket`]: [`UdpSocket`], one per family and worker, all on one port by SO_REUSEPORT
 //! - [`recv`]: [`RecvBatch`], up to some tens of messages per call, each a train of segments when GRO joined them
-//! - [`send`]: [`SendBatch`], an arena of datagrams; neighbours of one path and size leave as one GSO message
-//! - [`steer`]: a program that chooses among the sockets of a port
-//! - [`wake`]: [`WakeFd`] and [`wait`]
+//! - [`send`]: [`SendBatch`], an arena of datagrams; neighbours of one path and size leave as one GSO message,
+//!   and what a full socket does not take is kept
+//! - [`steer`]: a program that chooses among the sockets of a port, and a table that it looks into
+//! - [`wake`]: [`WakeFd`], [`wait`] and [`wait_both`]
 //! - [`machine`]: cores, pinning, interface addresses
 //!
 //! All memory is allocated when a batch is made; receiving and sending allocate nothing.
@@ -18,6 +19,7 @@
 #![cfg(target_os = "linux")]
 
 mod address;
+mod bpf;
 mod control;
 pub mod machine;
 mod outgoing;
@@ -25,10 +27,11 @@ pub mod recv;
 pub mod send;
 pub mod socket;
 pub mod steer;
+mod train;
 pub mod wake;
 
 pub use machine::{InterfaceAddress, cores, interface_addresses, pin_to_core};
 pub use recv::{Datagram, Datagrams, Message, RecvBatch, RecvStats};
 pub use send::{FlushStats, MIN_SPACE, SendBatch};
 pub use socket::{UdpConfig, UdpSocket};
-pub use wake::{WakeFd, wait};
+pub use wake::{Ready, WakeFd, wait, wait_both};

@@ -1,70 +1,24 @@
 //! From trains to system calls: sendmmsg in chunks, and what each of its errors means for the datagrams.
 //!
-//! Every turn of the loops here takes at least one datagram off the batch, splits a train (once each), turns GSO off (once)
-//! or waits (once), so a flush ends whatever the kernel answers.
+//! Every turn of the loops here takes at least one datagram off the batch, splits a train (once each), or turns GSO off
+//! (once), so a flush ends whatever the kernel answers. It never waits: a full socket ends it at once.
 
-use std::{fmt, iter, os::fd::AsRawFd, ptr, time::Duration};
+use std::{fmt, iter, os::fd::AsRawFd, ptr};
 
 use model::Path;
 
 use crate::{
-    FlushStats, UdpSocket, address::Name, control::Control, recv::empty_header, wake::wait_writable,
+    FlushStats, UdpSocket,
+    address::Name,
+    control::Control,
+    recv::empty_header,
+    train::{Cursor, Train},
 };
 
 /// Messages per system call. More save nothing: the walk down the stack costs per message.
 const CHUNK: usize = 64;
-/// UDP_MAX_SEGMENTS of Linux before 6.9; later kernels take 128.
-const MAX_SEGMENTS: usize = 64;
-/// The most bytes in a train: an IP packet with its headers has at most 65,535, and some devices take a bit less.
-const MAX_TRAIN: usize = 65_000;
-/// How long to wait for a full socket buffer, once per flush and socket.
-const FULL_WAIT: Duration = Duration::from_millis(1);
 /// A signal in the middle of a call is no reason to lose datagrams; signals without end are.
 const MAX_INTERRUPTS: u32 = 16;
-
-/// Adjacent datagrams of one path: all of one size, but the last may be shorter. One message, where GSO works.
-#[derive(Debug)]
-pub(crate) struct Train {
-    path: Path,
-    /// Where it stands in the arena.
-    start: usize,
-    len: usize,
-    /// The size of all segments but the last.
-    segment: usize,
-    segments: usize,
-    /// The last segment is shorter than the others, so nothing can follow.
-    closed: bool,
-    /// The kernel refused it as one message: it goes segment by segment.
-    split: bool,
-}
-
-impl Train {
-    pub(crate) fn new(path: Path, start: usize, len: usize) -> Train {
-        Train { path, start, len, segment: len, segments: 1, closed: false, split: false }
-    }
-
-    /// Appends a datagram of `len` bytes that stands right behind; `false` when it does not fit in.
-    #[inline]
-    pub(crate) fn join(&mut self, len: usize) -> bool {
-        let fits = !self.closed
-            && len <= self.segment
-            && self.segments < MAX_SEGMENTS
-            && self.len + len <= MAX_TRAIN;
-        if fits {
-            self.len += len;
-            self.segments += 1;
-            self.closed = len < self.segment;
-        }
-        fits
-    }
-}
-
-/// A place in the trains: all before it is done with.
-#[derive(Debug, Clone, Copy, Default)]
-struct Cursor {
-    train: usize,
-    segment: usize,
-}
 
 /// What stands in one header of a chunk: some segments of a train.
 #[derive(Debug, Clone, Copy, Default)]
@@ -80,8 +34,8 @@ struct Slot {
 enum Next {
     /// Fill the next chunk from here.
     From(Cursor),
-    /// The socket stays full: give up what is left from here.
-    GiveUp(Cursor),
+    /// The socket takes no more now: what is left from here is kept.
+    Keep(Cursor),
 }
 
 /// The arrays of one sendmmsg, filled anew for each.
@@ -91,6 +45,8 @@ pub(crate) struct Outgoing {
     vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
     slots: Box<[Slot]>,
+    /// The last flush ended since the machine had no memory for the next message: of IPv4, of IPv6.
+    starved: [bool; 2],
 }
 
 impl Outgoing {
@@ -102,10 +58,17 @@ impl Outgoing {
             vectors: vec![no_vector; CHUNK].into(),
             headers: iter::repeat_with(empty_header).take(CHUNK).collect(),
             slots: vec![Slot::default(); CHUNK].into(),
+            starved: [false; 2],
         }
     }
 
-    /// Sends the trains of one family, and adds to `stats` what became of every datagram of them.
+    /// Other messages come first from now on than those that were kept.
+    pub(crate) fn forget_kept(&mut self) {
+        self.starved = [false; 2];
+    }
+
+    /// Sends the trains of one family, and adds to `stats` what became of every datagram of them. Returns where to go on
+    /// when the socket takes no more for now.
     pub(crate) fn send(
         &mut self,
         socket: Option<&UdpSocket>,
@@ -113,24 +76,21 @@ impl Outgoing {
         trains: &mut [Train],
         v4: bool,
         stats: &mut FlushStats,
-    ) {
-        let mut cursor = Cursor::default();
+    ) -> Option<Cursor> {
         let Some(socket) = socket else {
-            stats.dropped_refused += left(trains, cursor, v4);
-            return;
+            let of_family = trains.iter().filter(|train| train.is_ipv4() == v4);
+            stats.dropped_refused += of_family.map(|train| train.segments as u64).sum::<u64>();
+            return None;
         };
-        let mut may_wait = true;
+        let mut cursor = Cursor::default();
         loop {
             let (filled, behind) = self.fill(socket.gso(), arena, trains, v4, cursor);
             if filled == 0 {
-                return;
+                return None;
             }
-            match self.send_chunk(socket, filled, behind, trains, &mut may_wait, stats) {
+            match self.send_chunk(socket, filled, behind, trains, stats) {
                 Next::From(next) => cursor = next,
-                Next::GiveUp(from) => {
-                    stats.dropped_full += left(trains, from, v4);
-                    return;
-                }
+                Next::Keep(from) => return Some(from),
             }
         }
     }
@@ -146,7 +106,7 @@ impl Outgoing {
     ) -> (usize, Cursor) {
         let mut filled = 0;
         while let (true, Some(train)) = (filled < CHUNK, trains.get(cursor.train)) {
-            if train.path.remote.is_ipv4() != v4 {
+            if train.is_ipv4() != v4 {
                 cursor = Cursor { train: cursor.train + 1, segment: 0 };
                 continue;
             }
@@ -193,10 +153,10 @@ impl Outgoing {
         filled: usize,
         behind: Cursor,
         trains: &mut [Train],
-        may_wait: &mut bool,
         stats: &mut FlushStats,
     ) -> Next {
         let (mut done, mut interrupts) = (0, 0);
+        let starved = usize::from(socket.local_addr().is_ipv6());
         while done < filled {
             stats.syscalls += 1;
             let errno = match send_headers(socket, &mut self.headers[done..filled]) {
@@ -207,18 +167,15 @@ impl Outgoing {
                         stats.sent_bytes += slot.bytes as u64;
                     }
                     done += sent;
+                    self.starved[starved] = false;
                     continue;
                 }
                 Err(errno) => errno,
             };
             let slot = self.slots[done];
             match judge(errno, slot.segments > 1) {
-                Verdict::Full if *may_wait => {
-                    *may_wait = false;
-                    wait_writable(socket.as_raw_fd(), FULL_WAIT);
-                }
                 Verdict::Interrupted if interrupts < MAX_INTERRUPTS => interrupts += 1,
-                Verdict::Full | Verdict::Interrupted => return Next::GiveUp(slot.at),
+                Verdict::Full | Verdict::Interrupted => return Next::Keep(slot.at),
                 Verdict::NoGso => {
                     socket.turn_gso_off();
                     return Next::From(slot.at);
@@ -227,7 +184,14 @@ impl Outgoing {
                     trains[slot.at.train].split = true;
                     return Next::From(slot.at);
                 }
+                Verdict::NoBuffers if !self.starved[starved] => {
+                    self.starved[starved] = true;
+                    return Next::Keep(slot.at);
+                }
                 Verdict::NoBuffers => {
+                    // The second time: no poll tells when there is memory, so a caller that waits for it could turn in
+                    // circles for ever with the same message.
+                    self.starved[starved] = false;
                     stats.dropped_full += slot.segments as u64;
                     done += 1;
                 }
@@ -257,18 +221,6 @@ impl fmt::Debug for Outgoing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outgoing").finish_non_exhaustive()
     }
-}
-
-/// The datagrams of one family from `cursor` on.
-fn left(trains: &[Train], cursor: Cursor, v4: bool) -> u64 {
-    let mut rest = trains.iter().skip(cursor.train).peekable();
-    let done = match rest.peek() {
-        Some(train) if train.path.remote.is_ipv4() == v4 => cursor.segment,
-        _ => 0,
-    };
-    let all: usize =
-        rest.filter(|train| train.path.remote.is_ipv4() == v4).map(|train| train.segments).sum();
-    (all - done) as u64
 }
 
 /// What an error says about the first message of a call.
@@ -308,9 +260,7 @@ fn judge(errno: libc::c_int, train: bool) -> Verdict {
 /// One sendmmsg: how many of the headers went, at least one, or why the first did not.
 fn send_headers(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> Result<usize, libc::c_int> {
     #[cfg(test)]
-    if let Some(errno) = tests::pretended() {
-        return Err(errno);
-    }
+    let headers = tests::pretended(headers)?;
     // SAFETY: every header was filled by `set` from borrows that live until this returns: the data from the arena, names and
     // controls from this struct, with the lengths written there. The kernel writes only the headers' msg_len.
     let sent = unsafe {
@@ -330,195 +280,4 @@ fn send_headers(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> Result<usi
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{cell::RefCell, collections::VecDeque, net::Ipv4Addr};
-
-    use super::*;
-    use crate::{RecvBatch, SendBatch, UdpConfig, socket::set_option, wait};
-
-    thread_local! {
-        /// The errors that the next calls meet before they reach the kernel; `None` lets one through.
-        static PRETENDED: RefCell<VecDeque<Option<libc::c_int>>> = const { RefCell::new(VecDeque::new()) };
-    }
-
-    pub(super) fn pretended() -> Option<libc::c_int> {
-        PRETENDED.with_borrow_mut(|errors| errors.pop_front().flatten())
-    }
-
-    fn pretend(errors: impl IntoIterator<Item = Option<libc::c_int>>) {
-        PRETENDED.with_borrow_mut(|queue| *queue = errors.into_iter().collect());
-    }
-
-    fn loopback(gso: bool) -> UdpSocket {
-        let addr = (Ipv4Addr::LOCALHOST, 0).into();
-        UdpSocket::bind(&UdpConfig { gso, ..UdpConfig::new(addr) }).unwrap()
-    }
-
-    /// A batch of `trains` trains of ten datagrams of 100 bytes to `to`, each to another local source so that they do not join.
-    fn loaded(to: &UdpSocket, trains: u8) -> SendBatch {
-        let mut batch = SendBatch::with_capacity(1 << 20, 1024);
-        for train in 0..trains {
-            let local = Ipv4Addr::new(127, 0, 0, train + 1).into();
-            batch.begin(Path { remote: to.local_addr(), local });
-            for number in 0..10 {
-                batch.space().unwrap()[..100].fill(number);
-                batch.commit(100);
-            }
-        }
-        batch
-    }
-
-    /// The next `count` datagrams; the kernel may deliver a little later than the sender's call returns.
-    fn received(socket: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
-        let mut batch = RecvBatch::new(32, 65_535);
-        let mut all = Vec::new();
-        while all.len() < count {
-            let ready = wait(&[socket.as_raw_fd()], Some(Duration::from_secs(5))).unwrap();
-            assert_ne!(ready, 0, "{} of {count} came", all.len());
-            batch.recv(socket).unwrap();
-            all.extend(batch.datagrams().map(|datagram| datagram.data.to_vec()));
-        }
-        all
-    }
-
-    #[test]
-    fn a_device_that_cannot_segment_turns_gso_off_and_nothing_is_lost() {
-        let (from, to) = (loopback(true), loopback(true));
-        assert!(from.gso(), "the kernel of this machine has GSO");
-        let mut batch = loaded(&to, 2);
-        pretend([None, Some(libc::EIO)]);
-        // The first call is let through: both trains go at once, whole.
-        let stats = batch.flush(Some(&from), None);
-        assert_eq!((stats.messages, stats.sent_datagrams, stats.syscalls), (2, 20, 1));
-        assert!(from.gso());
-
-        let mut batch = loaded(&to, 2);
-        let stats = batch.flush(Some(&from), None);
-        assert!(!from.gso(), "off for good");
-        assert_eq!((stats.messages, stats.sent_datagrams, stats.sent_bytes), (20, 20, 2000));
-        assert_eq!((stats.dropped_full, stats.dropped_refused, stats.syscalls), (0, 0, 2));
-        assert_eq!(received(&to, 40).len(), 40);
-    }
-
-    #[test]
-    fn a_socket_without_gso_sends_trains_segment_by_segment() {
-        let (from, to) = (loopback(false), loopback(true));
-        let stats = loaded(&to, 10).flush(Some(&from), None);
-        assert_eq!((stats.messages, stats.sent_datagrams, stats.syscalls), (100, 100, 2));
-        let expected: Vec<Vec<u8>> = (0..100u8).map(|i| vec![i % 10; 100]).collect();
-        assert_eq!(received(&to, expected.len()), expected);
-    }
-
-    #[test]
-    fn a_refused_train_is_split_and_gso_stays_on_for_the_others() {
-        let (from, to) = (loopback(true), loopback(true));
-        for errno in [libc::EINVAL, libc::EMSGSIZE] {
-            let mut batch = loaded(&to, 3);
-            pretend([Some(errno)]);
-            let stats = batch.flush(Some(&from), None);
-            assert!(from.gso());
-            assert_eq!((stats.messages, stats.sent_datagrams, stats.syscalls), (12, 30, 2));
-            assert_eq!(received(&to, 30).len(), 30);
-        }
-    }
-
-    #[test]
-    fn a_train_that_the_kernel_itself_refuses_goes_in_pieces() {
-        let (from, to) = (loopback(true), loopback(true));
-        // Without checksums the kernel does not segment, and says EINVAL.
-        set_option(&from, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
-        let stats = loaded(&to, 1).flush(Some(&from), None);
-        assert_eq!((stats.sent_datagrams, stats.messages, stats.syscalls), (10, 10, 2));
-        let expected: Vec<Vec<u8>> = (0..10).map(|i| vec![i; 100]).collect();
-        assert_eq!(received(&to, expected.len()), expected);
-    }
-
-    #[test]
-    fn a_train_that_is_refused_in_pieces_too_costs_two_calls_only() {
-        let (from, to) = (loopback(true), loopback(true));
-        let mut batch = loaded(&to, 3);
-        pretend([Some(libc::EINVAL), Some(libc::EINVAL)]);
-        let stats = batch.flush(Some(&from), None);
-        assert_eq!((stats.sent_datagrams, stats.dropped_refused, stats.syscalls), (20, 10, 3));
-        assert_eq!(received(&to, 20).len(), 20);
-    }
-
-    #[test]
-    fn a_full_socket_is_waited_for_once() {
-        let (from, to) = (loopback(true), loopback(true));
-        let mut batch = loaded(&to, 3);
-        pretend([Some(libc::EAGAIN)]);
-        let stats = batch.flush(Some(&from), None);
-        assert_eq!((stats.sent_datagrams, stats.dropped_full, stats.syscalls), (30, 0, 2));
-
-        let mut batch = loaded(&to, 3);
-        pretend([Some(libc::EAGAIN), Some(libc::EAGAIN)]);
-        let stats = batch.flush(Some(&from), None);
-        assert_eq!((stats.sent_datagrams, stats.dropped_full, stats.syscalls), (0, 30, 2));
-        assert!(batch.is_empty(), "what was dropped is not sent later");
-    }
-
-    #[test]
-    fn what_went_before_the_socket_was_full_is_counted_as_sent() {
-        let (from, to) = (loopback(false), loopback(true));
-        let mut batch = loaded(&to, 10);
-        pretend([None, Some(libc::EAGAIN), Some(libc::EAGAIN)]);
-        let stats = batch.flush(Some(&from), None);
-        assert_eq!((stats.sent_datagrams, stats.dropped_full), (64, 36));
-        assert_eq!(received(&to, 64).len(), 64);
-    }
-
-    #[test]
-    fn signals_without_end_do_not_hold_a_flush() {
-        let (from, to) = (loopback(true), loopback(true));
-        let mut batch = loaded(&to, 1);
-        pretend([Some(libc::EINTR)]);
-        assert_eq!(batch.flush(Some(&from), None).sent_datagrams, 10);
-        let mut batch = loaded(&to, 1);
-        pretend([Some(libc::EINTR); 1000]);
-        let stats = batch.flush(Some(&from), None);
-        pretend([]);
-        assert_eq!((stats.dropped_full, stats.syscalls), (10, u64::from(MAX_INTERRUPTS) + 1));
-    }
-
-    #[test]
-    fn no_error_number_makes_a_flush_turn_in_circles_or_lose_count() {
-        let to = loopback(true);
-        for errno in 1..=133 {
-            let from = loopback(true);
-            let mut batch = loaded(&to, 4);
-            pretend([Some(errno); 1000]);
-            let stats = batch.flush(Some(&from), None);
-            pretend([]);
-            assert_eq!(stats.dropped_full + stats.dropped_refused, 40, "errno {errno}");
-            assert_eq!(stats.sent_datagrams, 0);
-            assert!(stats.syscalls <= 60, "errno {errno}: {} calls", stats.syscalls);
-        }
-    }
-
-    #[test]
-    fn memory_shortage_costs_its_own_message_only() {
-        let (from, to) = (loopback(true), loopback(true));
-        let mut batch = loaded(&to, 3);
-        pretend([Some(libc::ENOBUFS)]);
-        let stats = batch.flush(Some(&from), None);
-        assert_eq!((stats.sent_datagrams, stats.dropped_full), (20, 10));
-    }
-
-    #[test]
-    fn trains_take_what_one_message_can_carry() {
-        let path =
-            Path { remote: (Ipv4Addr::LOCALHOST, 9).into(), local: Ipv4Addr::UNSPECIFIED.into() };
-        let mut train = Train::new(path, 0, 1000);
-        assert!(!train.join(1001), "longer than the first");
-        for _ in 1..MAX_SEGMENTS {
-            assert!(train.join(1000));
-        }
-        assert!(!train.join(1000), "too many");
-        let mut train = Train::new(path, 0, 40_000);
-        assert!(!train.join(40_000), "too long");
-        assert!(train.join(10));
-        assert!(!train.join(10), "behind a shorter one nothing follows");
-        assert_eq!((train.len, train.segments), (40_010, 2));
-    }
-}
+mod tests;

@@ -1,7 +1,9 @@
 //! Sending in batches: datagrams lie one behind the other in an arena, and one sendmmsg carries many of them.
 //!
 //! The caller names a path with [`SendBatch::begin`], then for each datagram writes into [`SendBatch::space`] and says
-//! with [`SendBatch::commit`] how long it became. [`SendBatch::flush`] sends all.
+//! with [`SendBatch::commit`] how long it became. [`SendBatch::flush`] sends all that the sockets take. What a full socket
+//! does not take stays in the batch, in order, and goes first with the next flush; meanwhile more may be committed
+//! behind it, as long as there is room.
 //!
 //! Not here: the system calls and what their errors mean, that is `outgoing`; pacing, that is the caller's.
 
@@ -11,7 +13,8 @@ use model::Path;
 
 use crate::{
     UdpSocket,
-    outgoing::{Outgoing, Train},
+    outgoing::Outgoing,
+    train::{Train, keep_from, reclaim},
 };
 
 /// The least room that [`SendBatch::space`] gives, in bytes.
@@ -22,7 +25,7 @@ const MAX_SPACE: usize = 65_535;
 const MAX_ARENA: usize = 64 << 20;
 const MAX_MESSAGES: usize = 1 << 16;
 
-/// What became of the datagrams of a flush. Committed datagrams = sent + dropped.
+/// What became of the datagrams of a flush: those that were kept before + those committed since = sent + dropped + kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FlushStats {
     /// Datagrams that the kernel took.
@@ -33,20 +36,26 @@ pub struct FlushStats {
     pub messages: u64,
     /// Calls of sendmmsg.
     pub syscalls: u64,
-    /// Datagrams dropped since the socket's buffer stayed full.
+    /// Datagrams that stay in the batch, since their socket takes no more for now. In a sum: those that stayed after the
+    /// last flush.
+    pub kept_datagrams: u64,
+    /// Datagrams dropped: the machine had no memory for them twice in turn, or the caller gave them up
+    /// ([`SendBatch::drop_kept`], in [`SendBatch::totals`] only).
     pub dropped_full: u64,
     /// Datagrams that the kernel refused (no route, too large, forbidden, ...), or for whose family there is no socket.
     pub dropped_refused: u64,
 }
 
 impl AddAssign for FlushStats {
-    fn add_assign(&mut self, other: FlushStats) {
-        self.sent_datagrams += other.sent_datagrams;
-        self.sent_bytes += other.sent_bytes;
-        self.messages += other.messages;
-        self.syscalls += other.syscalls;
-        self.dropped_full += other.dropped_full;
-        self.dropped_refused += other.dropped_refused;
+    /// Adds what happened later.
+    fn add_assign(&mut self, later: FlushStats) {
+        self.sent_datagrams += later.sent_datagrams;
+        self.sent_bytes += later.sent_bytes;
+        self.messages += later.messages;
+        self.syscalls += later.syscalls;
+        self.kept_datagrams = later.kept_datagrams;
+        self.dropped_full += later.dropped_full;
+        self.dropped_refused += later.dropped_refused;
     }
 }
 
@@ -63,6 +72,10 @@ pub struct SendBatch {
     /// The last train goes the current path, so the next datagram may join it.
     joinable: bool,
     datagrams: usize,
+    /// How many of the trains, the first ones, the last flush has kept.
+    kept: usize,
+    /// The sockets that took no more in the last flush: of IPv4, of IPv6.
+    blocked: [bool; 2],
     /// Commits that nothing could be done with, since the last flush.
     misused: u64,
     outgoing: Outgoing,
@@ -82,6 +95,8 @@ impl SendBatch {
             path: None,
             joinable: false,
             datagrams: 0,
+            kept: 0,
+            blocked: [false; 2],
             misused: 0,
             outgoing: Outgoing::new(),
             totals: FlushStats::default(),
@@ -100,8 +115,8 @@ impl SendBatch {
 
     /// Where to write the next datagram: right behind the last committed one, [`MIN_SPACE`] bytes or more.
     ///
-    /// `None` when the batch is full: flush, and there is room again, on the same path. Also `None` before the first
-    /// [`SendBatch::begin`].
+    /// `None` when the batch is full: flush, and there is room again, on the same path, unless a full socket
+    /// ([`SendBatch::is_blocked`]) has left too much in the batch. Also `None` before the first [`SendBatch::begin`].
     #[inline]
     pub fn space(&mut self) -> Option<&mut [u8]> {
         let len = self.room();
@@ -119,7 +134,7 @@ impl SendBatch {
     }
 
     /// Appends the first `len` bytes of [`SendBatch::space`] as a datagram. It joins the message before it when both have the
-    /// same path, it is not longer, and none of them was shorter than the first; else a new message begins.
+    /// same path, it is not longer, and none of them was shorter than the first; else, and after a flush, a new message begins.
     ///
     /// A `len` of 0 or beyond the space is the caller's mistake: nothing is appended, and the next flush counts it as refused.
     #[inline]
@@ -147,24 +162,90 @@ impl SendBatch {
         self.datagrams
     }
 
-    /// Sends all that waits, each datagram through the socket of its family, and leaves the batch empty.
+    /// The last flush has left datagrams in the batch: a socket took no more. Whoever waits for that socket to become
+    /// writable ([`wait_both`](crate::wait_both)) and then flushes again goes on where it stopped.
+    pub fn is_blocked(&self) -> bool {
+        self.kept > 0
+    }
+
+    /// The IPv4 socket is one of those that took no more.
+    pub fn is_blocked_v4(&self) -> bool {
+        self.blocked[0]
+    }
+
+    /// The IPv6 socket is one of those that took no more.
+    pub fn is_blocked_v6(&self) -> bool {
+        self.blocked[1]
+    }
+
+    /// Sends what waits, each datagram through the socket of its family, in the order of the commits. When a socket takes no
+    /// more, the rest for it stays in the batch; the other socket gets its own all the same. A message for which the machine
+    /// has no memory (`ENOBUFS`, `ENOMEM`) is kept once like that, and dropped when it meets the same again.
     ///
-    /// Never waits longer than 1 ms (once per socket, for a full socket buffer), never fails as a whole: what became of the
-    /// datagrams stands in the result.
+    /// Never waits, never fails as a whole: what became of the datagrams stands in the result.
     pub fn flush(&mut self, v4: Option<&UdpSocket>, v6: Option<&UdpSocket>) -> FlushStats {
         let mut stats = FlushStats { dropped_refused: self.misused, ..FlushStats::default() };
+        let mut stopped = (None, None);
         if !self.trains.is_empty() {
             let arena = &self.arena[..self.used];
-            self.outgoing.send(v4, arena, &mut self.trains, true, &mut stats);
-            self.outgoing.send(v6, arena, &mut self.trains, false, &mut stats);
+            stopped.0 = self.outgoing.send(v4, arena, &mut self.trains, true, &mut stats);
+            stopped.1 = self.outgoing.send(v6, arena, &mut self.trains, false, &mut stats);
         }
-        self.trains.clear();
-        (self.used, self.datagrams, self.misused, self.joinable) = (0, 0, 0, false);
+        (self.misused, self.joinable) = (0, false);
+        if stopped == (None, None) {
+            self.clear();
+        } else {
+            keep_from(&mut self.trains, stopped.0, stopped.1);
+            self.used = reclaim(&mut self.trains, &mut self.arena);
+            self.datagrams = self.trains.iter().map(|train| train.segments).sum();
+            self.kept = self.trains.len();
+            self.blocked = [stopped.0.is_some(), stopped.1.is_some()];
+        }
+        stats.kept_datagrams = self.datagrams as u64;
         self.totals += stats;
         stats
     }
 
-    /// The sum of all flushes.
+    /// Gives up what the last flush has kept, of both families, and returns how many datagrams that were; what was committed
+    /// since stays. They count as dropped since the socket was full.
+    pub fn drop_kept(&mut self) -> u64 {
+        let dropped: usize = self.trains.drain(..self.kept).map(|train| train.segments).sum();
+        (self.kept, self.blocked) = (0, [false; 2]);
+        self.outgoing.forget_kept();
+        self.used = reclaim(&mut self.trains, &mut self.arena);
+        self.datagrams -= dropped;
+        self.totals.kept_datagrams = 0;
+        self.totals.dropped_full += dropped as u64;
+        dropped as u64
+    }
+
+    /// Hands each datagram that waits to `take`, with the path that it goes, in the order of the commits, and leaves the batch
+    /// empty: for a node that has no sockets. They count as sent, without system calls.
+    pub fn drain(&mut self, mut take: impl FnMut(Path, &[u8])) -> FlushStats {
+        let mut stats = FlushStats { dropped_refused: self.misused, ..FlushStats::default() };
+        for train in &self.trains {
+            let bytes = &self.arena[train.start..train.start + train.len];
+            for datagram in bytes.chunks(train.segment) {
+                take(train.path, datagram);
+                stats.sent_datagrams += 1;
+            }
+            stats.sent_bytes += bytes.len() as u64;
+            stats.messages += 1;
+        }
+        (self.misused, self.joinable) = (0, false);
+        self.outgoing.forget_kept();
+        self.clear();
+        self.totals += stats;
+        stats
+    }
+
+    /// Nothing waits any more.
+    fn clear(&mut self) {
+        self.trains.clear();
+        (self.used, self.datagrams, self.kept, self.blocked) = (0, 0, 0, [false; 2]);
+    }
+
+    /// The sum of all flushes, with what [`SendBatch::drop_kept`] gave up.
     pub fn totals(&self) -> FlushStats {
         self.totals
     }

@@ -1,10 +1,16 @@
 //! Which of the sockets that share a port a datagram goes to: a classic BPF program in place of the kernel's hash.
 //!
-//! Only the instructions that such a program needs, and the call that attaches it. What it looks for is the caller's.
+//! Only the instructions that such a program needs, and the calls that attach it. What it looks for is the caller's.
+//! A program may also take its choice from a [`Table`] of remote addresses, where the kernel allows that.
+
+mod table;
+mod translate;
 
 use std::{io, os::fd::AsRawFd};
 
-use crate::UdpSocket;
+pub use table::Table;
+
+use crate::{UdpSocket, bpf};
 
 /// Where the IP header begins, for loads that look before the payload (linux/filter.h, `SKF_NET_OFF`).
 pub const NETWORK: u32 = 0xfff0_0000;
@@ -107,6 +113,9 @@ impl UdpSocket {
     /// `InvalidInput` for a program that is longer than 4,096 instructions; else what the kernel says, `EINVAL` for
     /// one that makes no sense.
     pub fn steer(&self, program: &[Instruction]) -> io::Result<()> {
+        if program.len() > libc::BPF_MAXINSNS as usize {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let mut filters: Vec<libc::sock_filter> = program
             .iter()
             .map(|i| libc::sock_filter {
@@ -116,22 +125,70 @@ impl UdpSocket {
                 k: i.value,
             })
             .collect();
-        let too_long = filters.len() > libc::BPF_MAXINSNS as usize;
-        let len = u16::try_from(filters.len()).ok().filter(|_| !too_long);
-        let len = len.ok_or(io::ErrorKind::InvalidInput)?;
+        let len = filters.len() as u16;
         let program = libc::sock_fprog { len, filter: filters.as_mut_ptr() };
-        // SAFETY: the option's value is a sock_fprog, whose address and size are given. It points at `len` instructions
-        // that live until the call returns; the kernel copies them and writes nothing.
+        // SAFETY: the option takes a sock_fprog. It points at `len` instructions that live until the call returns; the
+        // kernel copies them and writes nothing.
+        unsafe { self.attach(libc::SO_ATTACH_REUSEPORT_CBPF, &program) }
+    }
+
+    /// As [`UdpSocket::steer`], with a table: for a remote address that `table` knows, A is its number there; for others,
+    /// `pick` makes A. Then `rest` goes on from A in both cases, and chooses. Whatever `pick` leaves in X is there only
+    /// where it ran; else X is 0.
+    ///
+    /// The program sees changes of the table at once, and keeps it alive.
+    ///
+    /// # Errors
+    /// `InvalidInput` for more than 4,096 instructions, or a jump out of them; else what the kernel says: `EPERM`
+    /// without CAP_BPF, `ENOSYS` where bpf(2) is missing or hidden, `EINVAL` for a program that makes no sense.
+    pub fn steer_with(
+        &self,
+        table: &Table,
+        pick: &[Instruction],
+        rest: &[Instruction],
+    ) -> io::Result<()> {
+        if pick.len() + rest.len() > libc::BPF_MAXINSNS as usize {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let is_ipv4 = self.local_addr().is_ipv4();
+        let program = translate::with_table(is_ipv4, table, pick, rest);
+        let program = bpf::load(&program.ok_or(io::ErrorKind::InvalidInput)?)?;
+        // SAFETY: the option takes the descriptor of a program, an int. The kernel keeps the program by itself.
+        unsafe { self.attach(libc::SO_ATTACH_REUSEPORT_EBPF, &program.as_raw_fd()) }
+    }
+
+    /// Sets a socket option that attaches a program.
+    ///
+    /// # Safety
+    /// `value` is what `option` takes, and what it points at can be read until this returns.
+    unsafe fn attach<V>(&self, option: libc::c_int, value: &V) -> io::Result<()> {
+        // SAFETY: address and size are those of `value`; the rest is what the caller promised.
         let done = unsafe {
             libc::setsockopt(
                 self.as_raw_fd(),
                 libc::SOL_SOCKET,
-                libc::SO_ATTACH_REUSEPORT_CBPF,
-                (&raw const program).cast(),
-                size_of::<libc::sock_fprog>() as libc::socklen_t,
+                option,
+                std::ptr::from_ref(value).cast(),
+                size_of::<V>() as libc::socklen_t,
             )
         };
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+/// For tests: a table, or `None` with a word about it where the kernel allows none.
+#[cfg(test)]
+fn table_or_skip(entries: u32) -> Option<Table> {
+    match Table::new(entries) {
+        Ok(table) => Some(table),
+        Err(error) => {
+            assert!(
+                matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)),
+                "a table was refused for another reason than missing rights: {error}"
+            );
+            eprintln!("skipped: the kernel allows no BPF tables here ({error})");
+            None
+        }
     }
 }
 
@@ -172,5 +229,158 @@ mod tests {
         assert!(socket.steer(&[Instruction::byte(0)]).is_err(), "it never ends");
         let endless = vec![Instruction::keep(); 5_000];
         assert_eq!(socket.steer(&endless).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    /// A program in every kind of instruction: A = a hash of the source, then by the second byte of the payload.
+    fn hash(is_ipv4: bool) -> Vec<Instruction> {
+        use Instruction as I;
+        let (address, port) = if is_ipv4 { (12..16, 20) } else { (8..24, 40) };
+        let mut program = vec![I::half(NETWORK + port), I::times(0x9e37_79b1)];
+        for word in address.step_by(4) {
+            program.extend([I::keep(), I::word(NETWORK + word), I::mix(), I::times(0x85eb_ca6b)]);
+        }
+        program.extend([I::shift_right(16), I::modulo(2)]);
+        program
+    }
+
+    /// Two sockets for each number: the second one where the payload's first byte is 200 or more, or is 100.
+    fn lane() -> Vec<Instruction> {
+        use Instruction as I;
+        vec![
+            I::times(2),
+            I::keep(),
+            I::byte(0),
+            I::if_equal(50, 1, 0),
+            // Both ways skip something.
+            I::if_at_least(200, 4, 1),
+            I::and(0xff),
+            I::if_equal(100, 2, 0),
+            I::recall(),
+            I::choose(),
+            I::recall(),
+            I::plus(1),
+            I::choose(),
+        ]
+    }
+
+    fn four(ip: std::net::IpAddr) -> Option<Vec<UdpSocket>> {
+        let first = UdpSocket::bind(&UdpConfig::new((ip, 0).into())).ok()?;
+        let config = UdpConfig::new(first.local_addr());
+        let others = (1..4).map(|_| UdpSocket::bind(&config).unwrap());
+        Some(std::iter::once(first).chain(others).collect())
+    }
+
+    /// Which socket a datagram arrives at.
+    fn arrival(sockets: &[UdpSocket], sender: &std::net::UdpSocket, payload: &[u8]) -> u32 {
+        sender.send_to(payload, sockets[0].local_addr()).unwrap();
+        let fds: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+        let ready = wait(&fds, Some(Duration::from_secs(5))).unwrap();
+        assert_eq!(ready.count_ones(), 1);
+        let at = ready.trailing_zeros();
+        RecvBatch::new(4, 2_048).recv(&sockets[at as usize]).unwrap();
+        at
+    }
+
+    #[test]
+    fn a_translated_program_chooses_as_the_classic_one_does() {
+        let Some(table) = table_or_skip(64) else { return };
+        for ip in
+            [std::net::IpAddr::from(Ipv4Addr::LOCALHOST), std::net::Ipv6Addr::LOCALHOST.into()]
+        {
+            let (Some(classic), Some(extended)) = (four(ip), four(ip)) else { continue };
+            let (pick, rest) = (hash(ip.is_ipv4()), lane());
+            classic[0].steer(&[pick.clone(), rest.clone()].concat()).unwrap();
+            extended[0].steer_with(&table, &pick, &rest).unwrap();
+            for _ in 0..100 {
+                let sender = std::net::UdpSocket::bind((ip, 0)).unwrap();
+                for first in [0, 99, 100, 101, 199, 200, 201, 255] {
+                    let expected = arrival(&classic, &sender, &[first]);
+                    assert_eq!(arrival(&extended, &sender, &[first]), expected, "{first} {ip}");
+                    assert_eq!(expected % 2 == 1, first >= 200 || first == 100);
+                }
+                // Too short to look at: socket 0 in both.
+                assert_eq!(arrival(&classic, &sender, &[]), 0);
+                assert_eq!(arrival(&extended, &sender, &[]), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_of_the_table_goes_before_what_the_program_picks() {
+        let Some(table) = table_or_skip(64) else { return };
+        for ip in
+            [std::net::IpAddr::from(Ipv4Addr::LOCALHOST), std::net::Ipv6Addr::LOCALHOST.into()]
+        {
+            let Some(sockets) = four(ip) else { continue };
+            sockets[0].steer_with(&table, &hash(ip.is_ipv4()), &lane()).unwrap();
+            let sender = std::net::UdpSocket::bind((ip, 0)).unwrap();
+            let neighbour = std::net::UdpSocket::bind((ip, 0)).unwrap();
+            let own = arrival(&sockets, &sender, &[0]);
+            let beside = arrival(&sockets, &neighbour, &[0]);
+            for number in [1, 0, 1] {
+                table.set(sender.local_addr().unwrap(), number).unwrap();
+                assert_eq!(arrival(&sockets, &sender, &[0]), 2 * number);
+                assert_eq!(arrival(&sockets, &sender, &[200]), 2 * number + 1);
+                assert_eq!(
+                    arrival(&sockets, &neighbour, &[0]),
+                    beside,
+                    "the table concerns one port"
+                );
+            }
+            table.remove(sender.local_addr().unwrap()).unwrap();
+            assert_eq!(arrival(&sockets, &sender, &[0]), own);
+        }
+    }
+
+    #[test]
+    fn programs_with_a_table_that_make_no_sense_are_refused() {
+        let Some(table) = table_or_skip(64) else { return };
+        let socket = UdpSocket::bind(&UdpConfig::new((Ipv4Addr::LOCALHOST, 0).into())).unwrap();
+        let refused = |pick: &[Instruction], rest: &[Instruction]| {
+            socket.steer_with(&table, pick, rest).unwrap_err().kind()
+        };
+        assert_eq!(refused(&[], &[]), io::ErrorKind::InvalidInput, "it never ends");
+        assert_eq!(refused(&[], &[Instruction::byte(0)]), io::ErrorKind::InvalidInput);
+        let out = [Instruction::if_equal(1, 1, 0), Instruction::choose()];
+        assert_eq!(refused(&[], &out), io::ErrorKind::InvalidInput, "a jump behind the end");
+        let endless = vec![Instruction::keep(); 4_097];
+        assert_eq!(refused(&endless, &[]), io::ErrorKind::InvalidInput);
+    }
+
+    /// Not a test of anything but that the programs run: it prints what they cost (`--nocapture`).
+    #[test]
+    fn what_a_datagram_costs() {
+        let Some(table) = table_or_skip(65_536) else { return };
+        for is_ipv4 in [true, false] {
+            let (pick, rest) = (hash(is_ipv4), lane());
+            let classic =
+                bpf::load(&translate::alone(&[pick.clone(), rest.clone()].concat()).unwrap());
+            let with = bpf::load(&translate::with_table(is_ipv4, &table, &pick, &rest).unwrap());
+            let (classic, with) = (classic.unwrap(), with.unwrap());
+            // An Ethernet frame whose source is 7.7.7.7 (or 707:707:..) and port 1799.
+            let mut frame = [7u8; 14 + 48];
+            frame[12..14].copy_from_slice(if is_ipv4 { &[8, 0] } else { &[0x86, 0xdd] });
+            let address: std::net::IpAddr = if is_ipv4 { [7; 4].into() } else { [7u8; 16].into() };
+            let known = (address, 0x0707).into();
+            for entries in [0u32, 20_000] {
+                for number in 0..entries {
+                    table.set((Ipv4Addr::from(number), 9).into(), 1).unwrap();
+                }
+                let run = |program| bpf::measure::run(program, &frame, 1_000_000).unwrap();
+                table.remove(known).unwrap();
+                let (plain, missed) = (run(&classic), run(&with));
+                assert_eq!(plain.0, missed.0);
+                table.set(known, 3).unwrap();
+                let hit = run(&with);
+                assert_eq!(hit.0, 6);
+                println!(
+                    "IPv{}, {entries} entries: classic {} ns, not in the table {} ns, in the table {} ns",
+                    if is_ipv4 { 4 } else { 6 },
+                    plain.1,
+                    missed.1,
+                    hit.1
+                );
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// How many descriptors [`wait`] takes: the bits of its answer.
+/// How many descriptors [`wait`] and [`wait_both`] take: the bits of their answers.
 const MAX_FDS: usize = 32;
 
 /// An eventfd that wakes a thread out of [`wait`].
@@ -69,40 +69,70 @@ impl AsRawFd for WakeFd {
 /// # Errors
 /// `InvalidInput` for more than 32 descriptors or one that is not open; else what the kernel says.
 pub fn wait(fds: &[RawFd], timeout: Option<Duration>) -> io::Result<u32> {
-    poll(fds, libc::POLLIN, timeout)
+    wait_both(fds, &[], timeout).map(|ready| ready.readable)
 }
 
-/// Waits until `fd` can be written, or `timeout` is over. Whatever comes, the next write tells.
-pub(crate) fn wait_writable(fd: RawFd, timeout: Duration) {
-    let _ = poll(&[fd], libc::POLLOUT, Some(timeout));
+/// What [`wait_both`] found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Bit `i` for the descriptor `i` of those to read from.
+    pub readable: u32,
+    /// Bit `i` for the descriptor `i` of those to write to.
+    pub writable: u32,
 }
 
-fn poll(fds: &[RawFd], events: libc::c_short, timeout: Option<Duration>) -> io::Result<u32> {
-    if fds.len() > MAX_FDS {
+/// As [`wait`], also until one of `writable` can be written. A descriptor may stand in both lists; together they have
+/// at most 32. A UDP socket that was full counts as writable when half of its buffer is free again.
+///
+/// # Errors
+/// As for [`wait`].
+pub fn wait_both(
+    readable: &[RawFd],
+    writable: &[RawFd],
+    timeout: Option<Duration>,
+) -> io::Result<Ready> {
+    let count = readable.len() + writable.len();
+    if count > MAX_FDS {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{} descriptors to wait for, at most {MAX_FDS} are allowed", fds.len()),
+            format!("{count} descriptors to wait for, at most {MAX_FDS} are allowed"),
         ));
     }
     let mut polled = [libc::pollfd { fd: -1, events: 0, revents: 0 }; MAX_FDS];
-    for (polled, &fd) in polled.iter_mut().zip(fds) {
+    let wanted = readable.iter().map(|fd| (*fd, libc::POLLIN));
+    let wanted = wanted.chain(writable.iter().map(|fd| (*fd, libc::POLLOUT)));
+    for (polled, (fd, events)) in polled.iter_mut().zip(wanted) {
         *polled = libc::pollfd { fd, events, revents: 0 };
     }
+    if !poll(&mut polled[..count], timeout)? {
+        return Ok(Ready::default());
+    }
+    let (to_read, to_write) = polled[..count].split_at(readable.len());
+    Ok(Ready { readable: mask(to_read)?, writable: mask(to_write)? })
+}
+
+/// One ppoll. `false` after a signal: nothing was looked at.
+fn poll(polled: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<bool> {
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: libc::c_long::from(timeout.subsec_nanos() as i32),
     });
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: `polled` holds at least `fds.len()` entries, `timeout` is null or a valid timespec, no signal mask.
+    // SAFETY: `polled` is a slice of valid entries of the length given, `timeout` is null or a valid timespec, no signal mask.
     let ready = unsafe {
-        libc::ppoll(polled.as_mut_ptr(), fds.len() as libc::nfds_t, timeout, ptr::null())
+        libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout, ptr::null())
     };
     if ready < 0 {
         let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::Interrupted { Ok(0) } else { Err(error) };
+        return if error.kind() == io::ErrorKind::Interrupted { Ok(false) } else { Err(error) };
     }
+    Ok(true)
+}
+
+/// A bit for each descriptor that has something.
+fn mask(polled: &[libc::pollfd]) -> io::Result<u32> {
     let mut mask = 0;
-    for (bit, polled) in polled[..fds.len()].iter().enumerate() {
+    for (bit, polled) in polled.iter().enumerate() {
         if polled.revents & libc::POLLNVAL != 0 {
             // As ready it would make the caller turn in circles.
             return Err(io::Error::new(
@@ -139,6 +169,22 @@ mod tests {
     }
 
     #[test]
+    fn reading_and_writing_are_told_apart() {
+        let (a, b) = (WakeFd::new().unwrap(), WakeFd::new().unwrap());
+        let (a_fd, b_fd) = (a.as_raw_fd(), b.as_raw_fd());
+        // An eventfd can always be written, until its counter is at its end.
+        let most = (u64::MAX - 1).to_ne_bytes();
+        // SAFETY: writes from eight valid bytes.
+        assert_eq!(unsafe { libc::write(b_fd, most.as_ptr().cast(), most.len()) }, 8);
+        let both = || wait_both(&[a_fd, b_fd], &[b_fd, a_fd], Some(Duration::ZERO)).unwrap();
+        assert_eq!(both(), Ready { readable: 0b10, writable: 0b10 });
+        b.drain();
+        assert_eq!(both(), Ready { readable: 0, writable: 0b11 });
+        a.wake();
+        assert_eq!(both(), Ready { readable: 0b01, writable: 0b11 });
+    }
+
+    #[test]
     fn another_thread_ends_the_wait() {
         let event = Arc::new(WakeFd::new().unwrap());
         let waker = event.clone();
@@ -164,5 +210,11 @@ mod tests {
         let kind = |fds: &[RawFd]| wait(fds, Some(Duration::ZERO)).unwrap_err().kind();
         assert_eq!(kind(&[1_000_000]), io::ErrorKind::InvalidInput);
         assert_eq!(kind(&[0; 33]), io::ErrorKind::InvalidInput);
+        let event = WakeFd::new().unwrap();
+        let both = |writable: &[RawFd]| {
+            wait_both(&[event.as_raw_fd()], writable, Some(Duration::ZERO)).map_err(|e| e.kind())
+        };
+        assert_eq!(both(&[1_000_000]), Err(io::ErrorKind::InvalidInput));
+        assert_eq!(both(&[0; 32]), Err(io::ErrorKind::InvalidInput));
     }
 }

@@ -10,8 +10,10 @@ use std::{
     time::Duration,
 };
 
+mod slow_line;
+
 use model::Path;
-use sfumato_udp::{RecvBatch, SendBatch, UdpConfig, UdpSocket, wait};
+use sfumato_udp::{RecvBatch, SendBatch, UdpConfig, UdpSocket, wait, wait_both};
 
 thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
@@ -73,4 +75,34 @@ fn packets_cost_no_allocation() {
         assert_eq!(received, 2000);
         assert_eq!(allocations, 0, "with offload: {offload}");
     }
+}
+
+#[test]
+fn a_full_socket_costs_no_allocation() {
+    slow_line::on_slow_line("100mbit", || {
+        let config = UdpConfig::new((Ipv4Addr::LOCALHOST, 0).into());
+        let dest = UdpSocket::bind(&config).unwrap();
+        let from = UdpSocket::bind(&UdpConfig { send_buffer: Some(20_000), ..config }).unwrap();
+        let mut send = SendBatch::with_capacity(50_000, 64);
+        let before = COUNT.get();
+        let (mut committed, mut kept) = (0u32, 0);
+        while kept < 50 {
+            assert!(committed < 100_000, "the socket was full {kept} times only");
+            // Two paths in turn, so that there are many trains.
+            let local = Ipv4Addr::new(127, 0, 0, 1 + (committed % 2) as u8);
+            send.begin(Path { remote: dest.local_addr(), local: local.into() });
+            while let Some(space) = send.space().filter(|_| committed % 7 < 6) {
+                space[..300].fill(7);
+                send.commit(300);
+                committed += 1;
+            }
+            committed += 1;
+            kept += u32::from(send.flush(Some(&from), None).kept_datagrams > 0);
+            if send.is_blocked() && send.space().is_none() {
+                wait_both(&[], &[from.as_raw_fd()], Some(Duration::from_secs(5))).unwrap();
+            }
+        }
+        assert!(send.drop_kept() > 0);
+        assert_eq!(COUNT.get() - before, 0);
+    });
 }

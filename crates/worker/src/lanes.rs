@@ -4,16 +4,76 @@
 //!
 //! Sorting is for speed alone: each datagram is classified again when it is taken in, from whichever lane it came.
 
-use std::hash::{BuildHasher, RandomState};
+use std::{
+    hash::{BuildHasher, RandomState},
+    io,
+};
 
-use udp::steer::{Instruction, NETWORK};
+use udp::{
+    UdpSocket,
+    steer::{Instruction, NETWORK, Table},
+};
 
 /// Lanes of each worker. The socket of a lane has the number `LANES * worker + lane`.
 const LANES: u32 = 2;
+/// Remote addresses whose worker the kernel can be told: those that moved, and whose hash names another one. About
+/// 6 MB in the kernel. Beyond that the oldest are forgotten, and their datagrams handed over from worker to worker.
+const MOVED_MAX: u32 = 65_536;
 
-/// The program that sorts datagrams of one IP version among so many workers. Flows are spread by remote address and
-/// port, with a secret that nobody can aim by.
+/// How datagrams reach their workers: by a hash of the remote address, but where a table names the worker.
+///
+/// The kernel gives a table only to those who may load programs (CAP_BPF). Without it the hash alone decides.
+pub(crate) struct Steering {
+    workers: u32,
+    table: Option<Table>,
+}
+
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the workers attach the program without a table so far")
+)]
+impl Steering {
+    /// For so many workers. Asks the kernel for a table.
+    pub(crate) fn new(workers: u32) -> Self {
+        let table = Table::new(MOVED_MAX).inspect_err(|error| {
+            tracing::info!(%error, "no BPF table: datagrams of peers that move are handed over");
+        });
+        Self { workers, table: table.ok() }
+    }
+
+    /// Sorts the datagrams of the port of `first`, the first socket of its family: the sockets that are bound to the
+    /// port later count on from it. With the table if there is one and the kernel takes its program, else without.
+    ///
+    /// # Errors
+    /// The kernel takes neither program.
+    pub(crate) fn attach(&mut self, first: &UdpSocket) -> io::Result<()> {
+        let hash = hash(first.local_addr().is_ipv4(), self.workers);
+        if let Some(table) = &self.table {
+            match first.steer_with(table, &hash, &to_socket()) {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    tracing::warn!(%error, "no BPF program with a table: datagrams of peers that move are handed over");
+                    self.table = None;
+                }
+            }
+        }
+        first.steer(&[hash, to_socket().into()].concat())
+    }
+
+    /// The worker of each remote address that the hash does not lead to it. A worker writes here after a peer of its own
+    /// has moved, and removes what it wrote when the peer moves on or ends.
+    pub(crate) fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
+    }
+}
+
+/// The program that sorts datagrams of one IP version among so many workers.
 pub(crate) fn program(is_ipv4: bool, workers: u32) -> Vec<Instruction> {
+    [hash(is_ipv4, workers), to_socket().into()].concat()
+}
+
+/// A = the worker of a flow. Flows are spread by remote address and port, with a secret that nobody can aim by.
+fn hash(is_ipv4: bool, workers: u32) -> Vec<Instruction> {
     use Instruction as I;
     let secret = RandomState::new().hash_one(workers);
     // Odd factors lose nothing.
@@ -25,15 +85,17 @@ pub(crate) fn program(is_ipv4: bool, workers: u32) -> Vec<Instruction> {
     for word in address.step_by(4) {
         program.extend([I::keep(), I::word(NETWORK + word), I::mix(), I::times(second)]);
     }
-    program.extend([I::shift_right(16), I::modulo(workers.max(1)), I::times(LANES), I::keep()]);
-    program.extend(to_lane());
+    program.extend([I::shift_right(16), I::modulo(workers.max(1))]);
     program
 }
 
-/// From X, the number of the worker's first socket, to the socket of the lane.
-fn to_lane() -> [Instruction; 16] {
+/// From A, the number of the worker, to the socket of the lane.
+fn to_socket() -> [Instruction; 18] {
     use Instruction as I;
     [
+        // X = the number of the worker's first socket.
+        I::times(LANES),
+        I::keep(),
         // RFC 7983 section 7: 128 to 191 is RTP and RTCP; STUN and DTLS are control.
         I::byte(0),
         I::if_at_least(128, 0, 11),
@@ -67,19 +129,32 @@ mod tests {
         time::Duration,
     };
 
-    use udp::{RecvBatch, UdpConfig, UdpSocket, wait};
+    use udp::{RecvBatch, UdpConfig, wait};
 
     use super::*;
 
-    /// Sockets of so many workers on one steered port.
-    fn sockets(ip: IpAddr, workers: u32) -> Vec<UdpSocket> {
-        let first = UdpSocket::bind(&UdpConfig::new((ip, 0).into())).unwrap();
-        let others = 1..LANES * workers;
-        let others = others.map(|_| UdpSocket::bind(&UdpConfig::new(first.local_addr())).unwrap());
-        let all: Vec<_> = std::iter::once(()).map(|()| None).chain(others.map(Some)).collect();
-        first.steer(&program(ip.is_ipv4(), workers)).unwrap();
-        let mut first = Some(first);
-        all.into_iter().map(|socket| socket.or_else(|| first.take()).unwrap()).collect()
+    const IPS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
+    /// Steering by the hash alone, and with a table where the kernel allows one.
+    fn both_ways(workers: u32) -> Vec<Steering> {
+        let (by_hash, with_table) = (Steering { workers, table: None }, Steering::new(workers));
+        if with_table.table().is_none() {
+            eprintln!("skipped: the kernel allows no BPF tables here");
+            return vec![by_hash];
+        }
+        vec![by_hash, with_table]
+    }
+
+    /// The sockets of the workers on one steered port; `None` where the machine lacks the IP version.
+    fn sockets(ip: IpAddr, steering: &mut Steering) -> Option<Vec<UdpSocket>> {
+        let had_table = steering.table().is_some();
+        let first = UdpSocket::bind(&UdpConfig::new((ip, 0).into())).ok()?;
+        steering.attach(&first).unwrap();
+        assert_eq!(steering.table().is_some(), had_table, "where tables are allowed, programs are");
+        let config = UdpConfig::new(first.local_addr());
+        let others = 1..LANES * steering.workers;
+        let others = others.map(|_| UdpSocket::bind(&config).unwrap());
+        Some(std::iter::once(first).chain(others).collect())
     }
 
     /// Which of the sockets a datagram arrives at.
@@ -93,61 +168,101 @@ mod tests {
         at
     }
 
+    fn sorts_into_lanes(sockets: &[UdpSocket], peer: &Peer) {
+        let media: [&[u8]; 8] = [
+            &[0x80, 96, 0, 1],
+            &[0x80, 0x80 | 96, 0, 1],
+            &[0x90, 0x80 | 127, 0, 1],
+            &[0xbf, 0, 0, 1],
+            &[0x81, 205, 0, 3], // NACK
+            &[0x81, 206, 0, 2], // PLI
+            &[0x84, 206, 0, 4], // FIR
+            &[0xa1, 205, 0, 3], // NACK with padding
+        ];
+        let control: [&[u8]; 10] = [
+            &[0, 1, 0, 0],      // STUN
+            &[22, 254, 253, 0], // DTLS
+            &[0x81, 200, 0, 6],
+            &[0x81, 201, 0, 7],
+            &[0x81, 202, 0, 7],
+            &[0x81, 203, 0, 7],
+            &[0x8f, 205, 0, 7], // transport-wide feedback
+            &[0x8f, 206, 0, 7], // REMB
+            &[0x81, 207, 0, 7],
+            &[0xff, 0xff],
+        ];
+        for bytes in media {
+            assert_eq!(arrival(sockets, peer, bytes), 0, "{bytes:?}");
+        }
+        for bytes in control {
+            assert_eq!(arrival(sockets, peer, bytes), 1, "{bytes:?}");
+        }
+    }
+
     #[test]
     fn media_and_what_pictures_wait_for_take_the_one_lane_and_the_rest_the_other() {
-        for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
-            let Ok(peer) = Peer::bind((ip, 0)) else { continue };
-            let sockets = sockets(ip, 1);
-            let media: [&[u8]; 8] = [
-                &[0x80, 96, 0, 1],
-                &[0x80, 0x80 | 96, 0, 1],
-                &[0x90, 0x80 | 127, 0, 1],
-                &[0xbf, 0, 0, 1],
-                &[0x81, 205, 0, 3], // NACK
-                &[0x81, 206, 0, 2], // PLI
-                &[0x84, 206, 0, 4], // FIR
-                &[0xa1, 205, 0, 3], // NACK with padding
-            ];
-            let control: [&[u8]; 10] = [
-                &[0, 1, 0, 0],      // STUN
-                &[22, 254, 253, 0], // DTLS
-                &[0x81, 200, 0, 6],
-                &[0x81, 201, 0, 7],
-                &[0x81, 202, 0, 7],
-                &[0x81, 203, 0, 7],
-                &[0x8f, 205, 0, 7], // transport-wide feedback
-                &[0x8f, 206, 0, 7], // REMB
-                &[0x81, 207, 0, 7],
-                &[0xff, 0xff],
-            ];
-            for bytes in media {
-                assert_eq!(arrival(&sockets, &peer, bytes), 0, "{bytes:?} {ip}");
+        for mut steering in both_ways(1) {
+            for ip in IPS {
+                let Some(sockets) = sockets(ip, &mut steering) else { continue };
+                let peer = Peer::bind((ip, 0)).unwrap();
+                sorts_into_lanes(&sockets, &peer);
+                if let Some(table) = steering.table() {
+                    // Worker 0, by the table this time.
+                    table.set(peer.local_addr().unwrap(), 0).unwrap();
+                    sorts_into_lanes(&sockets, &peer);
+                }
             }
-            for bytes in control {
-                assert_eq!(arrival(&sockets, &peer, bytes), 1, "{bytes:?} {ip}");
+        }
+    }
+
+    const MEDIA: [u8; 4] = [0x80, 96, 0, 1];
+    const CONTROL: [u8; 4] = [22, 254, 253, 0];
+
+    /// The worker that gets the datagrams of `peer`, each kind in its lane.
+    fn worker_of(sockets: &[UdpSocket], peer: &Peer) -> usize {
+        let at = arrival(sockets, peer, &MEDIA);
+        assert_eq!(at % 2, 0);
+        assert_eq!(arrival(sockets, peer, &CONTROL), at + 1);
+        assert_eq!(arrival(sockets, peer, &MEDIA), at);
+        at / 2
+    }
+
+    #[test]
+    fn a_flow_stays_with_one_worker_and_flows_are_spread() {
+        for mut steering in both_ways(4) {
+            for ip in IPS {
+                let Some(sockets) = sockets(ip, &mut steering) else { continue };
+                let mut flows = [0; 4];
+                for _ in 0..400 {
+                    flows[worker_of(&sockets, &Peer::bind((ip, 0)).unwrap())] += 1;
+                }
+                // A hundred each, give or take six times what chance does.
+                assert!(flows.iter().all(|n| (48..152).contains(n)), "{flows:?} {ip}");
             }
         }
     }
 
     #[test]
-    fn a_flow_stays_with_one_worker_and_flows_are_spread() {
-        for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
-            if Peer::bind((ip, 0)).is_err() {
-                continue;
+    fn the_table_brings_a_peer_to_the_worker_that_it_names() {
+        for mut steering in both_ways(4) {
+            for ip in IPS {
+                let Some(sockets) = sockets(ip, &mut steering) else { continue };
+                let Some(table) = steering.table() else { continue };
+                let (peer, neighbour) =
+                    (Peer::bind((ip, 0)).unwrap(), Peer::bind((ip, 0)).unwrap());
+                let (own, beside) = (worker_of(&sockets, &peer), worker_of(&sockets, &neighbour));
+                let remote = peer.local_addr().unwrap();
+                for other in (0..4).map(|step| (own + step) % 4) {
+                    table.set(remote, other as u32).unwrap();
+                    assert_eq!(worker_of(&sockets, &peer), other);
+                    assert_eq!(worker_of(&sockets, &neighbour), beside);
+                }
+                table.remove(remote).unwrap();
+                assert_eq!(worker_of(&sockets, &peer), own);
+                // A worker that does not exist: some socket of the port gets it all the same.
+                table.set(remote, 1_000).unwrap();
+                arrival(&sockets, &peer, &MEDIA);
             }
-            let sockets = sockets(ip, 4);
-            let mut flows = [0; 4];
-            for _ in 0..400 {
-                let peer = Peer::bind((ip, 0)).unwrap();
-                let (media, control) = (&[0x80, 96, 0, 1], &[22, 254, 253, 0]);
-                let at = arrival(&sockets, &peer, media);
-                assert_eq!(at % 2, 0);
-                assert_eq!(arrival(&sockets, &peer, control), at + 1);
-                assert_eq!(arrival(&sockets, &peer, media), at);
-                flows[at / 2] += 1;
-            }
-            // A hundred each, give or take six times what chance does.
-            assert!(flows.iter().all(|n| (48..152).contains(n)), "{flows:?} {ip}");
         }
     }
 }
