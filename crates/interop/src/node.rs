@@ -96,7 +96,7 @@ impl Node {
         let mut rooms = self.rooms.lock().unwrap();
         let result = call(&mut rooms, Instant::now());
         while let Some(command) = rooms.poll_command() {
-            self.handle.send(command).expect("the workers keep up");
+            self.handle.send(&command);
         }
         result
     }

@@ -93,6 +93,12 @@ reasons! {
     PoolExhausted = "pool_exhausted",
     /// The packet would not fit into a datagram.
     TooLarge = "too_large",
+    /// More waits for this subscriber than may.
+    ExitFull = "exit_full",
+    /// Waited for this subscriber for longer than it would be of use.
+    ExitLate = "exit_late",
+    /// The subscriber's session ended while it waited.
+    SessionEnded = "session_ended",
     /// The kernel's send buffer is full.
     SendBufferFull = "send_buffer_full",
     /// A retransmission over its share of the bitrate.

@@ -209,22 +209,12 @@ fn announce(config: &Config, address: SocketAddr, candidates: &[SocketAddr]) {
     tracing::info!("publish to {base}/whip/ROOM, watch at {base}/whep/ROOM");
 }
 
-/// Commands to all workers.
+/// Commands to the workers.
 struct WorkerSink(WorkersHandle);
-
-/// Workers drain commands between batches of packets; one that is this late hangs.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 impl CommandSink for WorkerSink {
     fn send(&self, command: Command) {
-        let begun = Instant::now();
-        while let Err(error) = self.0.send(command.clone()) {
-            if begun.elapsed() > PATIENCE {
-                tracing::error!(%error, "a command is lost");
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.0.send(&command);
     }
 }
 

@@ -370,7 +370,8 @@ impl Rooms {
                 let sources = self.sources(&publishers, identity.as_ref(), target);
                 let changes = slots.assign(&sources);
                 if !changes.binds.is_empty() {
-                    self.commands.push_back(Command::Bind { session: viewer, slots: changes.binds });
+                    self.commands
+                        .push_back(Command::Bind { session: viewer, slots: changes.binds });
                 }
                 let told = changes.incompatible.into_iter();
                 self.notices.extend(told.map(|(track, publisher)| Notice::Incompatible {

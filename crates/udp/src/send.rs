@@ -123,6 +123,13 @@ impl SendBatch {
         (len > 0).then(|| &mut self.arena[self.used..self.used + len])
     }
 
+    /// Whether there is room for so many bytes more in so many messages, without a flush.
+    #[inline]
+    pub fn room_for(&self, bytes: usize, messages: usize) -> bool {
+        self.arena.len() - self.used >= bytes.max(MIN_SPACE)
+            && self.max_messages - self.trains.len() >= messages
+    }
+
     /// How long the space is; 0 for none.
     fn room(&self) -> usize {
         let len = self.arena.len() - self.used;

@@ -37,6 +37,9 @@ pub struct Config {
     pub wall_clock: WallClock,
     /// Where events go.
     pub events: EventSink,
+    /// The kernel's table of addresses whose datagrams go to another worker than their hash says. Set when the sockets are
+    /// bound.
+    pub(crate) steering: Option<udp::steer::Table>,
 }
 
 impl Config {
@@ -57,6 +60,7 @@ impl Config {
             certificate,
             wall_clock,
             events,
+            steering: None,
         }
     }
 }

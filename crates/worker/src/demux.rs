@@ -1,14 +1,16 @@
 //! Step 2: which protocol, and whose.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
-use model::{DropReason, DtlsRole, Path, SessionId};
+use model::{DropReason, DtlsRole, Path};
 use transport::{
     demux::{Kind, classify},
     ice,
 };
 
-use crate::{WorkerId, core::Worker, registry::PathOwner, sessions::Slot};
+use crate::{
+    WorkerId, core::Worker, directory::Entry, mail::Word, paths::PathOwner, sessions::SessionRef,
+};
 
 /// Sessions of one worker whose handshakes may go on at once.
 pub(crate) const HALF_OPEN_MAX: usize = 4_096;
@@ -33,30 +35,43 @@ impl Worker {
     fn take_stun(&mut self, now: Instant, path: Path, datagram: &[u8]) -> Result<(), DropReason> {
         // The ufrag decides, not the path: a browser may use one port for one session after another.
         let ufrag = ice::peek_username(datagram)?;
-        let session = self.registry.by_ufrag(ufrag).ok_or(DropReason::StunUnknownUser)?;
-        let entry = self.registry.entry(session).ok_or(DropReason::StunUnknownUser)?;
-        if let Some(slot) = entry.slot {
-            self.current = Some(slot);
-            let session = self.sessions.at(slot).ok_or(DropReason::StunUnknownUser)?;
-            session.peer.handle_stun(now, path, datagram)?;
-            let is_known = session.paths.contains(&path);
-            self.counters.stun.add(1);
-            if is_known {
-                // A check of another session may have come from this address since: a port that is used again, or
-                // a forged source. The latest genuine check says whose the path is, so that nobody loses it for long.
-                self.registry.own_path(path, slot);
+        let entry = self.directory.by_ufrag(ufrag).ok_or(DropReason::StunUnknownUser)?;
+        match entry.owner() {
+            Some(owner) if owner == self.id => self.take_check(now, path, datagram, &entry),
+            Some(owner) => {
+                // Only a check that is genuine may teach this worker a path.
+                let orders = entry.orders();
+                let password = orders.password(ufrag).ok_or(DropReason::StunUnknownUser)?;
+                ice::verify(datagram, password)?;
+                self.paths.cache(path, &entry);
+                self.hand_over(owner, path, datagram)
             }
-            self.after_peer(now, slot);
-            return Ok(());
+            None if entry.is_gone() => Err(DropReason::StunUnknownUser),
+            None => self.answer_unsettled(now, path, datagram, &entry),
         }
-        if let Some(owner) = entry.home.owner() {
-            // Only a check that is genuine may teach this worker a path.
-            let password = entry.password(ufrag).ok_or(DropReason::StunUnknownUser)?;
-            ice::verify(datagram, password)?;
-            self.registry.lend_path(path, session, owner);
-            return self.hand_over(owner, path, datagram);
+    }
+
+    /// Takes a check of a session of ours.
+    fn take_check(
+        &mut self,
+        now: Instant,
+        path: Path,
+        datagram: &[u8],
+        entry: &Entry,
+    ) -> Result<(), DropReason> {
+        let at = self.sessions.by_id(entry.id).ok_or(DropReason::StunUnknownUser)?;
+        self.current = Some(at);
+        let session = self.sessions.at(at).ok_or(DropReason::StunUnknownUser)?;
+        session.peer.handle_stun(now, path, datagram)?;
+        let is_known = session.paths.contains(&path);
+        self.counters.stun.add(1);
+        if is_known {
+            // A check of another session may have come from this address since: a port that is used again, or
+            // a forged source. The latest genuine check says whose the path is, so that nobody loses it for long.
+            self.paths.own(path, at);
         }
-        self.answer_unsettled(now, path, datagram, session)
+        self.after_peer(now, at);
+        Ok(())
     }
 
     /// Answers a check of a session that has not settled anywhere.
@@ -65,47 +80,55 @@ impl Worker {
         now: Instant,
         path: Path,
         datagram: &[u8],
-        session: SessionId,
+        entry: &Arc<Entry>,
     ) -> Result<(), DropReason> {
-        let entry = self.registry.entry(session).ok_or(DropReason::StunUnknownUser)?;
-        let answer = ice::respond(datagram, &path, &entry.ice)?;
-        let role = entry.plan.dtls_role;
-        self.outbox.datagram(&self.inbox, &self.counters, path, &answer.response);
+        let orders = entry.orders();
+        let answer = ice::respond(datagram, &path, &orders.ice)?;
+        self.outbox.datagram(path, &answer.response);
         self.counters.stun.add(1);
         if answer.success {
-            self.registry.pend_path(path, session, answer.nominated);
+            self.paths.pend(path, entry, answer.nominated);
             // We begin the handshake, so nothing else will settle the session.
-            if role == DtlsRole::Active && self.half_open < HALF_OPEN_MAX {
-                let _elsewhere = self.settle(now, session);
+            if orders.plan.dtls_role == DtlsRole::Active
+                && self.sessions.half_open() < HALF_OPEN_MAX
+            {
+                let _elsewhere = self.settle(now, entry);
             }
         }
         Ok(())
     }
 
     fn take_dtls(&mut self, now: Instant, path: Path, datagram: &[u8]) -> Result<(), DropReason> {
-        let slot = match self.registry.path(&path) {
-            Some(PathOwner::Here(slot)) => slot,
-            Some(PathOwner::There(owner)) => return self.hand_over(owner, path, datagram),
-            Some(PathOwner::Pending(session)) => {
-                if self.half_open >= HALF_OPEN_MAX {
-                    return Err(DropReason::DtlsLimit);
-                }
-                match self.settle(now, session) {
-                    Some(Ok(slot)) => slot,
-                    Some(Err(owner)) => return self.hand_over(owner, path, datagram),
-                    None => return Err(DropReason::UnknownPath),
+        let at = match self.paths.get(&path) {
+            Some(PathOwner::Here(at)) => *at,
+            Some(PathOwner::Elsewhere(entry)) => {
+                let entry = entry.clone();
+                match entry.owner() {
+                    Some(owner) if owner != self.id => {
+                        return self.pass_elsewhere(owner, &entry, path, datagram);
+                    }
+                    _ if self.sessions.half_open() >= HALF_OPEN_MAX => {
+                        return Err(DropReason::DtlsLimit);
+                    }
+                    _ => match self.settle(now, &entry) {
+                        Ok(at) => at,
+                        Err(Some(owner)) => {
+                            return self.pass_elsewhere(owner, &entry, path, datagram);
+                        }
+                        Err(None) => return Err(DropReason::UnknownPath),
+                    },
                 }
             }
             // Threat: a ClientHello that overtakes the first check must not begin a handshake.
             None => return Err(DropReason::UnknownPath),
         };
-        self.current = Some(slot);
-        let session = self.sessions.at(slot).ok_or(DropReason::UnknownPath)?;
+        self.current = Some(at);
+        let session = self.sessions.at(at).ok_or(DropReason::UnknownPath)?;
         #[cfg(test)]
         assert!(!session.poisoned, "poisoned by a test");
         session.peer.handle_dtls(now, path, datagram)?;
         self.counters.dtls.add(1);
-        self.after_peer(now, slot);
+        self.after_peer(now, at);
         Ok(())
     }
 
@@ -115,17 +138,41 @@ impl Worker {
         now: Instant,
         path: Path,
         datagram: &mut [u8],
-        take: impl FnOnce(&mut Worker, Instant, Slot, &mut [u8]) -> Result<(), DropReason>,
+        take: impl FnOnce(&mut Worker, Instant, SessionRef, &mut [u8]) -> Result<(), DropReason>,
     ) -> Result<(), DropReason> {
-        match self.registry.path(&path) {
-            Some(PathOwner::Here(slot)) => {
-                self.current = Some(slot);
-                take(self, now, slot, datagram)
+        match self.paths.get(&path) {
+            Some(PathOwner::Here(at)) => {
+                let at = *at;
+                self.current = Some(at);
+                take(self, now, at, datagram)
             }
-            Some(PathOwner::There(owner)) => self.hand_over(owner, path, datagram),
-            Some(PathOwner::Pending(_)) => Err(DropReason::NoKeys),
+            Some(PathOwner::Elsewhere(entry)) => {
+                let entry = entry.clone();
+                match entry.owner() {
+                    Some(owner) if owner != self.id => {
+                        self.pass_elsewhere(owner, &entry, path, datagram)
+                    }
+                    _ if entry.is_gone() => Err(DropReason::UnknownPath),
+                    _ => Err(DropReason::NoKeys),
+                }
+            }
             None => Err(DropReason::UnknownPath),
         }
+    }
+
+    /// Passes a datagram on to the worker that owns its session. The paths that were validated here before the session
+    /// settled there go before it.
+    fn pass_elsewhere(
+        &mut self,
+        owner: WorkerId,
+        entry: &Arc<Entry>,
+        path: Path,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        for (path, nominated) in self.paths.take_untold(entry.id) {
+            self.mail.tell(owner, Word::Path { session: entry.id, path, nominated });
+        }
+        self.hand_over(owner, path, datagram)
     }
 
     /// The kernel brought a datagram here that belongs to a session of another worker: a peer's address moved.
@@ -135,7 +182,7 @@ impl Worker {
         path: Path,
         datagram: &[u8],
     ) -> Result<(), DropReason> {
-        if !self.mesh.hand_over(owner, path, datagram) {
+        if !self.mail.hand_over(owner, path, datagram) {
             return Err(DropReason::RingFull);
         }
         self.counters.handed_over.add(1);

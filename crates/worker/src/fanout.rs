@@ -1,108 +1,99 @@
-//! Step 4: to every worker that has subscribers of the track, this one among them.
+//! Step 4: to every sink of the track, those in other workers by reference.
 
 use std::{sync::Arc, time::Instant};
 
-use model::{MediaKind, SessionId, TrackId};
-use router::{CatchUpLimits, Packet};
+use model::{MediaKind, TrackId};
+use router::{Packet, SenderInfo, StreamId};
 
 use crate::{
     WorkerId,
     core::Worker,
-    mesh::{Media, Word},
-    tracks::{Origin, TrackSlot},
+    exit::run::RUN_MAX,
+    mail::{Media, Word},
+    tracks::TrackRef,
 };
 
 impl Worker {
-    /// Passes a packet of a track of ours to all workers with subscribers: they get a reference, not a copy.
+    /// Passes a packet of a track that comes in here to all sinks. Other workers get a reference, not a copy, and only of
+    /// layers that they want.
     #[inline]
-    pub(crate) fn fan_out(&mut self, now: Instant, slot: TrackSlot, packet: Arc<Packet>) {
-        let Some(track) = self.tracks.at(slot) else { return };
+    pub(crate) fn fan_out(&mut self, now: Instant, at: TrackRef, packet: Arc<Packet>) {
+        if self.tracks.at(at).is_some_and(|track| track.observe(&packet)) {
+            self.ranking_changed(now, at);
+        }
+        let Worker { tracks, mail, counters, .. } = self;
+        let Some(track) = tracks.at(at) else { return };
         let id = track.id;
-        for &worker in &track.wanted_by {
-            self.counters.relayed.add(1);
+        let flag = 1u8.checked_shl(packet.meta.layer().into()).unwrap_or(0);
+        for sink in track.workers().iter().filter(|sink| sink.layers & flag != 0) {
+            counters.relayed.add(1);
             let media = Media { track: id, packet: Arc::clone(&packet) };
-            if !self.mesh.send_media(worker, media) {
-                self.counters.relays_refused.add(1);
+            if !mail.send_media(sink.worker, media) {
+                counters.relays_refused.add(1);
             }
         }
-        self.queue(now, slot, packet);
+        self.queue(now, at, packet);
+    }
+
+    /// Passes one packet on to another worker.
+    pub(crate) fn pass_on(&mut self, to: WorkerId, track: TrackId, packet: Arc<Packet>) {
+        self.counters.relayed.add(1);
+        if !self.mail.send_media(to, Media { track, packet }) {
+            self.counters.relays_refused.add(1);
+        }
     }
 
     /// Keeps a packet for retransmission, and queues it for the subscribers in this worker.
     #[inline]
-    pub(crate) fn queue(&mut self, now: Instant, slot: TrackSlot, packet: Arc<Packet>) {
-        let Some(track) = self.tracks.at(slot) else { return };
+    pub(crate) fn queue(&mut self, now: Instant, at: TrackRef, packet: Arc<Packet>) {
+        let Some(track) = self.tracks.at(at) else { return };
         track.mirror.receive(Arc::clone(&packet));
-        if track.subscribers.is_empty() {
-            return;
-        }
+        let wanted = track.wants(packet.meta.layer());
         // The last packet of a picture completes its train; sound is a train of its own.
         let complete = packet.meta.marker || track.kind == MediaKind::Audio;
-        let due = if complete { now } else { now + self.config.train_window };
-        track.fresh.push(packet);
-        self.tracks.mark(slot, due);
-    }
-
-    /// Another worker has subscribers of a track of ours now, or none any more.
-    pub(crate) fn wanted(&mut self, now: Instant, track: TrackId, by: WorkerId, on: bool) {
-        let Worker { tracks, mesh, counters, .. } = self;
-        let Some(track) = tracks.by_id(track).and_then(|slot| tracks.at(slot)) else { return };
-        track.wanted_by.retain(|&w| w != by);
-        if on && track.origin != Origin::Elsewhere {
-            track.wanted_by.push(by);
-            // The next ones may be five seconds away, and without them lips and voice are tied to different clocks.
-            for (layer, epoch, info) in track.mirror.sender_reports() {
-                mesh.tell(by, Word::Report { track: track.id, layer, epoch, info });
-            }
-            // What its subscribers can begin with: the publisher may not be asked for another key frame yet.
-            let backlog = track.mirror.backlog(now, CatchUpLimits::default());
-            let backlog = backlog.map(|p| Media { track: track.id, packet: Arc::clone(p) });
-            counters.relayed.add(mesh.send_backlog(by, backlog) as u64);
+        self.tracks.expire_later(now, at);
+        if !wanted {
+            return;
+        }
+        let due = if complete { None } else { Some(now + self.config.train_window) };
+        if self.tracks.push(at, packet, due, RUN_MAX) {
+            self.rounds.begin(now, &mut self.tracks, at);
         }
     }
 
-    /// Asks for a key frame of a layer, wherever the track originates.
-    pub(crate) fn request_key_frame(&mut self, now: Instant, slot: TrackSlot, layer: u8) {
-        let Some(track) = self.tracks.at(slot) else { return };
+    /// Another layer of a track begins to flow, or has stopped, or they rank otherwise: all sinks learn of it.
+    fn ranking_changed(&mut self, now: Instant, at: TrackRef) {
+        let Worker { tracks, mail, .. } = self;
+        let Some(track) = tracks.at(at) else { return };
+        let (id, ranking) = (track.id, track.mirror.ranking());
+        for sink in track.workers() {
+            mail.tell(sink.worker, Word::Ranking { track: id, ranking });
+        }
+        self.look_at_wanted_layers(now, at);
+    }
+
+    /// Asks all subscribers of this worker anew which layers they want.
+    pub(crate) fn look_at_wanted_layers(&mut self, now: Instant, at: TrackRef) {
+        let Worker { tracks, sessions, .. } = self;
+        let Some(track) = tracks.at(at) else { return };
+        let mut layers = 0;
+        for subscriber in track.subscribers() {
+            let session = sessions.at(subscriber.session);
+            let down = session.and_then(|s| s.downs.get_mut(usize::from(subscriber.down)));
+            layers |= down.map_or(0, |d| d.down.wanted_layers(&track.mirror));
+        }
+        track.set_wanted(layers);
+        self.tell_wanted_layers(now, at);
+    }
+
+    /// Lets a track that comes in here, and all its sinks, know which NTP time belongs to which RTP timestamp.
+    pub(crate) fn tell_sender_report(&mut self, at: TrackRef, stream: StreamId, info: SenderInfo) {
+        let Worker { tracks, mail, .. } = self;
+        let Some(track) = tracks.at(at) else { return };
         let id = track.id;
-        match track.origin {
-            Origin::Session(session, up) => {
-                let Some(publisher) = self.sessions.at(session) else { return };
-                let Some(up) = publisher.ups.get_mut(up) else { return };
-                up.up.request_keyframe(now, layer);
-                self.send_feedback(now, session);
-                self.arm(now, session);
-            }
-            Origin::Source(source, _) => {
-                if track.may_ask(now, layer)
-                    && let Some(source) = self.sources.get_mut(source)
-                {
-                    source.ask_key_frame(id);
-                }
-            }
-            Origin::Elsewhere => {
-                let publisher = track.publisher;
-                if !track.may_ask(now, layer) {
-                    return;
-                }
-                let home = self.registry.entry(publisher).and_then(|e| e.home.owner());
-                if let Some(owner) = home
-                    && owner != self.id
-                {
-                    self.mesh.tell(owner, Word::KeyFrame { track: id, layer });
-                }
-            }
-        }
-    }
-
-    /// The publisher is gone: its tracks flow no more.
-    pub(crate) fn forget_publisher(&mut self, publisher: SessionId) {
-        for slot in self.tracks.of(publisher) {
-            if let Some(track) = self.tracks.at(slot) {
-                track.origin = Origin::Elsewhere;
-                track.wanted_by.clear();
-            }
-            self.tracks.release(slot);
+        track.mirror.sender_report(stream, info);
+        for sink in track.workers() {
+            mail.tell(sink.worker, Word::Report { track: id, stream, info });
         }
     }
 }

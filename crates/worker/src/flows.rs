@@ -1,156 +1,150 @@
 //! How tracks flow between workers and subscribers, in workers without sockets: who learns what, and when.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use model::{
-    Binding, CloseReason, Codec, CodecSpec, Command, DownMedia, Event, Feedback, MediaKind, Mid,
-    NtpTime, Pt, PtMapping, SessionId, SessionPlan, Ssrc, StreamSsrc, TrackId, UpMedia,
+    Binding, CloseReason, Command, DownMedia, Event, MediaKind, Mid, NtpTime, PtMapping, SessionId,
+    SessionPlan, Ssrc, StreamSsrc, TrackId, UpMedia,
 };
+use router::{Relayed, StreamId};
+use rtp::sequence::ExtSeq;
 
 use crate::{
     Source, SourceError, WorkerId,
-    commands::Order,
     core::Worker,
-    core::tests::{Bench, benches, path, plan},
-    registry::Home,
-    sessions::Slot,
-    source::source,
+    core::tests::{Bench, PT, benches, codec, open, path, plan},
+    sessions::SessionRef,
     threats::{check, connect},
 };
 
-const PUBLISHER: u64 = 1;
+const PUBLISHER: u64 = 4;
 const VIEWER: u64 = 2;
-const PT: Pt = Pt(111);
-
-/// Opus or VP8, both under one payload type.
-fn codec(kind: MediaKind) -> CodecSpec {
-    let (codec, clock_rate, channels) = match kind {
-        MediaKind::Audio => (Codec::Opus, 48_000, 2),
-        MediaKind::Video => (Codec::Vp8, 90_000, 0),
-    };
-    CodecSpec {
-        pt: PT,
-        rtx_pt: None,
-        codec,
-        clock_rate,
-        channels,
-        fmtp: String::new(),
-        feedback: Feedback::default(),
-    }
-}
 
 fn mid() -> Mid {
     Mid::parse("0").unwrap()
 }
 
-fn publisher(kind: MediaKind) -> Arc<SessionPlan> {
-    let media = UpMedia {
+fn up_media(kind: MediaKind) -> UpMedia {
+    UpMedia {
         track: TrackId(7),
         mid: mid(),
         kind,
         codecs: vec![codec(kind)],
         rids: Vec::new(),
         ssrcs: vec![StreamSsrc { media: Ssrc(11), rtx: None }],
-    };
-    let mut plan = (*plan(PUBLISHER)).clone();
-    plan.up = vec![media];
-    (plan.ice.local_ufrag, plan.ice.local_pwd) = (String::new(), String::new());
-    plan.into()
+    }
 }
 
-fn binding() -> Option<Binding> {
+fn publisher(up: UpMedia) -> SessionPlan {
+    let mut plan = (*plan(PUBLISHER)).clone();
+    plan.up = vec![up];
+    (plan.ice.local_ufrag, plan.ice.local_pwd) = (String::new(), String::new());
+    plan
+}
+
+fn slot(kind: MediaKind, mid: Mid, ssrc: u32) -> DownMedia {
+    let ssrc = StreamSsrc { media: Ssrc(ssrc), rtx: None };
+    DownMedia { mid, kind, ssrc, codecs: vec![codec(kind)] }
+}
+
+fn binding() -> Binding {
     let mapping =
         PtMapping { up: PT, down: PT, down_rtx: None, unwrap_red: false, clock_rate: 48_000 };
-    Some(Binding {
-        track: TrackId(7),
-        publisher: SessionId(PUBLISHER),
-        payload_types: [mapping].into(),
-    })
+    Binding { track: TrackId(7), publisher: SessionId(PUBLISHER), payload_types: [mapping].into() }
 }
 
-fn bind(worker: &mut Worker, now: Instant) {
-    let (session, mid) = (SessionId(VIEWER), mid());
-    worker.take_order(now, Command::Bind { session, slots: vec![(mid, binding())] }.into());
+/// Commands what flows through a viewer's slot; the worker where the viewer lives takes it.
+fn bind_to(bench: &mut Bench, viewer: u64, now: Instant, binding: Option<Binding>) {
+    bench.command(Command::Bind { session: SessionId(viewer), slots: vec![(mid(), binding)] });
+    bench.worker.take_notices(now);
 }
 
-fn bind_nothing(worker: &mut Worker, now: Instant) {
-    let (session, mid) = (SessionId(VIEWER), mid());
-    worker.take_order(now, Command::Bind { session, slots: vec![(mid, None)] }.into());
+fn bind(bench: &mut Bench, now: Instant) {
+    bind_to(bench, VIEWER, now, Some(binding()));
 }
 
-/// A local source of sound in the first of these workers, which all of them know.
-fn sound(workers: &mut [Bench], now: Instant) -> Source {
-    local(MediaKind::Audio, workers, now)
+/// A local source in the first of these workers.
+fn local(up: UpMedia, benches: &mut [Bench], now: Instant) -> Source {
+    let source = benches[0].handle().attach_source(publisher(up));
+    benches[0].worker.take_notices(now);
+    source
 }
 
-fn local(kind: MediaKind, workers: &mut [Bench], now: Instant) -> Source {
-    let plan = publisher(kind);
-    let (given, peer) = source(&plan, workers[0].worker.bell.clone());
-    let (home, mut peer) = (Home::at(WorkerId(0)), Some(Box::new(peer)));
-    for bench in workers {
-        let (plan, home, peer) = (plan.clone(), home.clone(), peer.take());
-        bench.worker.take_order(now, Order::Attach { plan, home, peer });
+/// A connected viewer with one slot, which nothing flows through.
+fn viewer(kind: MediaKind, id: u64, worker: &mut Worker, now: Instant) -> SessionRef {
+    let mut plan = (*plan(id)).clone();
+    plan.down = vec![slot(kind, mid(), 20 + id as u32)];
+    let entry = open(worker, plan.into());
+    worker.paths.pend(path(id as u16), &entry, true);
+    let at = worker.settle(now, &entry).unwrap();
+    connect(worker, now, at);
+    at
+}
+
+fn head(layer: u8, seq: u64) -> Relayed {
+    Relayed {
+        up: 0,
+        stream: StreamId::new(layer, 0),
+        seq: ExtSeq(0x1_0000 + seq),
+        timestamp: seq as u32 * 960,
+        marker: true,
+        pt: PT,
+        clock_rate: 48_000,
+        ext: rtp::ParsedExtensions::default(),
+        descriptor: Vec::new(),
+        info: rtp::payload::PayloadInfo::default(),
+        capture: None,
     }
-    given
 }
 
-/// A connected viewer with one slot for sound, which nothing flows through.
-fn viewer(worker: &mut Worker, now: Instant) -> Slot {
-    viewer_of(MediaKind::Audio, worker, now)
+fn push(source: &mut Source, seq: u64) {
+    source.push(head(0, seq), vec![0xfc, 1, 2, 3]).unwrap();
 }
 
-fn viewer_of(kind: MediaKind, worker: &mut Worker, now: Instant) -> Slot {
-    let mut plan = (*plan(VIEWER)).clone();
-    plan.down = vec![DownMedia {
-        mid: mid(),
-        kind,
-        ssrc: StreamSsrc { media: Ssrc(21), rtx: None },
-        codecs: vec![codec(kind)],
-    }];
-    worker.registry.open(plan.into(), Home::new());
-    worker.registry.pend_path(path(2), SessionId(VIEWER), true);
-    let slot = worker.settle(now, SessionId(VIEWER)).unwrap().unwrap();
-    connect(worker, now, slot);
-    slot
+/// A packet of a picture of a layer.
+fn push_picture(source: &mut Source, layer: u8, seq: u64, key: bool) {
+    let mut head = head(layer, seq);
+    head.info.keyframe_start = key;
+    source.push(head, vec![7; 500]).unwrap();
 }
 
-fn packet(sequence: u8) -> [u8; 16] {
-    [0x80, PT.0, 0, sequence, 0, 0, sequence, 0, 0, 0, 0, 11, 0xfc, 1, 2, 3]
+fn forwarded(bench: &Bench) -> u64 {
+    bench.worker.counters.forwarded.value()
+}
+
+fn send_all(worker: &mut Worker, now: Instant) {
+    while worker.send_due(now) {}
 }
 
 #[test]
-fn a_viewer_in_another_worker_learns_of_the_sender_report_before_it_came() {
+fn a_viewer_in_another_worker_learns_of_the_capture_time_before_it_came() {
     let (mut benches, now) = (benches(2), Instant::now());
-    let mut sound = sound(&mut benches, now);
-    sound.push(&packet(1)).unwrap();
-    sound.push_report(Ssrc(11), NtpTime(5 << 32), 77).unwrap();
-    let [a, b] = &mut benches[..] else { panic!("two workers") };
-    let (a, b) = (&mut a.worker, &mut b.worker);
-    a.take_sources(now);
-    viewer(b, now);
-    bind(b, now);
-    a.take_words(now);
+    let mut sound = local(up_media(MediaKind::Audio), &mut benches, now);
+    let told = Relayed { capture: Some(NtpTime(5 << 32)), ..head(0, 1) };
+    sound.push(told.clone(), vec![1]).unwrap();
+    benches[0].worker.take_sources(now);
+    viewer(MediaKind::Audio, VIEWER, &mut benches[1].worker, now);
+    bind(&mut benches[1], now);
+    benches[0].worker.take_words(now);
+    let b = &mut benches[1].worker;
     b.take_words(now);
     let track = b.tracks.by_id(TrackId(7)).unwrap();
     let reports: Vec<_> = b.tracks.at(track).unwrap().mirror.sender_reports().collect();
-    let [(0, 0, info)] = reports[..] else { panic!("{reports:?}") };
-    assert_eq!((info.ntp, info.rtp_timestamp), (NtpTime(5 << 32), 77));
+    let [(stream, info)] = reports[..] else { panic!("{reports:?}") };
+    assert_eq!((stream, info.ntp, info.rtp_timestamp), (told.stream, NtpTime(5 << 32), 960));
 }
 
 #[test]
 fn the_first_sender_report_is_called_for_by_the_packets_that_begin_to_flow() {
     let (mut benches, now) = (benches(1), Instant::now());
-    let mut sound = sound(&mut benches, now);
+    let mut sound = local(up_media(MediaKind::Audio), &mut benches, now);
+    viewer(MediaKind::Audio, VIEWER, &mut benches[0].worker, now);
+    bind(&mut benches[0], now);
     let worker = &mut benches[0].worker;
-    viewer(worker, now);
-    bind(worker, now);
     assert!(worker.timers.next().is_none_or(|at| at > now + Duration::from_secs(1)));
-    sound.push(&packet(1)).unwrap();
+    push(&mut sound, 1);
     worker.take_sources(now);
-    worker.flush_tracks(now);
+    send_all(worker, now);
     assert_eq!(worker.counters.forwarded.value(), 1);
     let latest = now + Duration::from_millis(50) + crate::timers::PATIENCE;
     assert!(worker.timers.next().is_some_and(|at| at <= latest));
@@ -159,73 +153,68 @@ fn the_first_sender_report_is_called_for_by_the_packets_that_begin_to_flow() {
 #[test]
 fn the_first_viewer_in_a_worker_begins_with_the_last_key_frame_of_another() {
     let (mut benches, now) = (benches(2), Instant::now());
-    let mut video = local(MediaKind::Video, &mut benches, now);
-    let [a, b] = &mut benches[..] else { panic!("two workers") };
-    let (a, b) = (&mut a.worker, &mut b.worker);
-    for sequence in 1..=20 {
-        let mut picture = packet(sequence);
-        picture[1] |= 0x80;
-        // RFC 7741 sections 4.2 and 4.3: a picture begins; the lowest bit of its first byte is 0 in a key frame.
-        picture[12..14].copy_from_slice(&[0x10, u8::from(sequence != 5)]);
-        video.push(&picture).unwrap();
-        a.take_sources(now + Duration::from_millis(33) * u32::from(sequence));
+    let mut video = local(up_media(MediaKind::Video), &mut benches, now);
+    for seq in 1..=20 {
+        push_picture(&mut video, 0, seq, seq == 5);
+        benches[0].worker.take_sources(now + Duration::from_millis(33) * seq as u32);
     }
     let now = now + Duration::from_millis(700);
-    viewer_of(MediaKind::Video, b, now);
-    bind(b, now);
-    assert_eq!(b.counters.forwarded.value(), 0);
-    a.take_words(now);
+    viewer(MediaKind::Video, VIEWER, &mut benches[1].worker, now);
+    bind(&mut benches[1], now);
+    assert_eq!(forwarded(&benches[1]), 0);
+    benches[0].worker.take_words(now);
+    let b = &mut benches[1].worker;
+    b.take_words(now);
     b.take_media(now);
-    b.flush_tracks(now);
+    send_all(b, now);
     assert_eq!(b.counters.forwarded.value(), 16, "from the key frame on");
-    assert_eq!(a.counters.relayed.value(), 16);
+    assert_eq!(benches[0].worker.counters.relayed.value(), 16);
     // A second later the publisher may be asked for another one; what is this old nobody begins with.
-    bind_nothing(b, now);
+    bind_to(&mut benches[1], VIEWER, now, None);
     let now = now + Duration::from_secs(1);
-    a.take_words(now);
-    bind(b, now);
-    a.take_words(now);
-    b.take_media(now);
-    assert_eq!(a.counters.relayed.value(), 16);
+    benches[0].worker.take_words(now);
+    bind(&mut benches[1], now);
+    benches[0].worker.take_words(now);
+    assert_eq!(benches[0].worker.counters.relayed.value(), 16);
 }
 
 #[test]
 fn binding_what_is_bound_loses_nothing() {
     let (mut benches, now) = (benches(2), Instant::now());
-    let mut sound = sound(&mut benches, now);
-    let [a, b] = &mut benches[..] else { panic!("two workers") };
-    let (a, b) = (&mut a.worker, &mut b.worker);
-    viewer(b, now);
-    bind(b, now);
-    a.take_words(now);
-    sound.push(&packet(1)).unwrap();
-    a.take_sources(now);
-    b.take_media(now);
-    bind(b, now);
-    b.flush_tracks(now);
+    let mut sound = local(up_media(MediaKind::Audio), &mut benches, now);
+    viewer(MediaKind::Audio, VIEWER, &mut benches[1].worker, now);
+    bind(&mut benches[1], now);
+    benches[0].worker.take_words(now);
+    push(&mut sound, 1);
+    benches[0].worker.take_sources(now);
+    benches[1].worker.take_words(now);
+    benches[1].worker.take_media(now);
+    bind(&mut benches[1], now);
+    let b = &mut benches[1].worker;
+    send_all(b, now);
     assert_eq!(b.counters.forwarded.value(), 1);
     let track = b.tracks.by_id(TrackId(7)).unwrap();
     let track = b.tracks.at(track).unwrap();
-    assert_eq!((track.subscribers.len(), track.mirror.last_arrival()), (1, Some(now)));
+    assert_eq!((track.subscribers().count(), track.mirror.last_arrival()), (1, Some(now)));
 }
 
 #[test]
 fn a_source_hears_that_its_session_was_closed() {
     let (mut benches, now) = (benches(1), Instant::now());
-    let mut sound = sound(&mut benches, now);
-    sound.push(&packet(1)).unwrap();
-    benches[0].worker.take_order(now, Command::Close { session: SessionId(PUBLISHER) }.into());
-    assert_eq!(sound.push(&packet(2)), Err(SourceError::Closed));
+    let mut sound = local(up_media(MediaKind::Audio), &mut benches, now);
+    push(&mut sound, 1);
+    benches[0].command(Command::Close { session: SessionId(PUBLISHER) });
+    benches[0].worker.take_notices(now);
+    assert_eq!(sound.push(head(0, 2), vec![1]), Err(SourceError::Closed));
+    assert_eq!((benches[0].handle().sessions(), benches[0].worker.tracks.len()), (0, 0));
 }
 
 #[test]
-fn a_source_that_is_dropped_is_forgotten_by_all_workers() {
+fn a_source_that_is_dropped_leaves_nothing_behind() {
     let (mut benches, now) = (benches(2), Instant::now());
-    drop(sound(&mut benches, now));
+    drop(local(up_media(MediaKind::Audio), &mut benches, now));
     benches[0].worker.take_sources(now);
-    benches[1].worker.take_words(now);
-    assert!(benches.iter().all(|b| b.worker.registry.sessions().is_empty()));
-    assert!(benches.iter().all(|b| b.worker.tracks.len() == 0));
+    assert_eq!((benches[0].handle().sessions(), benches[0].worker.tracks.len()), (0, 0));
     let closed = Event::Closed { session: SessionId(PUBLISHER), reason: CloseReason::PeerClosed };
     assert_eq!(benches[0].events(), [closed]);
 }
@@ -233,26 +222,308 @@ fn a_source_that_is_dropped_is_forgotten_by_all_workers() {
 #[test]
 fn checks_with_the_credentials_before_a_restart_find_their_session_from_any_worker() {
     let (mut benches, now) = (benches(2), Instant::now());
-    let home = Home::new();
     let old = plan(VIEWER);
     let mut ice = old.ice.clone();
     (ice.local_ufrag, ice.local_pwd) = ("afterwards".into(), "x".repeat(22));
-    for bench in &mut benches {
-        bench.worker.registry.open(old.clone(), home.clone());
-        bench.worker.registry.pend_path(path(2), SessionId(VIEWER), true);
-    }
-    benches[0].worker.settle(now, SessionId(VIEWER)).unwrap().unwrap();
-    for bench in &mut benches {
-        // Twice: a command may be sent again.
-        for _ in 0..2 {
-            let (session, ice) = (SessionId(VIEWER), ice.clone());
-            bench.worker.take_order(now, Command::Restart { session, ice }.into());
-        }
-    }
+    crate::core::tests::settled(&mut benches[0].worker, VIEWER, now);
+    benches[0].command(Command::Restart { session: SessionId(VIEWER), ice: ice.clone() });
+    benches[0].worker.take_notices(now);
     for (at, ice) in [(1, &old.ice), (2, &ice)] {
         benches[1].worker.take_datagram(now, path(9), &mut check(ice));
-        benches[0].worker.take_words(now);
+        benches[0].worker.take_handed(now);
         assert_eq!(benches[1].worker.counters.handed_over.value(), at);
         assert_eq!(benches[0].worker.counters.stun.value(), at);
     }
+}
+
+#[test]
+fn a_path_that_was_validated_before_its_session_settled_elsewhere_is_its_owners() {
+    let (mut benches, now) = (benches(2), Instant::now());
+    let entry = open(&benches[0].worker, plan(VIEWER));
+    benches[1].worker.take_datagram(now, path(9), &mut check(&plan(VIEWER).ice));
+    benches[0].worker.paths.pend(path(2), &entry, false);
+    let at = benches[0].worker.settle(now, &entry).unwrap();
+    // DTLS from there reaches the worker that validated the path.
+    let mut hello = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
+    benches[1].worker.take_datagram(now, path(9), &mut hello);
+    benches[0].worker.take_words(now);
+    benches[0].worker.take_handed(now);
+    assert!(crate::core::tests::is_here(&benches[0].worker, &path(9), at));
+    assert_eq!(benches[0].worker.counters.dtls.value(), 1);
+}
+
+#[test]
+fn a_viewer_that_comes_before_the_publisher_gets_its_packets_wherever_that_settles() {
+    let (mut benches, now) = (benches(2), Instant::now());
+    let mut plan = (*plan(PUBLISHER)).clone();
+    plan.up = vec![up_media(MediaKind::Audio)];
+    let entry = open(&benches[0].worker, plan.into());
+    viewer(MediaKind::Audio, VIEWER, &mut benches[1].worker, now);
+    bind(&mut benches[1], now);
+    assert!(benches[0].worker.mail.next_word().is_none(), "nobody to ask yet");
+    benches[0].worker.paths.pend(path(4), &entry, true);
+    benches[0].worker.settle(now, &entry).unwrap();
+    benches[1].worker.take_words(now);
+    benches[0].worker.take_words(now);
+    let a = &mut benches[0].worker;
+    let track = a.tracks.by_id(TrackId(7)).unwrap();
+    let sinks: Vec<_> = a.tracks.at(track).unwrap().workers().to_vec();
+    assert_eq!(sinks.iter().map(|s| s.worker).collect::<Vec<_>>(), [WorkerId(1)]);
+}
+
+/// A publisher of two layers.
+fn two_layers() -> UpMedia {
+    let rids = ["q", "h"].map(|rid| model::Rid::parse(rid).unwrap());
+    UpMedia { rids: rids.to_vec(), ..up_media(MediaKind::Video) }
+}
+
+#[test]
+fn a_layer_that_nobody_wants_is_not_handed_to_other_workers() {
+    let (mut benches, now) = (benches(2), Instant::now());
+    let mut video = local(two_layers(), &mut benches, now);
+    viewer(MediaKind::Video, VIEWER, &mut benches[1].worker, now);
+    bind(&mut benches[1], now);
+    let exchange = |benches: &mut [Bench], at: Instant| {
+        for _ in 0..4 {
+            for bench in &mut *benches {
+                bench.worker.take_words(at);
+                bench.worker.take_sources(at);
+                bench.worker.take_media(at);
+                send_all(&mut bench.worker, at);
+            }
+        }
+    };
+    let relayed = |benches: &[Bench]| benches[0].worker.counters.relayed.value();
+    // The low layer alone: it is what there is.
+    for seq in 0..5 {
+        push_picture(&mut video, 0, seq, seq == 0);
+        exchange(&mut benches, now + Duration::from_millis(33) * seq as u32);
+    }
+    assert_eq!((relayed(&benches), forwarded(&benches[1])), (5, 5));
+    // The high one begins: it is wanted, and the low one until the splice.
+    for seq in 5..20 {
+        push_picture(&mut video, 0, seq, false);
+        push_picture(&mut video, 1, seq, seq == 8);
+        exchange(&mut benches, now + Duration::from_millis(33) * seq as u32);
+    }
+    let before = (relayed(&benches), forwarded(&benches[1]));
+    for seq in 20..30 {
+        push_picture(&mut video, 0, seq, false);
+        push_picture(&mut video, 1, seq, false);
+        exchange(&mut benches, now + Duration::from_millis(33) * seq as u32);
+    }
+    assert_eq!((relayed(&benches), forwarded(&benches[1])), (before.0 + 10, before.1 + 10));
+}
+
+#[test]
+fn a_packet_that_another_worker_lacks_is_asked_for_once_and_reaches_who_missed_it() {
+    let (mut benches, now) = (benches(2), Instant::now());
+    let mut video = local(up_media(MediaKind::Video), &mut benches, now);
+    let at = viewer(MediaKind::Video, VIEWER, &mut benches[1].worker, now);
+    bind(&mut benches[1], now);
+    benches[0].worker.take_words(now);
+    benches[1].worker.take_words(now);
+    for seq in 0..3 {
+        push_picture(&mut video, 0, seq, seq == 0);
+        benches[0].worker.take_sources(now);
+        if seq == 1 {
+            // It is lost between the workers.
+            benches[1].worker.mail.next_media().unwrap();
+        }
+        benches[1].worker.take_media(now);
+    }
+    let b = &mut benches[1].worker;
+    send_all(b, now);
+    b.outbox.flush();
+    assert_eq!(b.counters.forwarded.value(), 2);
+    let first = b.outbox.drain().first().map(|(_, d)| u16::from_be_bytes([d[2], d[3]])).unwrap();
+    for _ in 0..2 {
+        b.sessions.at(at).unwrap().exit.resend(0, first.wrapping_add(1));
+        b.rounds.list(at);
+        send_all(b, now);
+    }
+    assert_eq!(benches[0].worker.mail.next_word().iter().count(), 1, "asked for once");
+    assert!(benches[0].worker.mail.next_word().is_none());
+    let stream = StreamId::new(0, 0);
+    let ask = crate::asks::Ask::Missing(stream, ExtSeq(0x1_0001));
+    let publisher = SessionId(PUBLISHER);
+    benches[0].worker.take_ask(now, WorkerId(1), publisher, TrackId(7), ask);
+    let b = &mut benches[1].worker;
+    b.take_media(now);
+    send_all(b, now);
+    assert_eq!(b.counters.forwarded.value(), 3);
+}
+
+#[test]
+fn renegotiation_keeps_what_stays_and_brings_what_is_new() {
+    let (mut benches, now) = (benches(1), Instant::now());
+    let mut sound = local(up_media(MediaKind::Audio), &mut benches, now);
+    let at = viewer(MediaKind::Audio, VIEWER, &mut benches[0].worker, now);
+    bind(&mut benches[0], now);
+    let sequence = |bench: &mut Bench, sound: &mut Source, seq: u64| {
+        push(sound, seq);
+        bench.worker.take_sources(now);
+        send_all(&mut bench.worker, now);
+        bench.worker.outbox.flush();
+        let sent = bench.worker.outbox.drain();
+        sent.iter().map(|(_, d)| (d[11], u16::from_be_bytes([d[2], d[3]]))).collect::<Vec<_>>()
+    };
+    let before = sequence(&mut benches[0], &mut sound, 1);
+    let other = Mid::parse("1").unwrap();
+    let mut more = (*plan(VIEWER)).clone();
+    let kept = slot(MediaKind::Audio, mid(), 20 + VIEWER as u32);
+    more.down = vec![kept.clone(), slot(MediaKind::Audio, other, 99)];
+    benches[0].command(Command::Update(more.clone().into()));
+    let slots = vec![(other, Some(binding()))];
+    benches[0].command(Command::Bind { session: SessionId(VIEWER), slots });
+    benches[0].worker.take_notices(now);
+    let after = sequence(&mut benches[0], &mut sound, 2);
+    assert_eq!(before.len(), 1);
+    assert!(after.contains(&(before[0].0, before[0].1.wrapping_add(1))), "{before:?} {after:?}");
+    assert_eq!(after.iter().filter(|(ssrc, _)| *ssrc == 99).count(), 1, "the new slot");
+    // And the first one goes.
+    more.down.remove(0);
+    benches[0].command(Command::Update(more.into()));
+    benches[0].worker.take_notices(now);
+    let last = sequence(&mut benches[0], &mut sound, 3);
+    assert_eq!(last.iter().map(|(ssrc, _)| *ssrc).collect::<Vec<_>>(), [99]);
+    assert!(benches[0].worker.sessions.at(at).is_some());
+}
+
+#[test]
+fn a_publisher_that_renegotiates_keeps_its_tracks() {
+    let (mut benches, now) = (benches(1), Instant::now());
+    let mut plan = (*plan(PUBLISHER)).clone();
+    plan.up = vec![up_media(MediaKind::Audio)];
+    let entry = open(&benches[0].worker, plan.clone().into());
+    benches[0].worker.paths.pend(path(4), &entry, true);
+    let at = benches[0].worker.settle(now, &entry).unwrap();
+    let mut sender = connect(&mut benches[0].worker, now, at);
+    let mut send = |bench: &mut Bench, sequence: u8| {
+        let mut packet = vec![0x80, PT.0, 0, sequence, 0, 0, sequence, 0, 0, 0, 0, 11, 1, 2, 3];
+        packet.resize(64, 0);
+        let len = sender.seal_rtp(&mut packet, 12, 15, 0).unwrap();
+        bench.worker.take_datagram(now, path(4), &mut packet[..len]);
+    };
+    send(&mut benches[0], 1);
+    // A camera in front of the sound.
+    let camera = UpMedia {
+        track: TrackId(8),
+        mid: Mid::parse("1").unwrap(),
+        codecs: vec![model::CodecSpec { pt: model::Pt(96), ..codec(MediaKind::Video) }],
+        ssrcs: Vec::new(),
+        ..up_media(MediaKind::Video)
+    };
+    plan.up.insert(0, camera);
+    benches[0].command(Command::Update(plan.clone().into()));
+    benches[0].worker.take_notices(now);
+    send(&mut benches[0], 2);
+    let worker = &mut benches[0].worker;
+    let session = worker.sessions.at(at).unwrap();
+    assert_eq!(
+        session.ups.iter().map(|u| u.up.track()).collect::<Vec<_>>(),
+        [TrackId(8), TrackId(7)]
+    );
+    assert_eq!(session.ups[1].up.stats(0).unwrap().packets, 2, "its statistics stay");
+    assert_eq!(worker.counters.rtp_accepted.value(), 2);
+    plan.up.remove(0);
+    benches[0].command(Command::Update(plan.into()));
+    benches[0].worker.take_notices(now);
+    assert_eq!(benches[0].worker.tracks.len(), 1);
+}
+
+#[test]
+fn a_big_key_frame_is_spread_over_turns_and_sound_goes_on_in_between() {
+    let (mut benches, now) = (benches(1), Instant::now());
+    let mut video = local(up_media(MediaKind::Video), &mut benches, now);
+    let viewers = 200;
+    for id in 100..100 + viewers {
+        viewer(MediaKind::Video, id, &mut benches[0].worker, now);
+        bind_to(&mut benches[0], id, now, Some(binding()));
+    }
+    for seq in 0..100 {
+        let mut head = head(0, seq);
+        (head.info.keyframe_start, head.timestamp, head.marker) = (seq == 0, 0, seq == 99);
+        video.push(head, vec![7; 900]).unwrap();
+    }
+    let worker = &mut benches[0].worker;
+    worker.take_sources(now);
+    let (mut turns, mut most) = (0, 0);
+    loop {
+        let before = worker.counters.forwarded.value();
+        let more = worker.send_due(now);
+        let sent = worker.counters.forwarded.value() - before;
+        (turns, most) = (turns + 1, most.max(sent));
+        let counts = worker.counters.snapshot(0);
+        let dropped: u64 = counts.dropped_out.iter().map(|(_, n)| n).sum();
+        assert_eq!(counts.offered, counts.forwarded + counts.waiting + dropped);
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(worker.counters.forwarded.value(), 100 * viewers);
+    assert!(turns >= 10 && most <= 3_200, "{turns} turns, {most} packets at most in one");
+    worker.outbox.flush();
+    // Each receiver's numbers come in order.
+    let mut last = std::collections::BTreeMap::new();
+    for (to, datagram) in worker.outbox.drain() {
+        let number = u16::from_be_bytes([datagram[2], datagram[3]]);
+        let expected = last.insert(to.remote, number).map(|n: u16| n.wrapping_add(1));
+        assert!(expected.is_none_or(|e| e == number));
+    }
+    assert_eq!(last.len() as u64, viewers);
+}
+
+#[test]
+fn what_cannot_leave_in_time_is_given_up_and_counted() {
+    let (mut benches, now) = (benches(1), Instant::now());
+    let mut video = local(up_media(MediaKind::Video), &mut benches, now);
+    let at = viewer(MediaKind::Video, VIEWER, &mut benches[0].worker, now);
+    bind(&mut benches[0], now);
+    for seq in 0..40 {
+        let mut head = head(0, seq);
+        (head.info.keyframe_start, head.timestamp, head.marker) = (seq == 0, 0, seq == 39);
+        video.push(head, vec![7; 900]).unwrap();
+    }
+    let worker = &mut benches[0].worker;
+    worker.take_sources(now);
+    let path = worker.sessions.at(at).unwrap().path.take();
+    send_all(worker, now);
+    assert_eq!(worker.counters.dropped_out[model::DropReason::NotConnected as usize].value(), 40);
+    worker.sessions.at(at).unwrap().path = path;
+    for seq in 40..80 {
+        let mut head = head(0, seq);
+        (head.info.keyframe_start, head.timestamp, head.marker) = (seq == 40, 1, seq == 79);
+        video.push(head, vec![7; 900]).unwrap();
+    }
+    worker.take_sources(now);
+    worker.end_session(at, CloseReason::Requested);
+    send_all(worker, now);
+    let counts = worker.counters.snapshot(0);
+    let dropped: u64 = counts.dropped_out.iter().map(|(_, n)| n).sum();
+    assert_eq!((counts.offered, counts.waiting), (counts.forwarded + dropped, 0));
+}
+
+#[test]
+fn a_track_that_falls_silent_gives_its_buffers_back() {
+    let (mut benches, now) = (benches(1), Instant::now());
+    let mut video = local(up_media(MediaKind::Video), &mut benches, now);
+    viewer(MediaKind::Video, VIEWER, &mut benches[0].worker, now);
+    bind(&mut benches[0], now);
+    for seq in 0..10 {
+        push_picture(&mut video, 0, seq, seq == 0);
+    }
+    let worker = &mut benches[0].worker;
+    worker.take_sources(now);
+    send_all(worker, now);
+    let track = worker.tracks.by_id(TrackId(7)).unwrap();
+    let kept = |worker: &mut Worker| {
+        let cache = worker.tracks.at(track).unwrap().mirror.cache(0).unwrap();
+        (0..10).filter(|n| cache.find(ExtSeq(0x1_0000 + n)).is_some()).count()
+    };
+    assert_eq!(kept(worker), 10);
+    worker.tracks.expire(now + Duration::from_millis(500));
+    assert_eq!(kept(worker), 10);
+    worker.tracks.expire(now + Duration::from_millis(1_100));
+    assert_eq!(kept(worker), 0);
 }

@@ -8,8 +8,8 @@ use rtp::ParsedExtensions;
 
 use crate::{
     core::Worker,
-    sessions::{Slot, Up},
-    tracks::TrackSlot,
+    sessions::{SessionRef, Up},
+    tracks::TrackRef,
 };
 
 /// No datagram of ours or of a peer is longer (threats: over 1,500 bytes).
@@ -20,10 +20,10 @@ impl Worker {
     pub(crate) fn take_rtp(
         &mut self,
         now: Instant,
-        slot: Slot,
+        at: SessionRef,
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
-        let session = self.sessions.at(slot).ok_or(DropReason::UnknownPath)?;
+        let session = self.sessions.at(at).ok_or(DropReason::UnknownPath)?;
         #[cfg(test)]
         assert!(!session.poisoned, "poisoned by a test");
         let crypto = session.crypto.as_mut().ok_or(DropReason::NoKeys)?;
@@ -42,7 +42,7 @@ impl Worker {
                 return Err(error.drop_reason());
             }
         };
-        let extensions = ParsedExtensions::parse(&header, &session.plan.extensions)
+        let extensions = ParsedExtensions::parse(&header, &session.orders.plan.extensions)
             .map_err(|_| DropReason::RtpMalformed);
         // Feedback counts what the network delivered, whatever becomes of it.
         if let Some(twcc) = &mut session.twcc
@@ -58,12 +58,12 @@ impl Worker {
             ingest(now, ups, stream, &mut buf, opened.len)
         });
         let id = session.id;
-        self.arm(now, slot);
+        self.arm(now, at);
         self.finish(now, id, buf, taken)
     }
 
     /// Shares an accepted packet, or takes back the buffer of a refused one.
-    pub(crate) fn finish(
+    fn finish(
         &mut self,
         now: Instant,
         publisher: SessionId,
@@ -90,15 +90,15 @@ impl Worker {
 }
 
 /// What became of a packet that its up-track accepted.
-pub(crate) struct Ingested {
-    track: TrackSlot,
+struct Ingested {
+    track: TrackRef,
     id: TrackId,
     /// The first packet of the track.
     first: bool,
 }
 
 /// Lets the up-track of a stream have the plain packet in `buf`.
-pub(crate) fn ingest(
+fn ingest(
     now: Instant,
     ups: &mut [Up],
     stream: StreamRef,

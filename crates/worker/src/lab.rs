@@ -1,38 +1,26 @@
-//! A worker in hand, for measurements only: no thread, and sessions that are connected without a handshake. Nothing of
-//! the product uses it (cargo feature `lab`).
+//! Workers in hand, for measurements and simulations only: no threads, time is the caller's, and sessions are connected with keys
+//! in place of a handshake. Nothing of the product uses it (cargo feature `lab`).
 //!
-//! The packet path under it is the very same: what [`Lab::receive`] (or [`Lab::datagram`], without the system calls that
-//! receive) and [`Lab::turn`] do is what a worker's turn does.
+//! The packet path under it is the very same. [`Lab`] is one worker with real sockets, for prices; [`Detached`] is a whole
+//! node's workers without any, for a simulated network.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        mpsc::{SyncSender, sync_channel},
-    },
-    time::Instant,
-};
+use std::{io, time::Instant};
 
 use model::{Command, Path, SessionId};
 use transport::srtp;
 
 use crate::{
-    Config, Counters, WorkerId, WorkerMetrics,
-    commands::Order,
-    core::Worker,
-    mesh::{Bell, Mesh},
-    recv::Lane,
+    Config, WorkerId, WorkerMetrics, WorkersHandle,
+    core::{Clock, Worker},
+    recv::{Inbox, Lane},
     sessions::Crypto,
-    workers::bind_all,
+    workers::{assemble, bind_all},
 };
 
-/// One worker with real sockets. Time is the caller's: it has to go forward, and sessions live only as long as the
-/// transport waits for a handshake (some seconds).
+/// One worker with real sockets. Time has to go forward.
 pub struct Lab {
     worker: Worker,
-    port: u16,
-    /// The worker takes its commands from the caller's hand; a closed queue would be another state.
-    _orders: SyncSender<Order>,
+    handle: WorkersHandle,
 }
 
 impl Lab {
@@ -41,27 +29,21 @@ impl Lab {
     /// # Errors
     /// What the system says to sockets.
     pub fn new(config: Config) -> io::Result<Self> {
-        let (port, mut inboxes) = bind_all(&config, 1)?;
-        let bell = Bell::new()?;
-        let place = Mesh::weave(std::slice::from_ref(&bell)).pop();
-        let (Some(inbox), Some(mesh)) = (inboxes.pop(), place) else {
-            return Err(io::Error::other("no place for a worker"));
-        };
-        let (orders, taken) = sync_channel(1);
-        let (config, counters) = (Arc::new(config), Arc::new(Counters::default()));
-        let worker = Worker::new(WorkerId(0), config, inbox, mesh, bell, taken, counters);
-        Ok(Self { worker, port, _orders: orders })
+        let (port, inboxes, _) = bind_all(&config, 1)?;
+        let (handle, mut workers) = assemble(config, port, inboxes)?;
+        let worker = workers.pop().ok_or_else(|| io::Error::other("no worker"))?;
+        Ok(Self { worker, handle })
     }
 
     /// The UDP port of the worker.
     pub fn local_port(&self) -> u16 {
-        self.port
+        self.handle.local_port()
     }
 
     /// Carries out a command.
     pub fn command(&mut self, now: Instant, command: Command) {
-        self.worker.take_order(now, command.into());
-        self.worker.current = None;
+        self.handle.send(&command);
+        self.worker.guarded(|worker| _ = worker.take_notices(now));
     }
 
     /// Connects an opened session: it lives here, is reached on `path`, and has these keys. False when there is no such
@@ -74,17 +56,14 @@ impl Lab {
         sender: srtp::Sender,
         receiver: srtp::Receiver,
     ) -> bool {
-        self.worker.registry.pend_path(path, session, true);
-        let Some(Ok(slot)) = self.worker.settle(now, session) else { return false };
-        self.worker.connected(now, slot, Crypto { sender, receiver });
-        true
+        let Some(entry) = self.worker.directory.by_id(session) else { return false };
+        self.worker.paths.pend(path, &entry, true);
+        self.worker.connect_with_keys(now, session, sender, receiver)
     }
 
     /// Takes a datagram as if it had come through a socket.
     pub fn datagram(&mut self, now: Instant, path: Path, datagram: &mut [u8]) {
-        self.worker.counters.datagrams_in.add(1);
-        self.worker.counters.bytes_in.add(datagram.len() as u64);
-        self.worker.guarded(|worker| worker.take_datagram(now, path, datagram));
+        self.worker.take_from_network(now, path, datagram);
     }
 
     /// Takes what the sockets hold, as the first part of a turn does.
@@ -102,16 +81,127 @@ impl Lab {
     /// The first half of [`Lab::turn`]: what is due is written and sealed, and waits, as long as there is room.
     pub fn write(&mut self, now: Instant) {
         self.worker.guarded(|worker| worker.call_due(now));
-        self.worker.flush_tracks(now);
+        while self.worker.send_due(now) {}
     }
 
     /// The second half: what waits is given to the kernel.
     pub fn send(&mut self) {
-        self.worker.outbox.flush(&self.worker.inbox, &self.worker.counters);
+        self.worker.outbox.flush();
     }
 
     /// What the worker's counters say now.
     pub fn metrics(&self) -> WorkerMetrics {
         self.worker.counters.snapshot(0)
+    }
+}
+
+/// The workers of a node without sockets. The caller brings datagrams in, takes them out, and gives each worker its turns.
+pub struct Detached {
+    workers: Vec<Worker>,
+    handle: WorkersHandle,
+}
+
+impl Detached {
+    /// So many workers, whose clocks stand at `now`.
+    ///
+    /// # Errors
+    /// What the system says to an eventfd.
+    pub fn new(config: Config, now: Instant, workers: usize) -> io::Result<Self> {
+        let inboxes = (0..workers).map(|_| Inbox::new([None, None], [None, None])).collect();
+        let (handle, mut workers) = assemble(config, 0, inboxes)?;
+        for worker in &mut workers {
+            worker.clock = Clock::Set(now);
+            worker.outbox.detach();
+        }
+        Ok(Self { workers, handle })
+    }
+
+    /// Speaks to the workers, as signaling does.
+    pub fn handle(&self) -> &WorkersHandle {
+        &self.handle
+    }
+
+    /// Brings a datagram to the worker `at`, as the network and the kernel would.
+    pub fn datagram(&mut self, at: usize, now: Instant, path: Path, datagram: &mut [u8]) {
+        if let Some(worker) = self.workers.get_mut(at) {
+            worker.clock = Clock::Set(now);
+            worker.take_from_network(now, path, datagram);
+        }
+    }
+
+    /// Gives the worker `at` a turn. Returns whether there may be more to do at once.
+    pub fn turn(&mut self, at: usize, now: Instant) -> bool {
+        let Some(worker) = self.workers.get_mut(at) else { return false };
+        worker.clock = Clock::Set(now);
+        worker.turn()
+    }
+
+    /// Whether the worker `at` has something to do though nothing comes: other workers, signaling or a source gave it
+    /// something.
+    pub fn has_mail(&self, at: usize) -> bool {
+        self.workers.get(at).is_some_and(|worker| {
+            !worker.mail.is_idle() || worker.sources.iter().any(|source| source.has_packets())
+        })
+    }
+
+    /// When the worker `at` wants its next turn, if nothing comes.
+    pub fn next_wake(&self, at: usize) -> Option<Instant> {
+        self.workers.get(at)?.next_wake()
+    }
+
+    /// The datagrams that the worker `at` sent, in order.
+    pub fn sent(&mut self, at: usize) -> Vec<(Path, Vec<u8>)> {
+        self.workers.get_mut(at).map(|worker| worker.outbox.drain()).unwrap_or_default()
+    }
+
+    /// Settles a session in the worker `at`, where a check of its peer was answered, and gives it keys, as the end of a DTLS
+    /// handshake would. False when it is over, or lives in another worker.
+    pub fn connect(
+        &mut self,
+        at: usize,
+        now: Instant,
+        session: SessionId,
+        sender: srtp::Sender,
+        receiver: srtp::Receiver,
+    ) -> bool {
+        let Some(worker) = self.workers.get_mut(at) else { return false };
+        worker.clock = Clock::Set(now);
+        worker.connect_with_keys(now, session, sender, receiver)
+    }
+
+    /// The worker in which a session lives.
+    pub fn owner(&self, session: SessionId) -> Option<usize> {
+        let entry = self.workers.first()?.directory.by_id(session)?;
+        entry.owner().map(WorkerId::index)
+    }
+
+    /// What the counters say now, of each worker.
+    pub fn metrics(&self) -> Vec<WorkerMetrics> {
+        self.handle.metrics()
+    }
+}
+
+impl Worker {
+    fn take_from_network(&mut self, now: Instant, path: Path, datagram: &mut [u8]) {
+        self.counters.datagrams_in.add(1);
+        self.counters.bytes_in.add(datagram.len() as u64);
+        self.guarded(|worker| worker.take_datagram(now, path, datagram));
+    }
+
+    fn connect_with_keys(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        sender: srtp::Sender,
+        receiver: srtp::Receiver,
+    ) -> bool {
+        let Some(entry) = self.directory.by_id(session) else { return false };
+        let Ok(at) = self.settle(now, &entry) else { return false };
+        if let Some(session) = self.sessions.at(at) {
+            session.peer.skip_handshake();
+        }
+        self.connected(now, at, Crypto { sender, receiver });
+        self.arm(now, at);
+        true
     }
 }

@@ -28,10 +28,6 @@ pub(crate) struct Steering {
     table: Option<Table>,
 }
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the workers attach the program without a table so far")
-)]
 impl Steering {
     /// For so many workers. Asks the kernel for a table.
     pub(crate) fn new(workers: u32) -> Self {
@@ -65,11 +61,6 @@ impl Steering {
     pub(crate) fn table(&self) -> Option<&Table> {
         self.table.as_ref()
     }
-}
-
-/// The program that sorts datagrams of one IP version among so many workers.
-pub(crate) fn program(is_ipv4: bool, workers: u32) -> Vec<Instruction> {
-    [hash(is_ipv4, workers), to_socket().into()].concat()
 }
 
 /// A = the worker of a flow. Flows are spread by remote address and port, with a secret that nobody can aim by.

@@ -8,21 +8,26 @@
 //!    handed over;
 //! 3. [`ingress`]: decrypted once into a packet that is shared from then on, parsed, accounted, kept for
 //!    retransmission;
-//! 4. [`fanout`]: to each worker with subscribers of its track, over a ring;
-//! 5. [`egress`]: for each subscriber: select, rewrite, encrypt, into one contiguous train;
+//! 4. [`fanout`]: to each sink of its track, to those in other workers over a ring;
+//! 5. [`exit`]: for each subscriber: select; wait for its turn, where it cannot leave at once; number, write and encrypt, into one
+//!    contiguous train;
 //! 6. [`send`]: trains of many subscribers go down in one system call (GSO).
 //!
-//! Beside the path: [`feedback`] (RTCP both ways), [`handle`] and [`commands`] (from signaling), [`words`] (from other workers),
-//! [`timers`]. A [`source`] is a publisher without a peer connection, which feeds the same path.
+//! Beside the path: [`directory`] (what signaling wants of each session, and who owns it), [`handle`] and [`notices`] (how the owner
+//! hears of it), [`settle`] and [`bindings`] (how it is carried out), [`asks`] (what a sink may ask of an origin), [`words`] and [`mail`] (from other
+//! workers), [`feedback`] (RTCP both ways), [`timers`]. A [`source`] is a publisher without a peer connection, whose packets
+//! enter behind ingest.
 //!
-//! Nothing here is shared between workers but counted references to packets, rings, and one atomic per session that
-//! says where it lives ([`registry`]). There are no locks, and no allocation per packet once warm.
+//! Nothing here is shared between workers but the directory, counted references to packets, queues and rings. There are no
+//! locks, and no allocation per packet once warm.
 
-mod commands;
+mod asks;
+mod bindings;
 mod config;
 mod core;
 mod demux;
-mod egress;
+mod directory;
+mod exit;
 mod fanout;
 mod feedback;
 #[cfg(test)]
@@ -32,28 +37,32 @@ mod ingress;
 #[cfg(feature = "lab")]
 pub mod lab;
 mod lanes;
-mod lifecycle;
-mod mesh;
+mod mail;
 mod metrics;
+mod notices;
+mod paths;
 mod recv;
-mod registry;
 mod send;
 mod sessions;
+mod settle;
 mod source;
+mod steering;
 #[cfg(test)]
 mod threats;
 mod timers;
 mod tracks;
+mod transport_events;
+mod waker;
 mod words;
 mod workers;
 
 pub use config::{Config, EventSink};
-pub use handle::{Busy, WorkersHandle};
+pub use handle::WorkersHandle;
 pub use metrics::{Counter, Counters, WorkerMetrics};
 pub use source::{Source, SourceError};
 pub use workers::Workers;
 
-/// A worker by number, at most 254 of them.
+/// A worker by number, at most 253 of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct WorkerId(u8);
 

@@ -3,7 +3,7 @@
 //! Sums that hold over a whole run, and a test adds them up:
 //!
 //! - every datagram: `datagrams_in` = `stun` + `dtls` + `rtcp` + `rtp_accepted` + `handed_over` + `dropped_in`
-//! - every copy for a subscriber: `offered` = `forwarded` + `dropped_out`
+//! - every copy for a subscriber: `offered` = `forwarded` + `dropped_out` + `waiting`
 //!
 //! and over all workers: `relayed` = `relays_taken` + `relays_refused`, once the rings are empty.
 
@@ -88,6 +88,8 @@ counters! {
     rtp_accepted,
     /// Datagrams handed to the worker that owns their session.
     handed_over,
+    /// Addresses entered in the kernel's table, since their datagrams reached another worker.
+    steered,
     /// Accepted packets given to other workers (one count for each).
     relayed,
     /// Packets taken from other workers.
@@ -102,6 +104,8 @@ counters! {
     forwarded_bytes,
     /// Retransmissions among them.
     retransmitted,
+    /// Copies that were selected for a subscriber and have not left yet.
+    waiting,
     /// Datagrams given to the kernel.
     datagrams_out,
     /// Bytes of them.
@@ -154,6 +158,19 @@ impl Counters {
     #[inline]
     pub(crate) fn drop_in(&self, reason: DropReason) {
         self.dropped_in[reason as usize].add(1);
+    }
+
+    #[inline]
+    pub(crate) fn drop_out_many(&self, reason: DropReason, copies: u64) {
+        self.dropped_out[reason as usize].add(copies);
+    }
+
+    pub(crate) fn waiting_add(&self, copies: u64) {
+        self.waiting.add(copies);
+    }
+
+    pub(crate) fn waiting_done(&self, copies: u64) {
+        self.waiting.set(self.waiting.value().saturating_sub(copies));
     }
 
     #[inline]

@@ -6,12 +6,13 @@
 
 use std::{
     os::fd::{AsRawFd, RawFd},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use udp::{RecvBatch, UdpSocket, WakeFd};
 
-use crate::core::Worker;
+use crate::{core::Worker, send::Sockets};
 
 /// Messages of one receive call for media; each may be a train of many datagrams.
 const MESSAGES: usize = 32;
@@ -37,8 +38,8 @@ pub(crate) enum Lane {
 
 /// The sockets of one worker, and the buffers that datagrams come into.
 pub(crate) struct Inbox {
-    pub(crate) v4: Option<UdpSocket>,
-    pub(crate) v6: Option<UdpSocket>,
+    /// For media; what is sent goes out through them, too.
+    media: Arc<Sockets>,
     /// For control, where the kernel sorts; IPv4 and IPv6.
     control: [Option<UdpSocket>; 2],
     /// Taken while it is worked through.
@@ -51,8 +52,8 @@ pub(crate) struct Inbox {
     moderation: Moderation,
 }
 
-/// Bits of `ready`: the bell, media of both families, control of both families.
-const BELL: u32 = 1;
+/// Bits of `ready`: the waker, media of both families, control of both families.
+const WOKEN: u32 = 1;
 const MEDIA: [u32; 2] = [1 << 1, 1 << 2];
 const CONTROL: [u32; 2] = [1 << 3, 1 << 4];
 const ALL: u32 = 0b1_1111;
@@ -61,8 +62,7 @@ impl Inbox {
     pub(crate) fn new(media: [Option<UdpSocket>; 2], control: [Option<UdpSocket>; 2]) -> Self {
         let [v4, v6] = media;
         Self {
-            v4,
-            v6,
+            media: Arc::new(Sockets { v4, v6 }),
             control,
             media_batch: Some(RecvBatch::new(MESSAGES, TRAIN)),
             control_batch: Some(RecvBatch::new(CONTROL_MESSAGES, CONTROL_MAX)),
@@ -72,10 +72,15 @@ impl Inbox {
         }
     }
 
+    /// The sockets that everything is sent through.
+    pub(crate) fn media_sockets(&self) -> Arc<Sockets> {
+        self.media.clone()
+    }
+
     fn socket(&self, lane: Lane, family: usize) -> Option<&UdpSocket> {
         match (lane, family) {
-            (Lane::Media, 0) => self.v4.as_ref(),
-            (Lane::Media, _) => self.v6.as_ref(),
+            (Lane::Media, 0) => self.media.v4.as_ref(),
+            (Lane::Media, _) => self.media.v6.as_ref(),
             (Lane::Control, _) => self.control.get(family)?.as_ref(),
         }
     }
@@ -85,22 +90,24 @@ impl Inbox {
         self.ready = ALL;
     }
 
-    /// Until when control is not listened to in a sleep that begins now. `patient`: nobody is waited for.
-    pub(crate) fn held(&self, now: Instant, patient: bool) -> Option<Instant> {
-        self.moderation.until.filter(|until| patient && now < *until)
+    /// Until when control is not listened to in a sleep that begins now. `may_hold`: no session is connecting.
+    pub(crate) fn held(&self, now: Instant, may_hold: bool) -> Option<Instant> {
+        self.moderation.until.filter(|until| may_hold && now < *until)
     }
 
-    /// Sleeps until a datagram comes, the bell rings or the time is up.
+    /// Sleeps until a datagram comes, another thread wakes the worker or the time is up; `blocked`: or a socket that was full
+    /// takes datagrams again.
     pub(crate) fn wait(
         &mut self,
-        bell: &WakeFd,
+        waker: &WakeFd,
         now: Instant,
         timeout: Duration,
         held: Option<Instant>,
+        blocked: bool,
     ) {
         let timeout = held.map_or(timeout, |until| timeout.min(until - now));
-        let mut fds: [RawFd; 5] = [bell.as_raw_fd(); 5];
-        let mut bits = [BELL; 5];
+        let mut fds: [RawFd; 5] = [waker.as_raw_fd(); 5];
+        let mut bits = [WOKEN; 5];
         let mut n = 1;
         let lanes: &[Lane] =
             if held.is_some() { &[Lane::Media] } else { &[Lane::Media, Lane::Control] };
@@ -115,8 +122,15 @@ impl Inbox {
         }
         // Control that was held, or comes while media is worked on, need not wake anybody: we are awake.
         self.ready = self.used;
-        match udp::wait(&fds[..n], Some(timeout)) {
-            Ok(ready) => {
+        let (mut full, mut count) = ([waker.as_raw_fd(); 2], 0);
+        for family in (0..2).filter(|_| blocked) {
+            if let Some(socket) = self.socket(Lane::Media, family) {
+                full[count] = socket.as_raw_fd();
+                count += 1;
+            }
+        }
+        match udp::wait_both(&fds[..n], &full[..count], Some(timeout)) {
+            Ok(udp::Ready { readable: ready, .. }) => {
                 let bits = bits.iter().enumerate().filter(|(at, _)| ready & (1 << at) != 0);
                 self.ready |= bits.fold(0, |all, (_, bit)| all | bit);
             }
@@ -127,8 +141,8 @@ impl Inbox {
                 self.ready = ALL;
             }
         }
-        if self.ready & BELL != 0 {
-            bell.drain();
+        if self.ready & WOKEN != 0 {
+            waker.drain();
         }
     }
 }
@@ -191,7 +205,7 @@ impl Worker {
                     some = true;
                     // Nobody sends a check before signaling told of its session; but that may have been since this
                     // turn began.
-                    self.guarded(|w| _ = w.take_commands(now));
+                    self.guarded(|w| _ = w.take_notices(now));
                     if lane == Lane::Control {
                         self.inbox.used |= bit(lane, family);
                     }
@@ -200,7 +214,8 @@ impl Worker {
                 if messages < if lane == Lane::Media { MESSAGES } else { CONTROL_MESSAGES } {
                     break;
                 }
-                let enough = lane == Lane::Control && now.elapsed() > CONTROL_SHARE;
+                let spent = self.clock.now().saturating_duration_since(now);
+                let enough = lane == Lane::Control && spent > CONTROL_SHARE;
                 more |= enough || call + 1 == CALLS_PER_TURN;
                 if enough {
                     break;
@@ -220,7 +235,7 @@ impl Worker {
     }
 
     fn take_batch(&mut self, now: Instant, batch: &mut RecvBatch) {
-        let read_at = Instant::now();
+        let read_at = self.clock.now();
         for datagram in batch.datagrams() {
             self.counters.datagrams_in.add(1);
             self.counters.bytes_in.add(datagram.data.len() as u64);
@@ -255,7 +270,7 @@ mod tests {
         bench.worker.inbox = Inbox::new([None, None], [Some(control), None]);
         let plan = crate::core::tests::plan(1);
         let check = crate::threats::check(&plan.ice);
-        bench.orders.send(Command::Open(plan).into()).unwrap();
+        bench.command(Command::Open(plan));
         let peer = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
         peer.send_to(&check, to_control).unwrap();
         // A turn takes its commands before; this is the rest of one.
@@ -276,8 +291,8 @@ mod tests {
             peer.send_to(&[20, 254, 253, 0], to_control).unwrap();
         }
         let now = Instant::now();
-        let bell = worker.bell.clone();
-        worker.inbox.wait(bell.fd(), now, Duration::from_secs(5), None);
+        let waker = worker.mail.waker().clone();
+        worker.inbox.wait(waker.fd(), now, Duration::from_secs(5), None, false);
         assert_eq!(worker.inbox.ready, CONTROL[0], "only control woke it");
         assert!(worker.turn(), "there is more of it");
         peer.send_to(&[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0], to_media).unwrap();

@@ -1,9 +1,11 @@
 //! Step 6: trains go down to the kernel.
 
-use model::{DropReason, Path};
-use udp::SendBatch;
+use std::sync::Arc;
 
-use crate::{Counters, recv::Inbox};
+use model::{DropReason, Path};
+use udp::{SendBatch, UdpSocket};
+
+use crate::Counters;
 
 /// Bytes that may wait for one flush.
 const ARENA: usize = 1 << 20;
@@ -12,33 +14,71 @@ const MESSAGES: usize = 512;
 /// Free room that a datagram needs before it is written.
 const ROOM: usize = 2_048;
 
+/// The media sockets of a worker, which everything is sent through.
+pub(crate) struct Sockets {
+    pub(crate) v4: Option<UdpSocket>,
+    pub(crate) v6: Option<UdpSocket>,
+}
+
 /// Datagrams on their way out, written straight into the memory that the kernel reads.
 pub(crate) struct Outbox {
     batch: SendBatch,
-    path: Option<Path>,
+    sockets: Arc<Sockets>,
+    counters: Arc<Counters>,
+    /// The kernel took not all at the last flush.
+    blocked: bool,
+    /// There is no kernel: what is flushed is kept for whoever drains it.
+    detached: Option<Vec<(Path, Vec<u8>)>>,
 }
 
 impl Outbox {
-    pub(crate) fn new() -> Self {
-        Self { batch: SendBatch::with_capacity(ARENA, MESSAGES), path: None }
+    pub(crate) fn new(sockets: Arc<Sockets>, counters: Arc<Counters>) -> Self {
+        let batch = SendBatch::with_capacity(ARENA, MESSAGES);
+        Self { batch, sockets, counters, blocked: false, detached: None }
+    }
+
+    /// From now on nothing is sent: [`Outbox::drain`] gives it.
+    #[cfg(any(test, feature = "lab"))]
+    pub(crate) fn detach(&mut self) {
+        self.detached = Some(Vec::new());
+    }
+
+    /// Everything that was flushed, in order.
+    #[cfg(any(test, feature = "lab"))]
+    pub(crate) fn drain(&mut self) -> Vec<(Path, Vec<u8>)> {
+        self.detached.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// What is committed from now on goes to `path`.
     #[inline]
     pub(crate) fn begin(&mut self, path: Path) {
-        self.path = Some(path);
         self.batch.begin(path);
     }
 
-    /// Room for one datagram; flushes when there is none.
+    /// Whether there is room for so many packets; flushes when there is none. False when the kernel takes nothing: what is
+    /// sent now has to wait.
     #[inline]
-    pub(crate) fn space(&mut self, inbox: &Inbox, counters: &Counters) -> Option<&mut [u8]> {
+    pub(crate) fn make_room(&mut self, packets: usize) -> bool {
+        // One message at least for what goes another way than the last.
+        if self.batch.room_for(packets * ROOM, packets) {
+            return true;
+        }
+        self.flush();
+        !self.blocked && self.batch.room_for(packets * ROOM, packets)
+    }
+
+    /// The kernel takes nothing now.
+    #[inline]
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Room for one datagram; flushes when there is none. `None` while the kernel takes nothing and all is full.
+    #[inline]
+    pub(crate) fn space(&mut self) -> Option<&mut [u8]> {
         // Asked twice because a borrow that is returned on one way lives on the other one too.
         if self.batch.space().is_none_or(|room| room.len() < ROOM) {
-            self.flush(inbox, counters);
-            if let Some(path) = self.path {
-                self.batch.begin(path);
-            }
+            self.flush();
         }
         self.batch.space().filter(|room| room.len() >= ROOM)
     }
@@ -50,34 +90,35 @@ impl Outbox {
     }
 
     /// One datagram by copy: for everything that is not media.
-    pub(crate) fn datagram(
-        &mut self,
-        inbox: &Inbox,
-        counters: &Counters,
-        path: Path,
-        bytes: &[u8],
-    ) {
+    pub(crate) fn datagram(&mut self, path: Path, bytes: &[u8]) {
         self.begin(path);
-        match self.space(inbox, counters).and_then(|room| room.get_mut(..bytes.len())) {
+        match self.space().and_then(|room| room.get_mut(..bytes.len())) {
             Some(room) => {
                 room.copy_from_slice(bytes);
                 self.commit(bytes.len());
             }
-            None => counters.drop_out(DropReason::TooLarge),
+            None => self.counters.drop_out(DropReason::SendBufferFull),
         }
     }
 
-    /// After a panic: what was being written is not sent; what was committed is.
-    pub(crate) fn abandon(&mut self) {
-        self.path = None;
-    }
-
-    /// Gives everything to the kernel.
-    pub(crate) fn flush(&mut self, inbox: &Inbox, counters: &Counters) {
+    /// Gives everything to the kernel that it takes.
+    pub(crate) fn flush(&mut self) {
         if self.batch.is_empty() {
+            self.blocked = false;
             return;
         }
-        let sent = self.batch.flush(inbox.v4.as_ref(), inbox.v6.as_ref());
+        if let Some(out) = &mut self.detached {
+            let counters = &self.counters;
+            self.batch.drain(|path, datagram| {
+                counters.datagrams_out.add(1);
+                counters.bytes_out.add(datagram.len() as u64);
+                out.push((path, datagram.to_vec()));
+            });
+            return;
+        }
+        let sent = self.batch.flush(self.sockets.v4.as_ref(), self.sockets.v6.as_ref());
+        self.blocked = self.batch.is_blocked();
+        let counters = &self.counters;
         counters.datagrams_out.add(sent.sent_datagrams);
         counters.bytes_out.add(sent.sent_bytes);
         counters.messages_out.add(sent.messages);

@@ -3,26 +3,36 @@
 use std::{sync::Arc, time::Instant};
 
 use congestion::twcc;
-use model::{Mid, Path, SessionId, SessionPlan, Ssrc};
+use hashbrown::HashMap;
+use model::{Mid, Path, SessionId, Ssrc};
 use router::{DownTrack, StreamTable, UpTrack};
 use transport::{Peer, srtp};
 
-use crate::tracks::TrackSlot;
+use crate::{
+    directory::{Entry, Orders},
+    exit::Exit,
+    tracks::TrackRef,
+};
 
 /// A session's place in [`Sessions`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Slot(pub(crate) u32);
+pub(crate) struct SessionRef(pub(crate) u32);
 
 /// One peer connection: its transport, what it sends, and what it receives.
 pub(crate) struct Session {
     pub(crate) id: SessionId,
-    pub(crate) plan: Arc<SessionPlan>,
+    pub(crate) entry: Arc<Entry>,
+    /// The orders that were carried out.
+    pub(crate) orders: Arc<Orders>,
     pub(crate) peer: Peer,
     /// Keys; both or none.
     pub(crate) crypto: Option<Box<Crypto>>,
     /// Where media goes.
     pub(crate) path: Option<Path>,
+    /// What waits to be sent there.
+    pub(crate) exit: Exit,
     pub(crate) streams: StreamTable,
+    /// As `SessionPlan::up`.
     pub(crate) ups: Vec<Up>,
     pub(crate) downs: Vec<Down>,
     pub(crate) twcc: Option<Box<twcc::Receiver>>,
@@ -32,8 +42,10 @@ pub(crate) struct Session {
     pub(crate) report_due: Instant,
     /// The earliest deadlines in the heaps, prompt and patient.
     pub(crate) armed: [Option<Instant>; 2],
-    /// Paths that the registry holds for this session.
+    /// Paths that are known to be this session's.
     pub(crate) paths: Vec<Path>,
+    /// Those of them that the kernel was told of ([`crate::steering`]).
+    pub(crate) steered: Vec<Path>,
     /// Test hook: the next datagram of this session panics.
     #[cfg(test)]
     pub(crate) poisoned: bool,
@@ -47,23 +59,24 @@ pub(crate) struct Crypto {
 
 /// A media section that the peer sends.
 pub(crate) struct Up {
-    pub(crate) track: TrackSlot,
+    pub(crate) track: TrackRef,
     pub(crate) up: UpTrack,
 }
 
 /// A media section that the peer receives.
 pub(crate) struct Down {
-    pub(crate) mid: Mid,
+    /// `None`: the section was given up in a renegotiation. The place may be used again.
+    pub(crate) mid: Option<Mid>,
     pub(crate) ssrc: Ssrc,
-    pub(crate) track: Option<TrackSlot>,
+    pub(crate) track: Option<TrackRef>,
     pub(crate) down: DownTrack,
 }
 
 impl Session {
     /// Asks for the memory that sending through a slot will touch.
     #[inline]
-    pub(crate) fn foresee(&self, down: usize) {
-        if let Some(down) = self.downs.get(down) {
+    pub(crate) fn prefetch(&self, down: u16) {
+        if let Some(down) = self.downs.get(usize::from(down)) {
             ring::prefetch(down);
         }
         if let Some(crypto) = &self.crypto {
@@ -78,41 +91,61 @@ impl Session {
     }
 }
 
-/// Sessions by place. A place is used again only after everything that names it is gone.
+/// Sessions by place and by id. A place is used again only after everything that names it is gone.
 #[derive(Default)]
 pub(crate) struct Sessions {
     places: Vec<Option<Box<Session>>>,
-    free: Vec<Slot>,
-    live: usize,
+    free: Vec<SessionRef>,
+    ids: HashMap<SessionId, SessionRef>,
+    /// Sessions whose handshake goes on.
+    half_open: usize,
 }
 
 impl Sessions {
-    pub(crate) fn insert(&mut self, session: Session) -> Slot {
-        self.live += 1;
-        let slot = self.free.pop().unwrap_or_else(|| {
+    /// Enters a session whose handshake goes on.
+    pub(crate) fn insert(&mut self, session: Session) -> SessionRef {
+        let at = self.free.pop().unwrap_or_else(|| {
             self.places.push(None);
-            Slot(self.places.len() as u32 - 1)
+            SessionRef(self.places.len() as u32 - 1)
         });
-        self.places[slot.0 as usize] = Some(Box::new(session));
-        slot
+        self.half_open += 1;
+        self.ids.insert(session.id, at);
+        self.places[at.0 as usize] = Some(Box::new(session));
+        at
     }
 
-    pub(crate) fn remove(&mut self, slot: Slot) -> Option<Box<Session>> {
-        let session = self.places.get_mut(slot.0 as usize)?.take()?;
-        self.free.push(slot);
-        self.live -= 1;
+    pub(crate) fn remove(&mut self, at: SessionRef) -> Option<Box<Session>> {
+        let session = self.places.get_mut(at.0 as usize)?.take()?;
+        if session.crypto.is_none() {
+            self.half_open -= 1;
+        }
+        self.free.push(at);
+        self.ids.remove(&session.id);
+        Some(session)
+    }
+
+    /// The handshake of a session is done.
+    pub(crate) fn connect(&mut self, at: SessionRef, crypto: Crypto) -> Option<&mut Session> {
+        let session = self.places.get_mut(at.0 as usize)?.as_deref_mut()?;
+        if session.crypto.replace(Box::new(crypto)).is_none() {
+            self.half_open -= 1;
+        }
         Some(session)
     }
 
     #[inline]
-    pub(crate) fn at(&mut self, slot: Slot) -> Option<&mut Session> {
-        self.places.get_mut(slot.0 as usize)?.as_deref_mut()
+    pub(crate) fn at(&mut self, at: SessionRef) -> Option<&mut Session> {
+        self.places.get_mut(at.0 as usize)?.as_deref_mut()
     }
 
-    /// Asks for the memory from which [`Session::foresee`] goes on.
+    pub(crate) fn by_id(&self, id: SessionId) -> Option<SessionRef> {
+        self.ids.get(&id).copied()
+    }
+
+    /// Asks for the memory from which [`Session::prefetch`] goes on.
     #[inline]
-    pub(crate) fn foresee(&self, slot: Slot) {
-        if let Some(Some(session)) = self.places.get(slot.0 as usize) {
+    pub(crate) fn prefetch(&self, at: SessionRef) {
+        if let Some(Some(session)) = self.places.get(at.0 as usize) {
             ring::prefetch(&session.downs);
             ring::prefetch(&session.crypto);
             ring::prefetch(&session.path);
@@ -120,6 +153,17 @@ impl Sessions {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.live
+        self.ids.len()
+    }
+
+    /// How many handshakes go on.
+    pub(crate) fn half_open(&self) -> usize {
+        self.half_open
+    }
+
+    /// Test hook: as if so many handshakes went on.
+    #[cfg(test)]
+    pub(crate) fn set_half_open(&mut self, count: usize) {
+        self.half_open = count;
     }
 }

@@ -1,20 +1,21 @@
-//! A publisher without a peer connection: it gives plain RTP to a worker over a ring, and from there its packets go
-//! the same way as everybody's. The test card is one; a relay from another node will be one more.
+//! A publisher without a peer connection: it gives packets with all that is known of them to a worker over a ring, and they enter
+//! behind ingest: nothing is renumbered, parsed or asked for again. The test card is one; a link to another node will be
+//! one more.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use model::{CloseReason, DropReason, Event, NtpTime, SessionId, SessionPlan, TrackId};
+use model::{CloseReason, DropReason, Event, SessionId, TrackId};
 use ring::{Consumer, Producer};
-use router::{StreamTable, UpTrack};
-use rtp::ParsedExtensions;
+use router::{Relayed, SenderInfo, StreamId};
 
 use crate::{
     core::Worker,
-    feedback::tell_sender_report,
-    ingress::{Ingested, ingest},
-    mesh::{Bell, Word},
-    sessions::Up,
-    tracks::Origin,
+    directory::Entry,
+    mail::Mailbox,
+    tracks::{Origin, TrackRef},
 };
 
 /// Packets that may wait for the worker.
@@ -23,6 +24,8 @@ const RING: usize = 1_024;
 const REQUESTS: usize = 64;
 /// Packets taken from one source in one turn.
 const PACKETS_PER_TURN: usize = 256;
+/// How often the capture time of packets is told to sinks (RFC 3550 section 6.2 would allow less).
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a source could not give a packet away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,79 +47,68 @@ impl std::fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
-pub(crate) enum Given {
-    Rtp(Vec<u8>),
-    Report { ssrc: model::Ssrc, ntp: NtpTime, timestamp: u32 },
+/// What lies in the ring.
+struct Given {
+    head: Relayed,
+    payload: Vec<u8>,
 }
 
 /// The publisher's end. Dropping it ends its tracks.
 pub struct Source {
     given: Producer<Given>,
     requests: Consumer<TrackId>,
-    bell: Bell,
+    mailbox: Arc<Mailbox>,
 }
 
 impl Source {
-    /// Gives a plain RTP packet, with an SSRC of the plan.
+    /// Gives a packet of a track of the plan, with what is known of it.
     ///
     /// # Errors
     /// [`SourceError`] says whether the next one may fare better.
-    pub fn push(&mut self, packet: &[u8]) -> Result<(), SourceError> {
-        self.give(Given::Rtp(packet.into()))
-    }
-
-    /// Says which NTP time belongs to which RTP timestamp, as a sender report would (RFC 3550 section 6.4.1).
-    ///
-    /// # Errors
-    /// As [`Source::push`].
-    pub fn push_report(
-        &mut self,
-        ssrc: model::Ssrc,
-        ntp: NtpTime,
-        timestamp: u32,
-    ) -> Result<(), SourceError> {
-        self.give(Given::Report { ssrc, ntp, timestamp })
+    pub fn push(&mut self, head: Relayed, payload: Vec<u8>) -> Result<(), SourceError> {
+        if self.given.is_closed() {
+            return Err(SourceError::Closed);
+        }
+        self.given.push(Given { head, payload }).map_err(|_| SourceError::Full)?;
+        self.mailbox.waker().wake();
+        Ok(())
     }
 
     /// The next track of which somebody waits for a key frame.
     pub fn key_frame_request(&mut self) -> Option<TrackId> {
         self.requests.pop()
     }
-
-    fn give(&mut self, given: Given) -> Result<(), SourceError> {
-        if self.given.is_closed() {
-            return Err(SourceError::Closed);
-        }
-        self.given.push(given).map_err(|_| SourceError::Full)?;
-        self.bell.ring();
-        Ok(())
-    }
 }
 
 /// The worker's end.
 pub(crate) struct SourcePeer {
     session: SessionId,
-    plan: Arc<SessionPlan>,
     /// `None` once the source is over: its other end hears that by the ring's closing.
     given: Option<Consumer<Given>>,
     requests: Producer<TrackId>,
-    streams: StreamTable,
-    ups: Vec<Up>,
+    entry: Option<Arc<Entry>>,
+    /// As `SessionPlan::up`.
+    tracks: Vec<SourceTrack>,
 }
 
-/// Both ends of a source for a worker with this bell.
-pub(crate) fn source(plan: &Arc<SessionPlan>, bell: Bell) -> (Source, SourcePeer) {
+struct SourceTrack {
+    at: TrackRef,
+    /// The stream whose capture time was told last, and when.
+    reported: Option<(StreamId, Instant)>,
+}
+
+/// Both ends of a source for the worker of this mailbox.
+pub(crate) fn source(session: SessionId, mailbox: Arc<Mailbox>) -> (Source, SourcePeer) {
     let (given, taken) = ring::channel(RING);
     let (asking, requests) = ring::channel(REQUESTS);
     let peer = SourcePeer {
-        session: plan.id,
-        plan: plan.clone(),
+        session,
         given: Some(taken),
         requests: asking,
-        streams: StreamTable::new(plan),
-        ups: Vec::new(),
+        entry: None,
+        tracks: Vec::new(),
     };
-    (Source { given, requests, bell }, peer)
+    (Source { given, requests, mailbox }, peer)
 }
 
 impl SourcePeer {
@@ -130,38 +122,65 @@ impl SourcePeer {
     }
 }
 
+impl SourceTrack {
+    /// The capture time of a packet, as far as it has to be told now.
+    fn report(&mut self, now: Instant, head: &Relayed) -> Option<SenderInfo> {
+        let ntp = head.capture?;
+        let told = self.reported.is_some_and(|(stream, at)| {
+            stream == head.stream && now.saturating_duration_since(at) < REPORT_EVERY
+        });
+        if told {
+            return None;
+        }
+        self.reported = Some((head.stream, now));
+        Some(SenderInfo { ntp, rtp_timestamp: head.timestamp, arrival: now })
+    }
+}
+
 impl Worker {
-    pub(crate) fn attach(&mut self, plan: &SessionPlan, mut peer: SourcePeer) {
+    pub(crate) fn attach(&mut self, entry: &Arc<Entry>, mut peer: SourcePeer) {
+        let orders = entry.orders();
         // Nothing names the place of a source that is over: its tracks were let go.
         let vacant = self.sources.iter().position(|s| s.given.is_none());
         let at = vacant.unwrap_or(self.sources.len());
-        self.open_tracks(plan, |up| Origin::Source(at, up));
-        for media in &plan.up {
-            if let Some(track) = self.tracks.by_id(media.track) {
-                peer.ups.push(Up { track, up: UpTrack::new(media, &plan.extensions) });
+        peer.entry = Some(entry.clone());
+        for media in &orders.plan.up {
+            let track = self.tracks.open(media, entry);
+            if let Some(track) = self.tracks.at(track) {
+                track.origin = Origin::Source(at);
             }
+            peer.tracks.push(SourceTrack { at: track, reported: None });
         }
         match self.sources.get_mut(at) {
             Some(place) => *place = peer,
             None => self.sources.push(peer),
         }
-        self.mesh.tell_all(|| Word::Settled { session: plan.id });
+        self.tell_waiting(entry);
+        if entry.orders().closed {
+            self.detach(entry.id);
+        }
+    }
+
+    /// The orders of a source changed: the only thing that they can say is that it is to end.
+    pub(crate) fn look_at_source(&mut self, session: SessionId) {
+        let source = self.sources.iter().find(|s| s.session == session && s.given.is_some());
+        let closed = source.and_then(|s| s.entry.as_ref()).is_some_and(|e| e.orders().closed);
+        if closed {
+            self.detach(session);
+        }
     }
 
     /// Ends a source. Its place stays vacant, so that the places of the others hold.
-    pub(crate) fn detach(&mut self, session: SessionId) {
-        if let Some(source) = self.sources.iter_mut().find(|s| s.session == session) {
-            source.given = None;
+    fn detach(&mut self, session: SessionId) {
+        let source = self.sources.iter_mut().find(|s| s.session == session && s.given.is_some());
+        let Some(source) = source else { return };
+        source.given = None;
+        let (tracks, entry) = (std::mem::take(&mut source.tracks), source.entry.take());
+        let Some(entry) = entry else { return };
+        for track in tracks {
+            self.tracks.lose_origin(track.at, &entry);
         }
-        self.forget_publisher(session);
-    }
-
-    /// The other end was dropped: the session is over for everybody.
-    fn source_dropped(&mut self, session: SessionId) {
-        self.detach(session);
-        self.registry.forget(session);
-        self.mesh.tell_all(|| Word::Gone { session });
-        self.report(Event::Closed { session, reason: CloseReason::PeerClosed });
+        self.directory.ended(&entry);
     }
 
     pub(crate) fn take_sources(&mut self, now: Instant) {
@@ -171,44 +190,35 @@ impl Worker {
                 let Some(ring) = &mut source.given else { break };
                 let Some(given) = ring.pop() else {
                     if ring.is_closed() && ring.is_empty() {
+                        // The other end was dropped: the session is over for everybody.
                         let session = source.session;
-                        self.source_dropped(session);
+                        self.detach(session);
+                        self.report(Event::Closed { session, reason: CloseReason::PeerClosed });
                     }
                     break;
                 };
-                self.take_given(now, at, given);
-            }
-        }
-    }
-
-    fn take_given(&mut self, now: Instant, at: usize, given: Given) {
-        match given {
-            Given::Rtp(packet) => {
                 self.counters.datagrams_in.add(1);
-                self.counters.bytes_in.add(packet.len() as u64);
-                if let Err(reason) = self.take_plain(now, at, &packet) {
-                    self.counters.drop_in(reason);
+                self.counters.bytes_in.add(given.payload.len() as u64);
+                match self.take_given(now, at, &given) {
+                    Ok(()) => self.counters.rtp_accepted.add(1),
+                    Err(reason) => self.counters.drop_in(reason),
                 }
             }
-            Given::Report { ssrc, ntp, timestamp } => {
-                let Worker { sources, tracks, mesh, .. } = self;
-                let report = (ssrc, ntp, timestamp);
-                tell_sender_report(now, &mut sources[at].ups, tracks, mesh, report);
-            }
         }
     }
 
-    fn take_plain(&mut self, now: Instant, at: usize, packet: &[u8]) -> Result<(), DropReason> {
-        let Worker { sources, pool, .. } = self;
-        let source = &mut sources[at];
-        let header = rtp::RtpPacket::parse(packet)?;
-        let extensions = ParsedExtensions::parse(&header, &source.plan.extensions)?;
-        let stream = source.streams.resolve(header.ssrc(), header.pt(), &extensions)?;
-        let mut buf = pool.alloc(packet.len()).ok_or(DropReason::PoolExhausted)?;
-        buf.space()[..packet.len()].copy_from_slice(packet);
-        let taken: Result<Ingested, DropReason> =
-            ingest(now, &mut source.ups, stream, &mut buf, packet.len());
-        let session = source.session;
-        self.finish(now, session, buf, taken)
+    fn take_given(&mut self, now: Instant, at: usize, given: &Given) -> Result<(), DropReason> {
+        let Worker { sources, tracks, pool, .. } = self;
+        let source = sources.get_mut(at).ok_or(DropReason::UnknownStream)?;
+        let place = source.tracks.get_mut(usize::from(given.head.up));
+        let place = place.ok_or(DropReason::UnknownStream)?;
+        let track = tracks.at(place.at).ok_or(DropReason::UnknownStream)?;
+        let packet = pool.enter(now, track.id, &given.head, &given.payload)?;
+        let (at, report) = (place.at, place.report(now, &given.head));
+        if let Some(info) = report {
+            self.tell_sender_report(at, given.head.stream, info);
+        }
+        self.fan_out(now, at, packet);
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use model::{DropReason, IceCredentials, Path, SessionId};
+use model::{Command, DropReason, IceCredentials, Path, SessionId};
 use rtp::rtcp::{RtcpWriter, TwccHeader};
 use stun_types::attribute::{RawAttribute, Username};
 use stun_types::message::{
@@ -13,10 +13,10 @@ use stun_types::message::{
 use transport::srtp::{Profile, Receiver, Sender};
 
 use crate::core::Worker;
-use crate::core::tests::{bench, path, plan, settled};
+use crate::core::tests::{bench, is_here, open, path, plan, settled};
 use crate::demux::HALF_OPEN_MAX;
-use crate::registry::{Home, PathOwner};
-use crate::sessions::{Crypto, Slot};
+use crate::paths::PathOwner;
+use crate::sessions::{Crypto, SessionRef};
 
 /// A check as an independent implementation writes it.
 pub(crate) fn check(ice: &IceCredentials) -> Vec<u8> {
@@ -48,7 +48,7 @@ const KEY: [u8; 16] = [7; 16];
 const SALT: [u8; 12] = [9; 12];
 
 /// Gives a session keys, and returns the peer's sender.
-pub(crate) fn connect(worker: &mut Worker, now: Instant, slot: Slot) -> Sender {
+pub(crate) fn connect(worker: &mut Worker, now: Instant, slot: SessionRef) -> Sender {
     let sender = || Sender::new(Profile::AeadAes128Gcm, &KEY, &SALT).unwrap();
     let receiver = Receiver::new(Profile::AeadAes128Gcm, &KEY, &SALT).unwrap();
     worker.connected(now, slot, Crypto { sender: sender(), receiver });
@@ -62,38 +62,37 @@ fn a_path_taken_by_another_sessions_check_comes_back_with_the_next_of_its_owner(
     let (mut bench, now) = (bench(), Instant::now());
     let worker = &mut bench.worker;
     let (victim, attacker) = (settled(worker, 1, now), settled(worker, 2, now));
-    worker.registry.open(plan(3), Home::new());
+    let third = open(worker, plan(3));
     for session in [2, 3] {
         take_check(worker, now, path(1), session);
-        assert_ne!(worker.registry.path(&path(1)), Some(PathOwner::Here(victim)));
+        assert!(!is_here(worker, &path(1), victim));
         take_check(worker, now, path(1), 1);
-        assert_eq!(worker.registry.path(&path(1)), Some(PathOwner::Here(victim)));
+        assert!(is_here(worker, &path(1), victim));
     }
     // Their ends take nothing with them.
     worker.end_session(attacker, model::CloseReason::Requested);
-    worker.registry.forget(SessionId(3));
-    assert_eq!(worker.registry.path(&path(1)), Some(PathOwner::Here(victim)));
+    worker.directory.command(&Command::Close { session: SessionId(3) });
+    worker.paths.take(third.id);
+    assert!(is_here(worker, &path(1), victim));
 }
 
 /// The same for a session that lives in another worker, whose datagrams the kernel brings here.
 #[test]
-fn a_lent_path_comes_back_with_the_next_check_of_its_owner() {
+fn a_cached_path_comes_back_with_the_next_check_of_its_owner() {
     let (mut bench, now) = (bench(), Instant::now());
     let worker = &mut bench.worker;
-    let home = Home::at(crate::WorkerId(1));
-    worker.registry.open(plan(1), home);
+    let victim = worker.directory.open_at(plan(1), crate::WorkerId(1));
     let attacker = settled(worker, 2, now);
-    let lent = Some(PathOwner::There(crate::WorkerId(1)));
+    let is_cached = |worker: &Worker| matches!(worker.paths.get(&path(1)), Some(PathOwner::Elsewhere(e)) if e.id == SessionId(1));
     // There is no such worker here, so the check itself goes nowhere; what counts is the path.
     worker.take_datagram(now, path(1), &mut check(&plan(1).ice));
-    assert_eq!(worker.registry.path(&path(1)), lent);
+    assert!(is_cached(worker));
     take_check(worker, now, path(1), 2);
-    assert_eq!(worker.registry.path(&path(1)), Some(PathOwner::Here(attacker)));
-    worker.registry.forget(SessionId(1));
-    assert_eq!(worker.registry.path(&path(1)), Some(PathOwner::Here(attacker)));
-    worker.registry.open(plan(1), Home::at(crate::WorkerId(1)));
+    assert!(is_here(worker, &path(1), attacker));
+    worker.paths.take(victim.id);
+    assert!(is_here(worker, &path(1), attacker));
     worker.take_datagram(now, path(1), &mut check(&plan(1).ice));
-    assert_eq!(worker.registry.path(&path(1)), lent);
+    assert!(is_cached(worker));
 }
 
 /// Row 26: a local source has no credentials, and an empty password is known to everyone.
@@ -104,10 +103,10 @@ fn nobody_can_address_a_session_without_a_peer() {
     let victim = settled(worker, 1, now);
     let mut source = (*plan(2)).clone();
     (source.ice.local_ufrag, source.ice.local_pwd) = (String::new(), String::new());
-    worker.registry.open(source.clone().into(), Home::at(crate::WorkerId(0)));
+    worker.directory.open_at(source.clone().into(), crate::WorkerId(0));
     worker.take_datagram(now, path(1), &mut check(&source.ice));
     assert_eq!(dropped(worker, DropReason::StunUnknownUser), 1);
-    assert_eq!(worker.registry.path(&path(1)), Some(PathOwner::Here(victim)));
+    assert!(is_here(worker, &path(1), victim));
 }
 
 /// Row 26: neither media nor DTLS from a new address moves where a session is sent to, or makes the address known.
@@ -136,19 +135,19 @@ fn half_open_handshakes_are_capped_and_those_under_way_go_on() {
     let (mut bench, now) = (bench(), Instant::now());
     let worker = &mut bench.worker;
     settled(worker, 1, now);
-    worker.registry.open(plan(2), Home::new());
+    open(worker, plan(2));
     take_check(worker, now, path(2), 2);
     let mut hello = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
-    worker.half_open = HALF_OPEN_MAX;
+    worker.sessions.set_half_open(HALF_OPEN_MAX);
     worker.take_datagram(now, path(2), &mut hello);
     assert_eq!(dropped(worker, DropReason::DtlsLimit), 1);
     assert_eq!(worker.sessions.len(), 1);
     worker.take_datagram(now, path(1), &mut hello);
     assert_eq!((worker.counters.dtls.value(), dropped_in_all(worker)), (1, 1));
     // One is over, and the next one begins.
-    worker.half_open -= 1;
+    worker.sessions.set_half_open(HALF_OPEN_MAX - 1);
     worker.take_datagram(now, path(2), &mut hello);
-    assert_eq!((worker.sessions.len(), worker.half_open), (2, HALF_OPEN_MAX));
+    assert_eq!((worker.sessions.len(), worker.sessions.half_open()), (2, HALF_OPEN_MAX));
 }
 
 /// Row 35: nothing of ours depends on what a subscriber says about packets that were never sent.

@@ -1,40 +1,53 @@
-//! The tracks that one worker has to do with: those that its own sessions publish, and those that its sessions
-//! subscribe to.
+//! The tracks that one worker has to do with: those that come in here, and those that its sessions subscribe to. A track has
+//! one origin and any number of sinks: down-tracks of this worker, and other workers.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
 use hashbrown::HashMap;
 use model::{MediaKind, SessionId, TrackId, UpMedia};
-use router::{Packet, TrackMirror};
+use router::{LayerWatch, Packet, TrackMirror};
 
-use crate::{WorkerId, sessions::Slot};
+use crate::{WorkerId, asks::Asked, directory::Entry, sessions::SessionRef};
 
-/// Layers of one track.
-pub(crate) const LAYERS: usize = router::MAX_LAYERS;
+/// How long after the last packet came a track's cache is looked through for packets that are too old.
+const EXPIRE_AFTER: Duration = Duration::from_secs(1);
 
 /// A track's place in [`Tracks`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct TrackSlot(u32);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TrackRef(u32);
 
 /// One down-track of one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Subscriber {
-    pub(crate) session: Slot,
-    pub(crate) down: usize,
+    pub(crate) session: SessionRef,
+    pub(crate) down: u16,
 }
 
-/// Who publishes a track in this worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Another worker with subscribers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WorkerSink {
+    pub(crate) worker: WorkerId,
+    /// Layers that it wants, one bit each.
+    pub(crate) layers: u8,
+}
+
+/// Where a track comes from.
+#[derive(Debug, Clone)]
 pub(crate) enum Origin {
     /// A session of ours, and which of its up-tracks.
-    Session(Slot, usize),
-    /// A local source of ours, and which of its up-tracks.
-    Source(usize, usize),
-    /// A session of another worker, or of none yet.
-    Elsewhere,
+    Session(SessionRef, usize),
+    /// A local source of ours.
+    Source(usize),
+    /// A session of another worker, of none yet, or of none any more.
+    Elsewhere(Arc<Entry>),
+}
+
+/// When the packets that wait have to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    No,
+    At(Instant),
+    Now,
 }
 
 /// One track, as this worker sees it.
@@ -44,131 +57,297 @@ pub(crate) struct Track {
     pub(crate) kind: MediaKind,
     pub(crate) origin: Origin,
     pub(crate) mirror: TrackMirror,
-    pub(crate) subscribers: Vec<Subscriber>,
-    /// Other workers with subscribers; only where the track originates.
-    pub(crate) wanted_by: Vec<WorkerId>,
-    /// Packets that have not gone to the subscribers yet.
-    pub(crate) fresh: Vec<Arc<Packet>>,
-    /// When they have to go at the latest.
-    pub(crate) due: Option<Instant>,
-    key_frame_asked: [Option<Instant>; LAYERS],
+    pub(crate) asked: Asked,
+    /// Which layers flow; watched where the track comes in.
+    watch: LayerWatch,
+    /// Sinks of this worker. The place of one that left is vacant until no run is on its way through them.
+    downs: Vec<Option<Subscriber>>,
+    live: usize,
+    /// Layers that these want.
+    layers: u8,
+    /// Other workers with subscribers; only where the track comes in.
+    workers: Vec<WorkerSink>,
+    /// Runs on their way through the sinks.
+    pub(crate) runs: u32,
+    /// With which sink the next run begins.
+    pub(crate) rotation: u32,
+    /// Packets that are in no run yet.
+    fresh: Vec<Arc<Packet>>,
+    due: Due,
+    /// Stands in [`Tracks::expiries`].
+    expires: bool,
 }
 
-/// A key frame is asked for over a ring at most this often for each layer; the up-track has its own, longer, limit.
-const KEY_FRAME_ASK_EVERY: Duration = Duration::from_millis(100);
-
 impl Track {
-    /// Whether to ask another worker for a key frame now.
-    pub(crate) fn may_ask(&mut self, now: Instant, layer: u8) -> bool {
-        let Some(asked) = self.key_frame_asked.get_mut(usize::from(layer)) else { return false };
-        if asked.is_some_and(|at| now.saturating_duration_since(at) < KEY_FRAME_ASK_EVERY) {
-            return false;
+    /// Whether packets of a layer have a sink in this worker.
+    #[inline]
+    pub(crate) fn wants(&self, layer: u8) -> bool {
+        self.live > 0 && self.layers & (1u8.checked_shl(layer.into()).unwrap_or(0)) != 0
+    }
+
+    /// Layers that the sinks of this worker want, one bit each.
+    pub(crate) fn wanted(&self) -> u8 {
+        self.layers
+    }
+
+    pub(crate) fn has_subscribers(&self) -> bool {
+        self.live > 0
+    }
+
+    /// Takes note of which layers the sinks of this worker want. `true` when it changed.
+    pub(crate) fn set_wanted(&mut self, layers: u8) -> bool {
+        let changed = std::mem::replace(&mut self.layers, layers) != layers;
+        if changed {
+            self.keep_wanted();
         }
-        *asked = Some(now);
-        true
+        changed
+    }
+
+    /// Takes note of which layers another worker wants. `true` when it is a new sink.
+    pub(crate) fn set_worker_sink(&mut self, worker: WorkerId, layers: u8) -> bool {
+        let known = self.workers.iter_mut().find(|sink| sink.worker == worker);
+        let is_new = known.is_none();
+        match known {
+            Some(sink) => sink.layers = layers,
+            None => self.workers.push(WorkerSink { worker, layers }),
+        }
+        self.workers.retain(|sink| sink.layers != 0);
+        self.keep_wanted();
+        is_new
+    }
+
+    /// What nobody wants is not kept.
+    fn keep_wanted(&mut self) {
+        let wanted = self.workers.iter().fold(self.layers, |all, sink| all | sink.layers);
+        self.mirror.want(wanted);
+    }
+
+    pub(crate) fn workers(&self) -> &[WorkerSink] {
+        &self.workers
+    }
+
+    /// Takes note of a packet that came in here. `true` when the ranking of the layers changed.
+    #[inline]
+    pub(crate) fn observe(&mut self, packet: &Packet) -> bool {
+        let changed = self.watch.observe(&packet.meta);
+        if changed {
+            self.mirror.rank(self.watch.ranking());
+        }
+        changed
+    }
+
+    pub(crate) fn subscribe(&mut self, subscriber: Subscriber) {
+        self.downs.push(Some(subscriber));
+        self.live += 1;
+    }
+
+    pub(crate) fn unsubscribe(&mut self, subscriber: Subscriber) {
+        let place = self.downs.iter_mut().find(|place| **place == Some(subscriber));
+        if place.and_then(Option::take).is_some() {
+            self.live -= 1;
+        }
+        if self.live == 0 {
+            self.fresh.clear();
+            self.set_wanted(0);
+        }
+    }
+
+    /// The places of the sinks of this worker, vacant ones among them.
+    #[inline]
+    pub(crate) fn places(&self) -> &[Option<Subscriber>] {
+        &self.downs
+    }
+
+    pub(crate) fn subscribers(&self) -> impl Iterator<Item = Subscriber> + '_ {
+        self.downs.iter().flatten().copied()
+    }
+
+    /// The publisher is gone, or the track is: its packets come from nowhere.
+    fn lose_origin(&mut self, entry: &Arc<Entry>) {
+        self.origin = Origin::Elsewhere(entry.clone());
+        self.workers.clear();
+        self.keep_wanted();
     }
 }
 
-/// Tracks by place and by id.
+/// Tracks by place, by id and by publisher.
 #[derive(Default)]
 pub(crate) struct Tracks {
     places: Vec<Option<Box<Track>>>,
-    free: Vec<TrackSlot>,
-    ids: HashMap<TrackId, TrackSlot>,
-    /// Tracks with fresh packets.
-    dirty: Vec<TrackSlot>,
+    free: Vec<TrackRef>,
+    ids: HashMap<TrackId, TrackRef>,
+    publishers: HashMap<SessionId, Vec<TrackRef>>,
+    /// Tracks with packets that are due now.
+    ready: VecDeque<TrackRef>,
+    /// Tracks with packets that may wait a little, the earliest in front; entries that a later mark overtook are stale.
+    waiting: VecDeque<(Instant, TrackRef)>,
+    /// When the caches of tracks have to be looked through, the earliest in front.
+    expiries: VecDeque<(Instant, TrackRef)>,
 }
 
 impl Tracks {
-    /// The track's place; made when it is new.
-    pub(crate) fn open(&mut self, media: &UpMedia, publisher: SessionId) -> TrackSlot {
+    /// The track's place; made when it is new, with an origin elsewhere.
+    pub(crate) fn open(&mut self, media: &UpMedia, publisher: &Arc<Entry>) -> TrackRef {
         let id = media.track;
-        if let Some(&slot) = self.ids.get(&id) {
-            return slot;
+        if let Some(&at) = self.ids.get(&id) {
+            return at;
         }
-        let slot = self.free.pop().unwrap_or_else(|| {
+        let at = self.free.pop().unwrap_or_else(|| {
             self.places.push(None);
-            TrackSlot(self.places.len() as u32 - 1)
+            TrackRef(self.places.len() as u32 - 1)
         });
-        self.places[slot.0 as usize] = Some(Box::new(Track {
+        let mut mirror = TrackMirror::new(media);
+        mirror.want(0);
+        self.places[at.0 as usize] = Some(Box::new(Track {
             id,
-            publisher,
+            publisher: publisher.id,
             kind: media.kind,
-            origin: Origin::Elsewhere,
-            mirror: TrackMirror::new(media),
-            subscribers: Vec::new(),
-            wanted_by: Vec::new(),
+            origin: Origin::Elsewhere(publisher.clone()),
+            mirror,
+            asked: Asked::default(),
+            watch: LayerWatch::new(media),
+            downs: Vec::new(),
+            live: 0,
+            layers: 0,
+            workers: Vec::new(),
+            runs: 0,
+            rotation: 0,
             fresh: Vec::new(),
-            due: None,
-            key_frame_asked: [None; LAYERS],
+            due: Due::No,
+            expires: false,
         }));
-        self.ids.insert(id, slot);
-        slot
+        self.ids.insert(id, at);
+        self.publishers.entry(publisher.id).or_default().push(at);
+        at
     }
 
-    /// Forgets the track if nobody publishes it here and nobody here subscribes to it.
-    pub(crate) fn release(&mut self, slot: TrackSlot) {
-        let Some(place) = self.places.get_mut(slot.0 as usize) else { return };
-        if place.as_ref().is_some_and(|t| t.subscribers.is_empty() && t.origin == Origin::Elsewhere)
-        {
-            if let Some(track) = place.take() {
-                self.ids.remove(&track.id);
+    /// Forgets the track if it does not come in here and nobody here subscribes to it.
+    pub(crate) fn release(&mut self, at: TrackRef) {
+        let Some(place) = self.places.get_mut(at.0 as usize) else { return };
+        let unused =
+            |t: &Track| t.live == 0 && t.runs == 0 && matches!(t.origin, Origin::Elsewhere(_));
+        let Some(track) = place.take_if(|t| unused(t)) else { return };
+        self.ids.remove(&track.id);
+        if let Some(tracks) = self.publishers.get_mut(&track.publisher) {
+            tracks.retain(|t| *t != at);
+            if tracks.is_empty() {
+                self.publishers.remove(&track.publisher);
             }
-            self.dirty.retain(|d| *d != slot);
-            self.free.push(slot);
         }
+        self.free.push(at);
+    }
+
+    /// The track comes in here no more.
+    pub(crate) fn lose_origin(&mut self, at: TrackRef, publisher: &Arc<Entry>) {
+        if let Some(track) = self.at(at) {
+            track.lose_origin(publisher);
+        }
+        self.release(at);
     }
 
     #[inline]
-    pub(crate) fn at(&mut self, slot: TrackSlot) -> Option<&mut Track> {
-        self.places.get_mut(slot.0 as usize)?.as_deref_mut()
+    pub(crate) fn at(&mut self, at: TrackRef) -> Option<&mut Track> {
+        self.places.get_mut(at.0 as usize)?.as_deref_mut()
     }
 
     #[inline]
-    pub(crate) fn by_id(&self, id: TrackId) -> Option<TrackSlot> {
+    pub(crate) fn by_id(&self, id: TrackId) -> Option<TrackRef> {
         self.ids.get(&id).copied()
     }
 
     /// Places of all tracks of a publisher.
-    pub(crate) fn of(&self, publisher: SessionId) -> Vec<TrackSlot> {
-        let tracks = self.places.iter().flatten().filter(|t| t.publisher == publisher);
-        tracks.filter_map(|t| self.by_id(t.id)).collect()
+    pub(crate) fn of(&self, publisher: SessionId) -> Vec<TrackRef> {
+        self.publishers.get(&publisher).cloned().unwrap_or_default()
     }
 
-    /// Tracks of a publisher that have subscribers here.
-    pub(crate) fn wanted_of(&self, publisher: SessionId) -> Vec<TrackId> {
-        let tracks = self.places.iter().flatten();
-        tracks
-            .filter(|t| t.publisher == publisher && !t.subscribers.is_empty())
-            .map(|t| t.id)
-            .collect()
-    }
-
-    /// Notes that a track has fresh packets that must go by `due`.
+    /// Keeps a packet for the next run. It must go by `due`; with `None`, now. Returns whether the run is full.
     #[inline]
-    pub(crate) fn mark(&mut self, slot: TrackSlot, due: Instant) {
-        let Some(track) = self.at(slot) else { return };
-        match track.due {
-            Some(at) if at <= due => {}
-            Some(_) => track.due = Some(due),
-            None => {
-                track.due = Some(due);
-                self.dirty.push(slot);
+    pub(crate) fn push(
+        &mut self,
+        at: TrackRef,
+        packet: Arc<Packet>,
+        due: Option<Instant>,
+        most: usize,
+    ) -> bool {
+        let Some(track) = self.places.get_mut(at.0 as usize).and_then(Option::as_deref_mut) else {
+            return false;
+        };
+        track.fresh.push(packet);
+        match (track.due, due) {
+            (Due::No, Some(due)) => {
+                track.due = Due::At(due);
+                self.waiting.push_back((due, at));
             }
+            (Due::No | Due::At(_), None) => {
+                track.due = Due::Now;
+                self.ready.push_back(at);
+            }
+            _ => {}
+        }
+        track.fresh.len() >= most
+    }
+
+    /// Takes a track whose packets are due.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<TrackRef> {
+        while let Some(at) = self.ready.pop_front() {
+            if self.at(at).is_some_and(|t| t.due == Due::Now) {
+                return Some(at);
+            }
+        }
+        while let Some(&(due, at)) = self.waiting.front() {
+            let is_stale = self.at(at).is_none_or(|t| t.due != Due::At(due));
+            if !is_stale && due > now {
+                return None;
+            }
+            self.waiting.pop_front();
+            if !is_stale {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// Gives the packets that wait, in exchange for an empty list.
+    pub(crate) fn take_fresh(&mut self, at: TrackRef, empty: &mut Vec<Arc<Packet>>) {
+        let Some(track) = self.at(at) else { return };
+        track.due = Due::No;
+        if track.runs == 0 && track.live < track.downs.len() {
+            track.downs.retain(Option::is_some);
+        }
+        std::mem::swap(&mut track.fresh, empty);
+    }
+
+    /// The earliest time at which packets are due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        // A stale entry in front costs a needless wake-up at most.
+        self.waiting.front().map(|(due, _)| *due)
+    }
+
+    /// Sees to it that the track's cache is looked through later.
+    #[inline]
+    pub(crate) fn expire_later(&mut self, now: Instant, at: TrackRef) {
+        if let Some(track) = self.at(at)
+            && !std::mem::replace(&mut track.expires, true)
+        {
+            self.expiries.push_back((now + EXPIRE_AFTER, at));
         }
     }
 
-    /// Takes a track whose time has come.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Option<TrackSlot> {
-        let at = self.dirty.iter().position(|slot| {
-            self.places[slot.0 as usize].as_ref().is_none_or(|t| t.due.is_none_or(|due| due <= now))
-        })?;
-        Some(self.dirty.swap_remove(at))
-    }
-
-    /// The earliest time at which a track is due.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.dirty.iter().filter_map(|s| self.places[s.0 as usize].as_ref()?.due).min()
+    /// Lets go of packets that are too old, where nothing comes that would push them out.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        // As many as there are now: what stays is entered anew, for later.
+        for _ in 0..self.expiries.len() {
+            let Some(&(due, at)) = self.expiries.front() else { break };
+            if due > now {
+                break;
+            }
+            self.expiries.pop_front();
+            let Some(track) = self.at(at) else { continue };
+            track.expires = track.mirror.expire(now);
+            if track.expires {
+                self.expiries.push_back((now + EXPIRE_AFTER, at));
+            }
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,18 +1,23 @@
-//! What other workers say, and the packets that they give.
+//! What other workers say, and the packets and datagrams that they give.
 
 use std::time::Instant;
 
 use model::{DropReason, SessionId};
 
-use crate::{WorkerId, core::Worker, mesh::Word, registry::PathOwner};
+use crate::{
+    WorkerId,
+    core::Worker,
+    mail::{Handed, Word},
+    paths::PathOwner,
+};
 
-/// Words and packets taken in one turn, so that no worker can keep another from its own sockets.
+/// Words, and packets, taken in one turn, so that no worker can keep another from its own sockets.
 const WORDS_PER_TURN: usize = 4_096;
 
 impl Worker {
     pub(crate) fn take_words(&mut self, now: Instant) {
         for _ in 0..WORDS_PER_TURN {
-            let Some((from, word)) = self.mesh.next_word() else { break };
+            let Some((from, word)) = self.mail.next_word() else { break };
             self.take_word(now, from, word);
             self.current = None;
         }
@@ -20,64 +25,62 @@ impl Worker {
 
     fn take_word(&mut self, now: Instant, from: WorkerId, word: Word) {
         match word {
-            Word::Settled { session } => self.settled_elsewhere(session, from),
+            Word::Ring(ring) => self.mail.add_ring(ring),
+            Word::Settled { session } => self.publisher_settled(now, session),
             Word::Path { session, path, nominated } => {
-                let Some(slot) = self.registry.entry(session).and_then(|e| e.slot) else { return };
-                self.current = Some(slot);
-                let Some(session) = self.sessions.at(slot) else { return };
-                if let Err(reason) = session.peer.adopt_path(now, path, nominated) {
-                    tracing::debug!(reason = reason.as_str(), "a path was not adopted");
-                }
-                self.after_peer(now, slot);
+                self.take_path(now, session, path, nominated);
             }
-            Word::Gone { session } => {
-                self.registry.forget(session);
-                self.forget_publisher(session);
-            }
-            Word::Want { track, on } => self.wanted(now, track, from, on),
-            Word::KeyFrame { track, layer } => {
-                if let Some(track) = self.tracks.by_id(track) {
-                    self.request_key_frame(now, track, layer);
-                }
-            }
-            Word::Report { track, layer, epoch, info } => {
+            Word::Ask { publisher, track, ask } => self.take_ask(now, from, publisher, track, ask),
+            Word::Report { track, stream, info } => {
                 if let Some(track) = self.tracks.by_id(track).and_then(|t| self.tracks.at(t)) {
-                    track.mirror.sender_report(layer, epoch, info);
+                    track.mirror.sender_report(stream, info);
                 }
             }
-            Word::Datagram { path, mut bytes } => self.take_handed(now, path, &mut bytes),
+            Word::Ranking { track, ranking } => {
+                let Some(at) = self.tracks.by_id(track) else { return };
+                if let Some(track) = self.tracks.at(at) {
+                    track.mirror.rank(ranking);
+                }
+                self.look_at_wanted_layers(now, at);
+            }
         }
     }
 
-    /// A datagram that another worker received for a session of ours.
-    fn take_handed(&mut self, now: Instant, path: model::Path, bytes: &mut [u8]) {
-        // It was counted where it came in as handed over; here it comes in anew.
-        self.counters.datagrams_in.add(1);
-        self.counters.bytes_in.add(bytes.len() as u64);
-        if matches!(self.registry.path(&path), Some(PathOwner::There(_))) {
-            // The session moved or ended in between: do not send it in circles.
-            self.counters.drop_in(DropReason::UnknownPath);
-            return;
+    /// A path that another worker validated for a session of ours.
+    fn take_path(&mut self, now: Instant, session: SessionId, path: model::Path, nominated: bool) {
+        let Some(at) = self.sessions.by_id(session) else { return };
+        self.current = Some(at);
+        let Some(session) = self.sessions.at(at) else { return };
+        if let Err(reason) = session.peer.adopt_path(now, path, nominated) {
+            tracing::debug!(reason = reason.as_str(), "a path was not adopted");
         }
-        self.take_datagram(now, path, bytes);
+        self.after_peer(now, at);
     }
 
-    /// Paths that were validated here belong to the worker where the session settled.
-    fn settled_elsewhere(&mut self, session: SessionId, owner: WorkerId) {
-        self.registry.settled(session);
-        let Some(entry) = self.registry.entry_mut(session) else { return };
-        for (path, nominated) in std::mem::take(&mut entry.pending) {
-            self.registry.lend_path(path, session, owner);
-            self.mesh.tell(owner, Word::Path { session, path, nominated });
-        }
-        for track in self.tracks.wanted_of(session) {
-            self.mesh.tell(owner, Word::Want { track, on: true });
+    /// Datagrams that other workers received for sessions of ours.
+    pub(crate) fn take_handed(&mut self, now: Instant) {
+        for _ in 0..WORDS_PER_TURN {
+            let Some(Handed { path, mut bytes }) = self.mail.next_handed() else { break };
+            // It was counted where it came in as handed over; here it comes in anew.
+            self.counters.datagrams_in.add(1);
+            self.counters.bytes_in.add(bytes.len() as u64);
+            let elsewhere = match self.paths.get(&path) {
+                Some(PathOwner::Elsewhere(entry)) => entry.owner().is_some_and(|o| o != self.id),
+                _ => false,
+            };
+            if elsewhere {
+                // The session moved or ended in between: do not send it in circles.
+                self.counters.drop_in(DropReason::UnknownPath);
+                continue;
+            }
+            self.take_datagram(now, path, &mut bytes);
+            self.steer_here(&path);
         }
     }
 
     pub(crate) fn take_media(&mut self, now: Instant) {
         for _ in 0..WORDS_PER_TURN {
-            let Some(media) = self.mesh.next_media() else { break };
+            let Some(media) = self.mail.next_media() else { break };
             self.counters.relays_taken.add(1);
             if let Some(track) = self.tracks.by_id(media.track) {
                 self.queue(now, track, media.packet);

@@ -3,36 +3,23 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::{
-        Arc,
-        mpsc::{Receiver, sync_channel},
-    },
+    sync::Arc,
     thread::JoinHandle,
-    time::Instant,
 };
 
-use router::{PacketPool, PoolLimits};
-use udp::{UdpConfig, UdpSocket};
+use udp::{UdpConfig, UdpSocket, steer::Table};
 
 use crate::{
-    Busy, Config, Counters, WorkerId, WorkersHandle,
-    commands::Order,
+    Config, Counters, WorkerId, WorkersHandle,
     core::Worker,
-    handle::Contact,
-    lanes,
-    mesh::{Bell, Mesh},
+    directory::Directory,
+    lanes::Steering,
+    mail::{Mail, Mailbox},
     recv::Inbox,
-    registry::Registry,
-    send::Outbox,
-    sessions::Sessions,
-    timers::Timers,
-    tracks::Tracks,
 };
 
-/// Commands that may wait for a worker.
-const COMMANDS: usize = 65_536;
-/// Worker ids are bytes, and one of them means "none".
-const WORKERS_MAX: usize = 254;
+/// Worker ids are bytes, and two of them mean "nobody" and "gone".
+const WORKERS_MAX: usize = 253;
 
 /// The running workers of a node.
 pub struct Workers {
@@ -45,21 +32,12 @@ impl Workers {
     ///
     /// # Errors
     /// The port is taken, an address is not ours, or the machine refuses sockets or threads.
-    pub fn start(config: Config) -> io::Result<Self> {
-        let (mut contacts, mut workers) = (Vec::new(), Vec::new());
+    pub fn start(mut config: Config) -> io::Result<Self> {
         let count = config.workers.get().min(WORKERS_MAX);
-        let (port, sockets) = bind_all(&config, count)?;
-        let config = Arc::new(config);
-        let bells = (0..count).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>()?;
-        let places = Mesh::weave(&bells);
-        for (at, ((inbox, mesh), bell)) in sockets.into_iter().zip(places).zip(bells).enumerate() {
-            let (commands, orders) = sync_channel(COMMANDS);
-            let counters = Arc::new(Counters::default());
-            contacts.push(Contact { commands, bell: bell.clone(), counters: counters.clone() });
-            let id = WorkerId(at as u8);
-            workers.push(Worker::new(id, config.clone(), inbox, mesh, bell, orders, counters));
-        }
+        let (port, inboxes, steering) = bind_all(&config, count)?;
+        config.steering = steering;
         let cores = if config.pin { udp::cores() } else { Vec::new() };
+        let (handle, workers) = assemble(config, port, inboxes)?;
         let threads = workers.into_iter().enumerate().map(|(at, worker)| {
             let core = (cores.len() >= count).then(|| cores[at]);
             std::thread::Builder::new().name(format!("worker-{at}")).spawn(move || {
@@ -70,7 +48,7 @@ impl Workers {
             })
         });
         let threads = threads.collect::<io::Result<Vec<_>>>()?;
-        Ok(Self { handle: WorkersHandle::new(port, contacts), threads })
+        Ok(Self { handle, threads })
     }
 
     /// A handle to speak to them.
@@ -80,10 +58,7 @@ impl Workers {
 
     /// Ends all sessions with their goodbyes, and the threads.
     pub fn shutdown(self) {
-        // Busy workers are told again: this one command must arrive.
-        while self.handle.shutdown() == Err(Busy) {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+        self.handle.shutdown();
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a worker ended by a panic");
@@ -92,45 +67,31 @@ impl Workers {
     }
 }
 
-impl Worker {
-    pub(crate) fn new(
-        id: WorkerId,
-        config: Arc<Config>,
-        inbox: Inbox,
-        mesh: Mesh,
-        bell: Bell,
-        commands: Receiver<Order>,
-        counters: Arc<Counters>,
-    ) -> Self {
-        let limits =
-            PoolLimits { small: config.packet_buffers_max, large: config.packet_buffers_max };
-        Self {
-            id,
-            bell,
-            commands,
-            mesh,
-            inbox,
-            outbox: Outbox::new(),
-            registry: Registry::default(),
-            sessions: Sessions::default(),
-            tracks: Tracks::default(),
-            sources: Vec::new(),
-            timers: Timers::default(),
-            pool: PacketPool::new(Instant::now(), limits),
-            counters,
-            half_open: 0,
-            arrived: None,
-            scratch: Vec::with_capacity(2_048),
-            blocks: Vec::new(),
-            current: None,
-            stopping: false,
-            config,
-        }
-    }
+/// As many workers as there are inboxes, none of them running yet, and the handle to speak to them.
+pub(crate) fn assemble(
+    config: Config,
+    port: u16,
+    inboxes: Vec<Inbox>,
+) -> io::Result<(WorkersHandle, Vec<Worker>)> {
+    let (config, directory) = (Arc::new(config), Arc::new(Directory::default()));
+    let boxes = inboxes.iter().map(|_| Mailbox::new()).collect::<io::Result<Vec<_>>>()?;
+    let boxes: Arc<[Arc<Mailbox>]> = boxes.into();
+    let make = |(at, inbox): (usize, Inbox)| {
+        let id = WorkerId(at as u8);
+        let mail = Mail::new(id, boxes.clone());
+        let counters = Arc::new(Counters::default());
+        Worker::new(id, config.clone(), directory.clone(), mail, inbox, counters)
+    };
+    let workers: Vec<Worker> = inboxes.into_iter().enumerate().map(make).collect();
+    let counters = workers.iter().map(|worker| worker.counters.clone()).collect();
+    Ok((WorkersHandle::new(port, directory, boxes, counters), workers))
 }
 
 /// The sockets of each worker, all on one port.
-pub(crate) fn bind_all(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>)> {
+pub(crate) fn bind_all(
+    config: &Config,
+    count: usize,
+) -> io::Result<(u16, Vec<Inbox>, Option<Table>)> {
     const TRIES: usize = 16;
     let mut tries = if config.port == 0 { TRIES } else { 1 };
     loop {
@@ -143,7 +104,7 @@ pub(crate) fn bind_all(config: &Config, count: usize) -> io::Result<(u16, Vec<In
     }
 }
 
-fn bind_port(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>)> {
+fn bind_port(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>, Option<Table>)> {
     let addresses = usable(&config.bind)?;
     let mut port = config.port;
     for &address in &addresses {
@@ -155,6 +116,7 @@ fn bind_port(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>)> {
         port = probe.local_addr().port();
     }
     let mut inboxes = Vec::with_capacity(count);
+    let mut steering = Steering::new(count as u32);
     let mut steered = [true; 2];
     for worker in 0..count {
         let (mut media, mut control) = ([None, None], [None, None]);
@@ -169,7 +131,7 @@ fn bind_port(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>)> {
             };
             let socket = UdpSocket::bind(&settings)?;
             if worker == 0
-                && let Err(error) = socket.steer(&lanes::program(address.is_ipv4(), count as u32))
+                && let Err(error) = steering.attach(&socket)
             {
                 tracing::warn!(%error, "the kernel does not sort datagrams: media and the rest share sockets");
                 steered[family] = false;
@@ -182,7 +144,7 @@ fn bind_port(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>)> {
         }
         inboxes.push(Inbox::new(media, control));
     }
-    Ok((port, inboxes))
+    Ok((port, inboxes, steering.table().cloned()))
 }
 
 /// The addresses to bind, without the unspecified IPv6 address on a machine that has no IPv6.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use model::{
     Codec, CodecSpec, DtlsRole, ExtensionMap, Feedback, IceCredentials, MediaKind, Mid,
-    ParticipantId, Pt, RoomId, SessionPlan, Ssrc, StreamSsrc, UpMedia, WallClock,
+    ParticipantId, Pt, RoomId, SessionPlan, UpMedia, WallClock,
 };
 use room::LocalMedia;
 use signaling::Signaling;
@@ -22,7 +22,7 @@ use worker::{Source, SourceError, WorkersHandle};
 
 use ivf::Ivf;
 use ogg::OggOpus;
-use packetizer::{OpusPacketizer, RtpStream, Vp8Packetizer};
+use packetizer::{OpusPacketizer, Track, Vp8Packetizer};
 use player::{AUDIO_CLOCK, Player, VIDEO_CLOCK};
 
 static PICTURE: &[u8] = include_bytes!("../../../../media/testcard.ivf");
@@ -34,8 +34,6 @@ const AUDIO_PT: Pt = Pt(111);
 
 /// The thread looks for key frame requests at least this often.
 const LOOK: Duration = Duration::from_millis(10);
-/// Sender reports for lip sync (RFC 3550 section 6.2 would allow fewer).
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The running test card. Dropping it ends it.
 pub(crate) struct TestCard {
@@ -61,20 +59,19 @@ impl TestCard {
             .publish_local(room, &participant, media())
             .map_err(|e| io::Error::other(e.to_string()))?;
 
-        // SSRCs, sequence numbers and timestamps begin at random (RFC 3550 section 5.1).
+        // Timestamps and picture ids begin at random (RFC 3550 section 5.1); sequence numbers are each receiver's own.
         let mut number = || {
             let mut bytes = [0; 4];
             random(&mut bytes);
             u32::from_ne_bytes(bytes)
         };
-        let video_ssrc = Ssrc(number());
-        let audio_ssrc = Ssrc(video_ssrc.0 ^ (number() | 1));
-        let plan = plan(&published, [video_ssrc, audio_ssrc])?;
-        let source = workers.attach_source(plan).map_err(io::Error::other)?;
-        let video = RtpStream::new(video_ssrc, VIDEO_PT, number() as u16);
-        let audio = RtpStream::new(audio_ssrc, AUDIO_PT, number() as u16);
+        let source = workers.attach_source(plan(&published)?);
+        let [video, audio] = codecs();
+        let video = Track::new(0, video.codec, video.pt, video.clock_rate);
+        let audio = Track::new(1, audio.codec, audio.pt, audio.clock_rate);
         let player = Player::new(
             Instant::now(),
+            wall_clock,
             picture,
             sound,
             (Vp8Packetizer::new(video, number() as u16), number()),
@@ -84,7 +81,7 @@ impl TestCard {
         let stopped = stop.clone();
         let thread = std::thread::Builder::new()
             .name("test-card".into())
-            .spawn(move || run(player, source, wall_clock, &stopped))?;
+            .spawn(move || run(player, source, &stopped))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -100,9 +97,7 @@ impl Drop for TestCard {
     }
 }
 
-fn run(mut player: Player, mut source: Source, wall_clock: WallClock, stop: &AtomicBool) {
-    let mut report_at = Instant::now();
-    let (video_ssrc, audio_ssrc) = player.ssrcs();
+fn run(mut player: Player, mut source: Source, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();
         // There is one video track, so whose request it is does not matter.
@@ -110,15 +105,8 @@ fn run(mut player: Player, mut source: Source, wall_clock: WallClock, stop: &Ato
             player.request_key_frame();
         }
         let mut given = Ok(());
-        if now >= report_at {
-            report_at = now + REPORT_INTERVAL;
-            let (ntp, (video, audio)) = (wall_clock.ntp(now), player.timestamps(now));
-            given = source
-                .push_report(video_ssrc, ntp, video)
-                .and_then(|()| source.push_report(audio_ssrc, ntp, audio));
-        }
-        player.play(now, |packet| {
-            if let Err(error) = source.push(packet) {
+        player.play(now, |head, payload| {
+            if let Err(error) = source.push(head, payload.to_vec()) {
                 given = Err(error);
             }
         });
@@ -173,19 +161,17 @@ fn codecs() -> [CodecSpec; 2] {
 }
 
 /// The plan of a session without a peer: only its media matter.
-fn plan(published: &room::LocalPublished, ssrcs: [Ssrc; 2]) -> io::Result<SessionPlan> {
+fn plan(published: &room::LocalPublished) -> io::Result<SessionPlan> {
     let mut up = Vec::new();
     let kinds = [MediaKind::Video, MediaKind::Audio];
-    for (((track, ssrc), codec), kind) in
-        published.tracks.iter().zip(ssrcs).zip(codecs()).zip(kinds)
-    {
+    for ((track, codec), kind) in published.tracks.iter().zip(codecs()).zip(kinds) {
         up.push(UpMedia {
             track: *track,
             mid: Mid::parse(kind.as_str()).map_err(io::Error::other)?,
             kind,
             codecs: vec![codec],
             rids: Vec::new(),
-            ssrcs: vec![StreamSsrc { media: ssrc, rtx: None }],
+            ssrcs: Vec::new(),
         });
     }
     let none = String::new;

@@ -6,15 +6,17 @@
 
 use std::time::{Duration, Instant};
 
-use model::Ssrc;
+use model::{NtpTime, WallClock};
+use router::Relayed;
 
 use super::ivf::Ivf;
 use super::ogg::OggOpus;
-use super::packetizer::{OpusPacketizer, Vp8Packetizer};
+use super::packetizer::{Moment, OpusPacketizer, Vp8Packetizer};
 
 /// A loop of pictures and sound.
 pub(crate) struct Player {
     start: Instant,
+    clock: WallClock,
     video: Video,
     audio: Audio,
 }
@@ -49,6 +51,7 @@ impl Player {
     /// A player that starts now, with these timestamps.
     pub(crate) fn new(
         start: Instant,
+        clock: WallClock,
         ivf: Ivf,
         ogg: OggOpus,
         video: (Vp8Packetizer, u32),
@@ -57,12 +60,7 @@ impl Player {
         let (packetizer, timestamp) = video;
         let video = Video { ivf, packetizer, timestamp, tick: 0, position: 0, wanted: false };
         let (packetizer, timestamp) = audio;
-        Self { start, video, audio: Audio { ogg, packetizer, timestamp, tick: 0 } }
-    }
-
-    /// SSRCs of the two streams (video, audio).
-    pub(crate) fn ssrcs(&self) -> (Ssrc, Ssrc) {
-        (self.video.packetizer.stream().ssrc(), self.audio.packetizer.stream().ssrc())
+        Self { start, clock, video, audio: Audio { ogg, packetizer, timestamp, tick: 0 } }
     }
 
     /// Somebody waits for a key frame.
@@ -76,23 +74,18 @@ impl Player {
     }
 
     /// Gives everything that is due to `send`.
-    pub(crate) fn play(&mut self, now: Instant, mut send: impl FnMut(&[u8])) {
+    pub(crate) fn play(&mut self, now: Instant, mut send: impl FnMut(Relayed, &[u8])) {
         let clock = now.saturating_duration_since(self.start);
         self.audio.catch_up(clock);
         self.video.catch_up(clock);
         while self.audio.due() <= clock {
-            self.audio.tick(&mut send);
+            let at = self.clock.ntp(self.start + self.audio.due());
+            self.audio.tick(at, &mut send);
         }
         while self.video.due() <= clock {
-            self.video.tick(&mut send);
+            let at = self.clock.ntp(self.start + self.video.due());
+            self.video.tick(at, &mut send);
         }
-    }
-
-    /// RTP timestamps of the two streams (video, audio) at an instant, for sender reports.
-    pub(crate) fn timestamps(&self, now: Instant) -> (u32, u32) {
-        let clock = now.saturating_duration_since(self.start);
-        let at = |base: u32, rate: u32| base.wrapping_add(units(clock, rate));
-        (at(self.video.timestamp, VIDEO_CLOCK), at(self.audio.timestamp, AUDIO_CLOCK))
     }
 }
 
@@ -101,7 +94,7 @@ impl Video {
         tick_time(self.tick, self.ivf.rate)
     }
 
-    fn tick(&mut self, mut send: impl FnMut(&[u8])) {
+    fn tick(&mut self, capture: NtpTime, mut send: impl FnMut(Relayed, &[u8])) {
         let len = self.ivf.frames.len();
         let clock_position = (self.tick % len as u64) as usize;
         if clock_position == 0 {
@@ -114,7 +107,7 @@ impl Video {
         if let Some(frame) = self.ivf.frames.get(self.position) {
             self.wanted &= !frame.key;
             let timestamp = self.timestamp.wrapping_add(units(self.due(), VIDEO_CLOCK));
-            self.packetizer.packetize(frame.data, timestamp, &mut send);
+            self.packetizer.packetize(frame.data, Moment { timestamp, capture }, &mut send);
             self.position += 1;
         }
         self.tick += 1;
@@ -146,10 +139,11 @@ impl Audio {
         tick_time(self.tick, AUDIO_RATE)
     }
 
-    fn tick(&mut self, mut send: impl FnMut(&[u8])) {
+    fn tick(&mut self, capture: NtpTime, mut send: impl FnMut(Relayed, &[u8])) {
         let at = (self.tick % self.ogg.packets.len() as u64) as usize;
         let timestamp = self.timestamp.wrapping_add(units(self.due(), AUDIO_CLOCK));
-        self.packetizer.packetize(&self.ogg.packets[at], timestamp, &mut send);
+        let moment = Moment { timestamp, capture };
+        self.packetizer.packetize(&self.ogg.packets[at], moment, &mut send);
         self.tick += 1;
     }
 
@@ -178,10 +172,12 @@ fn units(clock: Duration, rate: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use model::Pt;
+    use std::time::SystemTime;
+
+    use model::{Codec, Pt};
 
     use super::super::ivf::Frame;
-    use super::super::packetizer::RtpStream;
+    use super::super::packetizer::Track;
     use super::*;
 
     /// A loop of ten seconds, a key frame each fifteen; the first byte after the kind is the frame's number / 2.
@@ -194,16 +190,18 @@ mod tests {
             })
             .collect();
         let ogg = OggOpus { packets: (0..500u16).map(|n| n.to_be_bytes().to_vec()).collect() };
-        let video = Vp8Packetizer::new(RtpStream::new(Ssrc(1), Pt(96), 0), 0);
-        let audio = OpusPacketizer::new(RtpStream::new(Ssrc(2), Pt(111), 0));
+        let video = Vp8Packetizer::new(Track::new(0, Codec::Vp8, Pt(96), VIDEO_CLOCK), 0);
+        let audio = OpusPacketizer::new(Track::new(1, Codec::Opus, Pt(111), AUDIO_CLOCK));
+        let clock = WallClock::new(start, SystemTime::UNIX_EPOCH);
         let ivf = Ivf { frames, rate: 30 };
-        Player::new(start, ivf, ogg, (video, u32::MAX - 3_000), (audio, 5))
+        Player::new(start, clock, ivf, ogg, (video, u32::MAX - 3_000), (audio, 5))
     }
 
     struct Sent {
         at: Instant,
         audio: bool,
         timestamp: u32,
+        capture: NtpTime,
         number: u16,
     }
 
@@ -212,15 +210,12 @@ mod tests {
         let mut sent = Vec::new();
         while player.next() <= until {
             let at = player.next();
-            player.play(at, |packet| {
-                let word = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
-                let audio = packet[11] == 2;
-                sent.push(Sent {
-                    at,
-                    audio,
-                    timestamp: u32::from_be_bytes(packet[4..8].try_into().unwrap()),
-                    number: if audio { word(12) } else { word(17) },
-                });
+            player.play(at, |head, payload| {
+                let word = |at: usize| u16::from_be_bytes([payload[at], payload[at + 1]]);
+                let audio = head.up == 1;
+                let number = if audio { word(0) } else { word(5) };
+                let capture = head.capture.unwrap();
+                sent.push(Sent { at, audio, timestamp: head.timestamp, capture, number });
             });
         }
         sent
@@ -291,7 +286,7 @@ mod tests {
         run(&mut player, start + Duration::from_secs(1));
         let mut count = 0;
         let later = start + Duration::from_secs(3_600) + Duration::from_millis(5);
-        player.play(later, |_| count += 1);
+        player.play(later, |_, _| count += 1);
         assert_eq!(count, 2, "one picture, one packet of sound");
         let sent = run(&mut player, later + Duration::from_secs(1));
         let video = video(&sent);
@@ -303,13 +298,18 @@ mod tests {
     }
 
     #[test]
-    fn reports_and_packets_agree() {
+    fn capture_times_and_timestamps_agree() {
         let start = Instant::now();
         let mut player = player(start);
         let sent = run(&mut player, start + Duration::from_secs(2));
+        let first = |audio: bool| sent.iter().find(|s| s.audio == audio).unwrap();
         for s in &sent {
-            let (video, audio) = player.timestamps(s.at);
-            assert_eq!(s.timestamp, if s.audio { audio } else { video });
+            let (first, clock) = (first(s.audio), if s.audio { AUDIO_CLOCK } else { VIDEO_CLOCK });
+            let elapsed = s.capture.since(first.capture);
+            let ticks = elapsed.as_nanos() * u128::from(clock) / 1_000_000_000;
+            let told = s.timestamp.wrapping_sub(first.timestamp);
+            assert!((i128::from(told) - ticks as i128).abs() <= 1, "{told} {ticks}");
         }
+        assert_eq!(first(true).capture, first(false).capture, "both begin at once");
     }
 }

@@ -102,7 +102,11 @@ impl TrackMirror {
     /// Lets go of packets that are older than the cache reaches back, where nothing comes that would push them out. `true`
     /// while packets are left.
     pub fn expire(&mut self, now: Instant) -> bool {
-        self.layers.iter_mut().fold(false, |left, layer| layer.cache.expire(now) || left)
+        let mut left = false;
+        for layer in &mut self.layers {
+            left |= layer.cache.expire(now);
+        }
+        left
     }
 
     /// How the layers rank from now on, as [`crate::LayerWatch`] found where the track comes in.

@@ -2,18 +2,12 @@
 
 use std::time::Instant;
 
-use model::{DropReason, NtpTime, Ssrc};
+use model::{DropReason, Ssrc};
 use rtp::rtcp::{self, CompoundIter, ReportBlock, RtcpPacket, SenderReport};
 
 use transport::srtp::SrtpError;
 
-use crate::{
-    core::Worker,
-    egress::seal,
-    mesh::{Mesh, Word},
-    sessions::{Slot, Up},
-    tracks::Tracks,
-};
+use crate::{asks::Ask, core::Worker, sessions::SessionRef};
 
 /// Retransmissions for one RTCP packet; a NACK can name thousands of packets in a few bytes.
 const RETRANSMISSIONS_MAX: usize = 512;
@@ -23,7 +17,7 @@ impl Worker {
     pub(crate) fn take_rtcp(
         &mut self,
         now: Instant,
-        slot: Slot,
+        slot: SessionRef,
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
         let session = self.sessions.at(slot).ok_or(DropReason::UnknownPath)?;
@@ -46,7 +40,7 @@ impl Worker {
         &mut self,
         now: Instant,
         heard: Instant,
-        slot: Slot,
+        slot: SessionRef,
         packet: &RtcpPacket<'_>,
     ) {
         match packet {
@@ -57,7 +51,7 @@ impl Worker {
             RtcpPacket::ReceiverReport(report) => {
                 report.blocks().for_each(|b| self.take_report_block(heard, slot, &b));
             }
-            RtcpPacket::Nack(nack) => self.retransmit(now, slot, nack.media, nack.lost()),
+            RtcpPacket::Nack(nack) => self.retransmit(slot, nack.media, nack.lost()),
             RtcpPacket::Pli { media, .. } => self.picture_lost(now, slot, *media),
             RtcpPacket::Fir(fir) => {
                 fir.entries().for_each(|entry| self.picture_lost(now, slot, entry.ssrc));
@@ -68,21 +62,26 @@ impl Worker {
         }
     }
 
-    fn take_sender_report(&mut self, heard: Instant, slot: Slot, report: &SenderReport<'_>) {
-        let Worker { sessions, tracks, mesh, .. } = self;
-        let Some(session) = sessions.at(slot) else { return };
+    fn take_sender_report(&mut self, heard: Instant, slot: SessionRef, report: &SenderReport<'_>) {
+        let Some(session) = self.sessions.at(slot) else { return };
         let (ntp, timestamp) = (report.info.ntp, report.info.rtp_timestamp);
-        tell_sender_report(heard, &mut session.ups, tracks, mesh, (report.ssrc, ntp, timestamp));
+        let told = session.ups.iter_mut().find_map(|up| {
+            let told = up.up.sender_report(heard, report.ssrc, ntp, timestamp);
+            told.map(|(stream, info)| (up.track, stream, info))
+        });
+        if let Some((track, stream, info)) = told {
+            self.tell_sender_report(track, stream, info);
+        }
     }
 
-    fn take_report_block(&mut self, heard: Instant, slot: Slot, block: &ReportBlock) {
+    fn take_report_block(&mut self, heard: Instant, slot: SessionRef, block: &ReportBlock) {
         let Some(session) = self.sessions.at(slot) else { return };
         if let Some(down) = session.downs.iter_mut().find(|d| d.ssrc == block.ssrc()) {
             down.down.report_block(heard, block);
         }
     }
 
-    fn picture_lost(&mut self, now: Instant, slot: Slot, media: Ssrc) {
+    fn picture_lost(&mut self, now: Instant, slot: SessionRef, media: Ssrc) {
         let Worker { sessions, tracks, .. } = self;
         let Some(session) = sessions.at(slot) else { return };
         let Some(down) = session.downs.iter_mut().find(|d| d.ssrc == media) else { return };
@@ -90,58 +89,27 @@ impl Worker {
         let Some(track) = down.track else { return };
         let Some(mirror) = tracks.at(track).map(|t| &t.mirror) else { return };
         if let Some(layer) = down.down.wants_keyframe(now, mirror) {
-            self.request_key_frame(now, track, layer);
+            self.ask(now, track, Ask::KeyFrame(layer));
         }
     }
 
-    fn retransmit(
-        &mut self,
-        now: Instant,
-        slot: Slot,
-        media: Ssrc,
-        lost: impl Iterator<Item = u16>,
-    ) {
-        let Worker { sessions, tracks, outbox, inbox, counters, .. } = self;
+    /// Retransmissions go out in the receiver's turn, as everything else does.
+    fn retransmit(&mut self, slot: SessionRef, media: Ssrc, lost: impl Iterator<Item = u16>) {
+        let Worker { sessions, counters, rounds, .. } = self;
         let Some(session) = sessions.at(slot) else { return };
-        let Some(down) = session.downs.iter_mut().find(|d| d.ssrc == media) else { return };
-        let Some(mirror) = down.track.and_then(|t| tracks.at(t)).map(|t| &t.mirror) else { return };
-        let (Some(crypto), Some(path)) = (&mut session.crypto, session.path) else { return };
-        outbox.begin(path);
+        let Some(down) = session.downs.iter().position(|d| d.ssrc == media) else { return };
+        if session.downs[down].track.is_none() {
+            return;
+        }
         for sequence in lost.take(RETRANSMISSIONS_MAX) {
             counters.offered.add(1);
-            let Some(room) = outbox.space(inbox, counters) else {
-                counters.drop_out(DropReason::SendBufferFull);
-                continue;
-            };
-            let written = down.down.retransmit(now, mirror, sequence, room);
-            match written.and_then(|written| seal(&mut crypto.sender, room, written)) {
-                Ok(len) => {
-                    outbox.commit(len);
-                    counters.forwarded.add(1);
-                    counters.forwarded_bytes.add(len as u64);
-                    counters.retransmitted.add(1);
-                }
-                Err(reason) => counters.drop_out(reason),
+            match session.exit.resend(down as u16, sequence) {
+                true => counters.waiting_add(1),
+                false => counters.drop_out(DropReason::RtxTooSoon),
             }
         }
-    }
-}
-
-/// Lets the track of an SSRC know which NTP time belongs to which RTP timestamp, here and wherever it has subscribers.
-pub(crate) fn tell_sender_report(
-    now: Instant,
-    ups: &mut [Up],
-    tracks: &mut Tracks,
-    mesh: &mut Mesh,
-    (ssrc, ntp, timestamp): (Ssrc, NtpTime, u32),
-) {
-    for up in ups {
-        let told = up.up.sender_report(now, ssrc, ntp, timestamp);
-        let Some((layer, epoch, info)) = told else { continue };
-        let Some(track) = tracks.at(up.track) else { continue };
-        track.mirror.sender_report(layer, epoch, info);
-        for &worker in &track.wanted_by {
-            mesh.tell(worker, Word::Report { track: track.id, layer, epoch, info });
+        if session.exit.list() {
+            rounds.list(slot);
         }
     }
 }

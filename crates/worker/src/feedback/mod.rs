@@ -2,5 +2,3 @@
 
 mod incoming;
 mod outgoing;
-
-pub(crate) use incoming::tell_sender_report;

@@ -7,7 +7,7 @@ use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 
 use crate::{
     core::Worker,
-    sessions::{Session, Slot},
+    sessions::{Session, SessionRef},
     tracks::Tracks,
 };
 
@@ -24,8 +24,8 @@ const OVERHEAD: usize = 32;
 
 impl Worker {
     /// Sends the RTCP that is due, if any.
-    pub(crate) fn send_feedback(&mut self, now: Instant, slot: Slot) {
-        let Worker { sessions, tracks, outbox, inbox, counters, blocks, .. } = self;
+    pub(crate) fn send_feedback(&mut self, now: Instant, slot: SessionRef) {
+        let Worker { sessions, tracks, outbox, blocks, .. } = self;
         let Some(session) = sessions.at(slot) else { return };
         let Some(path) = session.path else { return };
         if session.crypto.is_none() {
@@ -39,7 +39,7 @@ impl Worker {
                 && let Some(crypto) = &mut session.crypto
                 && let Ok(len) = crypto.sender.seal_rtcp(&mut packet, compound.len)
             {
-                outbox.datagram(inbox, counters, path, &packet[..len]);
+                outbox.datagram(path, &packet[..len]);
             }
             if !compound.more {
                 break;
@@ -48,8 +48,8 @@ impl Worker {
     }
 
     /// Says that everything that we send to this peer ends (RFC 3550 section 6.6).
-    pub(crate) fn send_bye(&mut self, now: Instant, slot: Slot) {
-        let Worker { sessions, outbox, inbox, counters, blocks, .. } = self;
+    pub(crate) fn send_bye(&mut self, now: Instant, slot: SessionRef) {
+        let Worker { sessions, outbox, blocks, .. } = self;
         let Some(session) = sessions.at(slot) else { return };
         let (sender, Some(path)) = (session.rtcp_ssrc(), session.path) else { return };
         let ssrcs: Vec<Ssrc> = if session.downs.is_empty() {
@@ -65,7 +65,7 @@ impl Worker {
         let len = rtcp.len();
         let Some(crypto) = session.crypto.as_mut().filter(|_| written.is_ok()) else { return };
         if let Ok(len) = crypto.sender.seal_rtcp(&mut packet, len) {
-            outbox.datagram(inbox, counters, path, &packet[..len]);
+            outbox.datagram(path, &packet[..len]);
         }
     }
 }
@@ -105,7 +105,7 @@ fn write_compound(
     }
     some |= due;
     // RFC 3550 section 6.1: a compound begins with a report, unless less was agreed (RFC 5506).
-    if (some || !session.plan.rtcp_reduced_size)
+    if (some || !session.orders.plan.rtcp_reduced_size)
         && write_reports(now, session, sender, &mut rtcp, blocks, due).is_err()
     {
         more = true;
@@ -147,5 +147,5 @@ fn write_reports(
     if rtcp.is_empty() || !blocks.is_empty() {
         rtcp.rr(sender, blocks)?;
     }
-    rtcp.sdes_cname(sender, &session.plan.cname)
+    rtcp.sdes_cname(sender, &session.orders.plan.cname)
 }

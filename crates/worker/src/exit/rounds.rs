@@ -1,0 +1,269 @@
+//! Step 5, whose turn it is: runs go through the sinks of their tracks, and receivers with something waiting take turns, so much
+//! in a turn of the worker.
+//!
+//! A run begins with another sink each time, so that it is not always the same ones who are last. A turn of the worker sends so many packets
+//! and then looks at its sockets again: a key frame for a thousand viewers is spread over some milliseconds, and
+//! sound and other rooms go on in between.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use model::{CloseReason, DropReason};
+use router::{CatchUpLimits, Packet};
+
+use super::{
+    leave::Gate,
+    run::{RUN_MAX, Run, RunPool},
+};
+use crate::{
+    asks::Ask,
+    core::Worker,
+    sessions::SessionRef,
+    tracks::{TrackRef, Tracks},
+};
+
+/// Packets that runs may take in one turn, about a millisecond of work,
+const RUNS_PER_TURN: usize = 2_048;
+/// and those that waited, besides.
+const WAITING_PER_TURN: usize = 1_024;
+/// A run that could not begin or go on for so long is given up: the kernel takes nothing.
+const RUN_WAITS_MAX: Duration = Duration::from_millis(500);
+/// Runs that may wait for their turn.
+const RUNS_MAX: usize = 4_096;
+
+/// A run on its way through the sinks of its track.
+struct OnItsWay {
+    run: Arc<Run>,
+    /// Places of the track's sinks when the run began, and with which it began.
+    places: usize,
+    first: usize,
+    done: usize,
+    /// Layers that the sinks want which it has come to.
+    layers: u8,
+    since: Instant,
+}
+
+/// What is on its way out of one worker.
+#[derive(Default)]
+pub(crate) struct Rounds {
+    runs: VecDeque<OnItsWay>,
+    /// Sessions with something waiting.
+    round: VecDeque<SessionRef>,
+    pool: RunPool,
+    /// Scratch.
+    asks: Vec<(TrackRef, Ask)>,
+}
+
+impl Rounds {
+    /// Whether nothing is to be sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.round.is_empty()
+    }
+
+    /// Sends a track's packets on their way.
+    pub(crate) fn begin(&mut self, now: Instant, tracks: &mut Tracks, at: TrackRef) {
+        let Some(track) = tracks.at(at) else { return };
+        let what = (at, track.id, track.kind);
+        let run = self.pool.make(what, true, |packets| tracks.take_fresh(at, packets));
+        let Some(track) = tracks.at(at).filter(|_| !run.packets.is_empty()) else { return };
+        let places = track.places().len();
+        if places == 0 {
+            return;
+        }
+        track.runs += 1;
+        track.rotation = track.rotation.wrapping_add(1);
+        let first = track.rotation as usize % places;
+        self.runs.push_back(OnItsWay { run, places, first, done: 0, layers: 0, since: now });
+    }
+
+    /// A session has something waiting.
+    pub(crate) fn list(&mut self, session: SessionRef) {
+        self.round.push_back(session);
+    }
+}
+
+impl Worker {
+    /// Lets leave what is due, as much as belongs to one turn. Returns whether there is more that could go at once.
+    pub(crate) fn send_due(&mut self, now: Instant) -> bool {
+        while let Some(at) = self.tracks.take_due(now) {
+            self.rounds.begin(now, &mut self.tracks, at);
+        }
+        let mut budget = RUNS_PER_TURN;
+        while budget > 0 && self.pass_run(now, &mut budget) {}
+        let mut budget = WAITING_PER_TURN;
+        while budget > 0 && self.serve_next(now, &mut budget) {}
+        self.rounds.pool.reclaim();
+        !self.rounds.is_empty() && !self.outbox.is_blocked()
+    }
+
+    /// Takes the oldest run through sinks of its track. False when there is none, or when nothing can be sent.
+    fn pass_run(&mut self, now: Instant, budget: &mut usize) -> bool {
+        let Some(mut way) = self.rounds.runs.pop_front() else { return false };
+        let late = now.saturating_duration_since(way.since) > RUN_WAITS_MAX;
+        if late || self.rounds.runs.len() >= RUNS_MAX {
+            self.give_up_run(&way);
+            return true;
+        }
+        if self.outbox.is_blocked() {
+            self.rounds.runs.push_front(way);
+            return false;
+        }
+        while way.done < way.places && *budget > 0 && self.outbox.make_room(way.run.packets.len()) {
+            self.offer_next(now, &mut way);
+            *budget = budget.saturating_sub(way.run.packets.len());
+        }
+        self.carry_out_asks(now);
+        if way.done < way.places {
+            self.rounds.runs.push_front(way);
+            return !self.outbox.is_blocked();
+        }
+        self.end_run(now, &way);
+        true
+    }
+
+    /// Offers a run to the next sink on its way.
+    #[inline]
+    fn offer_next(&mut self, now: Instant, way: &mut OnItsWay) {
+        let Worker { tracks, sessions, timers, outbox, counters, rounds, .. } = self;
+        let Rounds { asks, round, .. } = rounds;
+        let Some(track) = tracks.at(way.run.track).filter(|t| t.id == way.run.id) else {
+            way.done = way.places;
+            return;
+        };
+        let place = |n: usize| {
+            let at = way.first + n;
+            let at = if at < way.places { at } else { at - way.places };
+            track.places().get(at).copied().flatten()
+        };
+        // Subscribers lie apart, and since the last picture other things were in the caches.
+        if let Some(later) = place(way.done + 2) {
+            sessions.prefetch(later.session);
+        }
+        if let Some(next) = place(way.done + 1)
+            && let Some(session) = sessions.at(next.session)
+        {
+            session.prefetch(next.down);
+        }
+        let sink = place(way.done);
+        way.done += 1;
+        let Some(sink) = sink else { return };
+        let Some(session) = sessions.at(sink.session) else { return };
+        let mut gate = Gate { now, outbox, counters, asks };
+        // A defect in one subscriber's state ends that subscriber.
+        let offered = catch_unwind(AssertUnwindSafe(|| {
+            gate.offer(session, sink.down, &way.run, &track.mirror);
+        }));
+        if offered.is_err() {
+            self.end_broken(sink.session);
+            return;
+        }
+        if let Some(down) = session.downs.get_mut(usize::from(sink.down)) {
+            way.layers |= down.down.wanted_layers(&track.mirror);
+        }
+        session.arm_down(timers, now, sink.down);
+        if session.exit.list() {
+            round.push_back(sink.session);
+        }
+    }
+
+    fn end_broken(&mut self, session: SessionRef) {
+        self.counters.panics.add(1);
+        tracing::error!("a defect ended a subscriber");
+        self.end_session(session, CloseReason::Internal);
+    }
+
+    /// All sinks were offered the run: what they want is known anew.
+    fn end_run(&mut self, now: Instant, way: &OnItsWay) {
+        let at = way.run.track;
+        let Some(track) = self.tracks.at(at).filter(|t| t.id == way.run.id) else { return };
+        track.runs = track.runs.saturating_sub(1);
+        // Who came while the run was on its way was not asked.
+        let all = track.places().len() == way.places;
+        if all && track.has_subscribers() && track.set_wanted(way.layers) {
+            self.tell_wanted_layers(now, at);
+        }
+        self.tracks.release(at);
+    }
+
+    /// The rest of a run reaches nobody.
+    fn give_up_run(&mut self, way: &OnItsWay) {
+        let at = way.run.track;
+        let Some(track) = self.tracks.at(at).filter(|t| t.id == way.run.id) else { return };
+        track.runs = track.runs.saturating_sub(1);
+        let left = (way.done..way.places).filter(|n| {
+            track.places().get((way.first + n) % way.places).is_some_and(Option::is_some)
+        });
+        let copies = left.count() as u64 * way.run.packets.len() as u64;
+        self.counters.offered.add(copies);
+        self.counters.drop_out_many(DropReason::ExitLate, copies);
+        self.tracks.release(at);
+    }
+
+    /// Lets the next session of the round send. False when there is none, or when nothing can be sent.
+    fn serve_next(&mut self, now: Instant, budget: &mut usize) -> bool {
+        if !self.outbox.make_room(super::leave::QUANTUM) {
+            return false;
+        }
+        let Worker { tracks, sessions, timers, outbox, counters, rounds, .. } = self;
+        let Rounds { asks, round, .. } = rounds;
+        let Some(at) = round.pop_front() else { return false };
+        let Some(session) = sessions.at(at) else { return true };
+        session.exit.listed = false;
+        let mut gate = Gate { now, outbox, counters, asks };
+        let served = catch_unwind(AssertUnwindSafe(|| gate.leave(session, tracks)));
+        match served {
+            Ok(packets) => {
+                // At least one, so that the round ends.
+                *budget = budget.saturating_sub(packets.max(1));
+                for down in 0..session.downs.len() {
+                    session.arm_down(timers, now, down as u16);
+                }
+                if session.exit.list() {
+                    round.push_back(at);
+                }
+            }
+            Err(_) => self.end_broken(at),
+        }
+        self.carry_out_asks(now);
+        true
+    }
+
+    fn carry_out_asks(&mut self, now: Instant) {
+        while let Some((at, ask)) = self.rounds.asks.pop() {
+            self.guarded(|w| w.ask(now, at, ask));
+        }
+    }
+
+    /// Starts a new subscriber from the packets since a key frame that is young enough, so that it need not wait for
+    /// the next one.
+    pub(crate) fn catch_up(&mut self, now: Instant, at: SessionRef, down: u16) {
+        let Worker { tracks, sessions, outbox, counters, rounds, .. } = self;
+        let Rounds { asks, round, pool, .. } = rounds;
+        let Some(session) = sessions.at(at) else { return };
+        let Some(slot) = session.downs.get(usize::from(down)) else { return };
+        let Some(track_at) = slot.track else { return };
+        let Some(track) = tracks.at(track_at) else { return };
+        let caught: Vec<Arc<Packet>> =
+            slot.down.catch_up(now, &track.mirror, CatchUpLimits::default()).cloned().collect();
+        let mut gate = Gate { now, outbox, counters, asks };
+        for packets in caught.chunks(RUN_MAX) {
+            let what = (track_at, track.id, track.kind);
+            let run = pool.make(what, false, |list| list.extend(packets.iter().cloned()));
+            gate.offer(session, down, &run, &track.mirror);
+        }
+        if caught.is_empty()
+            && let Some(slot) = session.downs.get_mut(usize::from(down))
+            && let Some(layer) = slot.down.wants_keyframe(now, &track.mirror)
+        {
+            asks.push((track_at, Ask::KeyFrame(layer)));
+        }
+        if session.exit.list() {
+            round.push_back(at);
+        }
+        self.carry_out_asks(now);
+    }
+}

@@ -1,0 +1,88 @@
+//! Packets of one track on their way to its sinks in this worker: shared by those who wait for their turn, and recycled.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use model::{MediaKind, TrackId};
+use router::Packet;
+
+use crate::tracks::TrackRef;
+
+/// Most packets in a run: which of them wait is one bit each.
+pub(crate) const RUN_MAX: usize = 64;
+/// Runs looked at for recycling before a new one is made.
+const PROBES: usize = 8;
+
+/// See the head of the file.
+pub(crate) struct Run {
+    pub(crate) track: TrackRef,
+    pub(crate) id: TrackId,
+    pub(crate) kind: MediaKind,
+    /// At most [`RUN_MAX`].
+    pub(crate) packets: Vec<Arc<Packet>>,
+    /// The longest payload, to which shorter ones may be padded; 0: none is.
+    pub(crate) longest: u16,
+}
+
+impl Run {
+    /// The packets that a set of bits names.
+    pub(crate) fn named(&self, packets: u64) -> impl Iterator<Item = &Arc<Packet>> {
+        self.packets
+            .iter()
+            .enumerate()
+            .filter(move |(at, _)| packets & (1 << at) != 0)
+            .map(|(_, p)| p)
+    }
+
+    /// Payload bytes of these.
+    pub(crate) fn bytes_of(&self, packets: u64) -> usize {
+        self.named(packets).map(|p| usize::from(p.meta.payload_len)).sum()
+    }
+}
+
+/// Runs that nobody holds any more are used again: nothing is allocated once warm.
+#[derive(Default)]
+pub(crate) struct RunPool {
+    free: Vec<Arc<Run>>,
+    /// Runs that were given out, the oldest in front.
+    out: VecDeque<Arc<Run>>,
+}
+
+impl RunPool {
+    /// A run of a track that `fill` fills; the list of packets that it is given is empty and has room. `padded`: packets
+    /// may be padded to the length of the longest, so that they make one train.
+    pub(crate) fn make(
+        &mut self,
+        (track, id, kind): (TrackRef, TrackId, MediaKind),
+        padded: bool,
+        fill: impl FnOnce(&mut Vec<Arc<Packet>>),
+    ) -> Arc<Run> {
+        self.reclaim();
+        let mut run = self.free.pop().unwrap_or_else(|| {
+            let packets = Vec::with_capacity(RUN_MAX);
+            Arc::new(Run { track, id, kind, packets, longest: 0 })
+        });
+        // Unique: it was free, or is new.
+        if let Some(run) = Arc::get_mut(&mut run) {
+            (run.track, run.id, run.kind) = (track, id, kind);
+            fill(&mut run.packets);
+            let lengths = run.packets.iter().map(|p| p.meta.payload_len);
+            run.longest = if padded { lengths.max().unwrap_or(0) } else { 0 };
+        }
+        self.out.push_back(Arc::clone(&run));
+        run
+    }
+
+    /// Lets go of the packets of runs that are over.
+    pub(crate) fn reclaim(&mut self) {
+        for _ in 0..PROBES.min(self.out.len()) {
+            let Some(mut run) = self.out.pop_front() else { break };
+            match Arc::get_mut(&mut run) {
+                Some(unique) => {
+                    unique.packets.clear();
+                    self.free.push(run);
+                }
+                None => self.out.push_back(run),
+            }
+        }
+    }
+}
