@@ -23,7 +23,7 @@ pub(crate) struct MediaSettings {
 }
 
 const DEFAULT_PORT: u16 = 7882;
-const MAX_WORKERS: usize = 254;
+const MAX_WORKERS: usize = 253;
 
 impl MediaSettings {
     pub(super) fn resolve(raw: &mut RawConfig) -> Result<Self, ConfigError> {
@@ -47,7 +47,7 @@ impl MediaSettings {
         let interfaces = raw
             .take("media.interfaces", "a list of interface names", Raw::list)?
             .unwrap_or_default();
-        let workers = raw.take("media.workers", "a whole number from 1 to 254", |raw| {
+        let workers = raw.take("media.workers", "a whole number from 1 to 253", |raw| {
             raw.parse().filter(|n: &NonZeroUsize| n.get() <= MAX_WORKERS)
         })?;
         let pin = raw.take("media.pin", "true or false", |raw| raw.boolean())?.unwrap_or(true);
