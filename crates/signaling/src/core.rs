@@ -6,7 +6,10 @@
 //! busy room costs the others nothing. Offers are parsed and matched under no lock at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -85,12 +88,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Places for sessions that are being negotiated; given back unless they are used.
-struct Place<'c>(&'c Core);
+/// Places (one or none) that are counted for a session under negotiation; given back unless they are used.
+struct Place<'c> {
+    core: &'c Core,
+    count: usize,
+}
+
+impl Place<'_> {
+    /// The room's turn takes the count over.
+    fn used(&mut self) -> usize {
+        std::mem::take(&mut self.count)
+    }
+}
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.totals.sessions.fetch_sub(1, Ordering::AcqRel);
+        self.core.totals.sessions.fetch_sub(self.count, AcqRel);
     }
 }
 
@@ -165,20 +178,18 @@ impl Core {
         roles: Roles,
         offer: &str,
     ) -> Result<Accepted, RoomError> {
-        let place = self.reserve(now, room, entering.participant.as_ref())?;
+        let mut place = self.reserve(now, room, entering.participant.as_ref())?;
         let agreed = self.negotiate(|negotiator| negotiator.answer(roles, offer))?;
         let session = agreed.session();
-        let accepted = self.in_room(room, true, |room, cell| {
+        self.in_room(room, |room, cell| {
             lock(&self.sessions).insert(session, cell.clone());
             let entered = room.enter(now, &self.config, entering.clone(), agreed.clone());
             if entered.is_err() {
                 lock(&self.sessions).remove(&session);
+                return (entered, 0);
             }
-            entered
-        })??;
-        // The room's sum counts the session now.
-        drop(place);
-        Ok(accepted)
+            (entered, place.used())
+        })?
     }
 
     /// Takes in an in-process publisher; one of the same name is replaced.
@@ -191,11 +202,12 @@ impl Core {
         participant: &ParticipantId,
         media: Vec<LocalMedia>,
     ) -> Result<LocalPublished, RoomError> {
-        self.in_room(room, true, |room, cell| {
-            let published =
-                room.publish_local(&self.config, &self.ids, participant, media.clone())?;
-            lock(&self.sessions).insert(published.session, cell.clone());
-            Ok(published)
+        self.in_room(room, |room, cell| {
+            let published = room.publish_local(&self.config, &self.ids, participant, media.clone());
+            if let Ok(published) = &published {
+                lock(&self.sessions).insert(published.session, cell.clone());
+            }
+            (published, 0)
         })?
     }
 
@@ -312,7 +324,7 @@ impl Core {
 
     /// How much is there. The numbers are kept, not counted.
     pub fn counts(&self) -> Counts {
-        let value = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        let value = |count: &AtomicUsize| count.load(Relaxed);
         Counts {
             rooms: lock(&self.names).len(),
             participants: value(&self.totals.participants),
@@ -338,53 +350,55 @@ impl Core {
         participant: Option<&ParticipantId>,
     ) -> Result<Place<'_>, RoomError> {
         let limits = &self.config.limits;
-        let before = self.totals.sessions.fetch_add(1, Ordering::AcqRel);
-        let place = Place(self);
-        if before >= limits.sessions {
+        // A room that would refuse the publisher does so before its offer is read.
+        let publishes = |who| {
+            let look =
+                |room: &Room| room.check_publisher(&self.config, who).map(|()| room.publishes(who));
+            self.look(room, look).unwrap_or(Ok(false))
+        };
+        let count = usize::from(!participant.map_or(Ok(false), publishes)?);
+        let take = || {
+            let taken = |there| (there + count <= limits.sessions).then_some(there + count);
+            count == 0 || self.totals.sessions.fetch_update(AcqRel, Acquire, taken).is_ok()
+        };
+        if !take() {
             self.handle_timeout(now);
-            let replaces = participant
-                .is_some_and(|who| self.look(room, |room| room.publishes(who)).unwrap_or(false));
-            let there = self.totals.sessions.load(Ordering::Acquire) - 1;
-            if there >= limits.sessions && !(replaces && there == limits.sessions) {
+            if !take() {
                 let text = format!("the node has {} sessions, which is its limit", limits.sessions);
                 return Err(RoomError::new(ErrorKind::Full, text));
             }
         }
+        let place = Place { core: self, count };
         let names = lock(&self.names);
         if !names.contains_key(room) && names.len() >= limits.rooms {
             return Err(too_many_rooms(room, limits.rooms));
         }
         drop(names);
-        if let Some(who) = participant {
-            // A room that would refuse the publisher does so before its offer is read.
-            self.look(room, |room| room.check_publisher(&self.config, who)).unwrap_or(Ok(()))?;
-        }
         Ok(place)
     }
 
-    /// A turn of the room of this name. With `make`, the room is made when it is not there.
+    /// A turn of the room of this name, as [`Core::turn_with_places`]. The room is made when it is not there.
     fn in_room<T>(
         &self,
         id: &RoomId,
-        make: bool,
-        mut f: impl FnMut(&mut Room, &Arc<Cell>) -> T,
+        mut f: impl FnMut(&mut Room, &Arc<Cell>) -> (T, usize),
     ) -> Result<T, RoomError> {
         loop {
-            let cell = self.cell(id, make)?;
-            if let Some(result) = self.turn(&cell, |room| f(room, &cell)) {
+            let cell = self.cell(id)?;
+            if let Some(result) = self.turn_with_places(&cell, |room| f(room, &cell)) {
                 return Ok(result);
             }
             // The last one left between the look-up and the turn: another room of the name is made.
         }
     }
 
-    fn cell(&self, id: &RoomId, make: bool) -> Result<Arc<Cell>, RoomError> {
+    fn cell(&self, id: &RoomId) -> Result<Arc<Cell>, RoomError> {
         let mut names = lock(&self.names);
         if let Some(cell) = names.get(id) {
             return Ok(cell.clone());
         }
         let most = self.config.limits.rooms;
-        if !make || names.len() >= most {
+        if names.len() >= most {
             return Err(too_many_rooms(id, most));
         }
         let room = Room::new(id.clone(), self.node, self.epoch);
@@ -407,12 +421,21 @@ impl Core {
 
     /// A room's turn, and what it leads to. `None` when the room is gone.
     fn turn<T>(&self, cell: &Arc<Cell>, f: impl FnOnce(&mut Room) -> T) -> Option<T> {
+        self.turn_with_places(cell, |room| (f(room), 0))
+    }
+
+    /// The same, where so many sessions that come in have a place ([`Core::reserve`]). Each is counted once at any time.
+    fn turn_with_places<T>(
+        &self,
+        cell: &Arc<Cell>,
+        f: impl FnOnce(&mut Room) -> (T, usize),
+    ) -> Option<T> {
         let mut state = lock(&cell.state);
         if state.gone {
             return None;
         }
         let before = state.room.counts();
-        let result = f(&mut state.room);
+        let (result, counted) = f(&mut state.room);
         while let Some(command) = state.room.poll_command() {
             self.sink.send(command);
         }
@@ -421,7 +444,7 @@ impl Core {
         }
         // Nobody else has to know of this node's participants yet: there is one node.
         while state.room.poll_record().is_some() {}
-        self.totals.change(&before, &state.room.counts());
+        self.totals.change(&before, &state.room.counts(), counted);
         self.list(cell, &mut state);
         Some(result)
     }
@@ -462,14 +485,15 @@ fn too_many_rooms(room: &RoomId, most: usize) -> RoomError {
 }
 
 impl Totals {
-    fn change(&self, before: &Counts, after: &Counts) {
+    /// `counted`: sessions of `after` that are in the sum already.
+    fn change(&self, before: &Counts, after: &Counts, counted: usize) {
         let add = |total: &AtomicUsize, before: usize, after: usize| {
             // Wrapping: a difference may be negative.
-            total.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
+            total.fetch_add(after.wrapping_sub(before), AcqRel);
         };
         add(&self.participants, before.participants, after.participants);
         add(&self.viewers, before.viewers, after.viewers);
         add(&self.connected, before.connected, after.connected);
-        add(&self.sessions, before.sessions, after.sessions);
+        add(&self.sessions, before.sessions + counted, after.sessions);
     }
 }

@@ -78,9 +78,9 @@ async fn sessions_trickle_restart_and_end_as_in_whip() {
     let restarted = node.patch(&session, Some("*"), &restart(1)).await;
     assert_eq!((restarted.status, restarted.header("content-type")), (200, Some(FRAGMENT)));
     assert_ne!(restarted.header("etag"), Some(etag.as_str()));
-    // There was no counter-offer, so there is nothing to answer.
-    let answer = [("Content-Type", SDP), ("If-Match", etag.as_str())];
-    assert_eq!(node.request("PATCH", &session, &answer, WATCH).await.status, 415);
+    // A whole offer renegotiates, and is held against the tag as well.
+    let stale = [("Content-Type", SDP), ("If-Match", etag.as_str())];
+    assert_eq!(node.request("PATCH", &session, &stale, WATCH).await.status, 412);
     assert_eq!(node.request("DELETE", &session, &[], "").await.status, 200);
     assert_eq!(node.request("DELETE", &session, &[], "").await.status, 404);
 }

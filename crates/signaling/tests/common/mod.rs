@@ -22,6 +22,8 @@ pub const FFMPEG: &str = include_str!("../../../sdp/fixtures/ffmpeg-publish.sdp"
 
 pub const SDP: &str = "application/sdp";
 pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+/// What a session may be patched with.
+pub const PATCHES: &str = "application/trickle-ice-sdpfrag, application/sdp";
 pub const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// A running server.
@@ -216,6 +218,21 @@ pub fn trickle(offer: &str) -> String {
 pub fn restart(n: u32) -> String {
     let (ufrag, pwd) = (format!("a=ice-ufrag:new{n:05}"), format!("a=ice-pwd:{n:024}"));
     fragment(&ufrag, &pwd, "a=mid:0")
+}
+
+/// An offer with several receiving sections: `a` is audio, `v` video, mids from 0.
+pub fn slots(kinds: &str) -> String {
+    let mut parts = WATCH.split("m=");
+    let head = parts.next().unwrap();
+    let sections: Vec<String> = parts.map(|section| format!("m={section}")).collect();
+    let mids: Vec<String> = (0..kinds.len()).map(|at| at.to_string()).collect();
+    let mut offer = head.replace("BUNDLE 0 1", &format!("BUNDLE {}", mids.join(" ")));
+    for (at, kind) in kinds.chars().enumerate() {
+        let which = usize::from(kind == 'v');
+        let (old, new) = (format!("a=mid:{which}"), format!("a=mid:{at}"));
+        offer.push_str(&sections[which].replace(&old, &new));
+    }
+    offer
 }
 
 fn fragment(ufrag: &str, pwd: &str, mid: &str) -> String {
