@@ -113,7 +113,8 @@ impl Ice {
         }
         self.pending.push_back(Pending { id, nominates, address: self.address });
         self.next = Some(now + self.retry);
-        self.retry = if self.confirmed { self.consent } else { (self.retry * 2).min(RETRY_MAX) };
+        // A consent check that is not answered is repeated soon (RFC 7675 section 5.1).
+        self.retry = if self.confirmed { RETRY_MAX } else { (self.retry * 2).min(RETRY_MAX) };
         check(id, &format!("{ufrag}:{}", self.ufrag), &pwd, nominates).ok()
     }
 
@@ -156,7 +157,6 @@ impl Ice {
         self.valid = true;
         if pending.nominates && !self.confirmed {
             self.confirmed = true;
-            self.retry = self.consent;
             self.next = Some(now + self.consent);
             return Ok(true);
         }
@@ -165,7 +165,6 @@ impl Ice {
             (self.next, self.retry) = (Some(now), RETRY);
         }
         if self.confirmed {
-            self.retry = self.consent;
             self.next = Some(now + self.consent);
         }
         Ok(false)

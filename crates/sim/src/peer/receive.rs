@@ -265,13 +265,17 @@ impl Slot {
         let (_, began) = self.first?;
         if self.next.is_none() && now >= began + START {
             self.next = self.buffer.keys().next().copied();
+            // Of what came out of order until now nothing was noted.
+            let Self { buffer, missing, .. } = self;
+            for gap in (self.next?..self.highest).filter(|n| !buffer.contains_key(n)) {
+                missing.entry(gap).or_insert(Missing { since: now, next: now, asks: 0 });
+            }
         }
         let mut next = self.next?;
         if !self.buffer.contains_key(&next) {
             let patience = if self.nack { GIVE_UP } else { GIVE_UP_SOUND };
             let there = self.buffer.keys().next().copied()?;
-            let new = || Missing { since: now, next: now + ASK_AFTER, asks: 0 };
-            let since = self.missing.entry(next).or_insert_with(new).since;
+            let since = self.missing.get(&next).map(|m| m.since)?;
             if now < since + patience {
                 return None;
             }
