@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     threshold::Threshold,
-    units::{Bitrate, Share, Time},
+    units::{Bitrate, Share, Span, Time},
 };
 
 /// Loads a WHIP/WHEP server with WebRTC peers and says what they saw.
@@ -75,6 +75,8 @@ pub enum Video {
     H264,
     /// Made-up packets of a given rate and size.
     Synthetic,
+    /// The same, but the pictures have as many packets as real ones: key frames of many, the others spread as in the clips.
+    Real,
 }
 
 /// Sources of audio.
@@ -173,21 +175,27 @@ pub struct Settings {
     /// What publishers say
     #[arg(help_heading = MEDIA, long, value_enum)]
     pub audio: Option<Audio>,
-    /// Synthetic video: frames per second
+    /// Synthetic and real video: frames per second
     #[arg(help_heading = MEDIA, long, value_name = "N")]
     pub fps: Option<u32>,
-    /// Synthetic video: packets of a frame
+    /// Synthetic video: packets of a frame; real video: their mean, key frames included
     #[arg(help_heading = MEDIA, long, value_name = "N")]
     pub packets: Option<u16>,
-    /// Synthetic video: bytes of payload in a packet
+    /// Synthetic and real video: bytes of payload in a packet
     #[arg(help_heading = MEDIA, long, value_name = "BYTES")]
     pub payload: Option<u16>,
     /// Synthetic audio: bytes of payload in a packet
     #[arg(help_heading = MEDIA, long, value_name = "BYTES")]
     pub audio_payload: Option<u16>,
-    /// Synthetic video: frames from one key frame to the next; 0: on request only
+    /// Synthetic and real video: frames from one key frame to the next; 0: on request only
     #[arg(help_heading = MEDIA, long, value_name = "N")]
     pub key_every: Option<u32>,
+    /// Real video: packets of a key frame, such as 100 or 40-150
+    #[arg(help_heading = MEDIA, long, value_name = "N[-N]")]
+    pub key_packets: Option<Span>,
+    /// Packets of a frame that leave at once, each 5 ms; 16 or a sixth of the frame when this is not said
+    #[arg(help_heading = MEDIA, long, value_name = "N")]
+    pub burst: Option<u16>,
 
     /// Share of datagrams that bots lose, each way
     #[arg(help_heading = LINES, long, value_name = "SHARE")]
@@ -290,6 +298,8 @@ impl Settings {
             payload,
             audio_payload,
             key_every,
+            key_packets,
+            burst,
             loss,
             delay,
             jitter,
@@ -332,6 +342,8 @@ mod tests {
             "loss > 1%",
             "--fail-if",
             "freezes > 0",
+            "--key-packets",
+            "40-150",
             "--gso",
             "--gro",
             "false",
@@ -339,7 +351,7 @@ mod tests {
         let file: Settings = toml::from_str(
             "server = 'http://x/'\njoin-over = '2s'\nwarm-up = '3s'\n\
              bystanders = 4\nstalled = '10%'\nfail-if = ['loss > 1%', 'freezes > 0']\n\
-             gso = true\ngro = false\n",
+             key-packets = '40-150'\ngso = true\ngro = false\n",
         )
         .unwrap();
         assert_eq!(format!("{:?}", flags.settings), format!("{file:?}"));

@@ -1,7 +1,7 @@
 //! A swarm of WebRTC peers that loads a WHIP/WHEP server over the wire, as thousands of real ones would, and says what
 //! they saw. It knows nothing private of any server.
 //!
-//! - [`args`], [`plan`]: what is asked for, and what that comes to
+//! - [`args`], [`plan`], `feeds`: what is asked for, and what that comes to
 //! - `director`: who joins and leaves when
 //! - `swarm`, `thread`: few threads that carry many bots
 //! - `signal`: the HTTP requests of all bots
@@ -20,6 +20,7 @@ mod bot;
 mod clock;
 mod describe;
 mod director;
+mod feeds;
 mod media;
 pub mod plan;
 mod proc;

@@ -8,13 +8,13 @@ use std::{
     time::Duration,
 };
 
-use model::MediaKind;
 use url::Url;
 
 use crate::{
-    args::{Arguments, Audio, Settings, Video},
+    args::{Arguments, Settings, Video},
     bot::link::Faults,
-    media::{Feed, MAX_PAYLOAD, STAMP_LEN, clip::Clip, synthetic::Synthetic},
+    feeds::{self, Feeds},
+    media::Feed,
     random::Random,
     threshold::Threshold,
     units::Time,
@@ -73,6 +73,8 @@ pub struct Plan {
     pub(crate) server_ip: Option<IpAddr>,
     pub(crate) gro: bool,
     pub(crate) gso: bool,
+    /// Packets of a frame that leave at once; `None`: as a browser's pacer does it.
+    pub(crate) burst: Option<u16>,
     pub(crate) seed: u64,
     /// What is sent, for people.
     pub media: String,
@@ -122,8 +124,9 @@ impl Plan {
             .and_then(|all| all.into_iter().next())
             .ok_or_else(|| format!("{example}: the host has no address"))?;
         let bind = bind_address(settings.bind, server)?;
-        let mut seed = Random::new(settings.seed.unwrap_or_else(Random::seed));
-        let (audio, video, media) = feeds(&settings)?;
+        let mut random = Random::new(settings.seed.unwrap_or_else(Random::seed));
+        let seed = random.next();
+        let Feeds { audio, video, burst, words } = feeds::resolve(&settings, random.next())?;
         let duration = time(settings.duration, 30);
         let plan = Plan {
             ramp: ramp(&settings),
@@ -169,8 +172,9 @@ impl Plan {
             server_ip: Some(server.ip()),
             gro: settings.gro.unwrap_or(true),
             gso: settings.gso.unwrap_or(false),
-            seed: seed.next(),
-            media,
+            burst,
+            seed,
+            media: words,
         };
         plan.check()
     }
@@ -396,77 +400,6 @@ fn ramp(settings: &Settings) -> Option<Ramp> {
         step_time: time(settings.step_time, 5).max(Duration::from_secs(2)),
         max: settings.max_viewers.unwrap_or(1_000),
     })
-}
-
-fn feeds(settings: &Settings) -> Result<(Option<Feed>, Vec<Feed>, String), String> {
-    let mut media = Vec::new();
-    let size = |name: &str, bytes: u16| {
-        let least = Synthetic::MIN_PAYLOAD;
-        if (least..=MAX_PAYLOAD).contains(&usize::from(bytes)) {
-            return Ok(bytes);
-        }
-        Err(format!(
-            "{name} = {bytes}: {least} to {MAX_PAYLOAD} bytes are allowed, of which {STAMP_LEN} are a stamp"
-        ))
-    };
-    // Who says how synthetic media looks wants it.
-    let shaped = settings.fps.is_some()
-        || settings.packets.is_some()
-        || settings.payload.is_some()
-        || settings.key_every.is_some();
-    let default_video = if shaped { Video::Synthetic } else { Video::Vp8 };
-    let default_audio =
-        if settings.audio_payload.is_some() { Audio::Synthetic } else { Audio::Opus };
-    let video = match settings.video.unwrap_or(default_video) {
-        Video::Off => Vec::new(),
-        Video::Vp8 => {
-            media.push("VP8 of 640x360".to_owned());
-            vec![Feed::Clip(Clip::Mid)]
-        }
-        Video::Simulcast => {
-            media.push("VP8 in three layers up to 1280x720".to_owned());
-            vec![Feed::Clip(Clip::Low), Feed::Clip(Clip::Mid), Feed::Clip(Clip::High)]
-        }
-        Video::H264 => {
-            media.push("H.264 of 640x360".to_owned());
-            vec![Feed::Clip(Clip::H264)]
-        }
-        Video::Synthetic => {
-            let fps = settings.fps.unwrap_or(30);
-            if !(1..=240).contains(&fps) {
-                return Err(format!("fps = {fps}: 1 to 240 are allowed"));
-            }
-            let packets = settings.packets.unwrap_or(10).clamp(1, 500);
-            let payload = size("payload", settings.payload.unwrap_or(1_100))?;
-            media.push(format!("{fps} frames a second of {packets} x {payload} bytes"));
-            vec![Feed::Synthetic(Synthetic {
-                kind: MediaKind::Video,
-                packets,
-                payload,
-                interval: Duration::from_secs(1) / fps,
-                key_every: settings.key_every.unwrap_or(0),
-            })]
-        }
-    };
-    let audio = match settings.audio.unwrap_or(default_audio) {
-        Audio::Off => None,
-        Audio::Opus => {
-            media.push("Opus".to_owned());
-            Some(Feed::Clip(Clip::Opus))
-        }
-        Audio::Synthetic => {
-            let payload = size("audio-payload", settings.audio_payload.unwrap_or(120))?;
-            media.push(format!("50 sounds a second of {payload} bytes"));
-            Some(Feed::Synthetic(Synthetic {
-                kind: MediaKind::Audio,
-                packets: 1,
-                payload,
-                interval: Duration::from_millis(20),
-                key_every: 0,
-            }))
-        }
-    };
-    Ok((audio, video, media.join(", ")))
 }
 
 fn rate(name: &str, rate: Option<f64>) -> Result<f64, String> {

@@ -73,23 +73,27 @@ fn resident(status: &str) -> Option<u64> {
     Some(kilobytes * 1_024)
 }
 
-/// Datagrams that this network namespace has dropped since their receiver's buffer was full, IPv4 and IPv6.
+/// Datagrams that this network namespace has dropped since their receiver's buffer, or the memory for all buffers, was full;
+/// IPv4 and IPv6.
 pub(crate) fn buffer_drops() -> u64 {
     let v4 = fs::read_to_string("/proc/self/net/snmp").unwrap_or_default();
     let v6 = fs::read_to_string("/proc/self/net/snmp6").unwrap_or_default();
-    drops_v4(&v4).unwrap_or(0) + drops_v6(&v6).unwrap_or(0)
+    let full = ["RcvbufErrors", "MemErrors"];
+    full.iter()
+        .map(|name| counted_v4(&v4, name).unwrap_or(0) + counted_v6(&v6, name).unwrap_or(0))
+        .sum()
 }
 
 /// A line of names, then a line of values, both begun by the protocol.
-fn drops_v4(snmp: &str) -> Option<u64> {
+fn counted_v4(snmp: &str, name: &str) -> Option<u64> {
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Udp:"));
-    let at = lines.next()?.split_ascii_whitespace().position(|name| name == "RcvbufErrors")?;
+    let at = lines.next()?.split_ascii_whitespace().position(|other| other == name)?;
     lines.next()?.split_ascii_whitespace().nth(at)?.parse().ok()
 }
 
-fn drops_v6(snmp6: &str) -> Option<u64> {
-    let line = snmp6.lines().find_map(|line| line.strip_prefix("Udp6RcvbufErrors"))?;
-    line.trim().parse().ok()
+fn counted_v6(snmp6: &str, name: &str) -> Option<u64> {
+    let counters = snmp6.lines().filter_map(|line| line.strip_prefix("Udp6"));
+    counters.filter_map(|line| line.strip_prefix(name)).next()?.trim().parse().ok()
 }
 
 /// Lets the process open as many files as it may: each bot is one.
@@ -118,10 +122,13 @@ mod tests {
 
     #[test]
     fn drops_are_found_by_name() {
-        let snmp = "Tcp: A B\nTcp: 1 2\nUdp: InDatagrams RcvbufErrors SndbufErrors\nUdp: 5 77 9\n";
-        assert_eq!(drops_v4(snmp), Some(77));
-        assert_eq!(drops_v6("Udp6InErrors   3\nUdp6RcvbufErrors    4\n"), Some(4));
-        assert_eq!((drops_v4("Udp:"), drops_v6("")), (None, None));
+        let snmp = "Tcp: A B\nTcp: 1 2\nUdp: InDatagrams RcvbufErrors MemErrors\nUdp: 5 77 9\n";
+        assert_eq!(counted_v4(snmp, "RcvbufErrors"), Some(77));
+        assert_eq!(counted_v4(snmp, "MemErrors"), Some(9));
+        let snmp6 = "Udp6InErrors   3\nUdp6RcvbufErrors    4\n";
+        assert_eq!(counted_v6(snmp6, "RcvbufErrors"), Some(4));
+        assert_eq!(counted_v6(snmp6, "MemErrors"), None);
+        assert_eq!((counted_v4("Udp:", "MemErrors"), counted_v6("", "MemErrors")), (None, None));
     }
 
     #[test]

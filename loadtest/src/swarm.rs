@@ -60,6 +60,8 @@ impl Swarm {
                     server: plan.server_ip,
                     gro: plan.gro,
                     gso: plan.gso,
+                    burst: plan.burst,
+                    warm_up: plan.warm_up,
                 },
                 orders,
                 mailbox: mailbox.clone(),

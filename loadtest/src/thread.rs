@@ -22,7 +22,7 @@ use crate::{
     bot::{BATCH, Bot, BotEvent, BotId, BotPlan, Buffers, Shared},
     random::Random,
     signal::{Answered, Job, Mailbox, Request, Signaler},
-    stats::{Sample, Tally},
+    stats::{Histogram, Sample, Tally},
 };
 
 /// What a thread is told.
@@ -477,6 +477,9 @@ impl BotThread {
         let [mut all, bystanders] = self.tallies.each_mut().map(take);
         all.counters.add(&bystanders.counters);
         all.times.merge(&bystanders.times);
+        if SAMPLE_EVERY * (self.tick as u32 + 1) == self.shared.warm_up {
+            self.bots.iter_mut().flatten().for_each(|bot| bot.delays = Histogram::default());
+        }
         let sample = Sample { thread: self.index, tick: self.tick, all, bystanders };
         self.tell(News::Sample(Box::new(sample)));
     }

@@ -16,6 +16,37 @@ pub struct Share(pub f64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub struct Bitrate(pub u64);
 
+/// A number of packets, or the bounds of one: `100`, `40-150`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The least, in it.
+    pub low: u16,
+    /// The most, in it.
+    pub high: u16,
+}
+
+impl Span {
+    /// The mean where all of them are as likely.
+    pub(crate) fn mean(self) -> f64 {
+        (f64::from(self.low) + f64::from(self.high)) / 2.0
+    }
+
+    /// The number at a share (0 up to 1, without 1) of the way from the least to the most.
+    pub(crate) fn at(self, share: f64) -> u16 {
+        let numbers = f64::from(self.high.saturating_sub(self.low)) + 1.0;
+        self.low + ((share * numbers) as u16).min(self.high.saturating_sub(self.low))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.low == self.high {
+            true => write!(f, "{}", self.low),
+            false => write!(f, "{}-{}", self.low, self.high),
+        }
+    }
+}
+
 /// A text that is no such quantity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitError {
@@ -102,6 +133,21 @@ impl FromStr for Bitrate {
     }
 }
 
+impl FromStr for Span {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let allowed = "a number such as 100, or two such as 40-150, the lower one first";
+        let (low, high) = text.split_once('-').unwrap_or((text, text));
+        let number = |text: &str| text.trim().parse::<u16>().ok();
+        number(low)
+            .zip(number(high))
+            .filter(|(low, high)| low <= high)
+            .map(|(low, high)| Span { low, high })
+            .ok_or_else(|| UnitError { text: text.to_owned(), allowed })
+    }
+}
+
 macro_rules! from_file {
     ($($name:ident),*) => {
         $(impl<'de> Deserialize<'de> for $name {
@@ -123,7 +169,7 @@ macro_rules! from_file {
     };
 }
 
-from_file!(Time, Share, Bitrate);
+from_file!(Time, Share, Bitrate, Span);
 
 /// A time for people: three digits and a unit.
 pub(crate) fn show_time(time: Duration) -> String {
@@ -177,6 +223,14 @@ mod tests {
         for wrong in ["", "s", "-1s", "1 day", "1e9h", "99999h", "1.2.3s"] {
             assert!(wrong.parse::<Time>().is_err(), "{wrong}");
         }
+        assert_eq!("40-150".parse(), Ok(Span { low: 40, high: 150 }));
+        assert_eq!("100".parse(), Ok(Span { low: 100, high: 100 }));
+        for wrong in ["", "-5", "5-", "150-40", "a-b", "1.5", "70000"] {
+            assert!(wrong.parse::<Span>().is_err(), "{wrong}");
+        }
+        let span = Span { low: 40, high: 150 };
+        assert_eq!((span.at(0.0), span.at(0.999_999), span.mean()), (40, 150, 95.0));
+        assert_eq!(span.to_string().parse(), Ok(span));
         assert!("101%".parse::<Share>().is_err());
         assert!("5x".parse::<Bitrate>().unwrap_err().to_string().contains("500k"));
     }

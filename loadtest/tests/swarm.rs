@@ -62,6 +62,8 @@ fn every_kind_of_media_is_known_again() {
         "--video off --audio opus",
         "--packets 4 --payload 500 --audio-payload 80",
         "--packets 12 --audio off --gso",
+        "--video real --key-packets 40-150 --key-every 20 --audio off",
+        "--video real --key-packets 100 --packets 5 --key-every 30 --burst 100 --audio off",
     ];
     thread::scope(|scope| {
         for media in all {

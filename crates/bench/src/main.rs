@@ -6,6 +6,7 @@
 //! - [`limit`]: a bare sender: copying, sealing and sending, and nothing else
 //! - [`node`]: the real binary, loaded by the swarm
 //! - [`instructions`], [`path`]: the packet path in process ([`scenario`]), counted by callgrind, and timed
+//! - [`pictures`]: a key frame to a thousand viewers, and who is beside them
 //! - [`sessions`]: what sessions cost
 //! - [`extra`]: what takes longer
 //! - [`targets`]: what is to be reached
@@ -24,6 +25,7 @@ mod media;
 mod net;
 mod node;
 mod path;
+mod pictures;
 mod proc;
 mod prometheus;
 mod report;
@@ -85,6 +87,8 @@ enum Part {
     Limit,
     /// The real binary with the swarm.
     Node,
+    /// A key frame to 1,000 viewers, and a small room beside them.
+    Pictures,
     /// The packet path in process, timed.
     Path,
     /// The packet path in process, counted by callgrind.
@@ -103,7 +107,8 @@ enum Part {
 
 impl Part {
     /// What runs when nothing is said.
-    const USUAL: [Part; 5] = [Part::Limit, Part::Node, Part::Path, Part::Core, Part::Sessions];
+    const USUAL: [Part; 6] =
+        [Part::Limit, Part::Node, Part::Pictures, Part::Path, Part::Core, Part::Sessions];
 }
 
 #[derive(Debug, Subcommand)]
@@ -253,7 +258,11 @@ fn measure(cli: &Cli, bench: &Bench, tables: &mut Vec<Table>) -> io::Result<()> 
     if wanted(Part::Node) {
         let mut shows: Vec<_> = bench.effort.receivers.iter().map(|&n| Show::Video(n)).collect();
         shows.extend([Show::Rooms(10), Show::Rooms(20), Show::Sound]);
+        shows.extend([Show::Real(100), Show::Real(500), Show::RealRooms(20)]);
         show(tables, node::measure(bench, &shows)?);
+    }
+    if wanted(Part::Pictures) {
+        show(tables, pictures::measure(bench)?);
     }
     if wanted(Part::Path) {
         show(tables, path::measure(bench)?);

@@ -8,6 +8,10 @@ pub(crate) const PAYLOAD: usize = 1_100;
 pub(crate) const PACKETS: u16 = 10;
 /// Pictures a second.
 pub(crate) const PICTURES: u32 = 30;
+/// Pictures of real sizes: from one key frame to the next. A window of ten seconds has four, whenever it begins.
+pub(crate) const KEY_EVERY: u32 = 75;
+/// Decides the sizes of these pictures: all runs send the same ones.
+pub(crate) const SEED: u64 = 7;
 /// From picture to picture.
 pub(crate) const FRAME: Duration = Duration::from_nanos(33_333_333);
 

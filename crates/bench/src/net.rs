@@ -5,6 +5,7 @@
 //! ends, and so is everything that is started here: nothing can be left over.
 
 use std::{
+    ffi::OsStr,
     fmt::Write,
     fs::{self, File},
     io,
@@ -35,6 +36,17 @@ const REST_NS: u32 = 100_000;
 const REST_LOOKS: u32 = 20;
 /// See setpriority(2).
 const NICE: i32 = -15;
+/// The tools that a veth needs, each with its package in Debian.
+const TOOLS: [(&str, &str); 8] = [
+    ("ip", "iproute2"),
+    ("ethtool", "ethtool"),
+    ("nsenter", "util-linux"),
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("taskset", "util-linux"),
+    ("chrt", "util-linux"),
+    ("mount", "mount"),
+];
 /// How long the tools may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -200,6 +212,9 @@ impl Veth {
                  with --net loopback, where the receiver's work in the kernel is billed to the server",
             ));
         }
+        if let Some(missing) = missing_tools(&std::env::var_os("PATH").unwrap_or_default()) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, missing));
+        }
         let pid = std::process::id();
         let server = Place::open(format!("s{pid}"))?;
         let swarm = Place::open(format!("c{pid}"))?;
@@ -307,6 +322,19 @@ impl Drop for Place {
     }
 }
 
+/// Says which of the tools are not on this search path, and how to get them; `None` when all are there.
+fn missing_tools(path: &OsStr) -> Option<String> {
+    let is_there = |tool: &str| std::env::split_paths(path).any(|dir| dir.join(tool).is_file());
+    let missing: Vec<_> = TOOLS.iter().filter(|(tool, _)| !is_there(tool)).collect();
+    let names: Vec<&str> = missing.iter().map(|(tool, _)| *tool).collect();
+    let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    packages.dedup();
+    let are = if names.len() == 1 { "is" } else { "are" };
+    (!names.is_empty()).then(|| {
+        format!("{} {are} missing: apt-get install {}", names.join(", "), packages.join(" "))
+    })
+}
+
 fn enter(place: &File) -> io::Result<()> {
     Ok(move_into_link_name_space(place.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
@@ -353,6 +381,24 @@ mod tests {
         assert_eq!(sent_drops(text, "s17"), Some(42));
         assert_eq!(sent_drops(text, "lo"), Some(12));
         assert_eq!(sent_drops(text, "s1"), None);
+    }
+
+    #[test]
+    fn a_missing_tool_is_named_with_its_package() {
+        let dir = std::env::temp_dir().join(format!("sfumato-tools-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        for (tool, _) in TOOLS.iter().filter(|(tool, _)| *tool != "ethtool") {
+            File::create(dir.join(tool)).unwrap();
+        }
+        let without_ethtool = missing_tools(dir.as_os_str());
+        File::create(dir.join("ethtool")).unwrap();
+        let complete = missing_tools(dir.as_os_str());
+        fs::remove_dir_all(&dir).unwrap();
+        let said = Some("ethtool is missing: apt-get install ethtool".to_owned());
+        assert_eq!((without_ethtool, complete), (said, None));
+        let all = missing_tools(OsStr::new("/nowhere")).unwrap();
+        assert!(all.starts_with("ip, ethtool, ") && all.contains("are missing"), "{all}");
+        assert!(all.ends_with("apt-get install iproute2 ethtool util-linux mount"), "{all}");
     }
 
     #[test]

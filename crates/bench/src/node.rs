@@ -9,16 +9,17 @@ use std::{
 use crate::{
     Bench,
     limit::{self, Cipher, LISTENERS, SOUND, Shape},
-    media::{PACKETS, PAYLOAD, PICTURES},
+    media::{KEY_EVERY, PACKETS, PAYLOAD, PICTURES, SEED},
     net::WireStats,
     prometheus::Scrape,
     report::Table,
     server::Server,
+    sessions::{pictures, video},
     swarm::{Report, Swarm, flag, time},
 };
 
 /// From everybody's being connected to the beginning of the measurement, at least.
-const SETTLE: Duration = Duration::from_secs(2);
+pub(crate) const SETTLE: Duration = Duration::from_secs(2);
 /// How long joining may take beyond what was planned.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Joins a second.
@@ -26,13 +27,16 @@ const JOINS: u32 = 250;
 /// Parts of the window; the cheapest one tells the price.
 const SLICES: u32 = 5;
 /// Before their end publishers fall silent for 0.7 s; the rest is for what is late.
-const TAIL: Duration = Duration::from_millis(1_500);
+pub(crate) const TAIL: Duration = Duration::from_millis(1_500);
 
+const DROPPED_OUT: &str = "sfumato_worker_dropped_out_total";
 pub(crate) const PRICE: &str = "processor time per packet";
 pub(crate) const RATE: &str = "packets per processor second";
 pub(crate) const SHARE: &str = "of the limit";
 pub(crate) const P50: &str = "delay p50";
 pub(crate) const P99: &str = "delay p99";
+/// What stands behind the name of a show with pictures of real sizes.
+pub(crate) const REAL: &str = " real";
 pub(crate) const CORES: &str = "the node's cores";
 
 /// What is shown to whom.
@@ -40,8 +44,12 @@ pub(crate) const CORES: &str = "the node's cores";
 pub(crate) enum Show {
     /// Pictures from one to so many.
     Video(usize),
+    /// The same with pictures of real sizes, of the same rate.
+    Real(usize),
     /// So many rooms of ten who watch each other.
     Rooms(usize),
+    /// The same with pictures of real sizes, of the same rate.
+    RealRooms(usize),
     /// Lonely packets of sound, from one to many.
     Sound,
 }
@@ -50,20 +58,25 @@ impl Show {
     pub(crate) fn name(self) -> String {
         match self {
             Show::Video(viewers) => format!("1 x {viewers}"),
+            Show::Real(viewers) => format!("1 x {viewers}{REAL}"),
             Show::Rooms(rooms) => format!("{rooms} x 10 x 10"),
+            Show::RealRooms(rooms) => format!("{rooms} x 10 x 10{REAL}"),
             Show::Sound => format!("sound x {LISTENERS}"),
         }
     }
 
     fn publishers(self) -> usize {
-        if let Show::Rooms(rooms) = self { 10 * rooms } else { 1 }
+        match self {
+            Show::Rooms(rooms) | Show::RealRooms(rooms) => 10 * rooms,
+            Show::Video(_) | Show::Real(_) | Show::Sound => 1,
+        }
     }
 
     fn viewers(self) -> usize {
         match self {
-            Show::Video(viewers) => viewers,
+            Show::Video(viewers) | Show::Real(viewers) => viewers,
             // A member who watches has a session for that.
-            Show::Rooms(rooms) => 10 * rooms,
+            Show::Rooms(rooms) | Show::RealRooms(rooms) => 10 * rooms,
             Show::Sound => LISTENERS,
         }
     }
@@ -72,41 +85,26 @@ impl Show {
     fn copies(self) -> f64 {
         let pictures = f64::from(PICTURES) * f64::from(PACKETS);
         match self {
-            Show::Video(viewers) => pictures * viewers as f64,
-            Show::Rooms(rooms) => pictures * 10.0 * 9.0 * rooms as f64,
+            Show::Video(viewers) | Show::Real(viewers) => pictures * viewers as f64,
+            Show::Rooms(rooms) | Show::RealRooms(rooms) => pictures * 10.0 * 9.0 * rooms as f64,
             Show::Sound => 50.0 * LISTENERS as f64,
         }
     }
 
     fn flags(self) -> Vec<String> {
-        let mut flags = match self {
-            Show::Rooms(_) => vec!["rooms".to_owned()],
-            _ => vec!["webinar".to_owned()],
+        let rooms = |rooms: usize| {
+            [vec!["rooms".to_owned()], [flag("rooms", rooms), flag("publishers", 10)].concat()]
         };
-        let picture = [
-            flag("video", "synthetic"),
-            flag("audio", "off"),
-            flag("fps", PICTURES),
-            flag("packets", PACKETS),
-            flag("payload", PAYLOAD),
-        ];
-        let sound =
-            [flag("video", "off"), flag("audio", "synthetic"), flag("audio-payload", SOUND)];
-        match self {
-            Show::Video(viewers) => {
-                flags.extend(flag("viewers", viewers));
-                flags.extend(picture.into_iter().flatten());
-            }
-            Show::Rooms(rooms) => {
-                flags.extend(flag("rooms", rooms).into_iter().chain(flag("publishers", 10)));
-                flags.extend(picture.into_iter().flatten());
-            }
-            Show::Sound => {
-                flags.extend(flag("viewers", LISTENERS));
-                flags.extend(sound.into_iter().flatten());
-            }
-        }
-        flags
+        let audience =
+            |viewers: usize| [vec!["webinar".to_owned()], flag("viewers", viewers).to_vec()];
+        let (people, media) = match self {
+            Show::Video(viewers) => (audience(viewers), video(PACKETS)),
+            Show::Real(viewers) => (audience(viewers), real()),
+            Show::Rooms(count) => (rooms(count), video(PACKETS)),
+            Show::RealRooms(count) => (rooms(count), real()),
+            Show::Sound => (audience(LISTENERS), sound()),
+        };
+        [people.concat(), media].concat()
     }
 
     /// What the bare sender pays now: its best variant in a tight loop, the same paced, and paced with the cipher that is
@@ -123,6 +121,17 @@ impl Show {
         let limits = limit::again(&bench.net, bench.effort, receivers, &[tight, paced, same])?;
         Ok([tight, paced, same].map(|(cipher, shape)| limits.price(cipher, shape, receivers)))
     }
+}
+
+/// Pictures of real sizes, with the rate of the constant ones.
+fn real() -> Vec<String> {
+    let sizes = [flag("key-every", KEY_EVERY), flag("seed", SEED)];
+    [pictures("real", PACKETS), sizes.concat()].concat()
+}
+
+/// Packets of sound, and no pictures.
+pub(crate) fn sound() -> Vec<String> {
+    [flag("video", "off"), flag("audio", "synthetic"), flag("audio-payload", SOUND)].concat()
 }
 
 /// Everything that was looked at between two moments.
@@ -217,6 +226,19 @@ impl Window {
         self.after.rise(&self.before, counter)
     }
 
+    /// Why the node did not send packets that it had chosen for a receiver: the reasons that came up meanwhile.
+    pub(crate) fn dropped_out(&self) -> Vec<String> {
+        let mut reasons = self.after.labels(DROPPED_OUT, "reason");
+        reasons.retain(|reason| self.dropped_out_for(reason) > 0.0);
+        reasons
+    }
+
+    /// How many it did not send for this reason.
+    pub(crate) fn dropped_out_for(&self, reason: &str) -> f64 {
+        let at = |scrape: &Scrape| scrape.labelled(DROPPED_OUT, "reason", reason);
+        at(&self.after) - at(&self.before)
+    }
+
     /// Nanoseconds of the node's processor time for a forwarded packet, in the best slice: as with the limit, what
     /// disturbs only ever adds.
     pub(crate) fn price(&self) -> Option<f64> {
@@ -267,6 +289,9 @@ pub(crate) fn measure(bench: &Bench, shows: &[Show]) -> io::Result<Table> {
         bench.cipher.name()
     ));
     table.note("10 x 10 x 10: ten rooms of ten who each watch the nine others, by a session for sending and one for watching; 20 x 10 x 10: half load");
+    table.note(format!(
+        "real: a key frame of 40 to 150 packets each {KEY_EVERY} pictures, the others spread as in the clips, {PACKETS} packets on average; how many packets a window has varies by a few percent"
+    ));
     table.note("delay: from before the publisher's encryption to the receiving kernel's time stamp, all packets of all viewers");
     table.note(format!(
         "processor time: all threads of the node, user and system; the price is that of the best of {SLICES} slices. Publishers send one by one, as browsers do"
@@ -307,6 +332,9 @@ fn figures(show: Show, outcome: &Outcome, limits: [Option<f64>; 3]) -> Vec<Figur
         (P50, "ms", delay("p50")),
         (P99, "ms", delay("p99")),
         ("delay p99.9", "ms", delay("p999")),
+        ("delay worst", "ms", delay("max")),
+        ("viewers who saw half of the worst", "%", percent(report.number("/viewers_near_worst"))),
+        ("the worst viewer's delay p99", "ms", report.number("/times_ms/viewer_p99/max")),
         ("lost", "%", percent(report.number("/loss"))),
         ("wake-ups per 1,000 packets", "", per(rise("wakeups").map(|n| n * 1e3), forwarded)),
         ("datagrams per message (train)", "", per(rise("datagrams_out"), rise("messages_out"))),
@@ -316,6 +344,7 @@ fn figures(show: Show, outcome: &Outcome, limits: [Option<f64>; 3]) -> Vec<Figur
         ("not billed: receiving threads", "cores", Some(window.cores(window.wire.napi))),
         ("messages that found the wire full", "", Some(window.wire.drops as f64)),
         ("swarm's own lag p99", "ms", report.number("/times_ms/swarm_lag/p99")),
+        ("dropped by the swarm's full buffers", "", report.number("/swarm/buffer_drops")),
     ]
 }
 
@@ -343,7 +372,9 @@ mod tests {
             resident: 20_000_000,
             threads: Vec::new(),
         };
-        let report = Report::parse("{\"loss\": 0.01, \"times_ms\": {\"delay\": {\"p50\": 1.5}}}");
+        let report = Report::parse(
+            "{\"loss\": 0.01, \"times_ms\": {\"delay\": {\"p50\": 1.5, \"max\": 7.5}}}",
+        );
         let outcome = Outcome { window, report: report.unwrap(), resident_before: 9_900_000 };
         let figures = figures(Show::Video(100), &outcome, [Some(4_000.0), None, None]);
         let value = |name| figures.iter().find(|f| f.0 == name).unwrap().2;
@@ -353,6 +384,7 @@ mod tests {
         assert_eq!(value(PRICE), Some(8_000.0));
         assert_eq!(value(CORES), Some(0.25));
         assert_eq!(value(P50), Some(1.5));
+        assert_eq!(value("delay worst"), Some(7.5));
         assert_eq!(value("lost"), Some(1.0));
         assert_eq!(value("wake-ups per 1,000 packets"), Some(1.0));
         assert_eq!(value("memory per session"), Some(100.0));
@@ -365,5 +397,19 @@ mod tests {
         assert_eq!(Show::Rooms(10).copies(), 270_000.0);
         assert_eq!(Show::Sound.copies(), 25_000.0);
         assert!(Show::Sound.flags().contains(&"--audio-payload".to_owned()));
+        assert_eq!(Show::RealRooms(20).copies(), Show::Rooms(20).copies());
+        assert_eq!(Show::RealRooms(20).name(), "20 x 10 x 10 real");
+        assert_eq!(Show::Real(500).publishers(), 1);
+        assert_eq!(Show::RealRooms(2).publishers(), 20);
+    }
+
+    #[test]
+    fn flags_name_the_people_and_the_media() {
+        let flags = |show: Show| show.flags().join(" ");
+        let constant = "--video synthetic --audio off --fps 30 --packets 10 --payload 1100";
+        assert_eq!(flags(Show::Video(100)), format!("webinar --viewers 100 {constant}"));
+        assert_eq!(flags(Show::Rooms(20)), format!("rooms --rooms 20 --publishers 10 {constant}"));
+        assert!(flags(Show::Real(100)).ends_with("--payload 1100 --key-every 75 --seed 7"));
+        assert!(flags(Show::RealRooms(20)).contains("--publishers 10 --video real"));
     }
 }

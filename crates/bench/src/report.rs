@@ -109,16 +109,18 @@ impl fmt::Display for Table {
         let name = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).max(24);
         let unit = self.rows.iter().map(|row| row.unit.len()).max().unwrap_or(0);
         let mut head = String::new();
-        for column in &self.columns {
-            write!(head, " {column:>VALUE$}")?;
+        let widths: Vec<usize> =
+            self.columns.iter().map(|column| column.chars().count().max(VALUE)).collect();
+        for (column, width) in self.columns.iter().zip(&widths) {
+            write!(head, " {column:>width$}")?;
         }
         writeln!(f, "{}: {}", self.id, self.title)?;
         writeln!(f, "  {:name$} {:unit$}{head}", "", "")?;
         for row in &self.rows {
             write!(f, "  {:name$} {:unit$}", row.name, row.unit)?;
-            for value in &row.values {
+            for (value, width) in row.values.iter().zip(&widths) {
                 let text = value.map_or_else(|| "-".to_owned(), number);
-                write!(f, " {text:>VALUE$}")?;
+                write!(f, " {text:>width$}")?;
             }
             if let Some(reached) = row.reached {
                 write!(f, "  {}", if reached { "yes" } else { "no" })?;
@@ -154,6 +156,15 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_names() {
+        let mut table = Table::new("node", "", &["1 x 100", "20 x 10 x 10 real"]);
+        table.row("delay", "ms", [Some(1.0), Some(2.0)]);
+        let text = table.to_string();
+        let ends: Vec<usize> = text.lines().skip(1).map(|line| line.chars().count()).collect();
+        assert_eq!(ends[0], ends[1], "{text}");
+    }
 
     #[test]
     fn numbers_have_thousands_and_few_digits() {

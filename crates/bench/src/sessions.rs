@@ -150,8 +150,13 @@ pub(crate) fn empty_room(viewers: usize, over: Duration, lasting: Duration) -> V
 
 /// Pictures of so many packets, without sound.
 pub(crate) fn video(packets: u16) -> Vec<String> {
+    pictures("synthetic", packets)
+}
+
+/// Pictures of a kind that the swarm knows, of so many packets on average, without sound.
+pub(crate) fn pictures(kind: &str, packets: u16) -> Vec<String> {
     let flags = [
-        flag("video", "synthetic"),
+        flag("video", kind),
         flag("audio", "off"),
         flag("fps", PICTURES),
         flag("packets", packets),

@@ -1,11 +1,12 @@
 //! What comes over HTTP: session descriptions and trickle fragments.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Instant;
 
 use ::sdp::{Fragment, Offer};
 use model::{Command, ParticipantId, RoomId, SessionId};
-use room::{ErrorKind, RoomConfig, Rooms, Target};
+use room::{ErrorKind, RoomConfig, Target};
+use signaling::Core;
 
 const PUBLISHER: &str = include_str!("../../sdp/fixtures/ffmpeg-publish.sdp");
 const VIEWER: &str = include_str!("../../sdp/fixtures/firefox-watch.sdp");
@@ -17,8 +18,9 @@ const SSRCS_MAX: usize = 20;
 static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 struct Node {
-    rooms: Rooms,
+    rooms: Core,
     room: RoomId,
+    told: Arc<Mutex<Vec<Command>>>,
 }
 
 impl Node {
@@ -37,7 +39,11 @@ impl Node {
             }
         };
         let room = RoomId::parse("room").unwrap_or_else(|_| panic!("a room id"));
-        Self { rooms: Rooms::new(config, random), room }
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let sink = told.clone();
+        let commands =
+            move |command| sink.lock().unwrap_or_else(|_| panic!("no lock")).push(command);
+        Self { rooms: Core::new(config, 1, random, commands, |_: &room::Notice| ()), room, told }
     }
 
     fn publish(&mut self, who: &str, offer: &str) -> Result<(SessionId, String), ErrorKind> {
@@ -52,7 +58,7 @@ impl Node {
     }
 
     fn commands(&mut self) -> Vec<Command> {
-        std::iter::from_fn(|| self.rooms.poll_command()).collect()
+        std::mem::take(&mut *self.told.lock().unwrap_or_else(|_| panic!("no lock")))
     }
 }
 

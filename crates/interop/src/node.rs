@@ -11,13 +11,15 @@ use std::{
 };
 
 use model::{Event, ParticipantId, RoomId, SessionId, WallClock};
-use room::{Accepted, Limits, Notice, RoomConfig, RoomError, Rooms, Target};
+use room::{Accepted, Limits, Notice, Renegotiated, RoomConfig, RoomError, Target};
+use signaling::Core;
 use transport::dtls::Certificate;
 use worker::{Config, WorkerMetrics, Workers, WorkersHandle};
 
 /// A node on loopback.
 pub struct Node {
-    rooms: Mutex<Rooms>,
+    core: Core,
+    notices: Arc<Mutex<Vec<Notice>>>,
     events: Mutex<Receiver<Event>>,
     seen: Mutex<Vec<Event>>,
     workers: Option<Workers>,
@@ -55,9 +57,18 @@ impl Node {
             limits: Limits::default(),
         };
         let mut seed = 0x5eed_u64;
-        let rooms = Rooms::new(config, move |bytes| random(&mut seed, bytes));
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let (told, commanded) = (notices.clone(), handle.clone());
+        let core = Core::new(
+            config,
+            1,
+            move |bytes: &mut [u8]| random(&mut seed, bytes),
+            move |command| commanded.send(&command),
+            move |notice: &Notice| told.lock().unwrap().push(notice.clone()),
+        );
         Self {
-            rooms: Mutex::new(rooms),
+            core,
+            notices,
             events: Mutex::new(events),
             seen: Mutex::new(Vec::new()),
             workers: Some(workers),
@@ -72,7 +83,7 @@ impl Node {
 
     /// Somebody publishes.
     pub fn publish(&self, room: &str, who: &str, offer: &str) -> Result<Accepted, RoomError> {
-        self.with_rooms(|rooms, now| rooms.publish(now, &room_id(room), &participant(who), offer))
+        self.core.publish(Instant::now(), &room_id(room), &participant(who), offer)
     }
 
     /// Somebody watches everyone, or one participant.
@@ -83,33 +94,27 @@ impl Node {
         offer: &str,
     ) -> Result<Accepted, RoomError> {
         let target = whom.map_or_else(Target::any, |id| Target::participant(participant(id)));
-        self.with_rooms(|rooms, now| rooms.subscribe(now, &room_id(room), None, target, offer))
+        self.core.subscribe(Instant::now(), &room_id(room), None, target, offer)
     }
 
     /// Ends a session as DELETE does.
     pub fn close(&self, session: SessionId) {
-        let _gone = self.with_rooms(|rooms, now| rooms.close(now, session));
+        let _gone = self.core.close(Instant::now(), session);
     }
 
-    /// Calls into the rooms, then carries their commands to the workers.
-    pub fn with_rooms<R>(&self, call: impl FnOnce(&mut Rooms, Instant) -> R) -> R {
-        let mut rooms = self.rooms.lock().unwrap();
-        let result = call(&mut rooms, Instant::now());
-        while let Some(command) = rooms.poll_command() {
-            self.handle.send(&command);
-        }
-        result
+    /// A later offer of a session, as PATCH with `application/sdp` brings it.
+    pub fn renegotiate(&self, session: SessionId, offer: &str) -> Result<Renegotiated, RoomError> {
+        self.core.renegotiate(Instant::now(), session, offer)
     }
 
-    /// Lets the rooms hear what the workers said. Tests call it in their loop, as the node's event task does.
+    /// Lets the rooms hear what the workers said, and do their work. Tests call it in their loop, as the node's event task does.
     pub fn pump(&self) {
         let events: Vec<Event> = self.events.lock().unwrap().try_iter().collect();
-        self.with_rooms(|rooms, now| {
-            for event in &events {
-                rooms.handle_event(now, event.clone());
-            }
-            rooms.handle_timeout(now);
-        });
+        for event in &events {
+            self.core.handle_event(Instant::now(), event.clone());
+        }
+        self.core.handle_timeout(Instant::now());
+        while self.core.work() {}
         self.seen.lock().unwrap().extend(events);
     }
 
@@ -121,7 +126,7 @@ impl Node {
 
     /// Notices since the last call.
     pub fn notices(&self) -> Vec<Notice> {
-        self.with_rooms(|rooms, _| std::iter::from_fn(|| rooms.poll_notice()).collect())
+        std::mem::take(&mut self.notices.lock().unwrap())
     }
 
     /// Counters, summed over the workers.

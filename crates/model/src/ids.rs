@@ -104,6 +104,10 @@ macro_rules! number_id {
 }
 
 number_id!(
+    /// A node of a cluster.
+    NodeId(u64)
+);
+number_id!(
     /// One peer connection on this node. Never reused while the node runs; not a secret (the URL's token is).
     SessionId(u64)
 );

@@ -20,7 +20,7 @@ pub mod time;
 
 pub use control::{CloseReason, Command, Event};
 pub use drops::DropReason;
-pub use ids::{IdError, Mid, ParticipantId, Pt, Rid, RoomId, SessionId, Ssrc, TrackId};
+pub use ids::{IdError, Mid, NodeId, ParticipantId, Pt, Rid, RoomId, SessionId, Ssrc, TrackId};
 pub use media::{Codec, CodecSpec, Extension, ExtensionMap, Feedback, MediaKind};
 pub use net::Path;
 pub use plan::{

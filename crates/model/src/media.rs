@@ -64,7 +64,7 @@ impl Codec {
 }
 
 /// Feedback that was agreed for a codec (RFC 4585, RFC 5104, transport-cc).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Feedback {
     /// Generic NACK
     pub nack: bool,
@@ -79,7 +79,7 @@ pub struct Feedback {
 }
 
 /// One codec of a media section, with the payload types that were agreed for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CodecSpec {
     /// Payload type of the media.
     pub pt: Pt,

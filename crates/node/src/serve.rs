@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use model::{Command, WallClock};
-use room::{RoomConfig, Rooms};
+use room::RoomConfig;
 use signaling::{CommandSink, Operations, Signaling};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -45,22 +45,19 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
     let handle = workers.handle();
     let candidates = candidates(&config, &handle)?;
 
-    let rooms = Rooms::new(
-        RoomConfig {
-            candidates: candidates.clone(),
-            fingerprint,
-            cname: random_name(),
-            limits: config.limits,
-        },
-        fill_random,
-    );
+    let rooms = RoomConfig {
+        candidates: candidates.clone(),
+        fingerprint,
+        cname: random_name(),
+        limits: config.limits,
+    };
     let measured = handle.clone();
     let operations = Operations {
         metrics: Box::new(move |text| metrics::write(&measured.metrics(), started, text)),
         ready: Box::new(|| true),
     };
-    let signaling =
-        Signaling::new(signaling_config(&config), rooms, WorkerSink(handle.clone()), operations);
+    let sink = WorkerSink(handle.clone());
+    let signaling = Signaling::new(signaling_config(&config), rooms, fill_random, sink, operations);
     let driver = signaling.clone();
     tokio::spawn(async move { driver.drive(events).await });
 

@@ -16,6 +16,16 @@ pub struct RoomConfig {
     pub limits: Limits,
 }
 
+impl RoomConfig {
+    /// Value of `a=fingerprint`. RFC 8122 section 5: the hash function stands before the hash.
+    pub(crate) fn fingerprint_line(&self) -> String {
+        match self.fingerprint.contains(' ') {
+            true => self.fingerprint.clone(),
+            false => format!("sha-256 {}", self.fingerprint),
+        }
+    }
+}
+
 /// How much may be there at once. At the bound a newcomer gets [`ErrorKind::Full`](crate::ErrorKind::Full).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sdp::{Fault, SdpError};
+
 /// Who is at fault, in terms of an HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -54,7 +56,8 @@ pub struct RoomError {
 }
 
 impl RoomError {
-    pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+    /// A refusal of this kind, with a text for people.
+    pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into() }
     }
 
@@ -66,6 +69,16 @@ impl RoomError {
     /// The HTTP status, short for `kind().status()`.
     pub fn status(&self) -> u16 {
         self.kind.status()
+    }
+}
+
+impl From<SdpError> for RoomError {
+    fn from(error: SdpError) -> Self {
+        let kind = match error.fault() {
+            Fault::Malformed => ErrorKind::BadSdp,
+            Fault::Unsupported => ErrorKind::Unsupported,
+        };
+        RoomError::new(kind, error.to_string())
     }
 }
 

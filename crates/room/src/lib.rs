@@ -1,34 +1,48 @@
 //! Rooms, participants, sessions and the negotiation from offer to answer, sans-IO.
 //!
 //! Floor 1: offers, fragments and events of workers come in as values; answers are returned, commands to the workers and
-//! notices to signaling are polled. No sockets, no clock, no locks: [`Rooms`] has one owner.
+//! notices to signaling are polled. No sockets, no clock, no locks.
 //!
 //! An offer goes through
 //!
-//! 1. [`rooms`]: is there space, who is it, which room
-//! 2. `negotiate`: which sections, codecs, extensions and simulcast layers are agreed; the answer and the plan
-//! 3. `slots`: which tracks flow through which receiving sections
-//! 4. commands: `Open` of a session comes before every `Bind` that names it, and `Close` comes last
+//! 1. `negotiate`: which sections, codecs, extensions and simulcast layers are agreed; the answer and the plan. Outside of any
+//!    room's turn. A later offer of the same session is held against what was agreed before (`agreement`);
+//! 2. [`room`]: the result is taken in: who it is, and what it publishes, as a record (`publishers`, [`records`]);
+//! 3. `slots`: which tracks flow through which receiving sections, by a [`policy`]; payload types are mapped once for all who have the
+//!    same codecs (`mappings`);
+//! 4. commands: `Open` or `Update` of a session comes before every `Bind` that names it, and `Close` comes last.
 //!
-//! Sessions either publish or watch. A publisher's offer brings tracks; a viewer's offer brings slots, which stay while
-//! tracks come and go, so that nothing is negotiated again. A viewer may come before the publisher: it waits, connected
-//! and silent, instead of being refused and asking again and again until the show begins.
+//! Roles belong to media sections: a session may send, receive, or both ([`Roles`]). Slots stay while tracks come and go, so that nothing
+//! is negotiated again. A viewer may come before the publisher: it waits, connected and silent, instead of being refused and
+//! asking again and again until the show begins.
 //!
-//! What this crate does not know: HTTP, tokens, packets.
+//! What this crate does not know: HTTP, tokens, packets, other rooms.
 
+mod agreement;
 pub mod config;
 pub mod error;
+mod ids;
 mod listing;
+mod mappings;
 mod negotiate;
+pub mod policy;
+mod publishers;
 mod random;
-pub mod rooms;
+pub mod records;
+pub mod room;
+mod session;
 mod slots;
-mod state;
 pub mod view;
 
+pub use agreement::{Agreement, Roles};
 pub use config::{Limits, RoomConfig};
 pub use error::{ErrorKind, RoomError};
-pub use rooms::{CONNECT_TIMEOUT, Rooms};
+pub use ids::Ids;
+pub use negotiate::{Agreed, Negotiator};
+pub use policy::{ByArrival, BySpeaker, Pinned, SlotPolicy};
+pub use records::{ParticipantRecord, RecordChange, TrackRecord};
+pub use room::{CONNECT_TIMEOUT, Entering, Renegotiated, Room};
+pub use slots::Source;
 pub use view::{
     Accepted, Counts, EndReason, LocalMedia, LocalPublished, Notice, ParticipantInfo, RoomInfo,
     SlotInfo, Target, TrackInfo, ViewerInfo,

@@ -1,18 +1,22 @@
-//! From an offer to an answer and a session plan. No state of rooms: what is agreed with a peer depends on its offer
-//! and on this node alone, so that slots can be filled later with whatever comes.
+//! From an offer to an answer and a session plan. No state of rooms: what is agreed with a peer depends on its offer, on what was
+//! agreed with it before, and on this node alone, so that slots can be filled later with whatever comes.
+
+use std::sync::Arc;
 
 use model::{
     CodecSpec, DownMedia, Extension, ExtensionMap, IceCredentials, MediaKind, Mid, SessionId,
-    SessionPlan, Ssrc, StreamSsrc, TrackId, UpMedia,
+    SessionPlan, Ssrc, StreamSsrc, UpMedia,
 };
 use sdp::section::OfferedExtension;
 use sdp::{
-    AcceptedSection, Answer, AnswerSection, Direction, Flow, LocalTransport, Offer, RidAnswer,
-    SdpError, Section, SectionKind, Sending,
+    AcceptedSection, Answer, AnswerSection, Direction, Flow, LocalTransport, Offer, PeerTransport,
+    RidAnswer, SdpError, Section, SectionKind, Sending,
 };
 
-use crate::RoomConfig;
+use crate::agreement::{AgreedSection, Agreement, Roles};
+use crate::ids::Ids;
 use crate::random::Random;
+use crate::{RoomConfig, RoomError};
 
 /// Most SSRCs of one publisher, retransmissions included.
 const MAX_SSRCS: usize = 20;
@@ -37,11 +41,21 @@ const DOWNLINK: [Extension; 6] = [
     Extension::DependencyDescriptor,
 ];
 
-/// What was agreed.
-pub(crate) struct Negotiated {
-    pub(crate) plan: SessionPlan,
+/// What a negotiation came to. It changes nothing until the room takes it in.
+#[derive(Debug, Clone)]
+pub struct Agreed {
+    pub(crate) agreement: Agreement,
+    /// The answer, `application/sdp`.
     pub(crate) answer: String,
-    pub(crate) restart: RestartFacts,
+    /// The offer had new credentials: ICE begins anew.
+    pub(crate) restarts: bool,
+}
+
+impl Agreed {
+    /// The session that it is about.
+    pub fn session(&self) -> SessionId {
+        self.agreement.plan.id
+    }
 }
 
 /// What an ICE restart has to repeat.
@@ -53,13 +67,54 @@ pub(crate) struct RestartFacts {
     pub(crate) tagged: (&'static str, String, Mid),
 }
 
-/// One negotiation. `next_track` gives ids to the tracks of a publisher.
-pub(crate) struct Negotiation<'a> {
-    pub(crate) config: &'a RoomConfig,
-    pub(crate) random: &'a mut Random,
-    pub(crate) next_track: &'a mut u64,
-    pub(crate) session: SessionId,
-    pub(crate) flow: Flow,
+/// From an offer to an answer, outside of any room's turn: it depends on the offer, on this node, and, where a session is
+/// renegotiated, on what was agreed before.
+pub struct Negotiator<'a> {
+    config: &'a RoomConfig,
+    ids: &'a Ids,
+    random: Random<'a>,
+}
+
+/// A negotiation under way.
+struct Negotiation<'n, 'a> {
+    config: &'n RoomConfig,
+    ids: &'n Ids,
+    random: &'n mut Random<'a>,
+    roles: Roles,
+    before: Option<&'n Agreement>,
+}
+
+impl<'a> Negotiator<'a> {
+    /// `random` fills a buffer from the operating system's generator; credentials and SSRCs come from it.
+    pub fn new(config: &'a RoomConfig, ids: &'a Ids, random: &'a mut dyn FnMut(&mut [u8])) -> Self {
+        Self { config, ids, random: Random::new(random) }
+    }
+
+    /// Answers the first offer of a session.
+    ///
+    /// # Errors
+    /// `BadSdp`, `Unsupported`.
+    pub fn answer(&mut self, roles: Roles, offer: &str) -> Result<Agreed, RoomError> {
+        self.negotiation(roles, None).run(offer).map_err(RoomError::from)
+    }
+
+    /// Answers a later offer of a session (RFC 3264 section 8). What stays keeps its tracks, SSRCs, payload types and extension
+    /// ids.
+    ///
+    /// # Errors
+    /// `BadSdp`, `Unsupported`.
+    pub fn answer_again(&mut self, before: &Agreement, offer: &str) -> Result<Agreed, RoomError> {
+        self.negotiation(before.roles, Some(before)).run(offer).map_err(RoomError::from)
+    }
+
+    fn negotiation<'n>(
+        &'n mut self,
+        roles: Roles,
+        before: Option<&'n Agreement>,
+    ) -> Negotiation<'n, 'a> {
+        let Self { config, ids, random } = self;
+        Negotiation { config, ids, random, roles, before }
+    }
 }
 
 /// A section that will be accepted.
@@ -72,42 +127,50 @@ struct Chosen<'o> {
     direction: Direction,
 }
 
-impl Negotiation<'_> {
+impl Chosen<'_> {
+    fn is_up(&self) -> bool {
+        self.direction.receives()
+    }
+
+    fn is_down(&self) -> bool {
+        self.direction.sends()
+    }
+}
+
+impl Negotiation<'_, '_> {
     /// Parses the offer and answers it.
-    pub(crate) fn run(mut self, offer: &str) -> Result<Negotiated, SdpError> {
+    fn run(mut self, offer: &str) -> Result<Agreed, SdpError> {
         let offer = Offer::parse(offer)?;
         self.check_whole(&offer)?;
         let peer = offer.peer_transport()?;
-        let extensions = self.agree_extensions(&offer);
+        self.check_certificate(&peer)?;
+        let extensions = self.agree_extensions(&offer)?;
         let chosen = self.choose_sections(&offer, &extensions)?;
-        let (up, down) = match self.flow {
-            Flow::FromPeer => (self.up_media(&chosen, &extensions)?, Vec::new()),
-            Flow::ToPeer => (Vec::new(), self.down_media(&chosen)),
-        };
-        let ice = IceCredentials {
-            local_ufrag: self.random.ufrag(),
-            local_pwd: self.random.pwd(),
-            remote_ufrag: peer.ufrag,
-            remote_pwd: peer.pwd,
-        };
+        let up = self.up_media(&chosen, &extensions)?;
+        let (down, groups) = self.down_media(&chosen);
+        let (ice, restarts) = self.credentials(&peer);
+        // RFC 8842 section 5.5: without a new DTLS association the roles stay, whatever a=setup says.
+        let role = self.before.map_or(peer.our_role, |b| b.plan.dtls_role);
         // RFC 8838 section 3 and RFC 8445 section 10: both tags say what we do too.
         let known = |tag: &String| matches!(tag.as_str(), "trickle" | "ice2");
         let ice_options: Vec<String> = peer.ice_options.into_iter().filter(known).take(2).collect();
         let in_bundle = |mid: &Mid| chosen.iter().any(|c| c.mid == *mid);
         let bundle: Vec<Mid> = offer.bundle.iter().copied().filter(in_bundle).collect();
+        let slots: Vec<(&DownMedia, usize)> = down.iter().zip(groups.iter().copied()).collect();
         let answer = Answer {
-            id: self.random.origin_id(),
+            id: self.before.map_or_else(|| self.random.origin_id(), |b| b.origin),
+            version: self.before.map_or(1, |b| b.version + 1),
             bundle: bundle.clone(),
             extmap_allow_mixed: offer.extmap_allow_mixed,
             ice_options: ice_options.clone(),
             transport: LocalTransport {
                 ufrag: ice.local_ufrag.clone(),
                 pwd: ice.local_pwd.clone(),
-                fingerprint: self.config.fingerprint.clone(),
-                role: peer.our_role,
+                fingerprint: self.config.fingerprint_line(),
+                role,
                 candidates: self.config.candidates.clone(),
             },
-            sections: self.answer_sections(&offer, &chosen, &extensions, &up, &down),
+            sections: self.answer_sections(&offer, &chosen, &extensions, &up, &slots),
         };
         let tagged = bundle.first().and_then(|&mid| chosen.iter().find(|c| c.mid == mid));
         let tagged = tagged.or(chosen.first()).ok_or_else(|| self.nothing_flows())?;
@@ -116,10 +179,11 @@ impl Negotiation<'_> {
             ice_options,
             bundle,
         };
+        let sections = agreed_sections(&offer, &chosen);
         let plan = SessionPlan {
-            id: self.session,
-            ice,
-            dtls_role: peer.our_role,
+            id: self.before.map_or_else(|| self.ids.session(), |b| b.plan.id),
+            ice: ice.clone(),
+            dtls_role: role,
             fingerprints: peer.fingerprints,
             extensions,
             up,
@@ -128,10 +192,50 @@ impl Negotiation<'_> {
             cname: self.config.cname.clone(),
             remote_candidates: peer.candidates,
         };
-        Ok(Negotiated { plan, answer: answer.to_text(), restart })
+        let agreement = Agreement {
+            plan: Arc::new(plan),
+            roles: self.roles,
+            ice,
+            restart,
+            origin: answer.id,
+            version: answer.version,
+            sections,
+            groups,
+            number: self.before.map_or(0, |b| b.number),
+        };
+        Ok(Agreed { agreement, answer: answer.to_text(), restarts })
+    }
+
+    /// A session has one certificate: another one would be another DTLS association (RFC 8842 section 4).
+    fn check_certificate(&self, peer: &PeerTransport) -> Result<(), SdpError> {
+        let Some(before) = self.before else { return Ok(()) };
+        if before.plan.fingerprints == peer.fingerprints {
+            return Ok(());
+        }
+        let wrong = "a=fingerprint is another one than before; a session keeps its certificate, a new one needs a new session";
+        Err(SdpError::unsupported("head of the description, or its first media section", wrong))
+    }
+
+    /// Credentials stay while the peer's do; new ones of the peer are an ICE restart (RFC 8839 section 4.4.1.1.1).
+    fn credentials(&mut self, peer: &PeerTransport) -> (IceCredentials, bool) {
+        let same =
+            |b: &&Agreement| b.ice.remote_ufrag == peer.ufrag && b.ice.remote_pwd == peer.pwd;
+        if let Some(before) = self.before.filter(same) {
+            return (before.ice.clone(), false);
+        }
+        let ice = IceCredentials {
+            local_ufrag: self.random.ufrag(),
+            local_pwd: self.random.pwd(),
+            remote_ufrag: peer.ufrag.clone(),
+            remote_pwd: peer.pwd.clone(),
+        };
+        (ice, self.before.is_some())
     }
 
     fn check_whole(&self, offer: &Offer) -> Result<(), SdpError> {
+        if let Some(before) = self.before {
+            before.check_successor(offer)?;
+        }
         let most = self.config.limits.sections_per_session;
         if offer.sections.len() > most {
             let wrong =
@@ -147,13 +251,14 @@ impl Negotiation<'_> {
     }
 
     fn nothing_flows(&self) -> SdpError {
-        let wanted = match self.flow {
-            Flow::FromPeer => {
+        let wanted = match self.roles {
+            Roles::FromPeer => {
                 "no section sends; to publish, at least one must be sendonly or sendrecv"
             }
-            Flow::ToPeer => {
+            Roles::ToPeer => {
                 "no section receives; to watch, at least one must be recvonly or sendrecv"
             }
+            Roles::Both => "no section sends or receives; at least one must",
         };
         SdpError::unsupported("description", wanted)
     }
@@ -177,10 +282,9 @@ impl Negotiation<'_> {
                 }
             };
             let Some(mid) = section.mid else { continue };
-            let wanted = match self.flow {
-                Flow::FromPeer => section.direction.sends(),
-                Flow::ToPeer => section.direction.receives(),
-            };
+            let up = self.roles.from_peer() && section.direction.sends();
+            let down = self.roles.to_peer() && section.direction.receives();
+            let wanted = up || down;
             check_form(section)?;
             if offer.bundle.is_empty() && !chosen.is_empty()
                 || !offer.bundle.is_empty() && !offer.bundle.contains(&mid)
@@ -189,7 +293,9 @@ impl Negotiation<'_> {
                 return Err(SdpError::unsupported(section.place(), wrong));
             }
             let transport_cc = accepts(section, extensions, Extension::TransportCc);
-            let codecs = sdp::choose(section, self.flow, transport_cc);
+            // In a section of both directions the peer's own codecs are the narrower choice.
+            let flow = if up || !self.roles.to_peer() { Flow::FromPeer } else { Flow::ToPeer };
+            let codecs = sdp::choose(section, flow, transport_cc);
             if codecs.is_empty() {
                 if !wanted {
                     continue;
@@ -198,39 +304,66 @@ impl Negotiation<'_> {
                     format!("no codec that is served; allowed are {}", sdp::codecs::served(kind));
                 return Err(SdpError::unsupported(section.place(), wrong));
             }
-            let direction = match (wanted, self.flow) {
-                (false, _) => Direction::Inactive,
-                (true, Flow::FromPeer) => Direction::RecvOnly,
-                (true, Flow::ToPeer) => Direction::SendOnly,
+            let direction = match (up, down) {
+                (false, false) => Direction::Inactive,
+                (true, false) => Direction::RecvOnly,
+                (false, true) => Direction::SendOnly,
+                (true, true) => Direction::SendRecv,
             };
+            let old = self.before.and_then(|b| b.sections.get(section.number - 1));
+            if let Some(old) = old {
+                old.check_codecs(section, &codecs)?;
+            }
             chosen.push(Chosen { section, mid, kind, codecs, direction });
         }
-        match chosen.iter().any(|c| c.direction != Direction::Inactive) {
+        // A session that is there may pause everything.
+        let flows = chosen.iter().any(|c| c.direction != Direction::Inactive);
+        match flows || self.before.is_some() && !chosen.is_empty() {
             true => Ok(chosen),
             false => Err(self.nothing_flows()),
         }
     }
 
-    /// One map for the bundle; the first id that an extension has counts.
-    fn agree_extensions(&self, offer: &Offer) -> ExtensionMap {
+    /// One map for the bundle; the first id that an extension has counts. Ids that were agreed keep their meaning
+    /// (RFC 8285 section 5).
+    fn agree_extensions(&self, offer: &Offer) -> Result<ExtensionMap, SdpError> {
         let mut map = ExtensionMap::new();
         let is_media = |s: &&Section| !s.rejected && matches!(s.kind, SectionKind::Media(_));
-        for offered in offer.sections.iter().filter(is_media).flat_map(|s| &s.extensions) {
-            let Some(extension) = offered.extension else { continue };
-            if self.serves(offered, extension) && map.id(extension).is_none() {
+        for section in offer.sections.iter().filter(is_media) {
+            for offered in &section.extensions {
+                let Some(extension) = offered.extension else { continue };
+                if !self.serves(offered, extension) || map.id(extension).is_some() {
+                    continue;
+                }
+                self.check_extension(section, extension, offered.id)?;
                 map.set(extension, offered.id);
             }
         }
-        map
+        Ok(map)
+    }
+
+    fn check_extension(
+        &self,
+        section: &Section,
+        extension: Extension,
+        id: u8,
+    ) -> Result<(), SdpError> {
+        let Some(before) = self.before.map(|b| &b.plan.extensions) else { return Ok(()) };
+        let (was, had) = (before.extension(id), before.id(extension));
+        if was.is_none_or(|was| was == extension) && had.is_none_or(|had| had == id) {
+            return Ok(());
+        }
+        let wrong =
+            format!("a=extmap:{id} {}: ids of extensions keep their meaning", extension.uri());
+        Err(SdpError::unsupported(section.place(), wrong))
     }
 
     fn serves(&self, offered: &OfferedExtension, extension: Extension) -> bool {
-        match self.flow {
-            Flow::FromPeer => offered.direction.is_none_or(Direction::sends),
-            Flow::ToPeer => {
-                offered.direction.is_none_or(Direction::receives) && DOWNLINK.contains(&extension)
-            }
-        }
+        let up = self.roles.from_peer() && offered.direction.is_none_or(Direction::sends);
+        let down = self.roles.to_peer()
+            && offered.direction.is_none_or(Direction::receives)
+            && DOWNLINK.contains(&extension);
+        up || down
     }
 
     fn up_media(
@@ -240,7 +373,7 @@ impl Negotiation<'_> {
     ) -> Result<Vec<UpMedia>, SdpError> {
         let mut up = Vec::new();
         let mut seen: Vec<Ssrc> = Vec::new();
-        for c in chosen.iter().filter(|c| c.direction != Direction::Inactive) {
+        for c in chosen.iter().filter(|c| c.is_up()) {
             let ssrcs = c.section.streams();
             for ssrc in ssrcs.iter().flat_map(|s| [Some(s.media), s.rtx]).flatten() {
                 if seen.contains(&ssrc) {
@@ -254,34 +387,53 @@ impl Negotiation<'_> {
                 }
                 seen.push(ssrc);
             }
+            let stays = self.before.and_then(|b| b.plan.up.iter().find(|u| u.mid == c.mid));
             up.push(UpMedia {
-                track: TrackId(*self.next_track),
+                track: stays.map_or_else(|| self.ids.track(), |u| u.track),
                 mid: c.mid,
                 kind: c.kind,
                 codecs: c.codecs.clone(),
                 rids: layers(c, extensions).into_iter().map(|r| r.id).collect(),
                 ssrcs,
             });
-            *self.next_track += 1;
         }
         Ok(up)
     }
 
-    fn down_media(&mut self, chosen: &[Chosen<'_>]) -> Vec<DownMedia> {
-        let mut used: Vec<Ssrc> = Vec::new();
-        let mut down = Vec::new();
-        for c in chosen.iter().filter(|c| c.direction != Direction::Inactive) {
-            let media = self.fresh_ssrc(&mut used);
+    /// The slots, and the group of each: the nth slots of both kinds belong together. Slots that stay keep SSRCs and group.
+    fn down_media(&mut self, chosen: &[Chosen<'_>]) -> (Vec<DownMedia>, Vec<usize>) {
+        let before = self.before.map_or(&[][..], |b| &b.plan.down);
+        let groups_before = self.before.map_or(&[][..], |b| &b.groups);
+        let streams = before.iter().flat_map(|d| [Some(d.ssrc.media), d.ssrc.rtx]);
+        let mut used: Vec<Ssrc> = streams.flatten().collect();
+        let slots: Vec<&Chosen<'_>> = chosen.iter().filter(|c| c.is_down()).collect();
+        let old = |mid: Mid| before.iter().zip(groups_before).find(|(d, _)| d.mid == mid);
+        let mut taken: Vec<(MediaKind, usize)> =
+            slots.iter().filter_map(|c| Some((c.kind, *old(c.mid)?.1))).collect();
+        let (mut down, mut groups) = (Vec::new(), Vec::new());
+        for c in slots {
+            let stays = old(c.mid);
+            let group = stays.map_or_else(
+                || (0..).find(|n| !taken.contains(&(c.kind, *n))).unwrap_or(0),
+                |(_, group)| *group,
+            );
+            if stays.is_none() {
+                taken.push((c.kind, group));
+            }
+            let ssrc = stays.map(|(d, _)| d.ssrc);
+            let media = ssrc.map_or_else(|| self.fresh_ssrc(&mut used), |s| s.media);
             let has_rtx = c.codecs.iter().any(|codec| codec.rtx_pt.is_some());
-            let rtx = has_rtx.then(|| self.fresh_ssrc(&mut used));
+            let rtx = ssrc.and_then(|s| s.rtx);
+            let rtx = rtx.or_else(|| has_rtx.then(|| self.fresh_ssrc(&mut used)));
             down.push(DownMedia {
                 mid: c.mid,
                 kind: c.kind,
                 ssrc: StreamSsrc { media, rtx },
                 codecs: c.codecs.clone(),
             });
+            groups.push(group);
         }
-        down
+        (down, groups)
     }
 
     /// An SSRC that the session does not have yet.
@@ -301,9 +453,8 @@ impl Negotiation<'_> {
         chosen: &[Chosen<'_>],
         extensions: &ExtensionMap,
         up: &[UpMedia],
-        down: &[DownMedia],
+        slots: &[(&DownMedia, usize)],
     ) -> Vec<AnswerSection> {
-        let mut of_kind = [0_usize; 2];
         let mut answered = Vec::with_capacity(offer.sections.len());
         for section in &offer.sections {
             let Some(c) = chosen.iter().find(|c| c.section.number == section.number) else {
@@ -315,10 +466,7 @@ impl Negotiation<'_> {
                 });
                 continue;
             };
-            let sending = down.iter().find(|d| d.mid == c.mid).map(|d| {
-                let count = &mut of_kind[usize::from(d.kind == MediaKind::Video)];
-                let place = *count;
-                *count += 1;
+            let sending = slots.iter().find(|(d, _)| d.mid == c.mid).map(|(d, place)| {
                 Sending {
                     ssrc: d.ssrc,
                     cname: self.config.cname.clone(),
@@ -361,6 +509,20 @@ impl Negotiation<'_> {
             })
             .collect()
     }
+}
+
+/// What a later offer is held against.
+fn agreed_sections(offer: &Offer, chosen: &[Chosen<'_>]) -> Arc<[AgreedSection]> {
+    let agreed = |section: &Section| {
+        let chosen = chosen.iter().find(|c| c.section.number == section.number);
+        AgreedSection {
+            mid: section.mid,
+            kind: section.kind.as_str().to_owned(),
+            free: chosen.is_none(),
+            codecs: chosen.map(|c| c.codecs.clone()).unwrap_or_default(),
+        }
+    };
+    offer.sections.iter().map(agreed).collect()
 }
 
 /// What every RTP section needs, whatever flows in it.

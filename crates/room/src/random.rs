@@ -10,14 +10,11 @@ const UFRAG_LENGTH: usize = 8;
 const PWD_LENGTH: usize = 24;
 
 /// A source of random bytes.
-pub(crate) struct Random(Box<Fill>);
+pub(crate) struct Random<'f>(&'f mut dyn FnMut(&mut [u8]));
 
-/// Fills a buffer.
-type Fill = dyn FnMut(&mut [u8]) + Send;
-
-impl Random {
-    pub(crate) fn new(fill: impl FnMut(&mut [u8]) + Send + 'static) -> Self {
-        Self(Box::new(fill))
+impl<'f> Random<'f> {
+    pub(crate) fn new(fill: &'f mut dyn FnMut(&mut [u8])) -> Self {
+        Self(fill)
     }
 
     pub(crate) fn ufrag(&mut self) -> String {
@@ -50,7 +47,7 @@ impl Random {
     }
 }
 
-impl std::fmt::Debug for Random {
+impl std::fmt::Debug for Random<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Random")
     }

@@ -48,7 +48,7 @@ pub struct LocalMedia {
 /// An in-process publisher that was taken in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalPublished {
-    /// Its session; ends with [`Rooms::close`](crate::Rooms::close). No `Open` command is made for it.
+    /// Its session; ends with [`Room::close`](crate::Room::close). No `Open` command is made for it.
     pub session: SessionId,
     /// One id for each [`LocalMedia`], in the same order.
     pub tracks: Vec<TrackId>,
@@ -78,7 +78,7 @@ pub enum Notice {
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EndReason {
-    /// [`Rooms::close`](crate::Rooms::close).
+    /// [`Room::close`](crate::Room::close).
     Deleted,
     /// The same participant published again.
     Replaced,

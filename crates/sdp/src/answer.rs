@@ -28,6 +28,8 @@ pub struct LocalTransport {
 pub struct Answer {
     /// `sess-id` of the origin line; below 2^63 (RFC 8829 section 5.2.1).
     pub id: u64,
+    /// `sess-version`: 1 in the first answer of a session, and one more in each that follows (RFC 3264 section 8).
+    pub version: u64,
     /// Accepted sections in the order of the offer's BUNDLE group; empty when the offer had none.
     pub bundle: Vec<Mid>,
     /// `a=extmap-allow-mixed`
@@ -115,7 +117,8 @@ impl Answer {
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
-        write!(out, "v=0\r\no=- {} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n", self.id)?;
+        write!(out, "v=0\r\no=- {} {} IN IP4 0.0.0.0\r\n", self.id, self.version)?;
+        out.push_str("s=-\r\nt=0 0\r\n");
         if !self.bundle.is_empty() {
             out.push_str("a=group:BUNDLE");
             for mid in &self.bundle {

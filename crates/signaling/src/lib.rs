@@ -8,14 +8,15 @@
 //! 3. `http/host`: the node is called by a name that it may have; `http/router`: the path leads to `http/whip` or `http/whep`;
 //! 4. `auth`: the bearer token says who it is and what it may do;
 //! 5. `http/offer`: content types are checked and the offer is read (`http/body`);
-//! 6. `state`: the `room` crate negotiates under the one lock; its commands go to the workers through the
-//!    [`CommandSink`], and the session gets a secret URL and an entity tag;
+//! 6. [`core`]: the `room` crate negotiates under no lock, and the room of that name takes the result in during its turn; its commands
+//!    go to the workers through the [`CommandSink`]. In `state` the session gets a secret URL and an entity tag;
 //! 7. `http/offer` again: 201 with the answer. From there on PATCH and DELETE come to `http/resource`.
 //!
 //! Signaling never sees a worker, only a [`CommandSink`] and a channel of events; it parses no SDP itself.
 
 mod auth;
 mod config;
+pub mod core;
 mod counters;
 mod http;
 mod limits;
@@ -26,10 +27,11 @@ mod state;
 
 pub use auth::{NewToken, mint};
 pub use config::{AuthConfig, Config, IceServer, Limits, Rate};
+pub use core::{CommandSink, Core};
 pub use http::cors::{OriginRule, OriginRuleError};
 pub use secret::Secret;
 pub use server::serve;
-pub use state::{CommandSink, Operations, Signaling};
+pub use state::{Operations, Signaling};
 
 impl Signaling {
     /// The routes for the public listener.

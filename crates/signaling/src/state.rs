@@ -1,5 +1,5 @@
-//! What signaling holds: the rooms, the session resources, and the way to the workers. One lock around the rooms,
-//! never held across an await; it is released before an answer is written.
+//! What signaling holds beside the rooms ([`crate::core`]): the session resources, the limits of requests, and the way in and out for
+//! a node. No lock is held across an await, nor while an offer is read or an answer written.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -11,31 +11,20 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use model::{Command, Event, ParticipantId, RoomId, SessionId};
-use room::{Accepted, ErrorKind, LocalMedia, LocalPublished, Notice, RoomError, Rooms, Target};
+use model::{Event, ParticipantId, RoomId, SessionId};
+use room::{
+    Accepted, ErrorKind, LocalMedia, LocalPublished, Notice, RoomConfig, RoomError, Target,
+};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::auth::{Authenticator, Caller};
 use crate::config::Config;
+use crate::core::{CommandSink, Core};
 use crate::counters::Counters;
 use crate::http::problem::Problem;
 use crate::http::resource::Precondition;
 use crate::limits::Limiter;
-
-/// Takes the rooms' commands to the workers.
-///
-/// Called with the rooms' lock held, so that commands keep their order: it must neither block nor call back.
-pub trait CommandSink: Send + Sync {
-    /// Sends a command to all workers.
-    fn send(&self, command: Command);
-}
-
-impl<F: Fn(Command) + Send + Sync> CommandSink for F {
-    fn send(&self, command: Command) {
-        self(command);
-    }
-}
 
 /// What the node tells about itself, beyond what signaling knows.
 pub struct Operations {
@@ -58,16 +47,20 @@ struct Shared {
     token_hasher: RandomState,
     counters: Counters,
     operations: Operations,
-    sink: Box<dyn CommandSink>,
     draining: AtomicBool,
-    book: Mutex<Book>,
-    // The rooms' next timeout may have moved.
-    retimed: Notify,
+    core: Core,
+    resources: Arc<Resources>,
+    // The core's next timeout may have moved, or it has work.
+    changed: Notify,
 }
 
-struct Book {
-    rooms: Rooms,
-    resources: HashMap<String, Resource>,
+/// Session resources by the secret in their URL.
+#[derive(Default)]
+struct Resources(Mutex<Tables>);
+
+#[derive(Default)]
+struct Tables {
+    by_token: HashMap<String, Arc<Resource>>,
     tokens: HashMap<SessionId, String>,
 }
 
@@ -92,7 +85,8 @@ struct Resource {
     room: RoomId,
     session: SessionId,
     owner: Option<ParticipantId>,
-    etag: String,
+    /// Locked while a PATCH is carried out: of two at once, the second meets the tag that the first left.
+    etag: Mutex<String>,
 }
 
 /// The URL of a resource, as a request named it.
@@ -124,6 +118,21 @@ pub(crate) enum Patched {
         /// Our side, as a fragment.
         fragment: String,
     },
+    /// Media sections were renegotiated.
+    Renegotiated {
+        /// The entity tag, another one if ICE begins anew.
+        etag: String,
+        /// The answer.
+        answer: String,
+    },
+}
+
+/// The body of a PATCH.
+pub(crate) enum Patch<'b> {
+    /// Candidates, or new credentials (RFC 8840).
+    Fragment(&'b str),
+    /// A later offer of the session.
+    Offer(&'b str),
 }
 
 /// Random bytes in a session URL: 192 bits, of which RFC 9725 section 5 wants enough that nobody guesses.
@@ -135,14 +144,23 @@ const GUEST_BYTES: usize = 9;
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
 
 impl Signaling {
-    /// Joins the rooms, their face to the world, and the way to the workers.
+    /// Joins the rooms, their face to the world, and the way to the workers. `random` fills a buffer from the operating
+    /// system's generator.
     pub fn new(
         config: Config,
-        rooms: Rooms,
+        rooms: RoomConfig,
+        random: impl FnMut(&mut [u8]) + Send + 'static,
         sink: impl CommandSink + 'static,
         operations: Operations,
     ) -> Self {
         let limits = &config.limits;
+        let resources = Arc::new(Resources::default());
+        let observed = resources.clone();
+        // Seconds tell one life of the node from the next: it does not start twice in one.
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let epoch = since.unwrap_or_default().as_secs();
+        let core =
+            Core::new(rooms, epoch, random, sink, move |notice| observed.take_notice(notice));
         Self(Arc::new(Shared {
             auth: Authenticator::new(&config.auth),
             by_address: Limiter::new(limits.per_address, limits.table_size),
@@ -150,10 +168,10 @@ impl Signaling {
             token_hasher: RandomState::new(),
             counters: Counters::default(),
             operations,
-            sink: Box::new(sink),
             draining: AtomicBool::new(false),
-            book: Mutex::new(Book { rooms, resources: HashMap::new(), tokens: HashMap::new() }),
-            retimed: Notify::new(),
+            core,
+            resources,
+            changed: Notify::new(),
             config,
         }))
     }
@@ -163,31 +181,42 @@ impl Signaling {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Takes worker events and the rooms' timers to the rooms, for ever.
+    /// Takes worker events and timers to the rooms, and lets viewers take in what changed, for ever.
     pub async fn drive(&self, mut events: UnboundedReceiver<Event>) {
         let mut open = true;
         loop {
-            let deadline = self.lock().rooms.poll_timeout();
+            let deadline = self.0.core.poll_timeout();
             let timer = async {
                 match deadline {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
                     None => std::future::pending().await,
                 }
             };
+            let busy = async {
+                if !self.0.core.has_work() {
+                    std::future::pending::<()>().await;
+                }
+            };
             tokio::select! {
+                // Events first: a change for thousands of viewers keeps nobody waiting who connects.
+                biased;
                 event = events.recv(), if open => match event {
                     Some(event) => self.handle_event(event),
                     None => open = false,
                 },
-                () = self.0.retimed.notified() => {}
-                () = timer => self.with_book(|book, now| book.rooms.handle_timeout(now)),
+                () = self.0.changed.notified() => {}
+                () = timer => self.0.core.handle_timeout(Instant::now()),
+                () = busy => {
+                    self.0.core.work();
+                    tokio::task::yield_now().await;
+                }
             }
         }
     }
 
     /// An event from a worker.
     pub fn handle_event(&self, event: Event) {
-        self.with_book(|book, now| book.rooms.handle_event(now, event));
+        self.0.core.handle_event(Instant::now(), event);
     }
 
     /// Takes a publisher without a peer connection into a room.
@@ -200,39 +229,40 @@ impl Signaling {
         participant: &ParticipantId,
         media: Vec<LocalMedia>,
     ) -> Result<LocalPublished, RoomError> {
-        self.with_book(|book, _| book.rooms.publish_local(room, participant, media))
+        let published = self.0.core.publish_local(room, participant, media);
+        self.0.changed.notify_one();
+        published
     }
 
-    /// Runs `f` on the rooms, then carries out what it caused.
-    fn with_book<T>(&self, f: impl FnOnce(&mut Book, Instant) -> T) -> T {
-        let mut book = self.lock();
-        let before = book.rooms.poll_timeout();
-        let result = f(&mut book, Instant::now());
-        while let Some(command) = book.rooms.poll_command() {
-            self.0.sink.send(command);
-        }
-        while let Some(notice) = book.rooms.poll_notice() {
-            book.take_notice(notice);
-        }
-        if book.rooms.poll_timeout() != before {
-            self.0.retimed.notify_one();
-        }
-        result
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Book> {
-        // A panic ends the request that caused it, not the node.
-        self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The rooms.
+    pub fn core(&self) -> &Core {
+        &self.0.core
     }
 }
 
-impl Book {
-    fn take_notice(&mut self, notice: Notice) {
+impl Resources {
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        // A panic ends the request that caused it, not the node.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn insert(&self, token: String, resource: Resource) {
+        let mut tables = self.lock();
+        tables.tokens.insert(resource.session, token.clone());
+        tables.by_token.insert(token, Arc::new(resource));
+    }
+
+    fn remove(&self, session: SessionId) {
+        let mut tables = self.lock();
+        if let Some(token) = tables.tokens.remove(&session) {
+            tables.by_token.remove(&token);
+        }
+    }
+
+    fn take_notice(&self, notice: &Notice) {
         match notice {
             Notice::SessionClosed { session, reason } => {
-                if let Some(token) = self.tokens.remove(&session) {
-                    self.resources.remove(&token);
-                }
+                self.remove(*session);
                 tracing::info!(%session, reason = reason.as_str(), "session ended");
             }
             Notice::Incompatible { viewer, track, publisher } => {
@@ -241,15 +271,21 @@ impl Book {
         }
     }
 
-    fn find(&self, key: &ResourceKey, caller: &Caller) -> Result<&Resource, Problem> {
-        self.resources
-            .get(&key.token)
+    fn find(&self, key: &ResourceKey, caller: &Caller) -> Result<Arc<Resource>, Problem> {
+        let resource = self.lock().by_token.get(&key.token).cloned();
+        resource
             .filter(|resource| {
                 resource.face == key.face
                     && resource.room == key.room
                     && caller.owns(&resource.room, resource.owner.as_ref())
             })
             .ok_or_else(Problem::not_found)
+    }
+}
+
+impl Resource {
+    fn etag(&self) -> MutexGuard<'_, String> {
+        self.etag.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -291,11 +327,6 @@ impl Signaling {
         if self.is_draining() { Err(unavailable("The node is leaving.")) } else { Ok(()) }
     }
 
-    /// Looks at the rooms; changes nothing.
-    pub(crate) fn look<T>(&self, f: impl FnOnce(&Rooms) -> T) -> T {
-        f(&self.lock().rooms)
-    }
-
     /// A participant publishes; without a name it gets one.
     pub(crate) fn publish(
         &self,
@@ -308,9 +339,7 @@ impl Signaling {
             Some(participant) => participant,
             None => guest()?,
         };
-        self.open(Face::Whip, room, owner, |rooms, now| {
-            rooms.publish(now, room, &participant, offer)
-        })
+        self.open(Face::Whip, room, owner, |core, now| core.publish(now, room, &participant, offer))
     }
 
     /// Somebody watches.
@@ -322,8 +351,8 @@ impl Signaling {
         owner: Option<ParticipantId>,
         offer: &str,
     ) -> Result<Opened, Problem> {
-        self.open(Face::Whep, room, owner, |rooms, now| {
-            rooms.subscribe(now, room, viewer.as_ref(), target, offer)
+        self.open(Face::Whep, room, owner, |core, now| {
+            core.subscribe(now, room, viewer.as_ref(), target, offer)
         })
     }
 
@@ -332,20 +361,22 @@ impl Signaling {
         face: Face,
         room: &RoomId,
         owner: Option<ParticipantId>,
-        agree: impl FnOnce(&mut Rooms, Instant) -> Result<Accepted, RoomError>,
+        agree: impl FnOnce(&Core, Instant) -> Result<Accepted, RoomError>,
     ) -> Result<Opened, Problem> {
         let (token, etag) = (random_text::<TOKEN_BYTES>()?, new_etag()?);
-        self.with_book(|book, now| {
-            let Accepted { session, answer } =
-                agree(&mut book.rooms, now).map_err(|e| refused(&e))?;
-            tracing::info!(%session, %room, face = face.as_str(), "session agreed");
-            let location = format!("/{}/{room}/sessions/{token}", face.as_str());
-            let resource =
-                Resource { face, room: room.clone(), session, owner, etag: etag.clone() };
-            book.tokens.insert(session, token.clone());
-            book.resources.insert(token, resource);
-            Ok(Opened { location, etag, answer })
-        })
+        let Shared { core, resources, changed, .. } = &*self.0;
+        let accepted = agree(core, Instant::now());
+        changed.notify_one();
+        let Accepted { session, answer } = accepted.map_err(|e| refused(&e))?;
+        tracing::info!(%session, %room, face = face.as_str(), "session agreed");
+        let location = format!("/{}/{room}/sessions/{token}", face.as_str());
+        let tag = Mutex::new(etag.clone());
+        resources.insert(token, Resource { face, room: room.clone(), session, owner, etag: tag });
+        if !core.contains(session) {
+            // It ended before it had a resource: nobody will take that away.
+            resources.remove(session);
+        }
+        Ok(Opened { location, etag, answer })
     }
 
     /// The entity tag of a session.
@@ -353,41 +384,52 @@ impl Signaling {
     /// # Errors
     /// 404 when there is none that is the caller's.
     pub(crate) fn find(&self, key: &ResourceKey, caller: &Caller) -> Result<String, Problem> {
-        self.lock().find(key, caller).map(|resource| resource.etag.clone())
+        Ok(self.0.resources.find(key, caller)?.etag().clone())
     }
 
-    /// Trickles, or restarts ICE. Which of them is said by the credentials in the fragment, not by the
+    /// Trickles, restarts ICE, or renegotiates. Whether a fragment trickles or restarts is said by its credentials, not by the
     /// precondition (RFC 9725 section 4.3.3).
     pub(crate) fn patch(
         &self,
         key: &ResourceKey,
         caller: &Caller,
         precondition: &Precondition,
-        fragment: &str,
+        patch: &Patch<'_>,
     ) -> Result<Patched, Problem> {
-        let etag = new_etag()?;
-        self.with_book(|book, now| {
-            let resource = book.find(key, caller)?;
-            if !precondition.holds(&resource.etag) {
-                return Err(Problem::new(
-                    StatusCode::PRECONDITION_FAILED,
-                    "stale-etag",
-                    "Precondition failed",
-                    "The ICE session has another ETag now.",
-                ));
-            }
-            let session = resource.session;
-            match book.rooms.trickle(session, fragment) {
+        let Shared { core, resources, changed, .. } = &*self.0;
+        let resource = resources.find(key, caller)?;
+        let mut etag = resource.etag();
+        if !precondition.holds(&etag) {
+            return Err(Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "stale-etag",
+                "Precondition failed",
+                "The ICE session has another ETag now.",
+            ));
+        }
+        let (session, now) = (resource.session, Instant::now());
+        let patched = match patch {
+            Patch::Fragment(fragment) => match core.trickle(session, fragment) {
                 Ok(()) => return Ok(Patched::Trickled),
                 Err(e) if e.kind() != ErrorKind::Conflict => return Err(refused(&e)),
-                Err(_other_generation) => {}
+                Err(_other_generation) => {
+                    let restarted = core.restart(now, session, fragment);
+                    let fragment = restarted.map_err(|e| refused(&e))?;
+                    *etag = new_etag()?;
+                    Patched::Restarted { etag: etag.clone(), fragment }
+                }
+            },
+            Patch::Offer(offer) => {
+                let renegotiated = core.renegotiate(now, session, offer);
+                let renegotiated = renegotiated.map_err(|e| refused(&e))?;
+                if renegotiated.restarts {
+                    *etag = new_etag()?;
+                }
+                Patched::Renegotiated { etag: etag.clone(), answer: renegotiated.answer }
             }
-            let fragment = book.rooms.restart(now, session, fragment).map_err(|e| refused(&e))?;
-            if let Some(resource) = book.resources.get_mut(&key.token) {
-                resource.etag.clone_from(&etag);
-            }
-            Ok(Patched::Restarted { etag, fragment })
-        })
+        };
+        changed.notify_one();
+        Ok(patched)
     }
 
     /// Ends a session.
@@ -395,13 +437,13 @@ impl Signaling {
     /// # Errors
     /// 404 when there is none that is the caller's.
     pub(crate) fn delete(&self, key: &ResourceKey, caller: &Caller) -> Result<(), Problem> {
-        self.with_book(|book, now| {
-            let session = book.find(key, caller)?.session;
-            // The notice would remove it too; a session that the rooms lost has to go as well.
-            book.resources.remove(&key.token);
-            book.tokens.remove(&session);
-            book.rooms.close(now, session).map_err(|e| refused(&e))
-        })
+        let Shared { core, resources, changed, .. } = &*self.0;
+        let session = resources.find(key, caller)?.session;
+        // The notice would remove it too; a session that the rooms lost has to go as well.
+        resources.remove(session);
+        let closed = core.close(Instant::now(), session).map_err(|e| refused(&e));
+        changed.notify_one();
+        closed
     }
 }
 

@@ -11,7 +11,7 @@ use model::{Codec, MediaKind};
 use crate::{
     clock::{Clock, Directory},
     media::{self, Stamp},
-    stats::Tally,
+    stats::{Histogram, Tally},
 };
 
 /// Frames that are put together at once; older ones are given up.
@@ -36,6 +36,8 @@ pub(crate) struct Context<'a> {
     pub(crate) clock: &'a Clock,
     pub(crate) directory: &'a Directory,
     pub(crate) tally: &'a mut Tally,
+    /// The delays of this bot alone.
+    pub(crate) delays: &'a mut Histogram,
     /// When the bot began to join.
     pub(crate) joined_ns: u64,
     /// What the bot waits for: pictures, where it asked for any.
@@ -134,7 +136,12 @@ impl Frames {
     fn take_stamped(&mut self, context: &mut Context<'_>, packet: Arrived<'_>, stamp: &Stamp) {
         // What was sent before we came is old because we are late, not because it was under way.
         if stamp.sent_ns >= context.joined_ns {
-            context.tally.times.delay.record(context.clock.since(context.now, stamp.sent_ns));
+            let delay = context.clock.since(context.now, stamp.sent_ns);
+            context.tally.times.delay.record(delay);
+            context.delays.record(delay);
+            if stamp.key {
+                context.tally.times.key_delay.record(delay);
+            }
         }
         if !media::is_genuine(self.codec, stamp, packet.payload) {
             context.tally.counters.corrupted += 1;
@@ -334,6 +341,7 @@ mod tests {
         clock: Clock,
         directory: Directory,
         tally: Tally,
+        delays: Histogram,
         has_begun: bool,
         frames: Frames,
         /// When the viewer came.
@@ -355,6 +363,7 @@ mod tests {
                 clock,
                 directory,
                 tally: Tally::default(),
+                delays: Histogram::default(),
                 has_begun: false,
                 frames,
                 joined: Duration::ZERO,
@@ -372,6 +381,7 @@ mod tests {
                 clock: &self.clock,
                 directory: &self.directory,
                 tally: &mut self.tally,
+                delays: &mut self.delays,
                 joined_ns: self.clock.ns(self.start + self.joined),
                 awaits: MediaKind::Video,
                 has_begun: &mut self.has_begun,
@@ -418,6 +428,7 @@ mod tests {
         let times = &world.tally.times;
         assert_eq!((times.delay.count(), times.first_frame.count()), (300, 1));
         assert_eq!(times.delay.max(), Some(SOON));
+        assert_eq!((times.key_delay.count(), world.delays.count()), (3, 300));
         assert_eq!(times.key_wait.count(), 1);
     }
 

@@ -115,7 +115,8 @@ impl Bot {
                     clock: shared.clock,
                 };
                 let random = &mut self.random;
-                let publisher_of = Publisher::new(now, identity, plans, || random.next() as u32);
+                let publisher_of =
+                    Publisher::new(now, identity, plans, shared.burst, || random.next() as u32);
                 self.publisher = Some(Box::new(publisher_of));
                 shared.directory.begin(publisher, shared.clock.ns(now));
             }

@@ -47,7 +47,7 @@ use crate::{
     describe::{Answer, OfferedSection},
     media::Feed,
     random::Random,
-    stats::Tally,
+    stats::{Histogram, Tally},
 };
 
 /// Who a bot is, over the whole run.
@@ -113,6 +113,10 @@ pub(crate) struct Shared {
     pub(crate) server: Option<std::net::IpAddr>,
     pub(crate) gro: bool,
     pub(crate) gso: bool,
+    /// Packets of a frame that leave at once; `None`: as a browser's pacer does it.
+    pub(crate) burst: Option<u16>,
+    /// What does not count in the totals.
+    pub(crate) warm_up: Duration,
 }
 
 /// Buffers that all bots of a thread share.
@@ -171,6 +175,8 @@ pub(crate) struct Bot {
     publisher: Option<Box<Publisher>>,
     watcher: Option<Box<Watcher>>,
     link: Option<Box<Link>>,
+    /// The delays that it saw since the warm-up was over.
+    pub(crate) delays: Histogram,
     has_begun: bool,
     muted: bool,
     /// What came may have changed other timers than those of received media.
@@ -214,6 +220,7 @@ impl Bot {
             publisher: None,
             watcher: None,
             link,
+            delays: Histogram::default(),
             has_begun: false,
             muted: false,
             stirred: false,
@@ -327,6 +334,7 @@ impl Bot {
                 clock: &shared.clock,
                 directory: &shared.directory,
                 tally,
+                delays: &mut self.delays,
                 joined_ns,
                 awaits: self.plan.role.awaits(),
                 has_begun: &mut self.has_begun,
@@ -369,6 +377,7 @@ impl Bot {
         tally: &mut Tally,
     ) {
         self.leave_directory(shared);
+        tally.times.end_viewer(&self.delays);
         let to = self.agent.as_ref().and_then(|agent| agent.selected());
         if let (false, Some(to)) = (silent || self.is_stalled(), to) {
             if let (Some(keys), Some(publisher)) = (&mut self.keys, &mut self.publisher) {

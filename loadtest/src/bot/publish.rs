@@ -62,6 +62,8 @@ pub(crate) struct Identity {
 pub(crate) struct Publisher {
     identity: Arc<Identity>,
     streams: Vec<Stream>,
+    /// Packets of a burst, where that is told.
+    burst: Option<usize>,
     /// Transport-wide number of the next packet.
     transport_cc: u16,
     next_report: Instant,
@@ -102,11 +104,12 @@ struct Packet {
 }
 
 impl Publisher {
-    /// Begins to send at `now`. `first` gives the first sequence numbers and timestamps.
+    /// Begins to send at `now`. `burst` packets of a frame leave at once; `None`: as a browser's pacer does it. `first` gives the first sequence numbers and timestamps.
     pub(crate) fn new(
         now: Instant,
         identity: Identity,
         plans: Vec<StreamPlan>,
+        burst: Option<u16>,
         mut first: impl FnMut() -> u32,
     ) -> Publisher {
         // Layers of one picture share their time line.
@@ -132,6 +135,7 @@ impl Publisher {
         Publisher {
             identity: Arc::new(identity),
             streams: streams.collect(),
+            burst: burst.map(usize::from),
             transport_cc: 0,
             next_report: now + FIRST_REPORT,
             muted: false,
@@ -163,7 +167,7 @@ impl Publisher {
         for at in 0..self.streams.len() {
             let stream = &mut self.streams[at];
             if stream.waiting.is_empty() && now >= stream.due && !self.muted {
-                stream.make_frame(now, outlet.counters);
+                stream.make_frame(now, self.burst, outlet.counters);
             }
             if stream.waiting.is_empty() || now < stream.burst_due {
                 continue;
@@ -317,7 +321,7 @@ impl Publisher {
 }
 
 impl Stream {
-    fn make_frame(&mut self, now: Instant, counters: &mut Counters) {
+    fn make_frame(&mut self, now: Instant, burst: Option<usize>, counters: &mut Counters) {
         let feed = &self.plan.feed;
         let frame = feed.frame(self.number, self.picture, self.wants_key);
         self.wants_key &= !frame.key;
@@ -332,7 +336,7 @@ impl Stream {
             index,
             sent_ns,
         }));
-        self.burst = BURST.max(self.waiting.len().div_ceil(6));
+        self.burst = burst.unwrap_or_else(|| BURST.max(self.waiting.len().div_ceil(6)));
         self.burst_due = now;
         self.picture = Some(frame.picture);
         self.number = self.number.wrapping_add(1);

@@ -142,6 +142,7 @@ impl Bot {
             clock: &shared.clock,
             directory: &shared.directory,
             tally,
+            delays: &mut self.delays,
             joined_ns,
             awaits: self.plan.role.awaits(),
             has_begun: &mut self.has_begun,

@@ -140,8 +140,10 @@ impl Director<'_> {
         if matches!(kind, Kind::Publishes | Kind::Both) {
             self.tell_of(room, &name, &participant);
             self.publishers += 1;
-            let (audio, video) = (self.plan.audio, self.plan.video.clone());
-            let role = Role::Publish { publisher: self.publishers, audio, video };
+            let publisher = self.publishers;
+            let audio = self.plan.audio.map(|feed| feed.of(publisher));
+            let video = self.plan.video.iter().map(|feed| feed.of(publisher)).collect();
+            let role = Role::Publish { publisher, audio, video };
             let url = self.plan.whip_url(&name, &participant);
             bots.extend(self.start(kind, role, url, token.clone()));
         }

@@ -228,8 +228,12 @@ impl<'a> Director<'a> {
         match self.swarm.news.recv_timeout(timeout) {
             Ok(news) => self.hear(news),
             Err(RecvTimeoutError::Timeout) => {}
-            // All threads are gone; their ends say why.
-            Err(RecvTimeoutError::Disconnected) => self.stop = true,
+            // All threads are gone; their ends say why. The goodbyes may still be under way: asking in a loop would take the
+            // processor from them, and with a real-time priority all of it.
+            Err(RecvTimeoutError::Disconnected) => {
+                self.stop = true;
+                std::thread::sleep(timeout);
+            }
         }
         while let Ok(news) = self.swarm.news.try_recv() {
             self.hear(news);

@@ -4,9 +4,11 @@
 //!
 //! - [`stamp`]: who, what and when, in the payload itself
 //! - [`synthetic`]: frames of a given number of packets of a given size
+//! - [`real`]: the same with the sizes of real pictures
 //! - [`clip`]: real pictures and sound, encoded beforehand
 
 pub(crate) mod clip;
+pub(crate) mod real;
 pub(crate) mod stamp;
 pub(crate) mod synthetic;
 
@@ -15,6 +17,7 @@ use std::time::Duration;
 use model::Codec;
 
 use clip::Clip;
+use real::Real;
 pub(crate) use stamp::{STAMP_LEN, Stamp};
 use synthetic::Synthetic;
 
@@ -26,6 +29,8 @@ pub(crate) const MAX_PAYLOAD: usize = 1_120;
 pub(crate) enum Feed {
     /// Made up.
     Synthetic(Synthetic),
+    /// Made up, of real sizes.
+    Real(Real),
     /// Encoded beforehand.
     Clip(Clip),
 }
@@ -33,7 +38,8 @@ pub(crate) enum Feed {
 /// A frame that is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// Which picture of the clip; 0 in synthetic feeds.
+    /// Which picture of the clip; in feeds of real sizes how many pictures there were since the key frame; 0 in synthetic
+    /// ones.
     pub(crate) picture: u16,
     /// A key frame.
     pub(crate) key: bool,
@@ -59,7 +65,17 @@ impl Feed {
     pub(crate) fn codec(&self) -> Codec {
         match self {
             Feed::Synthetic(synthetic) => synthetic.codec(),
+            Feed::Real(real) => real.shape().codec(),
             Feed::Clip(clip) => clip.codec(),
+        }
+    }
+
+    /// The same for one publisher: where sizes are random, each has its own.
+    #[must_use]
+    pub(crate) fn of(self, publisher: u32) -> Feed {
+        match self {
+            Feed::Real(real) => Feed::Real(real.of(publisher)),
+            Feed::Synthetic(_) | Feed::Clip(_) => self,
         }
     }
 
@@ -67,6 +83,7 @@ impl Feed {
     pub(crate) fn interval(&self) -> Duration {
         match self {
             Feed::Synthetic(synthetic) => synthetic.interval,
+            Feed::Real(real) => real.shape().interval,
             Feed::Clip(clip) => clip.interval(),
         }
     }
@@ -75,6 +92,7 @@ impl Feed {
     pub(crate) fn frame(&self, number: u32, last: Option<u16>, wants_key: bool) -> Frame {
         match self {
             Feed::Synthetic(synthetic) => synthetic.frame(number, wants_key),
+            Feed::Real(real) => real.frame(number, last, wants_key),
             Feed::Clip(clip) => clip.frame(last, wants_key),
         }
     }
@@ -83,6 +101,7 @@ impl Feed {
     pub(crate) fn write(&self, piece: &Piece, out: &mut [u8]) -> Option<usize> {
         match self {
             Feed::Synthetic(synthetic) => synthetic.write(piece, out),
+            Feed::Real(real) => real.write(piece, out),
             Feed::Clip(clip) => clip.write(piece, out),
         }
     }

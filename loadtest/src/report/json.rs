@@ -25,6 +25,7 @@ pub fn to_json(report: &Report) -> Value {
         "frame_loss": frame_loss(&report.counters),
         "bitrate": report.bitrate(),
         "times_ms": times(&report.times),
+        "viewers_near_worst": report.times.viewers_near_worst(),
         "bystanders": report.bystanders.as_ref().map(bystanders),
         "ramp": report.ramp,
         "thresholds": report.verdicts,

@@ -210,9 +210,12 @@ fn verdicts(out: &mut String, report: &Report) -> std::fmt::Result {
 }
 
 /// The times of a report with their names.
-pub(crate) fn rows(times: &crate::stats::Times) -> [(&'static str, &Histogram); 6] {
+pub(crate) fn rows(times: &crate::stats::Times) -> [(&'static str, &Histogram); 9] {
     [
         ("delay", &times.delay),
+        ("key delay", &times.key_delay),
+        ("viewer p99", &times.viewer_p99),
+        ("viewer worst", &times.viewer_worst),
         ("join", &times.join),
         ("first frame", &times.first_frame),
         ("key wait", &times.key_wait),

@@ -70,6 +70,15 @@ impl Histogram {
         Some(Duration::from_micros(self.max_us))
     }
 
+    /// The share (0 to 1) of the samples that are as long as this or longer, to the width of a bucket; `None` without
+    /// samples.
+    pub fn share_from(&self, duration: Duration) -> Option<f64> {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).min((1 << MAX_BITS) - 1);
+        let from = self.buckets.iter().skip(bucket(us));
+        let longer: u64 = from.map(|count| u64::from(*count)).sum();
+        (self.count > 0).then(|| longer as f64 / self.count as f64)
+    }
+
     /// The longest sample, to the microsecond.
     pub fn max(&self) -> Option<Duration> {
         (self.count > 0).then(|| Duration::from_micros(self.max_us))
@@ -129,6 +138,9 @@ mod tests {
         assert_eq!(histogram.max(), Some(us(70_000)));
         assert_eq!(histogram.quantile(1.0), Some(us(70_000)));
         assert_eq!(histogram.mean(), Some(us(35_003)));
+        assert!((histogram.share_from(us(63_000)).unwrap() - 0.1).abs() < 0.01);
+        assert_eq!(histogram.share_from(us(0)), Some(1.0));
+        assert_eq!(histogram.share_from(us(1 << 40)), Some(0.0));
     }
 
     #[test]
@@ -138,6 +150,7 @@ mod tests {
             (histogram.quantile(0.5), histogram.max(), histogram.mean()),
             (None, None, None)
         );
+        assert_eq!(histogram.share_from(us(1)), None);
     }
 
     #[test]

@@ -88,6 +88,12 @@ counters! {
 pub struct Times {
     /// From the sender's stamp to the receiver's read, for each stamped packet.
     pub delay: Histogram,
+    /// The same of those packets that are part of a key frame.
+    pub key_delay: Histogram,
+    /// One sample for each viewer that is gone, at the end all of them: the p99 of its own delays.
+    pub viewer_p99: Histogram,
+    /// Likewise: its longest delay.
+    pub viewer_worst: Histogram,
     /// From the request to the end of the DTLS handshake.
     pub join: Histogram,
     /// From the request (or the publisher's start, if later) to the first picture, or sound where
@@ -108,9 +114,26 @@ impl Times {
         *self = Times { join, first_frame, key_wait, ..Times::default() };
     }
 
+    /// Takes the delays of a viewer that goes.
+    pub(crate) fn end_viewer(&mut self, delays: &Histogram) {
+        if let Some((p99, worst)) = delays.quantile(0.99).zip(delays.max()) {
+            self.viewer_p99.record(p99);
+            self.viewer_worst.record(worst);
+        }
+    }
+
+    /// Share of the viewers whose longest delay is at least half of the longest of all: whether one was late, or everybody.
+    /// `None` without viewers.
+    pub fn viewers_near_worst(&self) -> Option<f64> {
+        self.viewer_worst.share_from(self.viewer_worst.max()? / 2)
+    }
+
     /// All samples of another.
     pub fn merge(&mut self, other: &Times) {
         self.delay.merge(&other.delay);
+        self.key_delay.merge(&other.key_delay);
+        self.viewer_p99.merge(&other.viewer_p99);
+        self.viewer_worst.merge(&other.viewer_worst);
         self.join.merge(&other.join);
         self.first_frame.merge(&other.first_frame);
         self.key_wait.merge(&other.key_wait);
@@ -179,6 +202,8 @@ impl Reasons {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -189,6 +214,22 @@ mod tests {
         assert_eq!((sum.frames, sum.freezes), (6, 2));
         assert_eq!(sum.since(&one), one);
         assert_eq!(one.since(&sum), Counters::default());
+    }
+
+    #[test]
+    fn viewers_are_told_apart_by_their_longest_delay() {
+        let (mut times, ms) = (Times::default(), Duration::from_millis);
+        assert_eq!(times.viewers_near_worst(), None);
+        times.end_viewer(&Histogram::default());
+        for worst in [10, 12, 60, 100] {
+            let mut delays = Histogram::default();
+            (0..1_000).for_each(|_| delays.record(ms(1)));
+            (0..5).for_each(|_| delays.record(ms(worst)));
+            times.end_viewer(&delays);
+        }
+        assert_eq!((times.viewer_worst.count(), times.viewer_worst.max()), (4, Some(ms(100))));
+        assert!(times.viewer_p99.max().is_some_and(|p99| p99 < ms(2)));
+        assert_eq!(times.viewers_near_worst(), Some(0.5));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! A node's rooms with a source of randomness that counts, so that answers can be compared as text.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use model::{Binding, Command, Mid, ParticipantId, RoomId, SessionId, SessionPlan};
-use sfumato_room::{Accepted, Limits, Notice, RoomConfig, RoomError, Rooms, Target};
+use model::{Binding, Command, Event, Mid, NodeId, ParticipantId, RoomId, SessionId, SessionPlan};
+use sfumato_room::{
+    Accepted, Entering, Ids, Limits, LocalMedia, LocalPublished, Negotiator, Notice,
+    ParticipantInfo, Renegotiated, Roles, Room, RoomConfig, RoomError, Target, ViewerInfo,
+};
 
 macro_rules! fixtures {
     ($($name:ident = $file:literal;)*) => {
@@ -34,6 +38,200 @@ pub(crate) fn who(name: &str) -> ParticipantId {
     ParticipantId::parse(name).unwrap()
 }
 
+/// Rooms as their owner drives them, and the randomness that they are given.
+pub(crate) struct Rooms {
+    config: RoomConfig,
+    ids: Ids,
+    counter: u8,
+    rooms: BTreeMap<RoomId, Room>,
+    commands: Vec<Command>,
+    notices: Vec<Notice>,
+}
+
+impl Rooms {
+    fn new(config: RoomConfig) -> Self {
+        Self {
+            config,
+            ids: Ids::default(),
+            counter: 0,
+            rooms: BTreeMap::new(),
+            commands: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// A room's turn, with all that it leads to.
+    pub(crate) fn turn<T>(
+        &mut self,
+        id: &RoomId,
+        f: impl FnOnce(&mut Room, &RoomConfig) -> T,
+    ) -> T {
+        let room = self.rooms.entry(id.clone());
+        let room = room.or_insert_with(|| Room::new(id.clone(), NodeId(1), 1));
+        let result = f(room, &self.config);
+        while room.work(1_000) {}
+        self.commands.extend(std::iter::from_fn(|| room.poll_command()));
+        self.notices.extend(std::iter::from_fn(|| room.poll_notice()));
+        if room.is_empty() {
+            self.rooms.remove(id);
+        }
+        result
+    }
+
+    fn negotiate<T>(&mut self, f: impl FnOnce(&mut Negotiator<'_>) -> T) -> T {
+        let counter = &mut self.counter;
+        let mut random = |buffer: &mut [u8]| {
+            for byte in buffer {
+                *byte = *counter;
+                *counter = counter.wrapping_add(1);
+            }
+        };
+        f(&mut Negotiator::new(&self.config, &self.ids, &mut random))
+    }
+
+    pub(crate) fn enter(
+        &mut self,
+        now: Instant,
+        id: &RoomId,
+        entering: Entering,
+        roles: Roles,
+        offer: &str,
+    ) -> Result<Accepted, RoomError> {
+        let agreed = self.negotiate(|n| n.answer(roles, offer))?;
+        self.turn(id, |room, config| room.enter(now, config, entering, agreed))
+    }
+
+    pub(crate) fn publish(
+        &mut self,
+        now: Instant,
+        id: &RoomId,
+        participant: &ParticipantId,
+        offer: &str,
+    ) -> Result<Accepted, RoomError> {
+        let participant = Some(participant.clone());
+        let entering = Entering { participant, identity: None, target: Target::any() };
+        self.enter(now, id, entering, Roles::FromPeer, offer)
+    }
+
+    pub(crate) fn subscribe(
+        &mut self,
+        now: Instant,
+        id: &RoomId,
+        viewer: Option<&ParticipantId>,
+        target: Target,
+        offer: &str,
+    ) -> Result<Accepted, RoomError> {
+        let entering = Entering { participant: None, identity: viewer.cloned(), target };
+        self.enter(now, id, entering, Roles::ToPeer, offer)
+    }
+
+    pub(crate) fn renegotiate(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        offer: &str,
+    ) -> Result<Renegotiated, RoomError> {
+        let id = self.room_of(session);
+        let before = self.turn(&id, |room, _| room.agreement(session))?;
+        let agreed = self.negotiate(|n| n.answer_again(&before, offer))?;
+        self.turn(&id, |room, _| room.renegotiate(now, agreed))
+    }
+
+    pub(crate) fn publish_local(
+        &mut self,
+        id: &RoomId,
+        participant: &ParticipantId,
+        media: Vec<LocalMedia>,
+    ) -> Result<LocalPublished, RoomError> {
+        let ids = std::mem::take(&mut self.ids);
+        let published =
+            self.turn(id, |room, config| room.publish_local(config, &ids, participant, media));
+        self.ids = ids;
+        published
+    }
+
+    /// The room of a session; some room for a session that is nowhere.
+    fn room_of(&self, session: SessionId) -> RoomId {
+        let found = self.rooms.values().find(|r| r.contains(session));
+        found.map_or_else(|| room("nowhere"), |r| r.id().clone())
+    }
+
+    pub(crate) fn close(&mut self, now: Instant, session: SessionId) -> Result<(), RoomError> {
+        let id = self.room_of(session);
+        self.turn(&id, |room, _| room.close(now, session))
+    }
+
+    pub(crate) fn trickle(&mut self, session: SessionId, frag: &str) -> Result<(), RoomError> {
+        let id = self.room_of(session);
+        self.turn(&id, |room, _| room.trickle(session, frag))
+    }
+
+    pub(crate) fn restart(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        frag: &str,
+    ) -> Result<String, RoomError> {
+        let id = self.room_of(session);
+        let mut counter = self.counter;
+        let mut random = |buffer: &mut [u8]| {
+            for byte in buffer {
+                *byte = counter;
+                counter = counter.wrapping_add(1);
+            }
+        };
+        let restarted =
+            self.turn(&id, |room, config| room.restart(now, config, &mut random, session, frag));
+        self.counter = counter;
+        restarted
+    }
+
+    pub(crate) fn handle_event(&mut self, now: Instant, event: Event) {
+        let session = match &event {
+            Event::Connected { session }
+            | Event::TrackActive { session, .. }
+            | Event::Closed { session, .. } => *session,
+        };
+        let id = self.room_of(session);
+        self.turn(&id, |room, _| room.handle_event(now, event));
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        for id in self.rooms.keys().cloned().collect::<Vec<_>>() {
+            self.turn(&id, |room, _| room.handle_timeout(now));
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.rooms.values().filter_map(Room::poll_timeout).min()
+    }
+
+    pub(crate) fn participants(&self, id: &RoomId) -> Option<Vec<ParticipantInfo>> {
+        self.rooms.get(id).map(Room::participants)
+    }
+
+    pub(crate) fn viewers(&self, id: &RoomId) -> Option<Vec<ViewerInfo>> {
+        self.rooms.get(id).map(Room::viewers)
+    }
+
+    pub(crate) fn contains(&self, session: SessionId) -> bool {
+        self.rooms.values().any(|r| r.contains(session))
+    }
+
+    pub(crate) fn config(&self) -> &RoomConfig {
+        &self.config
+    }
+
+    /// What a negotiation comes to, not taken in by any room.
+    pub(crate) fn negotiated(&mut self, roles: Roles, offer: &str) -> sfumato_room::Agreed {
+        self.negotiate(|n| n.answer(roles, offer)).unwrap()
+    }
+
+    pub(crate) fn get(&self, id: &RoomId) -> Option<&Room> {
+        self.rooms.get(id)
+    }
+}
+
 /// Rooms, a clock, and what came out of them.
 pub(crate) struct Node {
     pub(crate) rooms: Rooms,
@@ -55,16 +253,9 @@ impl Node {
             cname: "node".into(),
             limits,
         };
-        let mut counter = 0_u8;
-        let random = move |buffer: &mut [u8]| {
-            for byte in buffer {
-                *byte = counter;
-                counter = counter.wrapping_add(1);
-            }
-        };
         #[expect(clippy::disallowed_methods, reason = "an Instant has no other beginning")]
         let now = Instant::now();
-        Self { rooms: Rooms::new(config, random), now }
+        Self { rooms: Rooms::new(config), now }
     }
 
     pub(crate) fn publish(&mut self, name: &str, offer: &str) -> Result<Accepted, RoomError> {
@@ -76,16 +267,16 @@ impl Node {
     }
 
     pub(crate) fn commands(&mut self) -> Vec<Command> {
-        std::iter::from_fn(|| self.rooms.poll_command()).collect()
+        std::mem::take(&mut self.rooms.commands)
     }
 
     pub(crate) fn notices(&mut self) -> Vec<Notice> {
-        std::iter::from_fn(|| self.rooms.poll_notice()).collect()
+        std::mem::take(&mut self.rooms.notices)
     }
 
     /// All commands in short: `open 1`, `bind 2/0 = 1`, `bind 2/0 = -`, `close 1`.
     pub(crate) fn log(&mut self) -> Vec<String> {
-        self.commands().iter().map(short).collect()
+        self.commands().iter().flat_map(short).collect()
     }
 
     /// The plan and the answer of a publisher that is alone.
@@ -110,19 +301,19 @@ pub(crate) fn plan(command: &Command) -> Arc<SessionPlan> {
     }
 }
 
-fn short(command: &Command) -> String {
+fn short(command: &Command) -> Vec<String> {
     match command {
-        Command::Open(plan) => format!("open {}", plan.id),
-        Command::Restart { session, .. } => format!("restart {session}"),
-        Command::Update(plan) => format!("update {}", plan.id),
+        Command::Open(plan) => vec![format!("open {}", plan.id)],
+        Command::Update(plan) => vec![format!("update {}", plan.id)],
+        Command::Restart { session, .. } => vec![format!("restart {session}")],
         Command::Bind { session, slots } => {
             let told = slots.iter().map(|(mid, binding)| match binding {
                 Some(b) => format!("bind {session}/{mid} = {}", b.track),
                 None => format!("bind {session}/{mid} = -"),
             });
-            told.collect::<Vec<_>>().join(", ")
+            told.collect()
         }
-        Command::Close { session } => format!("close {session}"),
+        Command::Close { session } => vec![format!("close {session}")],
     }
 }
 
@@ -145,4 +336,17 @@ pub(crate) fn lines<'a>(answer: &'a str, prefix: &str) -> Vec<&'a str> {
 /// The lines of one media section, from 0.
 pub(crate) fn section(answer: &str, at: usize) -> String {
     format!("m={}", answer.split("m=").nth(at + 1).unwrap())
+}
+
+/// An offer with several receiving sections: `a` is audio, `v` video, mids from 0.
+pub(crate) fn slots(kinds: &str) -> String {
+    let head = CHROMIUM_WATCH.split("m=").next().unwrap();
+    let (audio, video) = (section(CHROMIUM_WATCH, 0), section(CHROMIUM_WATCH, 1));
+    let mids: Vec<String> = (0..kinds.len()).map(|i| i.to_string()).collect();
+    let mut offer = head.replace("BUNDLE 0 1", &format!("BUNDLE {}", mids.join(" ")));
+    for (at, kind) in kinds.chars().enumerate() {
+        let (text, mid) = if kind == 'a' { (&audio, "a=mid:0") } else { (&video, "a=mid:1") };
+        offer.push_str(&text.replace(mid, &format!("a=mid:{at}")));
+    }
+    offer
 }

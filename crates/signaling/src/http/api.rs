@@ -94,7 +94,8 @@ pub(crate) async fn rooms(
 ) -> Result<Response, Problem> {
     signaling.auth().caller(&headers)?.may_administer()?;
     let rooms: Vec<RoomSummary> = signaling
-        .look(room::Rooms::rooms)
+        .core()
+        .rooms()
         .into_iter()
         .map(|info| RoomSummary {
             room: info.id.to_string(),
@@ -114,13 +115,11 @@ pub(crate) async fn room(
     let caller = signaling.auth().caller(&headers)?;
     let room = offer::room(&room)?;
     caller.may(Action::Subscribe, &room)?;
-    let (participants, viewers) = signaling.look(|rooms| {
-        (rooms.participants(&room).unwrap_or_default(), rooms.viewers(&room).unwrap_or_default())
-    });
+    let (participants, viewers) = signaling.core().participants(&room).unwrap_or_default();
     let view = RoomView {
         room: room.as_str(),
         participants: participants.iter().map(view_participant).collect(),
-        viewers: viewers.len(),
+        viewers,
     };
     Ok(fresh(Json(view).into_response()))
 }

@@ -13,8 +13,11 @@ use crate::state::{Opened, Signaling};
 
 /// The media type of offers and answers (RFC 8866 section 8.1).
 pub(crate) const SDP: &str = "application/sdp";
-/// The media type of PATCH bodies (RFC 8840 section 10).
+/// The media type of fragments (RFC 8840 section 10).
 pub(crate) const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+
+/// What a session may be patched with (RFC 5789 section 3.1).
+pub(crate) const PATCHES: &str = "application/trickle-ice-sdpfrag, application/sdp";
 
 pub(crate) const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 pub(crate) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
@@ -70,7 +73,7 @@ pub(crate) fn created(signaling: &Signaling, opened: Opened) -> Response<Body> {
             headers.insert(name, value);
         }
     }
-    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDP_FRAGMENT));
+    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHES));
     for value in signaling.config().ice_servers.iter().flat_map(links) {
         headers.append(LINK, value);
     }

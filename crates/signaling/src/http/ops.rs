@@ -20,7 +20,7 @@ pub(crate) async fn guarded_metrics(
 /// `GET /metrics` in the Prometheus text format.
 pub(crate) async fn metrics(State(signaling): State<Signaling>) -> Response {
     let mut text = String::new();
-    let counts = signaling.look(room::Rooms::counts);
+    let counts = signaling.core().counts();
     signaling.counters().write(counts, &mut text);
     (signaling.operations().metrics)(&mut text);
     let mut response = text.into_response();

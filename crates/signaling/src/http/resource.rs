@@ -1,5 +1,5 @@
-//! Session resources: what a `Location` leads to. PATCH trickles or restarts ICE, DELETE ends the session
-//! (RFC 9725 sections 4.2 and 4.3; WHEP has the same words).
+//! Session resources: what a `Location` leads to. PATCH trickles or restarts ICE with a fragment (RFC 9725 section 4.3; WHEP has
+//! the same words), and renegotiates the media sections with a whole offer; DELETE ends the session (section 4.2).
 
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
@@ -10,10 +10,10 @@ use model::RoomId;
 use crate::auth::Caller;
 use crate::http::body::BodySlot;
 use crate::http::offer::{
-    ACCEPT_PATCH, ACCEPT_POST, SDP, SDP_FRAGMENT, has_type, method_not_allowed,
+    ACCEPT_PATCH, ACCEPT_POST, PATCHES, SDP, SDP_FRAGMENT, has_type, method_not_allowed,
 };
 use crate::http::problem::Problem;
-use crate::state::{Face, Patched, ResourceKey, Signaling};
+use crate::state::{Face, Patch, Patched, ResourceKey, Signaling};
 
 const METHODS: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
 
@@ -27,32 +27,37 @@ pub(crate) async fn patch(
 ) -> Result<Response<Body>, Problem> {
     let (caller, key) = locate(&signaling, face, &room, &token, &headers)?;
     signaling.find(&key, &caller)?;
-    if !has_type(&headers, SDP_FRAGMENT) {
+    let is_offer = has_type(&headers, SDP);
+    if !is_offer && !has_type(&headers, SDP_FRAGMENT) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported-media-type",
             "Unsupported media type",
-            "A PATCH has the type application/trickle-ice-sdpfrag.",
+            "A PATCH has the type application/trickle-ice-sdpfrag to trickle or to restart ICE, application/sdp to renegotiate.",
         )
-        .header(ACCEPT_PATCH, HeaderValue::from_static(SDP_FRAGMENT)));
+        .header(ACCEPT_PATCH, HeaderValue::from_static(PATCHES)));
     }
-    let fragment = body.text(&signaling.config().limits).await?;
+    let text = body.text(&signaling.config().limits).await?;
     let precondition = Precondition::read(&headers)?;
-    match signaling.patch(&key, &caller, &precondition, &fragment)? {
+    let patch = if is_offer { Patch::Offer(&text) } else { Patch::Fragment(&text) };
+    match signaling.patch(&key, &caller, &precondition, &patch)? {
         Patched::Trickled => {
             // No ETag (RFC 9725 section 4.3.2): the ICE session is the same.
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             Ok(response)
         }
-        Patched::Restarted { etag, fragment } => {
-            let mut response = Response::new(Body::from(fragment));
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP_FRAGMENT));
-            headers.insert(ETAG, HeaderValue::from_str(&etag).map_err(|_| Problem::internal())?);
-            Ok(response)
-        }
+        Patched::Restarted { etag, fragment } => answer(fragment, SDP_FRAGMENT, &etag),
+        Patched::Renegotiated { etag, answer: description } => answer(description, SDP, &etag),
     }
+}
+
+fn answer(body: String, kind: &'static str, etag: &str) -> Result<Response<Body>, Problem> {
+    let mut response = Response::new(Body::from(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(ETAG, HeaderValue::from_str(etag).map_err(|_| Problem::internal())?);
+    Ok(response)
 }
 
 /// `DELETE` of a session. `If-Match` is ignored: it is not the ICE session that ends (RFC 9725 section 4.3.1).
@@ -79,7 +84,7 @@ pub(crate) async fn get(
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(ETAG, HeaderValue::from_str(&etag).map_err(|_| Problem::internal())?);
-    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDP_FRAGMENT));
+    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHES));
     Ok(response)
 }
 
@@ -89,7 +94,7 @@ pub(crate) async fn options() -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static(METHODS));
     headers.insert(ACCEPT_POST, HeaderValue::from_static(SDP));
-    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDP_FRAGMENT));
+    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHES));
     response
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::{Command, Event};
-use room::{RoomConfig, Rooms};
+use room::RoomConfig;
 use sfumato_signaling::{
     AuthConfig, Config, IceServer, NewToken, Operations, Secret, Signaling, mint, serve,
 };
@@ -58,7 +58,6 @@ impl Node {
             cname: "test".into(),
             limits,
         };
-        let rooms = Rooms::new(room_config, |bytes| aws_lc_rs::rand::fill(bytes).unwrap());
         let commands = Arc::new(Mutex::new(Vec::new()));
         let recorded = commands.clone();
         let sink = move |command| recorded.lock().unwrap().push(command);
@@ -67,7 +66,13 @@ impl Node {
             ready: Box::new(|| true),
         };
         let server_limits = config.limits.clone();
-        let signaling = Signaling::new(config, rooms, sink, operations);
+        let signaling = Signaling::new(
+            config,
+            room_config,
+            |bytes| aws_lc_rs::rand::fill(bytes).unwrap(),
+            sink,
+            operations,
+        );
         let (events, received) = unbounded_channel();
         let driver = signaling.clone();
         tokio::spawn(async move { driver.drive(received).await });

@@ -132,6 +132,19 @@ impl Clip {
     }
 }
 
+/// Sizes of the pictures of video but the key frames, each over the mean of its clip. Every clip counts the same, since all
+/// have as many pictures.
+pub(crate) fn delta_sizes() -> Vec<f64> {
+    let of = |clip: Clip| {
+        let bytes = |picture: &Picture| picture.packets.iter().map(|cut| cut.bytes.len()).sum();
+        let deltas = clip.frames().pictures.iter().filter(|picture| !picture.key);
+        let sizes: Vec<usize> = deltas.map(bytes).collect();
+        let mean = sizes.iter().sum::<usize>() as f64 / sizes.len().max(1) as f64;
+        sizes.into_iter().map(move |size| size as f64 / mean)
+    };
+    [Clip::Low, Clip::Mid, Clip::High, Clip::H264].into_iter().flat_map(of).collect()
+}
+
 /// Whether the payload of a stamped packet is what the clip has there.
 pub(crate) fn is_genuine(codec: Codec, stamp: &Stamp, payload: &[u8]) -> bool {
     let body = match codec {
@@ -207,6 +220,14 @@ mod tests {
         assert!(
             bytes(Clip::Low) * 2 < bytes(Clip::Mid) && bytes(Clip::Mid) * 2 < bytes(Clip::High)
         );
+    }
+
+    #[test]
+    fn sizes_of_all_clips_are_told_over_their_mean() {
+        let sizes = delta_sizes();
+        assert_eq!(sizes.len(), 4 * 89);
+        assert!((sizes.iter().sum::<f64>() / sizes.len() as f64 - 1.0).abs() < 1e-9);
+        assert!(sizes.iter().any(|size| *size > 4.0) && sizes.iter().any(|size| *size < 0.3));
     }
 
     #[test]

@@ -1,0 +1,102 @@
+//! Codec lists, each kept once in a room, and how the payload types of one read in another, worked out once for each pair. Most
+//! members of a room have the same browser: thousands of viewers share a handful of lists and tables.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use model::{CodecSpec, PtMapping};
+
+/// Lists and tables before those that nobody uses are swept out.
+const SWEEP_MIN: usize = 64;
+
+/// The codecs of a media section. Equal lists of one room have the same number.
+#[derive(Debug, Clone)]
+pub(crate) struct CodecList {
+    pub(crate) codecs: Arc<[CodecSpec]>,
+    number: u32,
+}
+
+/// See the head of the file.
+#[derive(Debug, Default)]
+pub(crate) struct Mappings {
+    lists: HashMap<Arc<[CodecSpec]>, u32>,
+    /// By publisher's and subscriber's list.
+    tables: BTreeMap<(u32, u32), Arc<[PtMapping]>>,
+    next: u32,
+    sweep_at: usize,
+}
+
+impl Mappings {
+    /// The list with this content.
+    pub(crate) fn list(&mut self, codecs: &[CodecSpec]) -> CodecList {
+        if let Some((codecs, &number)) = self.lists.get_key_value(codecs) {
+            return CodecList { codecs: codecs.clone(), number };
+        }
+        self.sweep();
+        let (codecs, number): (Arc<[CodecSpec]>, u32) = (codecs.into(), self.next);
+        self.next = self.next.wrapping_add(1);
+        self.lists.insert(codecs.clone(), number);
+        CodecList { codecs, number }
+    }
+
+    /// How a publisher's payload types read for a subscriber; empty when it can take none of them.
+    pub(crate) fn table(&mut self, up: &CodecList, down: &CodecList) -> Arc<[PtMapping]> {
+        let table = self.tables.entry((up.number, down.number));
+        table.or_insert_with(|| sdp::map_payload_types(&up.codecs, &down.codecs).into()).clone()
+    }
+
+    fn sweep(&mut self) {
+        if self.lists.len() < self.sweep_at.max(SWEEP_MIN) {
+            return;
+        }
+        self.lists.retain(|list, _| Arc::strong_count(list) > 1);
+        let alive: std::collections::BTreeSet<u32> = self.lists.values().copied().collect();
+        self.tables.retain(|(up, down), _| alive.contains(up) && alive.contains(down));
+        self.sweep_at = 2 * self.lists.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Codec, Feedback, Pt};
+
+    use super::*;
+
+    fn opus(pt: u8) -> CodecSpec {
+        CodecSpec {
+            pt: Pt(pt),
+            rtx_pt: None,
+            codec: Codec::Opus,
+            clock_rate: 48_000,
+            channels: 2,
+            fmtp: String::new(),
+            feedback: Feedback::default(),
+        }
+    }
+
+    #[test]
+    fn viewers_with_the_same_codecs_share_one_table() {
+        let mut mappings = Mappings::default();
+        let up = mappings.list(&[opus(111)]);
+        let viewers = [mappings.list(&[opus(109)]), mappings.list(&[opus(109)])];
+        let [a, b] = viewers.map(|down| mappings.table(&up, &down));
+        assert!(Arc::ptr_eq(&a, &b));
+        assert_eq!((a[0].up, a[0].down), (Pt(111), Pt(109)));
+    }
+
+    #[test]
+    fn lists_and_tables_that_nobody_uses_go() {
+        let mut mappings = Mappings::default();
+        let kept = mappings.list(&[opus(111)]);
+        for n in 0..10_000_u32 {
+            let fmtp = format!("x={n}");
+            let list = mappings.list(&[CodecSpec { fmtp, ..opus(109) }]);
+            mappings.table(&kept, &list);
+        }
+        assert!(mappings.lists.len() <= 2 * SWEEP_MIN, "{}", mappings.lists.len());
+        assert!(mappings.tables.len() <= 2 * SWEEP_MIN, "{}", mappings.tables.len());
+        assert_eq!(mappings.list(&[opus(111)]).number, kept.number);
+    }
+}

@@ -1,0 +1,193 @@
+//! Who publishes in a room, in order of arrival, as records: those of this node, which it alone changes, and copies of other nodes'.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use model::{NodeId, ParticipantId, SessionId};
+
+use crate::mappings::{CodecList, Mappings};
+use crate::records::{ParticipantRecord, RecordChange, TrackRecord};
+use crate::{ErrorKind, RoomError};
+
+/// Tombstones of other nodes' records that are remembered, so that a late copy does not bring a participant back.
+const TOMBSTONES: usize = 1_024;
+
+/// One publisher.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    pub(crate) record: Arc<ParticipantRecord>,
+    /// The codec lists of its tracks, in their order.
+    lists: Vec<CodecList>,
+}
+
+impl Publisher {
+    fn new(record: Arc<ParticipantRecord>, mappings: &mut Mappings) -> Self {
+        let lists = record.tracks.iter().map(|track| mappings.list(&track.codecs)).collect();
+        Self { record, lists }
+    }
+
+    /// Its tracks, with their codec lists.
+    pub(crate) fn tracks(&self) -> impl Iterator<Item = (&TrackRecord, &CodecList)> {
+        self.record.tracks.iter().zip(&self.lists)
+    }
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(crate) struct Publishers {
+    node: NodeId,
+    epoch: u64,
+    version: u64,
+    /// In order of arrival; a participant who publishes again keeps the place.
+    order: Vec<Publisher>,
+    /// Changes of this node's records that nobody was told of.
+    changed: BTreeMap<SessionId, RecordChange>,
+    tombstones: VecDeque<RecordChange>,
+}
+
+impl Publishers {
+    pub(crate) fn new(node: NodeId, epoch: u64) -> Self {
+        Self {
+            node,
+            epoch,
+            version: 0,
+            order: Vec::new(),
+            changed: BTreeMap::new(),
+            tombstones: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Publisher> {
+        self.order.iter()
+    }
+
+    /// The session of this node with which a participant publishes.
+    pub(crate) fn session_of(&self, participant: &ParticipantId) -> Option<SessionId> {
+        let mine = self.order.iter().map(|p| &p.record).filter(|r| r.author == self.node);
+        mine.filter(|r| r.id == *participant).map(|r| r.session).next()
+    }
+
+    /// Enters a participant of this node, or changes one. Returns the session that it published with before.
+    pub(crate) fn put(
+        &mut self,
+        mut record: ParticipantRecord,
+        mappings: &mut Mappings,
+    ) -> Option<SessionId> {
+        (record.author, record.epoch, record.version) =
+            (self.node, self.epoch, self.next_version());
+        let record = Arc::new(record);
+        self.changed.insert(record.session, RecordChange::Put(record.clone()));
+        let same = |p: &Publisher| p.record.author == self.node && p.record.id == record.id;
+        let place = self.order.iter().position(same);
+        let made = Publisher::new(record, mappings);
+        match place {
+            Some(at) => {
+                let old = std::mem::replace(&mut self.order[at], made).record.session;
+                self.bury(old);
+                Some(old)
+            }
+            None => {
+                self.order.push(made);
+                None
+            }
+        }
+    }
+
+    /// Changes the record of a session of this node. False when it does not publish.
+    pub(crate) fn update(
+        &mut self,
+        session: SessionId,
+        mappings: &mut Mappings,
+        change: impl FnOnce(&mut ParticipantRecord),
+    ) -> bool {
+        let Some(at) = self.place(session) else { return false };
+        let mut record = ParticipantRecord::clone(&self.order[at].record);
+        change(&mut record);
+        if record != *self.order[at].record {
+            record.version = self.next_version();
+            let record = Arc::new(record);
+            self.changed.insert(session, RecordChange::Put(record.clone()));
+            self.order[at] = Publisher::new(record, mappings);
+        }
+        true
+    }
+
+    /// A session of this node publishes no more. False when it did not.
+    pub(crate) fn remove(&mut self, session: SessionId) -> bool {
+        let Some(at) = self.place(session) else { return false };
+        self.order.remove(at);
+        self.bury(session);
+        true
+    }
+
+    /// Takes a change of another node's record in.
+    ///
+    /// # Errors
+    /// `Conflict` when it is older than what is known, or is a record of this node's own.
+    pub(crate) fn apply(
+        &mut self,
+        change: RecordChange,
+        mappings: &mut Mappings,
+    ) -> Result<(), RoomError> {
+        let (session, stamp) = (change.session(), change.stamp());
+        let conflict = |why: &str| {
+            let text = format!("the record of session {session}: {why}");
+            Err(RoomError::new(ErrorKind::Conflict, text))
+        };
+        if stamp.0 == self.node {
+            return conflict("its author is this node, which alone changes it");
+        }
+        let newer = |known: (NodeId, u64, u64)| (stamp.1, stamp.2) > (known.1, known.2);
+        let place = self.order.iter().position(|p| p.record.session == session);
+        let buried = self.tombstones.iter().find(|t| t.session() == session);
+        let known = place.map(|at| {
+            let record = &self.order[at].record;
+            (record.author, record.epoch, record.version)
+        });
+        if known.or(buried.map(RecordChange::stamp)).is_some_and(|known| !newer(known)) {
+            return conflict("it is not newer than what is known");
+        }
+        match (place, change) {
+            (Some(at), RecordChange::Put(record)) => {
+                self.order[at] = Publisher::new(record, mappings)
+            }
+            (None, RecordChange::Put(record)) => self.order.push(Publisher::new(record, mappings)),
+            (place, gone @ RecordChange::Gone { .. }) => {
+                if let Some(at) = place {
+                    self.order.remove(at);
+                }
+                self.tombstones.retain(|t| t.session() != session);
+                if self.tombstones.len() == TOMBSTONES {
+                    self.tombstones.pop_front();
+                }
+                self.tombstones.push_back(gone);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn poll_change(&mut self) -> Option<RecordChange> {
+        self.changed.pop_first().map(|(_, change)| change)
+    }
+
+    fn place(&self, session: SessionId) -> Option<usize> {
+        let mine = |p: &Publisher| p.record.author == self.node && p.record.session == session;
+        self.order.iter().position(mine)
+    }
+
+    fn bury(&mut self, session: SessionId) {
+        let version = self.next_version();
+        let (author, epoch) = (self.node, self.epoch);
+        let gone = RecordChange::Gone { session, author, epoch, version };
+        self.changed.insert(session, gone);
+    }
+
+    fn next_version(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+}

@@ -1,0 +1,43 @@
+//! What a room knows of one session. Plain state; `room` changes it.
+
+use std::time::Instant;
+
+use model::ParticipantId;
+
+use crate::agreement::Agreement;
+use crate::policy::SlotPolicy;
+use crate::slots::SlotTable;
+use crate::{RoomError, Target};
+
+/// One peer connection, or an in-process publisher.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Who it is: of everyone it is not shown itself.
+    pub(crate) identity: Option<ParticipantId>,
+    pub(crate) connected: bool,
+    pub(crate) deadline: Option<Instant>,
+    /// Absent for an in-process publisher.
+    pub(crate) agreement: Option<Agreement>,
+    /// What the peer receives; absent where it only sends.
+    pub(crate) watching: Option<Watching>,
+}
+
+/// The receiving half of a session.
+#[derive(Debug)]
+pub(crate) struct Watching {
+    pub(crate) target: Target,
+    pub(crate) slots: SlotTable,
+    pub(crate) policy: Box<dyn SlotPolicy>,
+    /// The revision of the room's tracks that the slots were fitted to.
+    pub(crate) revision: u64,
+}
+
+impl Session {
+    pub(crate) fn agreement(&self) -> Result<&Agreement, RoomError> {
+        let local = || {
+            let text = "the session is this node's own and has no peer to negotiate with";
+            RoomError::new(crate::ErrorKind::NotFound, text)
+        };
+        self.agreement.as_ref().ok_or_else(local)
+    }
+}

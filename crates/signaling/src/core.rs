@@ -1,0 +1,475 @@
+//! Signaling without HTTP: all rooms of a node, each behind a lock of its own, and what is common to them: ids, limits, names, and which
+//! session is in which room. Synchronous; time and random bytes are the caller's, so that a simulator can drive it.
+//!
+//! Three kinds of locks, each held for a moment only: that of one room, for its turn; those of the tables (names, sessions, deadlines), for a
+//! look-up or a change, also within a room's turn; that of the random bytes. No table is locked while a room's lock is waited for, so a
+//! busy room costs the others nothing. Offers are parsed and matched under no lock at all.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use model::{Command, Event, NodeId, ParticipantId, RoomId, SessionId};
+use room::{
+    Accepted, Agreed, Counts, Entering, ErrorKind, Ids, LocalMedia, LocalPublished, Negotiator,
+    Notice, ParticipantInfo, Renegotiated, Roles, Room, RoomConfig, RoomError, RoomInfo, Target,
+};
+
+/// Sessions that one slice of [`Core::work`] looks at in a room.
+const SLICE: usize = 256;
+
+/// Takes the rooms' commands to the workers.
+///
+/// Called with a room's lock held, so that its commands keep their order: it must neither block nor call back.
+pub trait CommandSink: Send + Sync {
+    /// Carries out a command.
+    fn send(&self, command: Command);
+}
+
+impl<F: Fn(Command) + Send + Sync> CommandSink for F {
+    fn send(&self, command: Command) {
+        self(command);
+    }
+}
+
+/// Fills a buffer with random bytes.
+type Fill = Box<dyn FnMut(&mut [u8]) + Send>;
+/// Hears what the rooms have to tell. Called with a room's lock held.
+type Observer = Box<dyn Fn(&Notice) + Send + Sync>;
+
+/// See the head of the file.
+pub struct Core {
+    config: RoomConfig,
+    node: NodeId,
+    epoch: u64,
+    ids: Ids,
+    random: Mutex<Fill>,
+    sink: Box<dyn CommandSink>,
+    observer: Observer,
+    names: Mutex<BTreeMap<RoomId, Arc<Cell>>>,
+    sessions: Mutex<HashMap<SessionId, Arc<Cell>>>,
+    /// When rooms want to be called.
+    deadlines: Mutex<BTreeSet<(Instant, RoomId)>>,
+    /// Rooms with changes that not all viewers took in.
+    busy: Mutex<VecDeque<Arc<Cell>>>,
+    totals: Totals,
+}
+
+/// Sums over all rooms, kept as rooms change.
+#[derive(Default)]
+struct Totals {
+    participants: AtomicUsize,
+    viewers: AtomicUsize,
+    connected: AtomicUsize,
+    /// Sessions that are there, and those that are being negotiated.
+    sessions: AtomicUsize,
+}
+
+/// One room's place.
+struct Cell {
+    id: RoomId,
+    state: Mutex<CellState>,
+}
+
+struct CellState {
+    room: Room,
+    /// The room was empty, and has left the table of names: whoever comes makes another one.
+    gone: bool,
+    listed_deadline: Option<Instant>,
+    is_busy: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic ends the request that caused it, not the node.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Places for sessions that are being negotiated; given back unless they are used.
+struct Place<'c>(&'c Core);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.totals.sessions.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Core {
+    /// No rooms yet. `epoch` tells this life of the node from earlier ones; `random` fills a buffer from the operating
+    /// system's generator; `observer` hears what the rooms tell, while one of them is locked.
+    pub fn new(
+        config: RoomConfig,
+        epoch: u64,
+        random: impl FnMut(&mut [u8]) + Send + 'static,
+        sink: impl CommandSink + 'static,
+        observer: impl Fn(&Notice) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            config,
+            // One node for now.
+            node: NodeId(1),
+            epoch,
+            ids: Ids::default(),
+            random: Mutex::new(Box::new(random)),
+            sink: Box::new(sink),
+            observer: Box::new(observer),
+            names: Mutex::default(),
+            sessions: Mutex::default(),
+            deadlines: Mutex::default(),
+            busy: Mutex::default(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// A participant publishes (WHIP). The room is made when it is not there.
+    ///
+    /// # Errors
+    /// `BadSdp`, `Unsupported`, `Full`, `Conflict`. Nothing has changed then.
+    pub fn publish(
+        &self,
+        now: Instant,
+        room: &RoomId,
+        participant: &ParticipantId,
+        offer: &str,
+    ) -> Result<Accepted, RoomError> {
+        let participant = Some(participant.clone());
+        let entering = Entering { participant, identity: None, target: Target::any() };
+        self.enter(now, room, entering, Roles::FromPeer, offer)
+    }
+
+    /// Somebody watches (WHEP).
+    ///
+    /// # Errors
+    /// As [`Core::publish`].
+    pub fn subscribe(
+        &self,
+        now: Instant,
+        room: &RoomId,
+        viewer: Option<&ParticipantId>,
+        target: Target,
+        offer: &str,
+    ) -> Result<Accepted, RoomError> {
+        let entering = Entering { participant: None, identity: viewer.cloned(), target };
+        self.enter(now, room, entering, Roles::ToPeer, offer)
+    }
+
+    /// A session of any roles comes in.
+    ///
+    /// # Errors
+    /// As [`Core::publish`].
+    pub fn enter(
+        &self,
+        now: Instant,
+        room: &RoomId,
+        entering: Entering,
+        roles: Roles,
+        offer: &str,
+    ) -> Result<Accepted, RoomError> {
+        let place = self.reserve(now, room, entering.participant.as_ref())?;
+        let agreed = self.negotiate(|negotiator| negotiator.answer(roles, offer))?;
+        let session = agreed.session();
+        let accepted = self.in_room(room, true, |room, cell| {
+            lock(&self.sessions).insert(session, cell.clone());
+            let entered = room.enter(now, &self.config, entering.clone(), agreed.clone());
+            if entered.is_err() {
+                lock(&self.sessions).remove(&session);
+            }
+            entered
+        })??;
+        // The room's sum counts the session now.
+        drop(place);
+        Ok(accepted)
+    }
+
+    /// Takes in an in-process publisher; one of the same name is replaced.
+    ///
+    /// # Errors
+    /// `Full`; `Unsupported` when there is no track or a track has no codec.
+    pub fn publish_local(
+        &self,
+        room: &RoomId,
+        participant: &ParticipantId,
+        media: Vec<LocalMedia>,
+    ) -> Result<LocalPublished, RoomError> {
+        self.in_room(room, true, |room, cell| {
+            let published =
+                room.publish_local(&self.config, &self.ids, participant, media.clone())?;
+            lock(&self.sessions).insert(published.session, cell.clone());
+            Ok(published)
+        })?
+    }
+
+    /// A later offer of a session. What the peer goes on with is not touched.
+    ///
+    /// # Errors
+    /// `NotFound`, `BadSdp`, `Unsupported`; `Conflict` when the session changed meanwhile. Nothing has changed then.
+    pub fn renegotiate(
+        &self,
+        now: Instant,
+        session: SessionId,
+        offer: &str,
+    ) -> Result<Renegotiated, RoomError> {
+        let before = self.of_session(session, |room| room.agreement(session))??;
+        let agreed: Agreed = self.negotiate(|n| n.answer_again(&before, offer))?;
+        self.of_session(session, |room| room.renegotiate(now, agreed))?
+    }
+
+    /// See [`Room::trickle`].
+    ///
+    /// # Errors
+    /// Those of [`Room::trickle`].
+    pub fn trickle(&self, session: SessionId, fragment: &str) -> Result<(), RoomError> {
+        self.of_session(session, |room| room.trickle(session, fragment))?
+    }
+
+    /// See [`Room::restart`].
+    ///
+    /// # Errors
+    /// Those of [`Room::restart`].
+    pub fn restart(
+        &self,
+        now: Instant,
+        session: SessionId,
+        fragment: &str,
+    ) -> Result<String, RoomError> {
+        let mut random = |bytes: &mut [u8]| lock(&self.random)(bytes);
+        self.of_session(session, |room| {
+            room.restart(now, &self.config, &mut random, session, fragment)
+        })?
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn close(&self, now: Instant, session: SessionId) -> Result<(), RoomError> {
+        self.of_session(session, |room| room.close(now, session))?
+    }
+
+    /// An event from a worker. Events of sessions that are gone are ignored.
+    pub fn handle_event(&self, now: Instant, event: Event) {
+        let session = match &event {
+            Event::Connected { session }
+            | Event::TrackActive { session, .. }
+            | Event::Closed { session, .. } => *session,
+        };
+        let _gone = self.of_session(session, |room| room.handle_event(now, event));
+    }
+
+    /// When [`Core::handle_timeout`] has to be called next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        lock(&self.deadlines).first().map(|(at, _)| *at)
+    }
+
+    /// Lets rooms do what is due: sessions that did not connect in time end.
+    pub fn handle_timeout(&self, now: Instant) {
+        loop {
+            let due = lock(&self.deadlines).first().filter(|(at, _)| *at <= now).cloned();
+            let Some((at, id)) = due else { return };
+            let cell = lock(&self.names).get(&id).cloned();
+            let called = cell.and_then(|cell| self.turn(&cell, |room| room.handle_timeout(now)));
+            if called.is_none() {
+                lock(&self.deadlines).remove(&(at, id));
+            }
+        }
+    }
+
+    /// Lets viewers of one room take in what changed, for a millisecond or so. `true` when there may be more to do.
+    pub fn work(&self) -> bool {
+        let Some(cell) = lock(&self.busy).pop_front() else { return false };
+        lock(&cell.state).is_busy = false;
+        self.turn(&cell, |room| room.work(SLICE));
+        !lock(&self.busy).is_empty()
+    }
+
+    /// Whether [`Core::work`] has something to do.
+    pub fn has_work(&self) -> bool {
+        !lock(&self.busy).is_empty()
+    }
+
+    /// Whether the session is there.
+    pub fn contains(&self, session: SessionId) -> bool {
+        lock(&self.sessions).contains_key(&session)
+    }
+
+    /// Who publishes in a room, in order of arrival, and how many watch; `None` when there is no such room.
+    pub fn participants(&self, room: &RoomId) -> Option<(Vec<ParticipantInfo>, usize)> {
+        self.look(room, |room| (room.participants(), room.info().viewers))
+    }
+
+    /// Looks at a room; changes nothing. `None` when there is no such room.
+    pub fn look<T>(&self, room: &RoomId, f: impl FnOnce(&Room) -> T) -> Option<T> {
+        let cell = lock(&self.names).get(room).cloned()?;
+        Some(f(&lock(&cell.state).room))
+    }
+
+    /// All rooms, by name.
+    pub fn rooms(&self) -> Vec<RoomInfo> {
+        let cells: Vec<Arc<Cell>> = lock(&self.names).values().cloned().collect();
+        let states = cells.iter().map(|cell| lock(&cell.state));
+        states.filter(|state| !state.gone).map(|state| state.room.info()).collect()
+    }
+
+    /// How much is there. The numbers are kept, not counted.
+    pub fn counts(&self) -> Counts {
+        let value = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        Counts {
+            rooms: lock(&self.names).len(),
+            participants: value(&self.totals.participants),
+            viewers: value(&self.totals.viewers),
+            sessions: value(&self.totals.sessions),
+            connected: value(&self.totals.connected),
+        }
+    }
+}
+
+impl Core {
+    fn negotiate<T>(&self, f: impl FnOnce(&mut Negotiator<'_>) -> T) -> T {
+        let mut random = |bytes: &mut [u8]| lock(&self.random)(bytes);
+        f(&mut Negotiator::new(&self.config, &self.ids, &mut random))
+    }
+
+    /// A place for one session more. Overdue sessions make space, also when their timer is late; who publishes again
+    /// under the same name takes none.
+    fn reserve(
+        &self,
+        now: Instant,
+        room: &RoomId,
+        participant: Option<&ParticipantId>,
+    ) -> Result<Place<'_>, RoomError> {
+        let limits = &self.config.limits;
+        let before = self.totals.sessions.fetch_add(1, Ordering::AcqRel);
+        let place = Place(self);
+        if before >= limits.sessions {
+            self.handle_timeout(now);
+            let replaces = participant
+                .is_some_and(|who| self.look(room, |room| room.publishes(who)).unwrap_or(false));
+            let there = self.totals.sessions.load(Ordering::Acquire) - 1;
+            if there >= limits.sessions && !(replaces && there == limits.sessions) {
+                let text = format!("the node has {} sessions, which is its limit", limits.sessions);
+                return Err(RoomError::new(ErrorKind::Full, text));
+            }
+        }
+        let names = lock(&self.names);
+        if !names.contains_key(room) && names.len() >= limits.rooms {
+            return Err(too_many_rooms(room, limits.rooms));
+        }
+        drop(names);
+        if let Some(who) = participant {
+            // A room that would refuse the publisher does so before its offer is read.
+            self.look(room, |room| room.check_publisher(&self.config, who)).unwrap_or(Ok(()))?;
+        }
+        Ok(place)
+    }
+
+    /// A turn of the room of this name. With `make`, the room is made when it is not there.
+    fn in_room<T>(
+        &self,
+        id: &RoomId,
+        make: bool,
+        mut f: impl FnMut(&mut Room, &Arc<Cell>) -> T,
+    ) -> Result<T, RoomError> {
+        loop {
+            let cell = self.cell(id, make)?;
+            if let Some(result) = self.turn(&cell, |room| f(room, &cell)) {
+                return Ok(result);
+            }
+            // The last one left between the look-up and the turn: another room of the name is made.
+        }
+    }
+
+    fn cell(&self, id: &RoomId, make: bool) -> Result<Arc<Cell>, RoomError> {
+        let mut names = lock(&self.names);
+        if let Some(cell) = names.get(id) {
+            return Ok(cell.clone());
+        }
+        let most = self.config.limits.rooms;
+        if !make || names.len() >= most {
+            return Err(too_many_rooms(id, most));
+        }
+        let room = Room::new(id.clone(), self.node, self.epoch);
+        let state = CellState { room, gone: false, listed_deadline: None, is_busy: false };
+        let cell = Arc::new(Cell { id: id.clone(), state: Mutex::new(state) });
+        names.insert(id.clone(), cell.clone());
+        Ok(cell)
+    }
+
+    /// A turn of the room that a session is in.
+    fn of_session<T>(
+        &self,
+        session: SessionId,
+        f: impl FnOnce(&mut Room) -> T,
+    ) -> Result<T, RoomError> {
+        let cell = lock(&self.sessions).get(&session).cloned();
+        let done = cell.and_then(|cell| self.turn(&cell, f));
+        done.ok_or_else(|| RoomError::new(ErrorKind::NotFound, format!("no session {session}")))
+    }
+
+    /// A room's turn, and what it leads to. `None` when the room is gone.
+    fn turn<T>(&self, cell: &Arc<Cell>, f: impl FnOnce(&mut Room) -> T) -> Option<T> {
+        let mut state = lock(&cell.state);
+        if state.gone {
+            return None;
+        }
+        let before = state.room.counts();
+        let result = f(&mut state.room);
+        while let Some(command) = state.room.poll_command() {
+            self.sink.send(command);
+        }
+        while let Some(notice) = state.room.poll_notice() {
+            self.take_notice(&notice);
+        }
+        // Nobody else has to know of this node's participants yet: there is one node.
+        while state.room.poll_record().is_some() {}
+        self.totals.change(&before, &state.room.counts());
+        self.list(cell, &mut state);
+        Some(result)
+    }
+
+    fn take_notice(&self, notice: &Notice) {
+        if let Notice::SessionClosed { session, .. } = notice {
+            lock(&self.sessions).remove(session);
+        }
+        (self.observer)(notice);
+    }
+
+    /// Keeps the tables of deadlines, of busy rooms and of names in step with the room.
+    fn list(&self, cell: &Arc<Cell>, state: &mut CellState) {
+        let deadline = state.room.poll_timeout();
+        if deadline != state.listed_deadline {
+            let mut deadlines = lock(&self.deadlines);
+            if let Some(at) = state.listed_deadline {
+                deadlines.remove(&(at, cell.id.clone()));
+            }
+            if let Some(at) = deadline {
+                deadlines.insert((at, cell.id.clone()));
+            }
+            state.listed_deadline = deadline;
+        }
+        if state.room.has_work() && !std::mem::replace(&mut state.is_busy, true) {
+            lock(&self.busy).push_back(cell.clone());
+        }
+        if state.room.is_empty() {
+            state.gone = true;
+            lock(&self.names).remove(&cell.id);
+        }
+    }
+}
+
+fn too_many_rooms(room: &RoomId, most: usize) -> RoomError {
+    let text = format!("room {room}: the node has {most} rooms, which is its limit");
+    RoomError::new(ErrorKind::Full, text)
+}
+
+impl Totals {
+    fn change(&self, before: &Counts, after: &Counts) {
+        let add = |total: &AtomicUsize, before: usize, after: usize| {
+            // Wrapping: a difference may be negative.
+            total.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
+        };
+        add(&self.participants, before.participants, after.participants);
+        add(&self.viewers, before.viewers, after.viewers);
+        add(&self.connected, before.connected, after.connected);
+        add(&self.sessions, before.sessions, after.sessions);
+    }
+}
