@@ -22,6 +22,8 @@ cargo xtask TASK
   seeds [ROUNDS]    run the property tests with other cases than every day's, 10 times unless told otherwise
   whip-conformance URL [OPTIONS]
                     hold a WHIP and WHEP server against the RFC
+  sim [--seeds N] [--from N] [--seed S] [OPTIONS]
+                    run a node and its peers on a virtual clock, 1,000 seeds unless told otherwise, or one with its events
   bench [OPTIONS]   prices: machine, node, packet path in process, sessions (as root: over a veth)
 ";
 
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
             &["run", "--quiet", "--release", "-p", "sfumato-whip-conformance", "--"],
             &rest,
         ),
+        "sim" => run::cargo(&["run", "--quiet", "--release", "-p", "sfumato-sim", "--"], &rest),
         "bench" => run::cargo(&["run", "--quiet", "--release", "-p", "sfumato-bench", "--"], &rest),
         _ => Err(USAGE.to_owned()),
     };

@@ -42,6 +42,7 @@ const DEVELOPMENT: &[&str] = &[
     "sfumato-whip-conformance",
     "sfumato-fuzz-targets",
     "sfumato-bench",
+    "sfumato-sim",
     "sfumato-loadtest",
 ];
 

@@ -1,0 +1,157 @@
+//! What has to hold of who sees whom, of ends and of what is left, at every moment of a run and after it.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use model::{CloseReason, MediaKind, SessionId};
+use room::EndReason;
+
+use super::{counters, oracle::of, witness::Left};
+use crate::{
+    net::Weather,
+    peer::{End, Phase, ice},
+    world::World,
+};
+
+/// What was bound a moment ago may still be on its way between workers.
+const ON_ITS_WAY: Duration = Duration::from_millis(300);
+
+impl World {
+    /// Checks what has to hold at every moment.
+    pub(crate) fn look(&mut self) -> Result<(), String> {
+        self.counted.given = self.node.given;
+        counters::check(&self.node.metrics(), &self.counted, self.node.is_still())?;
+        for viewer in 0..self.lines.len() {
+            self.sees_whom_it_should(viewer)?;
+        }
+        Ok(())
+    }
+
+    /// How long a viewer may wait for a publisher, and for the next picture of one.
+    ///
+    /// On a calm network the publisher may just have been asked for a key frame, which happens once a second at most. Where packets are lost
+    /// a picture is given up after half a second, and then a key frame has to be asked for and to come, several times if the request or a
+    /// part of it is lost.
+    fn patience(&self, moved: bool) -> (Duration, Duration) {
+        let (first, next) = match self.weather {
+            Weather::Calm if !moved => (1_000, 500),
+            Weather::Calm => (2_500, 2_500),
+            Weather::Breezy => (4_000, 4_000),
+            Weather::Stormy => (8_000, 8_000),
+        };
+        (Duration::from_millis(first), Duration::from_millis(next))
+    }
+
+    fn sees_whom_it_should(&mut self, at: usize) -> Result<(), String> {
+        let viewer = &self.lines[at];
+        let (Some(session), Some(fine), Some(input)) =
+            (viewer.peer.session, viewer.peer.fine_since, &viewer.peer.input)
+        else {
+            return Ok(());
+        };
+        if viewer.strained {
+            return Ok(());
+        }
+        let mut waited = Duration::ZERO;
+        for group in self.oracle.groups(session) {
+            let Some((publisher, place)) = group.holder else { continue };
+            let Some(&from) = self.sessions.get(&publisher) else { continue };
+            let line = &self.lines[from];
+            let (Some(ready), Some(out)) = (line.peer.fine_since, &line.peer.out) else { continue };
+            let moved = viewer.peer.has_moved || line.peer.has_moved;
+            let (first, next) = self.patience(moved);
+            for track in out.tracks.iter().filter(|t| t.place == place && t.on && !line.strained) {
+                if !group.slots[of(track.kind)] {
+                    continue;
+                }
+                let since = fine.max(ready).max(group.since).max(track.on_since);
+                let seen = input.seen.get(&(line.peer.id, place, track.kind)).copied();
+                let waits = self.now.saturating_sub(since);
+                let last = seen.filter(|seen| *seen >= since);
+                if last.is_none() {
+                    waited = waited.max(waits);
+                }
+                let quiet = self.now.saturating_sub(last.unwrap_or(since));
+                let limit = if last.is_some() { next } else { first };
+                if quiet > limit {
+                    let what = match track.kind {
+                        MediaKind::Audio => "heard",
+                        MediaKind::Video => "seen",
+                    };
+                    return Err(format!(
+                        "viewer {at} has not {what} publisher {from} for {} ms, though both are fine since {since:?}",
+                        quiet.as_millis()
+                    ));
+                }
+            }
+        }
+        self.longest_wait = self.longest_wait.max(waited);
+        Ok(())
+    }
+
+    /// Checks that nothing is left behind, once everybody has been gone for long.
+    pub(crate) fn at_the_end(&mut self) -> Result<(), String> {
+        self.look()?;
+        let left = self.node.left_behind();
+        if !left.is_empty() {
+            return Err(format!("left behind: {}", left.join(", ")));
+        }
+        let stray = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 1), 9));
+        let credentials: Vec<(String, String)> =
+            self.lines.iter().flat_map(|l| l.peer.credentials.clone()).collect();
+        for (ufrag, pwd) in credentials {
+            let check = ice::check(7, &format!("{ufrag}:x"), &pwd, true)?;
+            let at = self.worker_of(stray);
+            self.node.arrive(at, stray, check);
+            if !self.node.turn(at, self.now).1.is_empty() {
+                return Err(format!("the node still answers to {ufrag}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody is sent what does not flow through the slot, or did a moment ago.
+    pub(crate) fn may_see(&self, left: &Left) -> Result<(), String> {
+        let Some(stamp) = left.stamp else { return Ok(()) };
+        let line = self.lines.get(usize::from(stamp.peer));
+        let session = line.and_then(|l| l.peer.session);
+        let (Some(publisher), groups) = (session, self.oracle.groups(left.session)) else {
+            return Err(format!("media of peer {}, who has no session", stamp.peer));
+        };
+        let Some(group) = groups.get(usize::from(left.place)) else {
+            // The viewer's session is over, and its worker has not heard of it.
+            return Ok(());
+        };
+        match group.had((publisher, stamp.place), self.now.saturating_sub(ON_ITS_WAY)) {
+            true => Ok(()),
+            false => Err(format!(
+                "{:?} slot {} of session {} carries session {publisher}, and should carry {:?}",
+                left.kind, left.place, left.session, group.holder
+            )),
+        }
+    }
+
+    /// Sessions end for a reason that their peers gave.
+    pub(crate) fn may_end(&self, session: SessionId, reason: EndReason) -> Result<(), String> {
+        let Some(line) = self.sessions.get(&session).and_then(|at| self.lines.get(*at)) else {
+            return Err(format!("session {session}, which nobody has, ended"));
+        };
+        let (peer, over) = (&line.peer, line.peer.is_over());
+        let fits = match reason {
+            EndReason::Deleted => peer.phase == Phase::Over(End::Left),
+            EndReason::Replaced => peer.wish.sends(),
+            EndReason::NeverConnected => over || self.weather == Weather::Stormy,
+            EndReason::Transport(CloseReason::ConsentExpired) => over,
+            EndReason::Transport(_) => false,
+        };
+        match fits {
+            true => Ok(()),
+            false => {
+                let phase = peer.phase;
+                Err(format!("session {session} of peer {} ({phase:?}) ended: {reason:?}", peer.id))
+            }
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Looks over the node's shoulder: everything that leaves it is opened with the keys of the session that it goes to, before the network
+//! has done anything to it. What is wrong here is the node's doing alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    time::Duration,
+};
+
+use model::{MediaKind, SessionId, Ssrc};
+use rtp::{RtpPacket, sequence};
+use transport::srtp::{Receiver, SrtpError};
+
+use crate::{
+    keys::Keys,
+    peer::{receive::Slot, send::clock_rate},
+    stamp::{Read, Stamp},
+};
+
+/// Packets of a stream that are remembered.
+const REMEMBERED: usize = 2_048;
+/// How far the time that timestamps tell may be from the time at which packets leave: splices put them within a second of each
+/// other, and a publisher's packets may be late.
+const DRIFT: i64 = 2_500;
+
+/// One packet as it left.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    read: Option<Read>,
+    timestamp: u32,
+    marker: bool,
+}
+
+/// One slot of a session.
+#[derive(Debug)]
+struct Stream {
+    mid: model::Mid,
+    kind: MediaKind,
+    /// Which slot of its kind.
+    place: u8,
+    media: Ssrc,
+    rtx: Option<Ssrc>,
+    packets: BTreeMap<u64, Seen>,
+    first: Option<(u64, u32, Duration)>,
+    highest: u64,
+    /// Numbers that were passed over and have not left.
+    gaps: BTreeSet<u64>,
+    /// What left as a retransmission before it left for the first time: it was asked for between its coming and its leaving.
+    early: BTreeMap<u64, (Read, u32)>,
+}
+
+/// One session.
+struct Session {
+    receiver: Receiver,
+    streams: Vec<Stream>,
+}
+
+/// What left the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) session: SessionId,
+    pub(crate) kind: MediaKind,
+    /// Which slot of its kind.
+    pub(crate) place: u8,
+    pub(crate) stamp: Option<Stamp>,
+}
+
+/// See the head of the file.
+#[derive(Default)]
+pub(crate) struct Witness {
+    sessions: BTreeMap<SessionId, Session>,
+    /// Whose packets an SSRC brings. The node draws them at random; two sessions with one SSRC are told apart by their keys.
+    ssrcs: BTreeMap<Ssrc, Vec<SessionId>>,
+    /// Packets looked at.
+    pub(crate) packets: u64,
+    /// Retransmissions among them.
+    pub(crate) again: u64,
+}
+
+impl Witness {
+    /// A session was agreed, or agreed anew.
+    ///
+    /// # Errors
+    /// Its keys cannot be made.
+    pub(crate) fn agreed(
+        &mut self,
+        seed: u64,
+        session: SessionId,
+        slots: &[Slot],
+    ) -> Result<(), String> {
+        let known = match self.sessions.entry(session) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let receiver = Keys::of(seed, session).peer_receiver();
+                let receiver = receiver.map_err(|e| format!("keys: {e}"))?;
+                place.insert(Session { receiver, streams: Vec::new() })
+            }
+        };
+        let mut before = std::mem::take(&mut known.streams);
+        let mut places = [0_u8; 2];
+        for slot in slots {
+            let place = &mut places[usize::from(slot.kind == MediaKind::Video)];
+            match before.iter().position(|s| s.mid == slot.mid && s.media == slot.ssrc.media) {
+                Some(at) => known.streams.push(before.swap_remove(at)),
+                None => known.streams.push(Stream::new(slot, *place)),
+            }
+            *place += 1;
+            for ssrc in [Some(slot.ssrc.media), slot.ssrc.rtx].into_iter().flatten() {
+                let sessions = self.ssrcs.entry(ssrc).or_default();
+                if !sessions.contains(&session) {
+                    sessions.push(session);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An RTP packet leaves. `None` for one of an SSRC that no session has any more.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn leaves(
+        &mut self,
+        now: Duration,
+        datagram: &[u8],
+    ) -> Result<Option<Left>, String> {
+        let header = rtp::parse_header_unprotected(datagram).map_err(|e| format!("RTP: {e}"))?;
+        let ssrc = header.ssrc();
+        let mut plain = vec![0; datagram.len()];
+        for id in self.ssrcs.get(&ssrc).into_iter().flatten() {
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            let of = |s: &Stream| s.media == ssrc || s.rtx == Some(ssrc);
+            let Some(at) = session.streams.iter().position(of) else { continue };
+            let opened = session.receiver.open_rtp(datagram, header.header_len(), &mut plain);
+            let stream = &mut session.streams[at];
+            self.packets += 1;
+            let place =
+                |stamp| Left { session: *id, kind: stream.kind, place: stream.place, stamp };
+            let named = |wrong: String| format!("session {id}, section {}: {wrong}", stream.mid);
+            match opened {
+                Ok(opened) => {
+                    let packet = RtpPacket::parse(&plain[..opened.len]);
+                    let packet = packet.map_err(|e| named(format!("RTP: {e}")))?;
+                    let (mid, again) = (stream.mid, ssrc != stream.media);
+                    self.again += u64::from(again);
+                    let left = (stream.kind, stream.place);
+                    let taken = match again {
+                        true => stream.take_again(&packet),
+                        false => stream.take(now, opened.index, &packet),
+                    };
+                    let stamp = taken.map_err(|w| format!("session {id}, section {mid}: {w}"))?;
+                    let (kind, place) = left;
+                    return Ok(Some(Left { session: *id, kind, place, stamp }));
+                }
+                // Sent again under its own number, where no other SSRC was agreed for it.
+                Err(SrtpError::Replay) if stream.rtx.is_none() => {
+                    self.again += 1;
+                    return Ok(Some(place(None)));
+                }
+                Err(SrtpError::Auth) => {}
+                Err(error) => return Err(named(format!("SRTP: {error}"))),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Stream {
+    fn new(slot: &Slot, place: u8) -> Self {
+        Self {
+            mid: slot.mid,
+            kind: slot.kind,
+            place,
+            media: slot.ssrc.media,
+            rtx: slot.ssrc.rtx,
+            packets: BTreeMap::new(),
+            first: None,
+            highest: 0,
+            gaps: BTreeSet::new(),
+            early: BTreeMap::new(),
+        }
+    }
+
+    fn take(
+        &mut self,
+        now: Duration,
+        number: u64,
+        packet: &RtpPacket<'_>,
+    ) -> Result<Option<Stamp>, String> {
+        let read = match packet.payload() {
+            [] => None,
+            payload => Some(Stamp::read(self.kind, payload)?),
+        };
+        let seen = Seen { read, timestamp: packet.timestamp(), marker: packet.marker() };
+        let (first, timestamp, at) = *self.first.get_or_insert((number, seen.timestamp, now));
+        if number < first {
+            return Err(format!("packet {number} is from before the first one, {first}"));
+        }
+        if !self.gaps.remove(&number) && number <= self.highest {
+            return Err(format!("number {number} was used before"));
+        }
+        if number > self.highest {
+            // What is late tells of when it was sent.
+            self.drift(now, &seen, timestamp, at)?;
+        }
+        if let Some(early) = self.early.remove(&number)
+            && Some(early) != read.map(|r| (r, seen.timestamp))
+        {
+            return Err(format!("packet {number} is {seen:?}, and was sent again as {early:?}"));
+        }
+        let from = if self.highest == 0 { number } else { self.highest + 1 };
+        self.gaps.extend(from..number);
+        self.highest = self.highest.max(number);
+        if number == first && self.kind == MediaKind::Video && !read.is_some_and(|r| begins(&r)) {
+            return Err(format!("the first packet is {read:?}, no key frame"));
+        }
+        let before = self.packets.get(&(number.wrapping_sub(1))).copied();
+        let after = self.packets.get(&(number + 1)).copied();
+        let pairs = [before.map(|b| (b, seen)), after.map(|a| (seen, a))];
+        for (one, next) in pairs.into_iter().flatten() {
+            self.follows(&one, &next).map_err(|w| format!("at number {number}: {w}"))?;
+        }
+        if self.packets.len() == REMEMBERED {
+            self.packets.pop_first();
+        }
+        self.packets.insert(number, seen);
+        Ok(read.map(|r| r.stamp))
+    }
+
+    fn take_again(&mut self, packet: &RtpPacket<'_>) -> Result<Option<Stamp>, String> {
+        let Some((original, payload)) = packet.payload().split_first_chunk::<2>() else {
+            return Err("a retransmission without a payload".into());
+        };
+        let number = sequence::extend(self.highest, u16::from_be_bytes(*original));
+        let read = Stamp::read(self.kind, payload)?;
+        let Some(first) = self.packets.get(&number) else {
+            if self.gaps.contains(&number) {
+                self.early.insert(number, (read, packet.timestamp()));
+            }
+            // Or it left too long ago to be remembered.
+            return Ok(Some(read.stamp));
+        };
+        if Some(read) != first.read || packet.timestamp() != first.timestamp {
+            return Err(format!(
+                "a retransmission of {number} is {read:?} and was {:?}",
+                first.read
+            ));
+        }
+        Ok(Some(read.stamp))
+    }
+
+    /// Whether one packet may stand right behind another.
+    fn follows(&self, one: &Seen, next: &Seen) -> Result<(), String> {
+        let (Some(a), Some(b)) = (one.read, next.read) else { return Ok(()) };
+        let step = next.timestamp.wrapping_sub(one.timestamp) as i32;
+        let wrong = |why: &str| Err(format!("{why}: {one:?} and then {next:?}"));
+        let of = |s: &Stamp| (s.peer, s.place, s.layer);
+        let same = of(&a.stamp) == of(&b.stamp);
+        if self.kind == MediaKind::Audio {
+            if same && b.stamp.number != a.stamp.number + 1 {
+                return wrong("a sound is missing");
+            }
+            return if step > 0 { Ok(()) } else { wrong("the timestamp goes back") };
+        }
+        if same && a.stamp.number == b.stamp.number {
+            let whole = b.stamp.index == a.stamp.index + 1 && step == 0 && a.picture == b.picture;
+            let marked = one.marker;
+            return if whole && !marked { Ok(()) } else { wrong("a picture falls apart") };
+        }
+        let goes_on = same
+            && b.stamp.number == a.stamp.number + 1
+            && b.stamp.index == 0
+            && a.stamp.index + 1 == a.stamp.of
+            && one.marker;
+        if !goes_on && !begins(&b) {
+            return wrong("another stream begins without a key frame");
+        }
+        let id = |r: &Read| r.picture.map(|(id, tl0)| ((id + 1) & 0x7fff, tl0.wrapping_add(1)));
+        if id(&a) != b.picture {
+            return wrong("picture ids are not continuous");
+        }
+        if step > 0 { Ok(()) } else { wrong("the timestamp goes back") }
+    }
+
+    /// Timestamps tell the time.
+    fn drift(&self, now: Duration, seen: &Seen, first: u32, at: Duration) -> Result<(), String> {
+        let told = i64::from(seen.timestamp.wrapping_sub(first) as i32) * 1_000
+            / i64::from(clock_rate(self.kind));
+        let passed = (now - at).as_millis() as i64;
+        if (told - passed).abs() > DRIFT {
+            return Err(format!("timestamps tell of {told} ms, and {passed} ms have passed"));
+        }
+        Ok(())
+    }
+}
+
+fn begins(read: &Read) -> bool {
+    read.stamp.key && read.stamp.index == 0
+}

@@ -1,0 +1,79 @@
+//! A whole node and its peers in one thread, on a virtual clock, over a simulated network.
+//!
+//! - [`run`]: one run. Its seed decides everything: who comes and goes, what the network does, in which order the workers have their
+//!   turns, what all random bytes are. The same seed gives the same datagrams at the same times.
+//! - `node`: rooms and workers, wired as the binary wires them, without sockets
+//! - `peer`: peers with real SDP, ICE and SRTP; keys stand in place of DTLS
+//! - `net`: delay, loss, doubling, reordering and rates
+//! - `world`: the clock, and what happens next
+//! - `script`: what the peers are made to do
+//! - `check`: what has to hold, at every moment and at the end
+//!
+//! What is not simulated: sockets and the kernel, DTLS, HTTP. `docs/simulation.md` says how to use it.
+
+mod check;
+mod keys;
+mod log;
+mod net;
+mod node;
+mod peer;
+mod rng;
+mod script;
+mod stamp;
+mod world;
+
+use std::time::Duration;
+
+pub use net::Weather;
+pub use world::run;
+
+/// How to run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Keep every event, and not only the last ones.
+    pub all_events: bool,
+    /// Datagrams are events too.
+    pub datagrams: bool,
+    /// Something that peers do wrong, so that a check has to fail.
+    pub fault: Option<Fault>,
+}
+
+/// What peers may be made to do wrong, to see that it is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Publishers do not answer requests for key frames.
+    NoKeyFrames,
+    /// Publishers change a byte of what they send again.
+    ForgedRetransmissions,
+}
+
+/// How a run went.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// Workers of the node.
+    pub workers: usize,
+    /// How good the lines were.
+    pub weather: Weather,
+    /// A digest of all datagrams, in and out, with their virtual times.
+    pub digest: u64,
+    /// Datagrams that went into the node or came out of it.
+    pub datagrams: u64,
+    /// Peers that took part.
+    pub peers: usize,
+    /// Pictures and sounds that viewers saw and heard.
+    pub seen: u64,
+    /// Retransmissions that left the node.
+    pub retransmitted: u64,
+    /// Datagrams that one worker handed to another.
+    pub handed_over: u64,
+    /// The longest that a viewer had to wait for a publisher that it should see, once both were connected.
+    pub longest_wait: Duration,
+    /// How much virtual time passed.
+    pub lasted: Duration,
+    /// What did not hold, if anything.
+    pub failure: Option<String>,
+    /// What happened, the last events or all of them.
+    pub events: Vec<String>,
+}

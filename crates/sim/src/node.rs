@@ -1,0 +1,286 @@
+//! The node minus its sockets: signaling's state of rooms, the workers' cores, and the wiring between them. The few calls that the
+//! simulation needs of it; what calls it and when is [`crate::world`]'s.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::{
+        Arc, Mutex, OnceLock,
+        mpsc::{Receiver, channel},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use model::{Event, ParticipantId, Path, RoomId, SessionId, WallClock};
+use room::{EndReason, Limits, Notice, RoomConfig, RoomError, Rooms, Target};
+use transport::dtls::Certificate;
+use worker::{Config, WorkerMetrics, lab::Detached};
+
+use crate::{
+    keys::{self, Keys},
+    rng::Rng,
+};
+
+/// Where the node is.
+pub(crate) const NODE: &str = "198.51.100.1:7000";
+const FINGERPRINT: &str = "sha-256 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F";
+/// What stands in NTP times of the node at the beginning of a run.
+const WALL_CLOCK: Duration = Duration::from_secs(1_700_000_000);
+
+/// What peers ask of signaling, over a connection that loses nothing.
+#[derive(Debug, Clone)]
+pub(crate) enum Request {
+    Publish { room: u8, who: u16, offer: String },
+    Subscribe { room: u8, who: Option<u16>, whom: Option<u16>, offer: String },
+    Restart { session: SessionId, fragment: String },
+    Close { session: SessionId },
+}
+
+/// What signaling answers.
+#[derive(Debug, Clone)]
+pub(crate) enum Response {
+    Accepted { session: SessionId, answer: String },
+    Restarted { fragment: String },
+    Closed,
+    Refused(String),
+}
+
+/// A session that is over, as signaling sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) session: SessionId,
+    pub(crate) reason: EndReason,
+}
+
+/// See the head of the file.
+pub(crate) struct Node {
+    seed: u64,
+    base: Instant,
+    rooms: Rooms,
+    workers: Detached,
+    events: Receiver<Event>,
+    /// What the kernel has for each worker.
+    inbound: Vec<VecDeque<(SocketAddr, Vec<u8>)>>,
+    /// Sessions that have their keys.
+    shaken: BTreeSet<SessionId>,
+    /// Datagrams that were given to the workers.
+    pub(crate) given: u64,
+}
+
+impl Node {
+    pub(crate) fn new(seed: u64, base: Instant, workers: usize) -> Result<Self, String> {
+        let (sink, events) = channel();
+        let sink = Mutex::new(sink);
+        let report = Arc::new(move |event| {
+            if let Ok(sink) = sink.lock() {
+                let _over = sink.send(event);
+            }
+        });
+        let clock = WallClock::new(base, SystemTime::UNIX_EPOCH + WALL_CLOCK);
+        let mut config = Config::new(certificate()?, clock, report);
+        config.workers = NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN);
+        config.pin = false;
+        let workers = Detached::new(config, base, workers).map_err(|e| format!("workers: {e}"))?;
+        let config = RoomConfig {
+            candidates: vec![NODE.parse().map_err(|e| format!("{NODE}: {e}"))?],
+            fingerprint: FINGERPRINT.into(),
+            cname: "node".into(),
+            limits: Limits::default(),
+        };
+        let mut random = Rng::new(seed).fork(0x524f_4f4d);
+        let rooms = Rooms::new(config, move |bytes| random.fill(bytes));
+        let inbound = (0..workers.metrics().len()).map(|_| VecDeque::new()).collect();
+        Ok(Self { seed, base, rooms, workers, events, inbound, shaken: BTreeSet::new(), given: 0 })
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.inbound.len()
+    }
+
+    /// What a peer asks reaches signaling.
+    pub(crate) fn request(&mut self, now: Duration, request: &Request) -> Response {
+        let result = self.carry_out(self.base + now, request);
+        self.command();
+        result.unwrap_or_else(Response::Refused)
+    }
+
+    fn carry_out(&mut self, now: Instant, request: &Request) -> Result<Response, String> {
+        let refused = |error: RoomError| error.to_string();
+        let Self { rooms, .. } = self;
+        match request {
+            Request::Publish { room, who, offer } => {
+                let (room, who) = (room_id(*room)?, participant(*who)?);
+                rooms.publish(now, &room, &who, offer).map(accepted).map_err(refused)
+            }
+            Request::Subscribe { room, who, whom, offer } => {
+                let who = who.map(participant).transpose()?;
+                let participant = whom.map(participant).transpose()?;
+                let target = Target { participant, kind: None };
+                let room = room_id(*room)?;
+                let subscribed = rooms.subscribe(now, &room, who.as_ref(), target, offer);
+                subscribed.map(accepted).map_err(refused)
+            }
+            Request::Restart { session, fragment } => {
+                let answer = rooms.restart(now, *session, fragment).map_err(refused)?;
+                Ok(Response::Restarted { fragment: answer })
+            }
+            Request::Close { session } => {
+                rooms.close(now, *session).map(|()| Response::Closed).map_err(refused)
+            }
+        }
+    }
+
+    /// What a worker told reaches signaling.
+    pub(crate) fn event(&mut self, now: Duration, event: Event) {
+        self.rooms.handle_event(self.base + now, event);
+        self.command();
+    }
+
+    /// When signaling has something to do.
+    pub(crate) fn signaling_timeout(&self) -> Option<Duration> {
+        self.rooms.poll_timeout().map(|at| at.saturating_duration_since(self.base))
+    }
+
+    pub(crate) fn signaling_turn(&mut self, now: Duration) {
+        self.rooms.handle_timeout(self.base + now);
+        self.command();
+    }
+
+    /// Sessions that signaling ended since the last call.
+    pub(crate) fn ended(&mut self) -> Vec<Ended> {
+        let notices = std::iter::from_fn(|| self.rooms.poll_notice());
+        let ended = notices.filter_map(|notice| match notice {
+            Notice::SessionClosed { session, reason } => Some(Ended { session, reason }),
+            Notice::Incompatible { .. } => None,
+        });
+        ended.collect()
+    }
+
+    fn command(&mut self) {
+        while let Some(command) = self.rooms.poll_command() {
+            self.workers.handle().send(&command);
+        }
+    }
+
+    /// The kernel has a datagram for a worker.
+    pub(crate) fn arrive(&mut self, at: usize, from: SocketAddr, datagram: Vec<u8>) {
+        self.inbound[at].push_back((from, datagram));
+    }
+
+    /// Whether a worker has something to do before its time.
+    pub(crate) fn is_busy(&self, at: usize) -> bool {
+        !self.inbound[at].is_empty() || self.workers.has_mail(at)
+    }
+
+    /// When a worker wants its turn, if nothing comes.
+    pub(crate) fn next_wake(&self, at: usize) -> Option<Duration> {
+        self.workers.next_wake(at).map(|wake| wake.saturating_duration_since(self.base))
+    }
+
+    /// Gives a worker its turn. Returns whether there may be more to do at once, and what it sent.
+    pub(crate) fn turn(&mut self, at: usize, now: Duration) -> (bool, Vec<(SocketAddr, Vec<u8>)>) {
+        let instant = self.base + now;
+        let mut sent = Vec::new();
+        if self.workers.has_mail(at) {
+            // Words and orders come before datagrams.
+            self.workers.turn(at, instant);
+        }
+        while let Some((from, mut datagram)) = self.inbound[at].pop_front() {
+            if let Some(session) = keys::read_hello(&datagram) {
+                if self.shake(at, now, session) {
+                    sent.push((from, keys::done(session)));
+                }
+                continue;
+            }
+            self.given += 1;
+            let path = Path { remote: from, local: local() };
+            self.workers.datagram(at, instant, path, &mut datagram);
+        }
+        let more = self.workers.turn(at, instant);
+        let datagrams = self.workers.sent(at).into_iter().map(|(path, bytes)| (path.remote, bytes));
+        sent.extend(datagrams);
+        (more, sent)
+    }
+
+    /// The end of a handshake: once for each session, in the worker that the peer's hello came to.
+    fn shake(&mut self, at: usize, now: Duration, session: SessionId) -> bool {
+        if self.shaken.contains(&session) {
+            // Said again, since the answer was lost.
+            return self.workers.owner(session).is_some();
+        }
+        let keys = Keys::of(self.seed, session);
+        let (Ok(sender), Ok(receiver)) = (keys.node_sender(), keys.node_receiver()) else {
+            return false;
+        };
+        let connected = self.workers.connect(at, self.base + now, session, sender, receiver);
+        if connected {
+            self.shaken.insert(session);
+        }
+        connected
+    }
+
+    /// What workers told since the last call.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.events.try_iter().collect()
+    }
+
+    pub(crate) fn metrics(&self) -> Vec<WorkerMetrics> {
+        self.workers.metrics()
+    }
+
+    /// Whether nothing is under way between signaling and workers, and among workers.
+    pub(crate) fn is_still(&self) -> bool {
+        (0..self.count()).all(|at| !self.is_busy(at))
+    }
+
+    /// What is left once everybody is gone: one line for each thing.
+    pub(crate) fn left_behind(&mut self) -> Vec<String> {
+        let mut left = Vec::new();
+        let mut complain = |what: &str, count: usize| {
+            if count > 0 {
+                left.push(format!("{count} {what}"));
+            }
+        };
+        let counts = self.rooms.counts();
+        complain("rooms", counts.rooms);
+        complain("sessions in rooms", counts.sessions);
+        complain("sessions in the directory", self.workers.handle().sessions());
+        for (at, metrics) in self.workers.metrics().into_iter().enumerate() {
+            complain(&format!("sessions in worker {at}"), metrics.sessions as usize);
+            complain(&format!("tracks in worker {at}"), metrics.tracks as usize);
+            complain(&format!("copies waiting in worker {at}"), metrics.waiting as usize);
+            complain(&format!("timers in worker {at}"), usize::from(self.next_wake(at).is_some()));
+        }
+        for at in 0..self.count() {
+            let held = self.workers.held_buffers(at);
+            if held > 0 {
+                left.push(format!("{held} packet buffers held in worker {at}"));
+            }
+        }
+        left
+    }
+}
+
+fn accepted(accepted: room::Accepted) -> Response {
+    Response::Accepted { session: accepted.session, answer: accepted.answer }
+}
+
+fn local() -> std::net::IpAddr {
+    std::net::Ipv4Addr::UNSPECIFIED.into()
+}
+
+/// One certificate for all runs: nobody shakes hands with it.
+fn certificate() -> Result<Arc<Certificate>, String> {
+    static CERTIFICATE: OnceLock<Result<Arc<Certificate>, String>> = OnceLock::new();
+    let make = || Certificate::generate().map(Arc::new).map_err(|e| format!("certificate: {e}"));
+    CERTIFICATE.get_or_init(make).clone()
+}
+
+fn room_id(room: u8) -> Result<RoomId, String> {
+    RoomId::parse(&format!("room-{room}")).map_err(|e| e.to_string())
+}
+
+fn participant(who: u16) -> Result<ParticipantId, String> {
+    ParticipantId::parse(&format!("peer-{who}")).map_err(|e| e.to_string())
+}

@@ -1,0 +1,370 @@
+//! A peer: it offers, checks, shakes hands, sends and receives, as a browser would. Sans-IO: datagrams and answers come in, datagrams
+//! and requests go out, time is an argument.
+
+pub(crate) mod describe;
+pub(crate) mod ice;
+pub(crate) mod receive;
+pub(crate) mod send;
+
+use std::{net::SocketAddr, time::Duration};
+
+use model::SessionId;
+use rtp::rtcp::{self, CompoundIter, RtcpPacket};
+
+use crate::{
+    keys::{self, Keys},
+    node::{NODE, Request, Response},
+    rng::Rng,
+};
+use describe::{Answered, Offered};
+use ice::Ice;
+use receive::In;
+use send::{Habits, Out};
+
+/// The hello is repeated until it is answered.
+const HELLO_EVERY: Duration = Duration::from_millis(100);
+
+/// What a peer wants.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) room: u8,
+    /// Its name; a viewer need not have one.
+    pub(crate) who: Option<u16>,
+    /// Only this participant.
+    pub(crate) whom: Option<u16>,
+    pub(crate) sections: Vec<Offered>,
+    pub(crate) habits: Habits,
+}
+
+impl Wish {
+    pub(crate) fn sends(&self) -> bool {
+        self.sections.iter().any(|s| s.sends)
+    }
+}
+
+/// How far a peer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The offer is on its way.
+    Offering,
+    /// Checks, and the handshake.
+    Connecting,
+    /// Since when.
+    Up(Duration),
+    /// It ended, or was told so.
+    Over(End),
+}
+
+/// How a session ended for its peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The offer was refused.
+    Refused,
+    /// The peer deleted its session.
+    Left,
+    /// The peer's machine is gone; nobody was told.
+    Vanished,
+    /// The node said goodbye.
+    Goodbye,
+    /// The node answers no more.
+    Silence,
+}
+
+/// See the head of the file.
+pub(crate) struct Peer {
+    pub(crate) id: u16,
+    pub(crate) wish: Wish,
+    pub(crate) phase: Phase,
+    pub(crate) session: Option<SessionId>,
+    /// When everything was as it should be since: up, and the node knows the present address.
+    pub(crate) fine_since: Option<Duration>,
+    /// It is fine again after a move, on which packets were lost whatever the line is.
+    pub(crate) has_moved: bool,
+    pub(crate) address: SocketAddr,
+    pub(crate) out: Option<Out>,
+    pub(crate) input: Option<In>,
+    /// Every ufrag of the node's, with its password, that was this peer's: none of them may be answered at the end.
+    pub(crate) credentials: Vec<(String, String)>,
+    seed: u64,
+    rng: Rng,
+    ice: Ice,
+    /// Credentials of a restart that is on its way.
+    renewed: Option<(String, String)>,
+    offers: u64,
+    hello_at: Option<Duration>,
+    datagrams: Vec<Vec<u8>>,
+}
+
+impl Peer {
+    /// A peer that has offered nothing yet.
+    pub(crate) fn new(seed: u64, id: u16, wish: Wish, address: SocketAddr, mut rng: Rng) -> Self {
+        let ice = Ice::new(&mut rng);
+        Self {
+            id,
+            wish,
+            phase: Phase::Offering,
+            session: None,
+            fine_since: None,
+            has_moved: false,
+            address,
+            out: None,
+            input: None,
+            credentials: Vec::new(),
+            seed,
+            rng,
+            ice,
+            renewed: None,
+            offers: 0,
+            hello_at: None,
+            datagrams: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over(_))
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up(_))
+    }
+
+    /// The request that begins everything.
+    pub(crate) fn offer(&mut self) -> Request {
+        self.offers += 1;
+        let Wish { room, who, whom, sections, .. } = &self.wish;
+        let offer = describe::offer(self.offers, &self.ice.ufrag, &self.ice.pwd, sections);
+        let (room, who, whom) = (*room, *who, *whom);
+        match self.wish.sends() {
+            true => Request::Publish { room, who: who.unwrap_or(self.id), offer },
+            false => Request::Subscribe { room, who, whom, offer },
+        }
+    }
+
+    /// The request for an ICE restart.
+    pub(crate) fn restart(&mut self) -> Option<Request> {
+        let session = self.session?;
+        let (ufrag, pwd) = self.ice.renew(&mut self.rng);
+        let fragment = describe::restart(&ufrag, &pwd);
+        self.renewed = Some((ufrag, pwd));
+        Some(Request::Restart { session, fragment })
+    }
+
+    /// The peer sends from another address from now on.
+    pub(crate) fn moved(&mut self, now: Duration, address: SocketAddr, aware: bool) {
+        self.address = address;
+        self.fine_since = None;
+        self.has_moved = true;
+        self.ice.moved(now, aware);
+    }
+
+    /// Ends the peer; no more comes from it.
+    pub(crate) fn end(&mut self, how: End) {
+        if !self.is_over() {
+            self.phase = Phase::Over(how);
+        }
+        self.fine_since = None;
+        self.ice.end();
+        self.hello_at = None;
+        self.datagrams.clear();
+    }
+
+    /// Takes what signaling answered.
+    ///
+    /// # Errors
+    /// What no honest node answers.
+    pub(crate) fn take_response(
+        &mut self,
+        now: Duration,
+        response: Response,
+    ) -> Result<(), String> {
+        if self.is_over() {
+            return Ok(());
+        }
+        match response {
+            Response::Accepted { session, answer } => self.take_answer(now, session, &answer),
+            Response::Restarted { fragment } => {
+                let (ufrag, pwd) = describe::restarted(&fragment)?;
+                let Some((ours, our_pwd)) = self.renewed.take() else { return Ok(()) };
+                (self.ice.ufrag, self.ice.pwd) = (ours, our_pwd);
+                self.credentials.push((ufrag.clone(), pwd.clone()));
+                self.ice.begin(now, ufrag, pwd);
+                Ok(())
+            }
+            Response::Closed => Ok(()),
+            Response::Refused(why) if self.phase == Phase::Offering => {
+                self.end(End::Refused);
+                Err(format!("the offer of peer {} was refused: {why}", self.id))
+            }
+            // The session may have ended meanwhile; the peer hears of it by other ways.
+            Response::Refused(_) => {
+                self.renewed = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn take_answer(
+        &mut self,
+        now: Duration,
+        session: SessionId,
+        answer: &str,
+    ) -> Result<(), String> {
+        let answer = describe::answer(answer)?;
+        if answer.node.to_string() != NODE {
+            return Err(format!("the answer's candidate is {}, and not {NODE}", answer.node));
+        }
+        let mut agreed: Vec<(Offered, Answered)> = Vec::new();
+        for offered in &self.wish.sections {
+            let answered = answer.sections.iter().find(|a| a.mid == offered.mid);
+            let answered = answered.filter(|a| a.kind == offered.kind).cloned();
+            let wrong = || format!("section {} is not answered as it was offered", offered.mid);
+            let answered = answered.ok_or_else(wrong)?;
+            if answered.receives != offered.sends || answered.sends.is_some() == offered.sends {
+                return Err(wrong());
+            }
+            agreed.push((offered.clone(), answered));
+        }
+        let keys = Keys::of(self.seed, session);
+        let crypto = |e| format!("keys: {e}");
+        let sender = keys.peer_sender().map_err(crypto)?;
+        let receiver = keys.peer_receiver().map_err(crypto)?;
+        let out = Out::new(now, self.id, sender, self.wish.habits, &agreed, &mut self.rng);
+        let own = describe::ssrc(self.id, 0xff, self.rng.next());
+        let mut input = In::new(now, receiver, own);
+        input.update(agreed.iter().map(|(_, answered)| answered));
+        (self.out, self.input) = (Some(out), Some(input));
+        self.session = Some(session);
+        self.phase = Phase::Connecting;
+        self.credentials.push((answer.ufrag.clone(), answer.pwd.clone()));
+        self.ice.begin(now, answer.ufrag, answer.pwd);
+        Ok(())
+    }
+
+    /// Takes a datagram that came to the present address.
+    ///
+    /// # Errors
+    /// What no honest node sends.
+    pub(crate) fn take_datagram(
+        &mut self,
+        now: Duration,
+        datagram: &mut [u8],
+    ) -> Result<(), String> {
+        if self.is_over() {
+            return Ok(());
+        }
+        match datagram.first() {
+            Some(0..=3) => self.take_stun(now, datagram),
+            Some(20..=63) => {
+                if keys::read_done(datagram).is_some_and(|s| Some(s) == self.session) {
+                    self.shaken(now);
+                }
+                Ok(())
+            }
+            // Media before the keys, and media of somebody who had this address before.
+            _ if !self.is_up() => Ok(()),
+            // RFC 5761 section 4.
+            Some(128..=191) if matches!(datagram.get(1), Some(192..=223)) => {
+                self.take_rtcp(now, datagram)
+            }
+            Some(128..=191) => match &mut self.input {
+                Some(input) => input.take_rtp(now, datagram),
+                None => Ok(()),
+            },
+            _ => Err(format!("a datagram that begins with {:?}", datagram.first())),
+        }
+    }
+
+    fn take_stun(&mut self, now: Duration, datagram: &[u8]) -> Result<(), String> {
+        if self.ice.take(now, self.address, datagram)? {
+            if self.is_up() {
+                self.fine_since = Some(now);
+            } else {
+                self.hello_at = Some(now);
+            }
+        }
+        Ok(())
+    }
+
+    fn shaken(&mut self, now: Duration) {
+        if self.phase == Phase::Connecting {
+            self.phase = Phase::Up(now);
+            self.hello_at = None;
+            self.fine_since = self.ice.is_confirmed().then_some(now);
+        }
+    }
+
+    fn take_rtcp(&mut self, now: Duration, datagram: &mut [u8]) -> Result<(), String> {
+        let (Some(input), Some(out)) = (&mut self.input, &mut self.out) else { return Ok(()) };
+        let Some(len) = input.open_rtcp(datagram)? else { return Ok(()) };
+        let compound = &datagram[..len];
+        rtcp::validate(compound).map_err(|e| format!("RTCP of the node: {e:?}"))?;
+        let mut goodbye = false;
+        for packet in CompoundIter::new(compound).flatten() {
+            match packet {
+                RtcpPacket::SenderReport(report) => input.take_sender_report(now, &report),
+                RtcpPacket::Nack(nack) => {
+                    out.missing(now, nack.media, nack.lost(), &mut self.datagrams);
+                }
+                RtcpPacket::Pli { media, .. } => out.key_frame(media),
+                RtcpPacket::Fir(fir) => fir.entries().for_each(|e| out.key_frame(e.ssrc)),
+                RtcpPacket::Bye(_) => goodbye = true,
+                RtcpPacket::ReceiverReport(report) => {
+                    if let Some(block) = report.blocks().find(|b| !out.knows(b.ssrc())) {
+                        return Err(format!("a report about SSRC {}, not ours", block.ssrc));
+                    }
+                }
+                _ => {}
+            }
+        }
+        if goodbye {
+            self.end(End::Goodbye);
+        }
+        Ok(())
+    }
+
+    /// When [`Peer::handle_timeout`] has to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Duration> {
+        if self.is_over() {
+            return None;
+        }
+        let media = self.is_up().then(|| {
+            let out = self.out.iter().map(Out::poll_timeout);
+            out.chain(self.input.iter().map(In::poll_timeout)).min()
+        });
+        let all = [self.ice.poll_timeout(), self.hello_at, media.flatten()];
+        all.into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Duration) {
+        if self.ice.is_gone(now) {
+            self.end(End::Silence);
+            return;
+        }
+        if let Some(check) = self.ice.poll_check(now, &mut self.rng) {
+            self.datagrams.push(check);
+        }
+        if let (Some(at), Some(session)) = (self.hello_at, self.session)
+            && at <= now
+        {
+            // Only from an address that the node knows: others it ignores.
+            if self.ice.is_confirmed() {
+                self.datagrams.push(keys::hello(session));
+            }
+            self.hello_at = Some(now + HELLO_EVERY);
+        }
+        if !self.is_up() {
+            return;
+        }
+        let (Some(input), Some(out)) = (&mut self.input, &mut self.out) else { return };
+        out.handle_timeout(now, &mut self.datagrams);
+        if let Some(rtcp) = input.handle_timeout(now) {
+            self.datagrams.extend(out.seal_rtcp(rtcp));
+        }
+    }
+
+    /// What the peer sends, in order.
+    pub(crate) fn poll_datagrams(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.datagrams)
+    }
+}

@@ -1,0 +1,367 @@
+//! What a peer receives through its slots: decrypted, put in order, asked for again where it is missing, and decoded as far as a decoder
+//! would get: a picture is seen when all of its packets came and it is a key frame, or the picture before it was seen.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use model::{MediaKind, Mid, Pt, Ssrc, StreamSsrc};
+use rtp::{
+    RtpPacket,
+    rtcp::{ReportBlock, RtcpWriter, SenderReport},
+    sequence,
+};
+use transport::srtp::{Receiver, SrtpError};
+
+use super::describe::Answered;
+use crate::stamp::{Read, Stamp};
+
+/// Packets out of order at the very beginning are waited for so long.
+const START: Duration = Duration::from_millis(40);
+/// A missing packet is asked for after this long, and again, so many times.
+const ASK_AFTER: Duration = Duration::from_millis(20);
+const ASK_EVERY: Duration = Duration::from_millis(90);
+const ASKS_MAX: u32 = 10;
+/// What is missing for so long is given up, and a key frame is asked for.
+const GIVE_UP: Duration = Duration::from_millis(500);
+/// Where nothing can be asked for.
+const GIVE_UP_SOUND: Duration = Duration::from_millis(120);
+/// A key frame that does not come is asked for again.
+const PLI_EVERY: Duration = Duration::from_millis(400);
+const REPORT_EVERY: Duration = Duration::from_millis(1_000);
+/// Looking for what is due.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What a peer saw: by whom, which track of them, and of which kind.
+pub(crate) type Source = (u16, u8, MediaKind);
+
+struct Item {
+    read: Option<Read>,
+    marker: bool,
+}
+
+struct Missing {
+    since: Duration,
+    next: Duration,
+    asks: u32,
+}
+
+/// Where the decoder of a slot stands.
+#[derive(Default)]
+struct Decoder {
+    /// The picture that is being put together, as far as it came, and whether it can be decoded.
+    picture: Option<(Stamp, bool)>,
+    /// The last picture that was decoded.
+    last: Option<Stamp>,
+}
+
+/// One section in which the peer receives.
+pub(crate) struct Slot {
+    pub(crate) mid: Mid,
+    pub(crate) kind: MediaKind,
+    pub(crate) ssrc: StreamSsrc,
+    rtx_pt: Option<Pt>,
+    nack: bool,
+    pli: bool,
+    decoder: Decoder,
+    buffer: BTreeMap<u64, Item>,
+    missing: BTreeMap<u64, Missing>,
+    /// The next packet for the decoder.
+    next: Option<u64>,
+    first: Option<(u64, Duration)>,
+    highest: u64,
+    key_wanted: bool,
+    pli_at: Duration,
+    received: u64,
+    reported: (u64, u64),
+    sender_report: Option<(u32, Duration)>,
+}
+
+/// Everything that one peer receives.
+pub(crate) struct In {
+    receiver: Receiver,
+    sender: Ssrc,
+    pub(crate) slots: Vec<Slot>,
+    /// When something was last seen or heard of a source.
+    pub(crate) seen: BTreeMap<Source, Duration>,
+    tick: Duration,
+    report_at: Duration,
+    /// Pictures decoded and sounds heard.
+    pub(crate) decoded: u64,
+    /// Packets that came twice over the network.
+    pub(crate) replays: u64,
+}
+
+impl In {
+    pub(crate) fn new(now: Duration, receiver: Receiver, sender: Ssrc) -> Self {
+        Self {
+            receiver,
+            sender,
+            slots: Vec::new(),
+            seen: BTreeMap::new(),
+            tick: now + TICK,
+            report_at: now + REPORT_EVERY,
+            decoded: 0,
+            replays: 0,
+        }
+    }
+
+    /// Takes what was negotiated; slots that stay go on as they are.
+    pub(crate) fn update<'a>(&mut self, answered: impl Iterator<Item = &'a Answered>) {
+        let mut before = std::mem::take(&mut self.slots);
+        for answer in answered {
+            let Some(ssrc) = answer.sends else { continue };
+            match before.iter().position(|s| s.mid == answer.mid && s.ssrc == ssrc) {
+                Some(at) => self.slots.push(before.swap_remove(at)),
+                None => self.slots.push(Slot::new(answer, ssrc)),
+            }
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Duration {
+        self.tick.min(self.report_at)
+    }
+
+    /// Takes an SRTP packet.
+    ///
+    /// # Errors
+    /// What no honest node sends.
+    pub(crate) fn take_rtp(&mut self, now: Duration, datagram: &[u8]) -> Result<(), String> {
+        let header = rtp::parse_header_unprotected(datagram).map_err(|e| format!("RTP: {e}"))?;
+        let mut plain = vec![0; datagram.len()];
+        let opened = match self.receiver.open_rtp(datagram, header.header_len(), &mut plain) {
+            Ok(opened) => opened,
+            Err(SrtpError::Replay) => {
+                self.replays += 1;
+                return Ok(());
+            }
+            Err(error) => return Err(format!("SRTP of SSRC {}: {error}", header.ssrc())),
+        };
+        let packet = RtpPacket::parse(&plain[..opened.len]).map_err(|e| format!("RTP: {e}"))?;
+        let ssrc = packet.ssrc();
+        let ours = |s: &Slot| s.ssrc.media == ssrc || s.ssrc.rtx == Some(ssrc);
+        let Some(slot) = self.slots.iter_mut().find(|s| ours(s)) else {
+            // A section that was given up a moment ago.
+            return Ok(());
+        };
+        let (sequence, payload) = if slot.ssrc.media == ssrc {
+            (opened.index, packet.payload())
+        } else {
+            if Some(packet.pt()) != slot.rtx_pt {
+                return Err(format!("a retransmission of payload type {}", packet.pt()));
+            }
+            let Some((original, payload)) = packet.payload().split_first_chunk::<2>() else {
+                return Err("a retransmission without a payload".into());
+            };
+            (sequence::extend(slot.highest, u16::from_be_bytes(*original)), payload)
+        };
+        let read = match payload {
+            [] => None,
+            payload => Some(Stamp::read(slot.kind, payload)?),
+        };
+        slot.take(now, sequence, Item { read, marker: packet.marker() });
+        self.drain(now);
+        Ok(())
+    }
+
+    /// Takes a sender report: receiver reports answer it.
+    pub(crate) fn take_sender_report(&mut self, now: Duration, report: &SenderReport<'_>) {
+        if let Some(slot) = self.slots.iter_mut().find(|s| s.ssrc.media == report.ssrc) {
+            slot.sender_report = Some((report.info.ntp.middle(), now));
+        }
+    }
+
+    /// Opens an SRTCP packet in place. `None` when it came twice.
+    ///
+    /// # Errors
+    /// What no honest node sends.
+    pub(crate) fn open_rtcp(&mut self, datagram: &mut [u8]) -> Result<Option<usize>, String> {
+        match self.receiver.open_rtcp(datagram) {
+            Ok(len) => Ok(Some(len)),
+            Err(SrtpError::Replay) => Ok(None),
+            Err(error) => Err(format!("SRTCP: {error}")),
+        }
+    }
+
+    /// Does what is due, and gives the RTCP for it, in the clear.
+    pub(crate) fn handle_timeout(&mut self, now: Duration) -> Option<Vec<u8>> {
+        if now < self.poll_timeout() {
+            return None;
+        }
+        self.tick = now + TICK;
+        self.drain(now);
+        let mut bytes = vec![0; 1_200];
+        let mut writer = RtcpWriter::new(&mut bytes);
+        let report = self.report_at <= now;
+        if report {
+            self.report_at = now + REPORT_EVERY;
+            let blocks: Vec<_> = self.slots.iter_mut().filter_map(|s| s.report(now)).collect();
+            // What does not fit is told the next time.
+            writer.rr(self.sender, &blocks).ok()?;
+            writer.sdes_cname(self.sender, "peer").ok()?;
+        }
+        for slot in &mut self.slots {
+            let mut lost = slot.ask_again(now).into_iter();
+            writer.nack(self.sender, slot.ssrc.media, &mut lost).ok()?;
+            if slot.asks_for_key_frame(now) {
+                writer.pli(self.sender, slot.ssrc.media).ok()?;
+            }
+        }
+        let len = writer.len();
+        bytes.truncate(len);
+        (len > 0).then_some(bytes)
+    }
+
+    fn drain(&mut self, now: Duration) {
+        for slot in &mut self.slots {
+            while let Some(source) = slot.decode_next(now) {
+                self.decoded += u64::from(source.is_some());
+                if let Some((peer, place)) = source {
+                    self.seen.insert((peer, place, slot.kind), now);
+                }
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn new(answer: &Answered, ssrc: StreamSsrc) -> Self {
+        Self {
+            mid: answer.mid,
+            kind: answer.kind,
+            ssrc,
+            rtx_pt: answer.rtx_pt,
+            nack: answer.nack,
+            pli: answer.pli,
+            decoder: Decoder::default(),
+            buffer: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            next: None,
+            first: None,
+            highest: 0,
+            key_wanted: false,
+            pli_at: Duration::ZERO,
+            received: 0,
+            reported: (0, 0),
+            sender_report: None,
+        }
+    }
+
+    fn take(&mut self, now: Duration, sequence: u64, item: Item) {
+        self.received += 1;
+        let (first, _) = *self.first.get_or_insert((sequence, now));
+        self.missing.remove(&sequence);
+        if self.next.is_some_and(|next| sequence < next) {
+            return;
+        }
+        let from = if self.highest == 0 { first } else { self.highest + 1 };
+        for gap in from..sequence {
+            self.missing.insert(gap, Missing { since: now, next: now + ASK_AFTER, asks: 0 });
+        }
+        self.highest = self.highest.max(sequence);
+        self.buffer.insert(sequence, item);
+    }
+
+    /// Feeds the decoder with the next packet; `None` when it has to wait. Gives whose picture or sound was completed.
+    fn decode_next(&mut self, now: Duration) -> Option<Option<(u16, u8)>> {
+        let (_, began) = self.first?;
+        if self.next.is_none() && now >= began + START {
+            self.next = self.buffer.keys().next().copied();
+            // Of what came out of order until now nothing was noted.
+            let Self { buffer, missing, .. } = self;
+            for gap in (self.next?..self.highest).filter(|n| !buffer.contains_key(n)) {
+                missing.entry(gap).or_insert(Missing { since: now, next: now, asks: 0 });
+            }
+        }
+        let mut next = self.next?;
+        if !self.buffer.contains_key(&next) {
+            let patience = if self.nack { GIVE_UP } else { GIVE_UP_SOUND };
+            let there = self.buffer.keys().next().copied()?;
+            let since = self.missing.get(&next).map(|m| m.since)?;
+            if now < since + patience {
+                return None;
+            }
+            self.missing.retain(|&sequence, _| sequence >= there);
+            self.decoder = Decoder::default();
+            next = there;
+        }
+        self.next = Some(next + 1);
+        let item = self.buffer.remove(&next)?;
+        Some(self.decode(item))
+    }
+
+    fn decode(&mut self, item: Item) -> Option<(u16, u8)> {
+        let stamp = item.read?.stamp;
+        if self.kind == MediaKind::Audio {
+            return Some((stamp.peer, stamp.place));
+        }
+        let Decoder { picture, last } = &mut self.decoder;
+        let follows = last.is_some_and(|l| {
+            (l.peer, l.place, l.layer) == (stamp.peer, stamp.place, stamp.layer)
+                && l.number + 1 == stamp.number
+        });
+        let (index, decodable) = match picture {
+            _ if stamp.index == 0 => (0, stamp.key || follows),
+            Some((p, decodable)) if same_picture(p, &stamp) => (p.index + 1, *decodable),
+            _ => (stamp.index, false),
+        };
+        let decodable = decodable && index == stamp.index;
+        *picture = Some((stamp, decodable));
+        if !decodable {
+            *last = None;
+            self.key_wanted = true;
+        }
+        if !item.marker || stamp.index + 1 != stamp.of || !decodable {
+            return None;
+        }
+        *last = Some(stamp);
+        self.key_wanted = false;
+        Some((stamp.peer, stamp.place))
+    }
+
+    /// Packets to ask for now.
+    fn ask_again(&mut self, now: Duration) -> Vec<u16> {
+        if !self.nack {
+            return Vec::new();
+        }
+        let due = self.missing.iter_mut().filter(|(_, m)| m.next <= now && m.asks < ASKS_MAX);
+        let asked = due.take(100).map(|(&sequence, m)| {
+            m.asks += 1;
+            m.next = now + ASK_EVERY;
+            sequence as u16
+        });
+        asked.collect()
+    }
+
+    fn asks_for_key_frame(&mut self, now: Duration) -> bool {
+        let asks = self.pli && self.key_wanted && self.pli_at <= now;
+        if asks {
+            self.pli_at = now + PLI_EVERY;
+        }
+        asks
+    }
+
+    fn report(&mut self, now: Duration) -> Option<ReportBlock> {
+        let (first, _) = self.first?;
+        let expected = self.highest - first + 1;
+        let (expected_before, received_before) = self.reported;
+        self.reported = (expected, self.received);
+        let (expected_now, received_now) =
+            (expected - expected_before, self.received - received_before);
+        let lost = expected_now.saturating_sub(received_now);
+        let (last_sr, delay) = self
+            .sender_report
+            .map_or((0, Duration::ZERO), |(middle, at)| (middle, now.saturating_sub(at)));
+        Some(ReportBlock {
+            ssrc: self.ssrc.media.0,
+            fraction_lost: (lost * 256).checked_div(expected_now).unwrap_or(0).min(255) as u8,
+            cumulative_lost: expected.saturating_sub(self.received) as i32,
+            highest_sequence: self.highest as u32,
+            jitter: 0,
+            last_sr,
+            delay_since_last_sr: (delay.as_micros() * 65_536 / 1_000_000) as u32,
+        })
+    }
+}
+
+fn same_picture(a: &Stamp, b: &Stamp) -> bool {
+    (a.peer, a.place, a.layer, a.number) == (b.peer, b.place, b.layer, b.number)
+}

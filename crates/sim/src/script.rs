@@ -1,0 +1,326 @@
+//! What the peers are made to do: they come, go with or without a word, move, restart ICE, publish again, and turn cameras off.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use model::{MediaKind, Mid, Pt, Rid, StreamSsrc};
+
+use crate::{
+    net::Conditions,
+    node::Request,
+    peer::{
+        End, Peer, Wish,
+        describe::{Offered, ssrc},
+        send::Habits,
+    },
+    rng::Rng,
+    world::{What, World},
+};
+
+/// Most peers that are there at a time.
+const PUBLISHERS_MAX: usize = 4;
+const VIEWERS_MAX: usize = 6;
+/// How long everything goes on undisturbed before everybody leaves.
+const CALM: Duration = Duration::from_millis(1_500);
+
+/// See the head of the file.
+pub(crate) struct Script {
+    rng: Rng,
+    left: usize,
+    rooms: u64,
+    /// The longest pause between two actions, in milliseconds.
+    pause: u64,
+    names: u16,
+    ports: u16,
+    ending: bool,
+    ended: Option<Duration>,
+}
+
+impl Script {
+    pub(crate) fn new(mut rng: Rng) -> Self {
+        Self {
+            left: rng.between(8, 22) as usize,
+            rooms: rng.between(1, 2),
+            pause: rng.pick(&[60, 300, 1_500]).unwrap_or(300),
+            names: 0,
+            ports: 20_000,
+            ending: false,
+            ended: None,
+            rng,
+        }
+    }
+
+    /// When everybody had left.
+    pub(crate) fn ended_at(&self) -> Option<Duration> {
+        self.ended
+    }
+
+    /// Does the next thing, and plans the one after it.
+    pub(crate) fn act(&mut self, world: &mut World) {
+        if self.ended.is_some() {
+            return;
+        }
+        if self.ending {
+            self.everybody_leaves(world);
+            self.ended = Some(world.now);
+            return;
+        }
+        if self.left == 0 {
+            self.ending = true;
+            world.enter(world.now + CALM, What::Act);
+            return;
+        }
+        self.left -= 1;
+        self.do_something(world);
+        let pause = self.rng.millis(0, self.pause);
+        world.enter(world.now + pause, What::Act);
+    }
+
+    fn do_something(&mut self, world: &mut World) {
+        let publishers = self.there(world, true);
+        let viewers = self.there(world, false);
+        let all: Vec<usize> = publishers.iter().chain(&viewers).copied().collect();
+        match self.rng.below(100) {
+            _ if all.len() < 2 => self.join(world, publishers.is_empty()),
+            0..20 if publishers.len() < PUBLISHERS_MAX => self.join(world, true),
+            20..45 if viewers.len() < VIEWERS_MAX => self.join(world, false),
+            45..55 => self.leave(world, &all, true),
+            55..60 => self.leave(world, &all, false),
+            60..74 => self.move_one(world, &all),
+            74..82 => self.restart_one(world, &all),
+            82..90 => self.republish(world, &publishers),
+            90..96 => self.switch_camera(world, &publishers),
+            _ => self.change_weather(world, &all),
+        }
+    }
+
+    fn there(&self, world: &World, sends: bool) -> Vec<usize> {
+        let lines = world.lines.iter().enumerate();
+        let there = lines.filter(|(_, l)| !l.peer.is_over() && l.peer.wish.sends() == sends);
+        there.map(|(at, _)| at).collect()
+    }
+
+    fn join(&mut self, world: &mut World, publishes: bool) {
+        self.names += 1;
+        let room = self.rng.below(self.rooms as usize) as u8;
+        let id = world.lines.len() as u16;
+        let wish =
+            if publishes { self.publisher(id, room, self.names) } else { self.viewer(world, room) };
+        self.bring(world, wish);
+    }
+
+    /// A peer comes with a wish.
+    fn bring(&mut self, world: &mut World, wish: Wish) {
+        let id = world.lines.len() as u16;
+        let (address, second_hand) = self.address(world);
+        let peer = Peer::new(world.seed, id, wish, address, self.rng.fork(u64::from(id)));
+        let conditions = [(); 2].map(|()| Conditions::roll(world.weather, &mut self.rng));
+        let at = world.add(peer, conditions, second_hand);
+        let peer = &mut world.lines[at].peer;
+        let request = peer.offer();
+        let Wish { room, who, whom, sections, .. } = &peer.wish;
+        let kinds: Vec<String> = sections.iter().map(describe).collect();
+        let kinds = kinds.join(" ");
+        world.log.event(
+            world.now,
+            format_args!("peer {at} comes to room {room} as {who:?}, for {whom:?}: {kinds}"),
+        );
+        world.ask(at, request);
+    }
+
+    fn publisher(&mut self, id: u16, room: u8, who: u16) -> Wish {
+        let habits = Habits::roll(&mut self.rng);
+        let mut sections = Vec::new();
+        let (sound, pictures) = match self.rng.below(10) {
+            0 => (true, false),
+            1 => (false, true),
+            _ => (true, true),
+        };
+        if sound {
+            sections.push(self.section(id, sections.len(), MediaKind::Audio, true, &habits));
+        }
+        if pictures {
+            sections.push(self.section(id, sections.len(), MediaKind::Video, true, &habits));
+            if self.rng.chance(100) {
+                // A screen beside the camera.
+                sections.push(self.section(id, sections.len(), MediaKind::Video, true, &habits));
+            }
+        }
+        Wish { room, who: Some(who), whom: None, sections, habits }
+    }
+
+    fn viewer(&mut self, world: &World, room: u8) -> Wish {
+        let habits = Habits::roll(&mut self.rng);
+        let (sounds, pictures) = match self.rng.below(10) {
+            0 => (2, 1),
+            1 => (0, 2),
+            2 => (2, 0),
+            _ => {
+                let groups = self.rng.between(1, 5) as usize;
+                (groups, groups)
+            }
+        };
+        let id = world.lines.len() as u16;
+        let mut sections = Vec::new();
+        for n in 0..sounds.max(pictures) {
+            if n < sounds {
+                sections.push(self.section(id, sections.len(), MediaKind::Audio, false, &habits));
+            }
+            if n < pictures {
+                sections.push(self.section(id, sections.len(), MediaKind::Video, false, &habits));
+            }
+        }
+        let names: Vec<u16> = world.lines.iter().filter_map(|l| l.peer.wish.who).collect();
+        let who = self.rng.chance(200).then(|| self.rng.pick(&names)).flatten();
+        let whom = self.rng.chance(200).then(|| self.rng.pick(&names)).flatten();
+        Wish { room, who, whom, sections, habits }
+    }
+
+    fn section(
+        &mut self,
+        id: u16,
+        at: usize,
+        kind: MediaKind,
+        sends: bool,
+        habits: &Habits,
+    ) -> Offered {
+        let is_video = kind == MediaKind::Video;
+        let rtx_pt = (is_video && self.rng.chance(850)).then_some(Pt(97));
+        let simulcast = is_video && sends && self.rng.chance(400);
+        let names: &[&str] = if simulcast { &["q", "h", "f"] } else { &[] };
+        let rids: Vec<Rid> = names.iter().filter_map(|rid| Rid::parse(rid).ok()).collect();
+        // With neither a mid nor a rid in its packets, the offer has to name the SSRC.
+        let named = sends && rids.is_empty() && (!habits.says_mid || self.rng.chance(500));
+        let own = |nth| ssrc(id, 2 * at as u32 + nth, self.rng.clone().next());
+        let ssrcs = vec![StreamSsrc { media: own(0), rtx: rtx_pt.map(|_| own(1)) }];
+        Offered {
+            mid: mid(at),
+            kind,
+            sends,
+            stopped: false,
+            pt: if is_video { Pt(96) } else { Pt(111) },
+            rtx_pt,
+            nack: is_video || self.rng.chance(300),
+            transport_cc: sends && self.rng.chance(600),
+            rids,
+            ssrcs: if named { ssrcs } else { Vec::new() },
+        }
+    }
+
+    /// An address that is new, or that somebody else had before.
+    fn address(&mut self, world: &mut World) -> (SocketAddr, bool) {
+        if self.rng.chance(150)
+            && let Some(left) = self.rng.pick(&world.left_addresses)
+        {
+            world.left_addresses.retain(|a| *a != left);
+            return (left, true);
+        }
+        self.ports += 1;
+        let host = self.rng.between(1, 250) as u8;
+        (SocketAddr::from((Ipv4Addr::new(192, 0, 2, host), self.ports)), false)
+    }
+
+    fn leave(&mut self, world: &mut World, of: &[usize], politely: bool) {
+        if let Some(at) = self.rng.pick(of) {
+            self.let_go(world, at, politely);
+        }
+    }
+
+    fn let_go(&mut self, world: &mut World, at: usize, politely: bool) {
+        let peer = &mut world.lines[at].peer;
+        let session = peer.session.filter(|_| politely);
+        peer.end(if session.is_some() { End::Left } else { End::Vanished });
+        world.forget_address(at);
+        let how = if session.is_some() { "leaves" } else { "vanishes" };
+        world.log.event(world.now, format_args!("peer {at} {how}"));
+        if let Some(session) = session {
+            world.ask(at, Request::Close { session });
+        }
+    }
+
+    fn move_one(&mut self, world: &mut World, of: &[usize]) {
+        let Some(at) = self.rng.pick(of) else { return };
+        let aware = self.rng.chance(600);
+        world.forget_address(at);
+        let (address, second_hand) = self.address(world);
+        let line = &mut world.lines[at];
+        line.second_hand |= second_hand;
+        line.peer.moved(world.now, address, aware);
+        world.addresses.insert(address, at);
+        world.log.event(world.now, format_args!("peer {at} moves to {address}, aware: {aware}"));
+        if aware && self.rng.chance(300) {
+            self.restart(world, at);
+        }
+    }
+
+    fn restart_one(&mut self, world: &mut World, of: &[usize]) {
+        if let Some(at) = self.rng.pick(of) {
+            self.restart(world, at);
+        }
+    }
+
+    fn restart(&mut self, world: &mut World, at: usize) {
+        if let Some(request) = world.lines[at].peer.restart() {
+            world.log.event(world.now, format_args!("peer {at} restarts ICE"));
+            world.ask(at, request);
+        }
+    }
+
+    /// A participant publishes again, from a page that was loaded again, or from another one.
+    fn republish(&mut self, world: &mut World, of: &[usize]) {
+        let Some(at) = self.rng.pick(of) else { return };
+        let Wish { room, who, .. } = world.lines[at].peer.wish.clone();
+        if self.rng.chance(500) {
+            self.let_go(world, at, false);
+        }
+        let Some(who) = who else { return };
+        let wish = self.publisher(world.lines.len() as u16, room, who);
+        self.bring(world, wish);
+    }
+
+    fn switch_camera(&mut self, world: &mut World, of: &[usize]) {
+        let Some(at) = self.rng.pick(of) else { return };
+        let Some(out) = &mut world.lines[at].peer.out else { return };
+        let track = self.rng.below(out.tracks.len());
+        let Some(track) = out.tracks.get_mut(track) else { return };
+        track.switch(world.now);
+        let (kind, on) = (track.kind, track.on);
+        world.log.event(world.now, format_args!("peer {at}: {kind:?} on: {on}"));
+    }
+
+    fn change_weather(&mut self, world: &mut World, of: &[usize]) {
+        let Some(at) = self.rng.pick(of) else { return };
+        let conditions = Conditions::roll(world.weather, &mut self.rng);
+        let line = &mut world.lines[at];
+        // A rate stays what it was: it decides what may be expected of the line.
+        let way = if self.rng.chance(500) { &mut line.up } else { &mut line.down };
+        way.conditions = Conditions { rate: way.conditions.rate, ..conditions };
+    }
+
+    fn everybody_leaves(&mut self, world: &mut World) {
+        for at in 0..world.lines.len() {
+            if !world.lines[at].peer.is_over() {
+                let politely = self.rng.chance(700);
+                self.let_go(world, at, politely);
+            }
+        }
+    }
+}
+
+fn describe(section: &Offered) -> String {
+    let Offered { kind, sends, rids, rtx_pt, nack, .. } = section;
+    let way = if *sends { "sends" } else { "wants" };
+    let rtx = if rtx_pt.is_some() { "+rtx" } else { "" };
+    let nack = if *nack { "+nack" } else { "" };
+    format!("{way}-{}{}{rtx}{nack}", kind.as_str(), rids.len())
+}
+
+/// Mids are small numbers.
+fn mid(at: usize) -> Mid {
+    const LETTERS: [&str; 16] =
+        ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f"];
+    let text = LETTERS[at % LETTERS.len()];
+    Mid::parse(text).unwrap_or_else(|_| mid(0))
+}
