@@ -26,7 +26,8 @@ impl Worker {
         let before = session.downs[down].track;
         let subscriber = Subscriber { session: at, down: down as u16 };
         let flows = before.and_then(|t| self.tracks.at(t)).map(|t| t.id);
-        let track = if flows.is_some() && flows == binding.as_ref().map(|b| b.track) {
+        let stays = flows.is_some() && flows == binding.as_ref().map(|b| b.track);
+        let track = if stays {
             // Bound again, with other payload types perhaps: the mirror stays, with what has not gone out yet and what may
             // be asked for again.
             before
@@ -39,7 +40,8 @@ impl Worker {
         let Some(session) = self.sessions.at(at) else { return };
         session.downs[down].track = track;
         session.downs[down].down.bind(binding.filter(|_| track.is_some()));
-        if let Some(track) = track.filter(|_| track != before) {
+        // Not by the place: the track that left may have made room for this one.
+        if let Some(track) = track.filter(|_| !stays) {
             self.subscribe(now, track, subscriber);
         }
         if connected && track.is_some() {

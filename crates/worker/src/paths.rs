@@ -99,8 +99,9 @@ impl Paths {
     /// The session is not foreign any more, since it settles here, or since it is over. Its untold paths.
     pub(crate) fn take(&mut self, session: SessionId) -> Vec<(Path, bool)> {
         let Some(foreign) = self.foreign.remove(&session) else { return Vec::new() };
-        foreign.paths.iter().for_each(|(path, _)| forget(&mut self.table, path, session));
-        foreign.paths.into_iter().filter_map(|(path, nominated)| Some((path, nominated?))).collect()
+        // What a check made another session's since is not this one's any more.
+        let ours = foreign.paths.into_iter().filter(|(p, _)| forget(&mut self.table, p, session));
+        ours.filter_map(|(path, nominated)| Some((path, nominated?))).collect()
     }
 
     /// Sweeps out sessions that are over, when there are many.
@@ -112,7 +113,7 @@ impl Paths {
         self.foreign.retain(|id, foreign| {
             let stays = !foreign.entry.is_gone();
             if !stays {
-                foreign.paths.iter().for_each(|(path, _)| forget(table, path, *id));
+                foreign.paths.iter().for_each(|(path, _)| _ = forget(table, path, *id));
             }
             stays
         });
@@ -125,11 +126,10 @@ impl Paths {
     }
 }
 
-/// Takes a path out, unless a check made it another session's since.
-fn forget(table: &mut HashMap<Path, PathOwner>, path: &Path, session: SessionId) {
-    if matches!(table.get(path), Some(PathOwner::Elsewhere(entry)) if entry.id == session) {
-        table.remove(path);
-    }
+/// Takes a path out, unless a check made it another session's since. Returns whether it was taken out.
+fn forget(table: &mut HashMap<Path, PathOwner>, path: &Path, session: SessionId) -> bool {
+    let ours = matches!(table.get(path), Some(PathOwner::Elsewhere(entry)) if entry.id == session);
+    ours && table.remove(path).is_some()
 }
 
 #[cfg(test)]
