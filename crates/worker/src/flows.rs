@@ -527,3 +527,40 @@ fn a_track_that_falls_silent_gives_its_buffers_back() {
     worker.tracks.expire(now + Duration::from_millis(1_100));
     assert_eq!(kept(worker), 0);
 }
+
+#[test]
+fn sound_does_not_wait_behind_a_picture_for_many() {
+    let (mut benches, now) = (benches(1), Instant::now());
+    let mut video = local(up_media(MediaKind::Video), &mut benches, now);
+    let viewers = 400;
+    for id in 100..100 + viewers {
+        viewer(MediaKind::Video, id, &mut benches[0].worker, now);
+        bind_to(&mut benches[0], id, now, Some(binding()));
+    }
+    let mut other = publisher(UpMedia { track: TrackId(9), ..up_media(MediaKind::Audio) });
+    other.id = SessionId(6);
+    let mut sound = benches[0].handle().attach_source(other);
+    benches[0].worker.take_notices(now);
+    viewer(MediaKind::Audio, VIEWER, &mut benches[0].worker, now);
+    let heard = Binding { track: TrackId(9), publisher: SessionId(6), ..binding() };
+    bind_to(&mut benches[0], VIEWER, now, Some(heard));
+    for seq in 0..60 {
+        let mut head = head(0, seq);
+        (head.info.keyframe_start, head.timestamp, head.marker) =
+            (seq % 30 == 0, 0, seq % 30 == 29);
+        video.push(head, vec![7; 900]).unwrap();
+    }
+    let worker = &mut benches[0].worker;
+    worker.take_sources(now);
+    assert!(worker.send_due(now), "the picture is under way");
+    worker.outbox.flush();
+    worker.outbox.drain();
+    push(&mut sound, 1);
+    worker.take_sources(now);
+    assert!(worker.send_due(now), "and still is");
+    worker.outbox.flush();
+    let sent = worker.outbox.drain();
+    assert_eq!(sent.first().map(|(to, _)| *to), Some(path(VIEWER as u16)), "sound goes first");
+    send_all(worker, now);
+    assert_eq!(worker.counters.forwarded.value(), 60 * viewers + 1);
+}

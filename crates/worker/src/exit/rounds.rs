@@ -1,9 +1,9 @@
 //! Step 5, whose turn it is: runs go through the sinks of their tracks, and receivers with something waiting take turns, so much
 //! in a turn of the worker.
 //!
-//! A run begins with another sink each time, so that it is not always the same ones who are last. A turn of the worker sends so many packets
-//! and then looks at its sockets again: a key frame for a thousand viewers is spread over some milliseconds, and
-//! sound and other rooms go on in between.
+//! A run begins with another sink each time, so that it is not always the same ones who are last. Sound goes first; tracks of pictures
+//! take turns, a slice at a time, each with its runs in order. A turn of the worker sends so many packets and then looks at its
+//! sockets again: a key frame for a thousand viewers is spread over some milliseconds, and sound and other rooms go on in between.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{CloseReason, DropReason};
+use model::{CloseReason, DropReason, MediaKind};
 use router::{CatchUpLimits, Packet};
 
 use super::{
@@ -28,12 +28,14 @@ use crate::{
 
 /// Packets that runs may take in one turn, about a millisecond of work,
 const RUNS_PER_TURN: usize = 2_048;
+/// of one track so many before the next one has its turn,
+const SLICE: usize = 256;
 /// and those that waited, besides.
 const WAITING_PER_TURN: usize = 1_024;
 /// A run that could not begin or go on for so long is given up: the kernel takes nothing.
 const RUN_WAITS_MAX: Duration = Duration::from_millis(500);
-/// Runs that may wait for their turn.
-const RUNS_MAX: usize = 4_096;
+/// Runs of one track that may wait for their turn.
+const RUNS_MAX: usize = 1_024;
 
 /// A run on its way through the sinks of its track.
 struct OnItsWay {
@@ -47,10 +49,19 @@ struct OnItsWay {
     since: Instant,
 }
 
+/// Runs of one track, the oldest in front. Never empty.
+struct Lane {
+    track: TrackRef,
+    runs: VecDeque<OnItsWay>,
+}
+
 /// What is on its way out of one worker.
 #[derive(Default)]
 pub(crate) struct Rounds {
-    runs: VecDeque<OnItsWay>,
+    sound: VecDeque<OnItsWay>,
+    pictures: VecDeque<Lane>,
+    /// Lists of lanes that are over, to be used again.
+    spare: Vec<VecDeque<OnItsWay>>,
     /// Sessions with something waiting.
     round: VecDeque<SessionRef>,
     pool: RunPool,
@@ -61,7 +72,7 @@ pub(crate) struct Rounds {
 impl Rounds {
     /// Whether nothing is to be sent.
     pub(crate) fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.round.is_empty()
+        self.sound.is_empty() && self.pictures.is_empty() && self.round.is_empty()
     }
 
     /// Sends a track's packets on their way.
@@ -74,10 +85,51 @@ impl Rounds {
         if places == 0 {
             return;
         }
+        let has_lane = track.runs > 0;
         track.runs += 1;
         track.rotation = track.rotation.wrapping_add(1);
         let first = track.rotation as usize % places;
-        self.runs.push_back(OnItsWay { run, places, first, done: 0, layers: 0, since: now });
+        let way = OnItsWay { run, places, first, done: 0, layers: 0, since: now };
+        if way.run.kind == MediaKind::Audio {
+            self.sound.push_back(way);
+            return;
+        }
+        let lane = self.pictures.iter_mut().filter(|_| has_lane).find(|lane| lane.track == at);
+        match lane {
+            Some(lane) => lane.runs.push_back(way),
+            None => {
+                let mut runs = self.spare.pop().unwrap_or_default();
+                runs.push_back(way);
+                self.pictures.push_back(Lane { track: at, runs });
+            }
+        }
+    }
+
+    /// The run whose turn it is, and how many wait behind it.
+    fn take(&mut self) -> Option<(OnItsWay, usize)> {
+        if let Some(way) = self.sound.pop_front() {
+            return Some((way, self.sound.len()));
+        }
+        let lane = self.pictures.front_mut()?;
+        let way = lane.runs.pop_front()?;
+        Some((way, lane.runs.len()))
+    }
+
+    /// Puts a run back that is not done: it goes on where it stopped.
+    fn put_back(&mut self, way: OnItsWay) {
+        match (way.run.kind, self.pictures.front_mut()) {
+            (MediaKind::Video, Some(lane)) => lane.runs.push_front(way),
+            _ => self.sound.push_front(way),
+        }
+    }
+
+    /// The next track of pictures has its turn.
+    fn rotate(&mut self) {
+        let Some(lane) = self.pictures.pop_front() else { return };
+        match lane.runs.is_empty() {
+            true => self.spare.push(lane.runs),
+            false => self.pictures.push_back(lane),
+        }
     }
 
     /// A session has something waiting.
@@ -100,29 +152,37 @@ impl Worker {
         !self.rounds.is_empty() && !self.outbox.is_blocked()
     }
 
-    /// Takes the oldest run through sinks of its track. False when there is none, or when nothing can be sent.
+    /// Takes a run through sinks of its track, a slice of them. False when there is none, or when nothing can be sent.
     fn pass_run(&mut self, now: Instant, budget: &mut usize) -> bool {
-        let Some(mut way) = self.rounds.runs.pop_front() else { return false };
+        let Some((mut way, behind)) = self.rounds.take() else { return false };
+        let is_video = way.run.kind == MediaKind::Video;
         let late = now.saturating_duration_since(way.since) > RUN_WAITS_MAX;
-        if late || self.rounds.runs.len() >= RUNS_MAX {
+        if late || behind >= RUNS_MAX {
             self.give_up_run(&way);
-            return true;
-        }
-        if self.outbox.is_blocked() {
-            self.rounds.runs.push_front(way);
+        } else if self.outbox.is_blocked() {
+            self.rounds.put_back(way);
             return false;
+        } else {
+            let (packets, mut slice) = (way.run.packets.len(), SLICE);
+            while way.done < way.places
+                && slice > 0
+                && *budget > 0
+                && self.outbox.make_room(packets)
+            {
+                self.offer_next(now, &mut way);
+                slice = slice.saturating_sub(packets);
+                *budget = budget.saturating_sub(packets);
+            }
+            self.carry_out_asks(now);
+            match way.done < way.places {
+                true => self.rounds.put_back(way),
+                false => self.end_run(now, &way),
+            }
         }
-        while way.done < way.places && *budget > 0 && self.outbox.make_room(way.run.packets.len()) {
-            self.offer_next(now, &mut way);
-            *budget = budget.saturating_sub(way.run.packets.len());
+        if is_video {
+            self.rounds.rotate();
         }
-        self.carry_out_asks(now);
-        if way.done < way.places {
-            self.rounds.runs.push_front(way);
-            return !self.outbox.is_blocked();
-        }
-        self.end_run(now, &way);
-        true
+        !self.outbox.is_blocked()
     }
 
     /// Offers a run to the next sink on its way.
