@@ -22,6 +22,9 @@ export function installHelpers() {
     return { url: new URL(response.headers.get("Location"), response.url).href, etag: response.headers.get("ETag"), headers };
   }
 
+  /** The value of the first `a=key:` line of a description. */
+  const attribute = (text, key) => text.split(/\r?\n/).find((line) => line.startsWith(`a=${key}:`))?.slice(key.length + 3);
+
   function follow(name, pc, more) {
     const entry = { pc, states: [], ...more };
     connections.set(name, entry);
@@ -69,6 +72,132 @@ export function installHelpers() {
     pc.addTransceiver("video", { direction: "recvonly" });
     Object.assign(entry, await exchange(pc, `/whep/${room}/${participant}`, token));
     entry.answeredMs = performance.now() - entry.began;
+  }
+
+  /** Watches everybody in a room through so many sections of each kind; each section has an element of its own. */
+  async function watchRoom({ room, name, audio = 1, video = 1, token }) {
+    const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    const entry = follow(name, pc, { elements: new Map(), began: performance.now() });
+    pc.addEventListener("track", ({ track, transceiver }) => {
+      const element = document.createElement(track.kind);
+      element.autoplay = true;
+      element.playsInline = true;
+      element.width = 320;
+      element.srcObject = new MediaStream([track]);
+      document.body.append(element);
+      entry.elements.set(transceiver.mid, element);
+      element.play().catch((error) => (entry.playError = String(error)));
+    });
+    for (let at = 0; at < audio; at += 1) pc.addTransceiver("audio", { direction: "recvonly" });
+    for (let at = 0; at < video; at += 1) pc.addTransceiver("video", { direction: "recvonly" });
+    Object.assign(entry, await exchange(pc, `/whep/${room}`, token));
+  }
+
+  /** A whole new offer for a live session, by PATCH. Gives what came of it. */
+  async function renegotiate(entry) {
+    const { pc } = entry;
+    const before = pc.remoteDescription.sdp;
+    const began = performance.now();
+    await pc.setLocalDescription(await pc.createOffer());
+    const headers = { ...entry.headers, "Content-Type": "application/sdp", "If-Match": entry.etag };
+    const response = await fetch(entry.url, { method: "PATCH", headers, body: pc.localDescription.sdp });
+    const text = await response.text();
+    if (response.status !== 200) throw new Error(`PATCH ${entry.url}: ${response.status} ${text}`);
+    await pc.setRemoteDescription({ type: "answer", sdp: text });
+    entry.etag = response.headers.get("ETag");
+    return {
+      ms: Math.round(performance.now() - began),
+      contentType: response.headers.get("Content-Type"),
+      iceStays: attribute(text, "ice-ufrag") === attribute(before, "ice-ufrag"),
+      sections: pc.getTransceivers().map(({ mid, currentDirection }) => [mid, currentDirection]),
+    };
+  }
+
+  /** A viewer asks for more sections. */
+  function addSections({ name, audio = 0, video = 0 }) {
+    const entry = connections.get(name);
+    for (let at = 0; at < audio; at += 1) entry.pc.addTransceiver("audio", { direction: "recvonly" });
+    for (let at = 0; at < video; at += 1) entry.pc.addTransceiver("video", { direction: "recvonly" });
+    return renegotiate(entry);
+  }
+
+  /** A publisher adds a second picture beside its camera: a canvas, since a browser without a display has no screen to share. */
+  function addScreen({ name, codec = "VP8", width = 320, height = 240 }) {
+    const entry = connections.get(name);
+    const canvas = document.createElement("canvas");
+    Object.assign(canvas, { width, height });
+    const context = canvas.getContext("2d");
+    let drawn = 0;
+    const draw = () => {
+      context.fillStyle = "rgb(0, 160, 0)";
+      context.fillRect(0, 0, width, height);
+      context.fillStyle = "white";
+      context.fillRect((drawn * 4) % width, 0, width / 8, height);
+      drawn += 1;
+    };
+    draw();
+    const timer = setInterval(draw, 40);
+    const stream = canvas.captureStream(25);
+    const [track] = stream.getVideoTracks();
+    const sendEncodings = [{ maxBitrate: 500_000 }];
+    const transceiver = entry.pc.addTransceiver(track, { direction: "sendonly", streams: [stream], sendEncodings });
+    transceiver.setCodecPreferences(only("video", codec));
+    entry.screen = { transceiver, track, timer };
+    return renegotiate(entry);
+  }
+
+  /** Pauses the second picture (`inactive`), sends it again (`sendonly`), or gives its section up for good (`stopped`). */
+  function turnScreen({ name, direction }) {
+    const entry = connections.get(name);
+    const { transceiver, track, timer } = entry.screen;
+    if (direction === "stopped") {
+      transceiver.stop();
+      track.stop();
+      clearInterval(timer);
+    } else {
+      transceiver.direction = direction;
+    }
+    return renegotiate(entry);
+  }
+
+  /** What a section has received so far; `null` before its first packet. */
+  async function section({ name, mid }) {
+    const transceiver = connections.get(name).pc.getTransceivers().find((one) => one.mid === mid);
+    if (!transceiver) return null;
+    const inbound = [...(await transceiver.receiver.getStats()).values()].find(({ type }) => type === "inbound-rtp");
+    if (!inbound?.packetsReceived) return null;
+    return {
+      at: performance.now(),
+      ssrc: inbound.ssrc,
+      packets: inbound.packetsReceived,
+      lost: inbound.packetsLost,
+      frames: inbound.framesDecoded ?? null,
+      keyFrames: inbound.keyFramesDecoded ?? null,
+      width: inbound.frameWidth ?? null,
+      height: inbound.frameHeight ?? null,
+      freezes: inbound.freezeCount ?? null,
+      freezeSeconds: inbound.totalFreezesDuration ?? null,
+      plis: inbound.pliCount ?? null,
+      concealed: inbound.concealedSamples ?? null,
+      samples: inbound.totalSamplesReceived ?? null,
+    };
+  }
+
+  /** Looks at sections each so many milliseconds until `endSampling`. */
+  function beginSampling({ name, mids, everyMs = 100 }) {
+    const samples = Object.fromEntries(mids.map((mid) => [mid, []]));
+    const look = async (mid) => {
+      const now = await section({ name, mid });
+      if (now) samples[mid].push(now);
+    };
+    const timer = setInterval(() => mids.forEach(look), everyMs);
+    connections.get(name).sampling = { samples, timer };
+  }
+
+  function endSampling(name) {
+    const { samples, timer } = connections.get(name).sampling;
+    clearInterval(timer);
+    return samples;
   }
 
   /** Waits for the first decoded frame by the receiver's own count, which does not depend on painting. */
@@ -142,9 +271,10 @@ export function installHelpers() {
     };
   }
 
-  /** The picture in small: mean brightness, spread, and the pixels to compare with later ones. */
-  function pixels(name) {
-    const { video } = connections.get(name);
+  /** The picture in small: mean brightness, spread, and the pixels to compare with later ones. `mid`: of `watchRoom`'s. */
+  function pixels(name, mid) {
+    const entry = connections.get(name);
+    const video = mid ? entry.elements.get(mid) : entry.video;
     const canvas = document.createElement("canvas");
     canvas.width = 32;
     canvas.height = 18;
@@ -179,19 +309,18 @@ export function installHelpers() {
     const { pc } = entry;
     const before = pc.remoteDescription.sdp;
     await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
-    const value = (text, key) => text.split(/\r?\n/).find((line) => line.startsWith(`a=${key}:`))?.slice(key.length + 3);
     const offer = pc.localDescription.sdp;
     const media = offer.split(/\r?\n/).find((line) => line.startsWith("m="));
-    const body = [media, `a=mid:${value(offer, "mid")}`, `a=ice-ufrag:${value(offer, "ice-ufrag")}`, `a=ice-pwd:${value(offer, "ice-pwd")}`, ""].join("\r\n");
+    const body = [media, `a=mid:${attribute(offer, "mid")}`, `a=ice-ufrag:${attribute(offer, "ice-ufrag")}`, `a=ice-pwd:${attribute(offer, "ice-pwd")}`, ""].join("\r\n");
     const headers = { ...entry.headers, "Content-Type": "application/trickle-ice-sdpfrag", "If-Match": "*" };
     const response = await fetch(entry.url, { method: "PATCH", headers, body });
     const text = await response.text();
     if (response.status !== 200) throw new Error(`PATCH: ${response.status} ${text}`);
     const fresh = before
-      .replace(/a=ice-ufrag:.*/g, `a=ice-ufrag:${value(text, "ice-ufrag")}`)
-      .replace(/a=ice-pwd:.*/g, `a=ice-pwd:${value(text, "ice-pwd")}`);
+      .replace(/a=ice-ufrag:.*/g, `a=ice-ufrag:${attribute(text, "ice-ufrag")}`)
+      .replace(/a=ice-pwd:.*/g, `a=ice-pwd:${attribute(text, "ice-pwd")}`);
     await pc.setRemoteDescription({ type: "answer", sdp: fresh });
-    return { etag: response.headers.get("ETag"), previous: entry.etag, contentType: response.headers.get("Content-Type"), ufrag: value(text, "ice-ufrag"), before: value(before, "ice-ufrag") };
+    return { etag: response.headers.get("ETag"), previous: entry.etag, contentType: response.headers.get("Content-Type"), ufrag: attribute(text, "ice-ufrag"), before: attribute(before, "ice-ufrag") };
   }
 
   async function bye(name) {
@@ -201,6 +330,9 @@ export function installHelpers() {
     const response = await fetch(entry.url, { method: "DELETE", headers: entry.headers }).catch((error) => ({ status: String(error) }));
     entry.pc.close();
     entry.video?.remove();
+    for (const element of entry.elements?.values() ?? []) element.remove();
+    clearInterval(entry.screen?.timer);
+    entry.screen?.track.stop();
     for (const track of entry.stream?.getTracks() ?? []) track.stop();
     return response.status;
   }
@@ -210,5 +342,8 @@ export function installHelpers() {
     return { now: pc.connectionState, dtls: (pc.getTransceivers()[0].receiver.transport ?? pc.getTransceivers()[0].sender.transport)?.state ?? null, seen };
   }
 
-  window.e2e = { publish, watch, firstFrame, stats, pixels, cameraOff, cameraOn, restart, bye, states };
+  window.e2e = {
+    publish, watch, watchRoom, firstFrame, stats, pixels, section, beginSampling, endSampling,
+    addSections, addScreen, turnScreen, cameraOff, cameraOn, restart, bye, states,
+  };
 }
