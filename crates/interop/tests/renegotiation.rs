@@ -1,5 +1,6 @@
 //! Later offers of live sessions, from peers of another make over real sockets: what is added works, and what was there does not
 //! notice.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
 
