@@ -78,6 +78,29 @@ impl Publisher {
         Self { session: Some(accepted.session), ..Self::over(peer, Some(video), Some(audio)) }
     }
 
+    /// Publishes sounds alone into a room of the node.
+    pub fn join_with_sound_alone(node: &Node, room: &str, who: &str) -> Self {
+        let mut peer = Peer::new(|c| c);
+        let (offer, audio) = peer.offer(|api| {
+            api.add_media(MediaKind::Audio, Direction::SendOnly, Some("test".into()), None, None)
+        });
+        let accepted = node
+            .publish(room, who, &offer)
+            .unwrap_or_else(|e| panic!("publishing was refused: {e}\n{offer}"));
+        peer.accept(&accepted.answer);
+        Self { session: Some(accepted.session), ..Self::over(peer, None, Some(audio)) }
+    }
+
+    /// Adds the camera to a session that publishes sounds alone.
+    pub fn add_video(&mut self, node: &Node) {
+        let session = self.session.expect("a session of the node");
+        let added = renegotiate(&mut self.peer, node, session, |api| {
+            api.add_media(MediaKind::Video, Direction::SendOnly, Some("test".into()), None, None)
+        });
+        self.video = Some(added);
+        self.next_picture = Instant::now();
+    }
+
     /// A publisher over a peer whose offer was answered.
     pub fn over(peer: Peer, video: Option<Mid>, audio: Option<Mid>) -> Self {
         let now = Instant::now();
@@ -324,6 +347,15 @@ impl Viewer {
         Self { peer, session: accepted.session, seen: HashMap::new(), video, audio }
     }
 
+    /// Asks for one more slot for pictures.
+    pub fn add_video(&mut self, node: &Node) -> Mid {
+        let added = renegotiate(&mut self.peer, node, self.session, |api| {
+            api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None)
+        });
+        self.video.push(added);
+        added
+    }
+
     /// What came through the first video slot.
     pub fn pictures(&mut self) -> &mut Seen {
         self.seen.entry(self.video[0]).or_default()
@@ -346,6 +378,22 @@ impl Viewer {
             seen.entry(mid).or_default().take(sequence, time, &packet.payload, video);
         });
     }
+}
+
+/// A later offer of a session, and its answer. Returns the section that `change` added.
+fn renegotiate(
+    peer: &mut Peer,
+    node: &Node,
+    session: SessionId,
+    change: impl FnOnce(&mut str0m::change::SdpApi<'_>) -> Mid,
+) -> Mid {
+    let (offer, added) = peer.offer(change);
+    let agreed = node
+        .renegotiate(session, &offer)
+        .unwrap_or_else(|e| panic!("the later offer was refused: {e}\n{offer}"));
+    assert!(!agreed.restarts, "the peer keeps its credentials");
+    peer.accept(&agreed.answer);
+    added
 }
 
 /// Lets node, publishers and viewers run for a while.
