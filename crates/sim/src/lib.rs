@@ -2,10 +2,10 @@
 //!
 //! - [`run`]: one run. Its seed decides everything: who comes and goes, what the network does, in which order the workers have their
 //!   turns, what all random bytes are. The same seed gives the same datagrams at the same times.
-//! - `node`: rooms and workers, wired as the binary wires them, without sockets
+//! - `node`: signaling's core and the workers, wired as the binary wires them, without sockets
 //! - `peer`: peers with real SDP, ICE and SRTP; keys stand in place of DTLS
 //! - `net`: delay, loss, doubling, reordering and rates
-//! - `world`: the clock, and what happens next
+//! - `queue`, `world`: what happens next, the clock, and the place where all meet
 //! - `script`: what the peers are made to do
 //! - `check`: what has to hold, at every moment and at the end
 //!
@@ -17,6 +17,7 @@ mod log;
 mod net;
 mod node;
 mod peer;
+mod queue;
 mod rng;
 mod script;
 mod stamp;

@@ -1,4 +1,4 @@
-//! The node minus its sockets: signaling's state of rooms, the workers' cores, and the wiring between them. The few calls that the
+//! The node minus its sockets: signaling's core, the workers' cores, and the wiring between them. The few calls that the
 //! simulation needs of it; what calls it and when is [`crate::world`]'s.
 
 use std::{
@@ -6,19 +6,21 @@ use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         mpsc::{Receiver, channel},
     },
     time::{Duration, Instant, SystemTime},
 };
 
 use model::{Event, ParticipantId, Path, RoomId, SessionId, WallClock};
-use room::{EndReason, Limits, Notice, RoomConfig, RoomError, Rooms, Target};
+use room::{Accepted, EndReason, Entering, Limits, Notice, Roles, RoomConfig, RoomError, Target};
+use signaling::Core;
 use transport::dtls::Certificate;
 use worker::{Config, WorkerMetrics, lab::Detached};
 
 use crate::{
     keys::{self, Keys},
+    peer::describe::Offered,
     rng::Rng,
 };
 
@@ -28,19 +30,47 @@ const FINGERPRINT: &str = "sha-256 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:
 /// What stands in NTP times of the node at the beginning of a run.
 const WALL_CLOCK: Duration = Duration::from_secs(1_700_000_000);
 
-/// What peers ask of signaling, over a connection that loses nothing.
+/// Under which face a peer comes: what its sections may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Face {
+    /// WHIP: it sends.
+    Publish,
+    /// WHEP: it receives.
+    Watch,
+    /// Both, in one session.
+    Meet,
+}
+
+/// What peers ask of signaling, over a connection that loses nothing. Beside an offer stand its sections, for the checks.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
-    Publish { room: u8, who: u16, offer: String },
-    Subscribe { room: u8, who: Option<u16>, whom: Option<u16>, offer: String },
-    Restart { session: SessionId, fragment: String },
-    Close { session: SessionId },
+    Enter {
+        face: Face,
+        room: u8,
+        who: Option<u16>,
+        whom: Option<u16>,
+        offer: String,
+        sections: Vec<Offered>,
+    },
+    Renegotiate {
+        session: SessionId,
+        offer: String,
+        sections: Vec<Offered>,
+    },
+    Restart {
+        session: SessionId,
+        fragment: String,
+    },
+    Close {
+        session: SessionId,
+    },
 }
 
 /// What signaling answers.
 #[derive(Debug, Clone)]
 pub(crate) enum Response {
     Accepted { session: SessionId, answer: String },
+    Renegotiated { answer: String },
     Restarted { fragment: String },
     Closed,
     Refused(String),
@@ -57,7 +87,8 @@ pub(crate) struct Ended {
 pub(crate) struct Node {
     seed: u64,
     base: Instant,
-    rooms: Rooms,
+    core: Core,
+    notices: Arc<Mutex<Vec<Notice>>>,
     workers: Detached,
     events: Receiver<Event>,
     /// What the kernel has for each worker.
@@ -89,9 +120,29 @@ impl Node {
             limits: Limits::default(),
         };
         let mut random = Rng::new(seed).fork(0x524f_4f4d);
-        let rooms = Rooms::new(config, move |bytes| random.fill(bytes));
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let (told, commanded) = (notices.clone(), workers.handle().clone());
+        let core = Core::new(
+            config,
+            1,
+            move |bytes: &mut [u8]| random.fill(bytes),
+            move |command| commanded.send(&command),
+            move |notice: &Notice| {
+                told.lock().unwrap_or_else(PoisonError::into_inner).push(notice.clone())
+            },
+        );
         let inbound = (0..workers.metrics().len()).map(|_| VecDeque::new()).collect();
-        Ok(Self { seed, base, rooms, workers, events, inbound, shaken: BTreeSet::new(), given: 0 })
+        Ok(Self {
+            seed,
+            base,
+            core,
+            notices,
+            workers,
+            events,
+            inbound,
+            shaken: BTreeSet::new(),
+            given: 0,
+        })
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -100,67 +151,69 @@ impl Node {
 
     /// What a peer asks reaches signaling.
     pub(crate) fn request(&mut self, now: Duration, request: &Request) -> Response {
-        let result = self.carry_out(self.base + now, request);
-        self.command();
-        result.unwrap_or_else(Response::Refused)
+        self.carry_out(self.base + now, request).unwrap_or_else(Response::Refused)
     }
 
-    fn carry_out(&mut self, now: Instant, request: &Request) -> Result<Response, String> {
+    fn carry_out(&self, now: Instant, request: &Request) -> Result<Response, String> {
         let refused = |error: RoomError| error.to_string();
-        let Self { rooms, .. } = self;
+        let Self { core, .. } = self;
         match request {
-            Request::Publish { room, who, offer } => {
-                let (room, who) = (room_id(*room)?, participant(*who)?);
-                rooms.publish(now, &room, &who, offer).map(accepted).map_err(refused)
-            }
-            Request::Subscribe { room, who, whom, offer } => {
-                let who = who.map(participant).transpose()?;
-                let participant = whom.map(participant).transpose()?;
-                let target = Target { participant, kind: None };
+            Request::Enter { face, room, who, whom, offer, .. } => {
                 let room = room_id(*room)?;
-                let subscribed = rooms.subscribe(now, &room, who.as_ref(), target, offer);
-                subscribed.map(accepted).map_err(refused)
+                let who = who.map(participant).transpose()?;
+                let target = Target { participant: whom.map(participant).transpose()?, kind: None };
+                let entered = match (face, who) {
+                    (Face::Publish, Some(who)) => core.publish(now, &room, &who, offer),
+                    (Face::Watch, who) => core.subscribe(now, &room, who.as_ref(), target, offer),
+                    (_, participant) => {
+                        let entering = Entering { participant, identity: None, target };
+                        core.enter(now, &room, entering, Roles::Both, offer)
+                    }
+                };
+                let Accepted { session, answer } = entered.map_err(refused)?;
+                Ok(Response::Accepted { session, answer })
+            }
+            Request::Renegotiate { session, offer, .. } => {
+                let renegotiated = core.renegotiate(now, *session, offer).map_err(refused)?;
+                Ok(Response::Renegotiated { answer: renegotiated.answer })
             }
             Request::Restart { session, fragment } => {
-                let answer = rooms.restart(now, *session, fragment).map_err(refused)?;
+                let answer = core.restart(now, *session, fragment).map_err(refused)?;
                 Ok(Response::Restarted { fragment: answer })
             }
             Request::Close { session } => {
-                rooms.close(now, *session).map(|()| Response::Closed).map_err(refused)
+                core.close(now, *session).map(|()| Response::Closed).map_err(refused)
             }
         }
     }
 
     /// What a worker told reaches signaling.
     pub(crate) fn event(&mut self, now: Duration, event: Event) {
-        self.rooms.handle_event(self.base + now, event);
-        self.command();
+        self.core.handle_event(self.base + now, event);
     }
 
     /// When signaling has something to do.
     pub(crate) fn signaling_timeout(&self) -> Option<Duration> {
-        self.rooms.poll_timeout().map(|at| at.saturating_duration_since(self.base))
+        if self.core.has_work() {
+            return Some(Duration::ZERO);
+        }
+        self.core.poll_timeout().map(|at| at.saturating_duration_since(self.base))
     }
 
+    /// Lets signaling do what is due, and one slice of the work that changes left.
     pub(crate) fn signaling_turn(&mut self, now: Duration) {
-        self.rooms.handle_timeout(self.base + now);
-        self.command();
+        self.core.handle_timeout(self.base + now);
+        self.core.work();
     }
 
     /// Sessions that signaling ended since the last call.
     pub(crate) fn ended(&mut self) -> Vec<Ended> {
-        let notices = std::iter::from_fn(|| self.rooms.poll_notice());
-        let ended = notices.filter_map(|notice| match notice {
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = notices.drain(..).filter_map(|notice| match notice {
             Notice::SessionClosed { session, reason } => Some(Ended { session, reason }),
             Notice::Incompatible { .. } => None,
         });
         ended.collect()
-    }
-
-    fn command(&mut self) {
-        while let Some(command) = self.rooms.poll_command() {
-            self.workers.handle().send(&command);
-        }
     }
 
     /// The kernel has a datagram for a worker.
@@ -242,7 +295,7 @@ impl Node {
                 left.push(format!("{count} {what}"));
             }
         };
-        let counts = self.rooms.counts();
+        let counts = self.core.counts();
         complain("rooms", counts.rooms);
         complain("sessions in rooms", counts.sessions);
         complain("sessions in the directory", self.workers.handle().sessions());
@@ -260,10 +313,6 @@ impl Node {
         }
         left
     }
-}
-
-fn accepted(accepted: room::Accepted) -> Response {
-    Response::Accepted { session: accepted.session, answer: accepted.answer }
 }
 
 fn local() -> std::net::IpAddr {

@@ -5,23 +5,30 @@ use std::{
     time::Duration,
 };
 
-use model::{MediaKind, Mid, Pt, Rid, StreamSsrc};
+use model::{MediaKind, Pt, Rid, StreamSsrc};
 
 use crate::{
     net::Conditions,
-    node::Request,
+    node::{Face, Request},
     peer::{
         End, Peer, Wish,
-        describe::{Offered, ssrc},
+        describe::{Offered, mid_of, ssrc},
         send::Habits,
     },
+    queue::What,
     rng::Rng,
-    world::{What, World},
+    world::World,
 };
 
 /// Most peers that are there at a time.
 const PUBLISHERS_MAX: usize = 4;
 const VIEWERS_MAX: usize = 6;
+/// Most sections that a session comes to by offering again.
+const SECTIONS_MAX: usize = 10;
+/// What a section does: whether the peer sends, and whether it receives.
+const SENDS: (bool, bool) = (true, false);
+const RECEIVES: (bool, bool) = (false, true);
+const BOTH: (bool, bool) = (true, true);
 /// How long everything goes on undisturbed before everybody leaves.
 const CALM: Duration = Duration::from_millis(1_500);
 
@@ -88,10 +95,11 @@ impl Script {
             20..45 if viewers.len() < VIEWERS_MAX => self.join(world, false),
             45..55 => self.leave(world, &all, true),
             55..60 => self.leave(world, &all, false),
-            60..74 => self.move_one(world, &all),
-            74..82 => self.restart_one(world, &all),
-            82..90 => self.republish(world, &publishers),
-            90..96 => self.switch_camera(world, &publishers),
+            60..70 => self.move_one(world, &all),
+            70..76 => self.restart_one(world, &all),
+            76..83 => self.republish(world, &publishers),
+            83..88 => self.switch_camera(world, &publishers),
+            88..97 => self.renegotiate(world, &all),
             _ => self.change_weather(world, &all),
         }
     }
@@ -106,8 +114,11 @@ impl Script {
         self.names += 1;
         let room = self.rng.below(self.rooms as usize) as u8;
         let id = world.lines.len() as u16;
-        let wish =
-            if publishes { self.publisher(id, room, self.names) } else { self.viewer(world, room) };
+        let wish = match publishes {
+            true if self.rng.chance(300) => self.member(id, room, self.names),
+            true => self.publisher(id, room, self.names),
+            false => self.viewer(world, room),
+        };
         self.bring(world, wish);
     }
 
@@ -120,9 +131,8 @@ impl Script {
         let at = world.add(peer, conditions, second_hand);
         let peer = &mut world.lines[at].peer;
         let request = peer.offer();
-        let Wish { room, who, whom, sections, .. } = &peer.wish;
-        let kinds: Vec<String> = sections.iter().map(describe).collect();
-        let kinds = kinds.join(" ");
+        let Wish { room, who, whom, sections, .. } = peer.wish.clone();
+        let kinds = self.kinds(&sections);
         world.log.event(
             world.now,
             format_args!("peer {at} comes to room {room} as {who:?}, for {whom:?}: {kinds}"),
@@ -139,16 +149,16 @@ impl Script {
             _ => (true, true),
         };
         if sound {
-            sections.push(self.section(id, sections.len(), MediaKind::Audio, true, &habits));
+            self.add(&mut sections, id, MediaKind::Audio, SENDS, &habits);
         }
         if pictures {
-            sections.push(self.section(id, sections.len(), MediaKind::Video, true, &habits));
+            self.add(&mut sections, id, MediaKind::Video, SENDS, &habits);
             if self.rng.chance(100) {
                 // A screen beside the camera.
-                sections.push(self.section(id, sections.len(), MediaKind::Video, true, &habits));
+                self.add(&mut sections, id, MediaKind::Video, SENDS, &habits);
             }
         }
-        Wish { room, who: Some(who), whom: None, sections, habits }
+        Wish { face: Face::Publish, room, who: Some(who), whom: None, sections, habits }
     }
 
     fn viewer(&mut self, world: &World, room: u8) -> Wish {
@@ -165,27 +175,46 @@ impl Script {
         let id = world.lines.len() as u16;
         let mut sections = Vec::new();
         for n in 0..sounds.max(pictures) {
-            if n < sounds {
-                sections.push(self.section(id, sections.len(), MediaKind::Audio, false, &habits));
-            }
-            if n < pictures {
-                sections.push(self.section(id, sections.len(), MediaKind::Video, false, &habits));
+            for (kind, count) in [(MediaKind::Audio, sounds), (MediaKind::Video, pictures)] {
+                if n < count {
+                    self.add(&mut sections, id, kind, RECEIVES, &habits);
+                }
             }
         }
         let names: Vec<u16> = world.lines.iter().filter_map(|l| l.peer.wish.who).collect();
         let who = self.rng.chance(200).then(|| self.rng.pick(&names)).flatten();
         let whom = self.rng.chance(200).then(|| self.rng.pick(&names)).flatten();
-        Wish { room, who, whom, sections, habits }
+        Wish { face: Face::Watch, room, who, whom, sections, habits }
     }
 
-    fn section(
+    /// Somebody in a meeting, who sends and receives in one session.
+    fn member(&mut self, id: u16, room: u8, who: u16) -> Wish {
+        let habits = Habits::roll(&mut self.rng);
+        let mut sections = Vec::new();
+        let own = if self.rng.chance(500) { BOTH } else { SENDS };
+        for kind in [MediaKind::Audio, MediaKind::Video] {
+            self.add(&mut sections, id, kind, own, &habits);
+        }
+        for _ in 0..self.rng.between(0, 3) {
+            for kind in [MediaKind::Audio, MediaKind::Video] {
+                self.add(&mut sections, id, kind, RECEIVES, &habits);
+            }
+        }
+        Wish { face: Face::Meet, room, who: Some(who), whom: None, sections, habits }
+    }
+
+    /// Offers one section more, in the place of one that was stopped or behind all others.
+    fn add(
         &mut self,
+        sections: &mut Vec<Offered>,
         id: u16,
-        at: usize,
         kind: MediaKind,
-        sends: bool,
+        way: (bool, bool),
         habits: &Habits,
-    ) -> Offered {
+    ) {
+        let number = sections.iter().map(|s| s.number + 1).max().unwrap_or(0);
+        let Ok(mid) = mid_of(number) else { return };
+        let (sends, receives) = way;
         let is_video = kind == MediaKind::Video;
         let rtx_pt = (is_video && self.rng.chance(850)).then_some(Pt(97));
         let simulcast = is_video && sends && self.rng.chance(400);
@@ -193,12 +222,14 @@ impl Script {
         let rids: Vec<Rid> = names.iter().filter_map(|rid| Rid::parse(rid).ok()).collect();
         // With neither a mid nor a rid in its packets, the offer has to name the SSRC.
         let named = sends && rids.is_empty() && (!habits.says_mid || self.rng.chance(500));
-        let own = |nth| ssrc(id, 2 * at as u32 + nth, self.rng.clone().next());
+        let own = |nth| ssrc(id, 2 * u32::from(number) + nth, self.rng.clone().next());
         let ssrcs = vec![StreamSsrc { media: own(0), rtx: rtx_pt.map(|_| own(1)) }];
-        Offered {
-            mid: mid(at),
+        let section = Offered {
+            number,
+            mid,
             kind,
             sends,
+            receives,
             stopped: false,
             pt: if is_video { Pt(96) } else { Pt(111) },
             rtx_pt,
@@ -206,7 +237,45 @@ impl Script {
             transport_cc: sends && self.rng.chance(600),
             rids,
             ssrcs: if named { ssrcs } else { Vec::new() },
+        };
+        let stopped = sections.iter().position(|s| s.stopped).filter(|_| self.rng.chance(500));
+        match stopped {
+            Some(at) => sections[at] = section,
+            None => sections.push(section),
         }
+    }
+
+    /// A peer offers again: it adds a section, or stops one.
+    fn renegotiate(&mut self, world: &mut World, of: &[usize]) {
+        let Some(at) = self.rng.pick(of) else { return };
+        let Wish { face, habits, mut sections, .. } = world.lines[at].peer.wish.clone();
+        let live: Vec<usize> =
+            sections.iter().enumerate().filter(|(_, s)| !s.stopped).map(|(n, _)| n).collect();
+        let adds = live.len() < 2 || live.len() < SECTIONS_MAX && self.rng.chance(600);
+        if adds {
+            let kind = self.rng.pick(&[MediaKind::Audio, MediaKind::Video]);
+            let way = match face {
+                Face::Publish => Some(SENDS),
+                Face::Watch => Some(RECEIVES),
+                Face::Meet => self.rng.pick(&[SENDS, RECEIVES, BOTH]),
+            };
+            let (Some(kind), Some(way)) = (kind, way) else { return };
+            self.add(&mut sections, at as u16, kind, way, &habits);
+        } else if let Some(stops) = self.rng.pick(&live) {
+            sections[stops].stopped = true;
+        }
+        let restarts = self.rng.chance(200);
+        let kinds = self.kinds(&sections);
+        if let Some(request) = world.lines[at].peer.renegotiate(sections, restarts) {
+            let restarts = if restarts { ", and restarts ICE" } else { "" };
+            world.log.event(world.now, format_args!("peer {at} offers {kinds}{restarts}"));
+            world.ask(at, request);
+        }
+    }
+
+    fn kinds(&self, sections: &[Offered]) -> String {
+        let kinds: Vec<String> = sections.iter().map(describe).collect();
+        kinds.join(" ")
     }
 
     /// An address that is new, or that somebody else had before.
@@ -310,17 +379,14 @@ impl Script {
 }
 
 fn describe(section: &Offered) -> String {
-    let Offered { kind, sends, rids, rtx_pt, nack, .. } = section;
-    let way = if *sends { "sends" } else { "wants" };
+    let Offered { number, kind, rids, rtx_pt, nack, .. } = section;
+    let way = match (section.stopped, section.sends, section.receives) {
+        (true, ..) => "stopped",
+        (_, true, true) => "both",
+        (_, true, false) => "sends",
+        _ => "wants",
+    };
     let rtx = if rtx_pt.is_some() { "+rtx" } else { "" };
     let nack = if *nack { "+nack" } else { "" };
-    format!("{way}-{}{}{rtx}{nack}", kind.as_str(), rids.len())
-}
-
-/// Mids are small numbers.
-fn mid(at: usize) -> Mid {
-    const LETTERS: [&str; 16] =
-        ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f"];
-    let text = LETTERS[at % LETTERS.len()];
-    Mid::parse(text).unwrap_or_else(|_| mid(0))
+    format!("{number}-{way}-{}{}{rtx}{nack}", kind.as_str(), rids.len())
 }

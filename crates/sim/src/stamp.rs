@@ -14,8 +14,8 @@ const VP8: usize = 5 + 1;
 pub(crate) struct Stamp {
     /// The peer that made it.
     pub(crate) peer: u16,
-    /// The first video or audio track of the peer is 0.
-    pub(crate) place: u8,
+    /// The number of the section that it sends in.
+    pub(crate) track: u8,
     pub(crate) layer: u8,
     /// Which picture or sound of the track.
     pub(crate) number: u32,
@@ -48,7 +48,7 @@ impl Stamp {
         }
         bytes.extend(MAGIC);
         bytes.extend(self.peer.to_be_bytes());
-        bytes.extend([self.place, self.layer]);
+        bytes.extend([self.track, self.layer]);
         bytes.extend(self.number.to_be_bytes());
         bytes.extend(self.index.to_be_bytes());
         bytes.extend(self.of.to_be_bytes());
@@ -81,7 +81,7 @@ impl Stamp {
         }
         let stamp = Stamp {
             peer: u16::from_be_bytes([head[4], head[5]]),
-            place: head[6],
+            track: head[6],
             layer: head[7],
             number: u32::from_be_bytes([head[8], head[9], head[10], head[11]]),
             index: u16::from_be_bytes([head[12], head[13]]),
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     const STAMP: Stamp =
-        Stamp { peer: 3, place: 1, layer: 2, number: 70_000, index: 1, of: 4, key: true };
+        Stamp { peer: 3, track: 1, layer: 2, number: 70_000, index: 1, of: 4, key: true };
 
     #[test]
     fn stamps_read_back() {

@@ -1,25 +1,28 @@
 //! The clock and the queue of what happens next, and the one place where everything meets: peers, network, node and checks.
 
 use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BinaryHeap},
+    collections::BTreeMap,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use model::{Event, SessionId};
+use model::SessionId;
 
 use crate::{
     Options, Outcome,
     check::{
         counters::Counted,
-        oracle::{Oracle, of},
+        oracle::{ByKind, Oracle, of},
         witness::Witness,
     },
     log::{self, Log},
     net::{Conditions, Way, Weather},
-    node::{Ended, Node, Request, Response},
-    peer::{End, Peer, Phase},
+    node::{Ended, Face, Node, Request, Response},
+    peer::{
+        End, Peer, Phase,
+        describe::{self, Offered},
+    },
+    queue::{Queue, What},
     rng::Rng,
     script::Script,
 };
@@ -30,51 +33,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const REST: Duration = Duration::from_secs(45);
 /// A run that does not end is ended.
 const EVENTS_MAX: u64 = 5_000_000;
-
-/// What happens at some time.
-pub(crate) enum What {
-    /// A datagram reaches the node.
-    ToNode { from: SocketAddr, bytes: Vec<u8> },
-    /// A datagram reaches an address.
-    ToPeer { to: SocketAddr, bytes: Vec<u8> },
-    /// A request reaches signaling.
-    Request { peer: usize, request: Request },
-    /// An answer reaches a peer.
-    Response { peer: usize, response: Response },
-    /// What a worker told reaches signaling.
-    Told(Event),
-    /// The script goes on.
-    Act,
-    /// Checks.
-    Look,
-}
-
-struct Entry {
-    at: Duration,
-    number: u64,
-    what: What,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    /// The earliest is the greatest; of one time the one that was entered first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.number).cmp(&(self.at, self.number))
-    }
-}
 
 /// A peer and its line.
 pub(crate) struct Line {
@@ -99,8 +57,7 @@ pub(crate) struct World {
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,
     /// Addresses that nobody has any more.
     pub(crate) left_addresses: Vec<SocketAddr>,
-    heap: BinaryHeap<Entry>,
-    entered: u64,
+    queue: Queue,
     pub(crate) node: Node,
     /// When each worker has its next turn.
     due: Vec<Option<Duration>>,
@@ -149,6 +106,14 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
     outcome
 }
 
+impl Line {
+    /// Whether the peer sends in a section, and media of it can come: since when all is well, and since when the track is on.
+    pub(crate) fn sends(&self, number: u8) -> Option<(Duration, Duration)> {
+        let track = self.peer.out.as_ref()?.tracks.iter().find(|t| t.number == number && t.on)?;
+        Some((self.peer.fine_since?, track.on_since))
+    }
+}
+
 impl World {
     fn new(seed: u64, options: Options, weather: Weather, node: Node, rng: &Rng) -> Self {
         let mut schedule = rng.fork(1);
@@ -162,8 +127,7 @@ impl World {
             oracle: Oracle::default(),
             addresses: BTreeMap::new(),
             left_addresses: Vec::new(),
-            heap: BinaryHeap::new(),
-            entered: 0,
+            queue: Queue::default(),
             due: vec![None; node.count()],
             node,
             slack: schedule.pick(&[100, 400, 3_000]).unwrap_or(400),
@@ -218,12 +182,11 @@ impl World {
     }
 
     pub(crate) fn enter(&mut self, at: Duration, what: What) {
-        self.entered += 1;
-        self.heap.push(Entry { at, number: self.entered, what });
+        self.queue.enter(at, what);
     }
 
     fn next_time(&self) -> Option<Duration> {
-        let queued = self.heap.peek().map(|e| e.at);
+        let queued = self.queue.next_at();
         let workers = self.due.iter().flatten().copied();
         let peers = self.lines.iter().filter_map(|l| l.peer.poll_timeout());
         let next = queued.into_iter().chain(self.node.signaling_timeout()).chain(workers);
@@ -232,9 +195,8 @@ impl World {
 
     /// Does the first thing that is due.
     fn step(&mut self, script: &mut Script) -> Result<(), String> {
-        if self.heap.peek().is_some_and(|e| e.at <= self.now) {
-            let Some(entry) = self.heap.pop() else { return Ok(()) };
-            return self.happen(entry.what, script);
+        if let Some(what) = self.queue.pop_due(self.now) {
+            return self.happen(what, script);
         }
         if let Some(at) = self.due.iter().position(|due| due.is_some_and(|at| at <= self.now)) {
             return self.turn(at);
@@ -414,51 +376,59 @@ impl World {
 
     fn request(&mut self, at: usize, request: &Request) -> Result<(), String> {
         let response = self.node.request(self.now, request);
-        if let Response::Accepted { session, .. } = &response {
-            self.accepted(at, *session, request);
-        }
+        self.take_in(at, request, &response)?;
         let later = self.now + self.network.millis(2, 30);
         self.enter(later, What::Response { peer: at, response });
         self.after_signaling()
     }
 
-    /// Signaling agreed to a session: the model of the rooms hears of it.
-    fn accepted(&mut self, at: usize, session: SessionId, request: &Request) {
-        let sections = &self.lines[at].peer.wish.sections;
-        let count = |sends: bool| {
-            let mut counts = [0_u8; 2];
-            for section in sections.iter().filter(|s| s.sends == sends) {
-                counts[of(section.kind)] += 1;
+    /// What signaling agreed to: the model of the rooms hears of it, and who looks at what leaves the node.
+    fn take_in(&mut self, at: usize, request: &Request, response: &Response) -> Result<(), String> {
+        match (request, response) {
+            (
+                Request::Enter { face, room, who, whom, sections, .. },
+                Response::Accepted { session, answer },
+            ) => {
+                let session = *session;
+                // Media may come before the peer has read the answer.
+                self.lines[at].peer.session = Some(session);
+                self.sessions.insert(session, at);
+                if *face != Face::Publish {
+                    let slots = by_kind(sections, |s| s.receives);
+                    self.oracle.subscribe(self.now, *room, (*who, *whom), session, &slots);
+                }
+                if let Some(who) = who.filter(|_| *face != Face::Watch) {
+                    let tracks = by_kind(sections, |s| s.sends);
+                    self.oracle.publish(self.now, *room, who, session, tracks);
+                }
+                self.log.event(self.now, format_args!("peer {at} has session {session}"));
+                let sections = describe::answer(answer)?.sections;
+                self.witness.agreed(self.seed, session, &sections)
             }
-            counts
-        };
-        let (up, down) = (count(true), count(false));
-        // Media may come before the peer has read the answer.
-        self.lines[at].peer.session = Some(session);
-        self.sessions.insert(session, at);
-        match request {
-            Request::Publish { room, who, .. } => {
-                self.oracle.publish(self.now, *room, *who, session, up);
+            (Request::Renegotiate { session, sections, .. }, Response::Renegotiated { answer }) => {
+                let (tracks, slots) =
+                    (by_kind(sections, |s| s.sends), by_kind(sections, |s| s.receives));
+                self.oracle.update(self.now, *session, &tracks, &slots);
+                self.log.event(self.now, format_args!("session {session} is another one now"));
+                let sections = describe::answer(answer)?.sections;
+                self.witness.agreed(self.seed, *session, &sections)
             }
-            Request::Subscribe { room, who, whom, .. } => {
-                self.oracle.subscribe(self.now, *room, (*who, *whom), session, down);
+            (
+                Request::Renegotiate { session, .. } | Request::Restart { session, .. },
+                Response::Refused(why),
+            ) if self.oracle.knows(*session) => {
+                Err(format!("session {session} of peer {at} is there, and refused: {why}"))
             }
-            Request::Restart { .. } | Request::Close { .. } => {}
+            _ => Ok(()),
         }
-        self.log.event(self.now, format_args!("peer {at} has session {session}"));
     }
 
     fn response(&mut self, at: usize, response: Response) -> Result<(), String> {
         let peer = &mut self.lines[at].peer;
         let before = peer.phase;
         peer.take_response(self.now, response)?;
-        if self.options.fault == Some(crate::Fault::NoKeyFrames)
-            && let Some(out) = &mut peer.out
-        {
-            out.stubborn = true;
-        }
-        if let (Some(session), Some(input)) = (peer.session, &peer.input) {
-            self.witness.agreed(self.seed, session, &input.slots)?;
+        if let Some(out) = &mut peer.out {
+            out.fault = self.options.fault;
         }
         self.after_peer(at, before)
     }
@@ -489,4 +459,13 @@ impl World {
         self.lines.push(Line { peer, up, down, strained, second_hand });
         at
     }
+}
+
+/// The numbers of the sections that are there for something, by kind.
+fn by_kind(sections: &[Offered], what: fn(&Offered) -> bool) -> ByKind {
+    let mut numbers = ByKind::default();
+    for section in sections.iter().filter(|s| !s.stopped && what(s)) {
+        numbers[of(section.kind)].push(section.number);
+    }
+    numbers
 }

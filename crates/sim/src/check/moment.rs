@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-use model::{CloseReason, MediaKind, SessionId};
+use model::{CloseReason, SessionId};
 use room::EndReason;
 
-use super::{counters, oracle::of, witness::Left};
+use super::{counters, witness::Left};
 use crate::{
     net::Weather,
-    peer::{End, Phase, ice},
+    peer::{End, Phase, describe::number_of, ice},
     world::World,
 };
 
@@ -55,36 +55,31 @@ impl World {
             return Ok(());
         }
         let mut waited = Duration::ZERO;
-        for group in self.oracle.groups(session) {
-            let Some((publisher, place)) = group.holder else { continue };
+        for slot in self.oracle.slots(session) {
+            let Some((publisher, number)) = slot.flows else { continue };
             let Some(&from) = self.sessions.get(&publisher) else { continue };
             let line = &self.lines[from];
-            let (Some(ready), Some(out)) = (line.peer.fine_since, &line.peer.out) else { continue };
-            let moved = viewer.peer.has_moved || line.peer.has_moved;
-            let (first, next) = self.patience(moved);
-            for track in out.tracks.iter().filter(|t| t.place == place && t.on && !line.strained) {
-                if !group.slots[of(track.kind)] {
-                    continue;
-                }
-                let since = fine.max(ready).max(group.since).max(track.on_since);
-                let seen = input.seen.get(&(line.peer.id, place, track.kind)).copied();
-                let waits = self.now.saturating_sub(since);
-                let last = seen.filter(|seen| *seen >= since);
-                if last.is_none() {
-                    waited = waited.max(waits);
-                }
-                let quiet = self.now.saturating_sub(last.unwrap_or(since));
-                let limit = if last.is_some() { next } else { first };
-                if quiet > limit {
-                    let what = match track.kind {
-                        MediaKind::Audio => "heard",
-                        MediaKind::Video => "seen",
-                    };
-                    return Err(format!(
-                        "viewer {at} has not {what} publisher {from} for {} ms, though both are fine since {since:?}",
-                        quiet.as_millis()
-                    ));
-                }
+            let Some((ready, on)) = line.sends(number).filter(|_| !line.strained) else { continue };
+            // The viewer has to have read the answer.
+            let known = input.slots.iter().find(|s| s.number() == slot.number);
+            let Some(known) = known else { continue };
+            let late = known.added.is_some() || viewer.peer.has_moved || line.peer.has_moved;
+            let (first, next) = self.patience(late);
+            let since = fine.max(ready).max(on).max(slot.since);
+            let since = since.max(known.added.unwrap_or_default());
+            let seen = input.seen.get(&(known.mid, (line.peer.id, number))).copied();
+            let last = seen.filter(|seen| *seen >= since);
+            if last.is_none() {
+                waited = waited.max(self.now.saturating_sub(since));
+            }
+            let quiet = self.now.saturating_sub(last.unwrap_or(since));
+            if quiet > if last.is_some() { next } else { first } {
+                return Err(format!(
+                    "viewer {at} has not had {:?} {number} of publisher {from} in section {} for {} ms, though both are fine since {since:?}",
+                    slot.kind,
+                    slot.number,
+                    quiet.as_millis()
+                ));
             }
         }
         self.longest_wait = self.longest_wait.max(waited);
@@ -116,19 +111,19 @@ impl World {
     pub(crate) fn may_see(&self, left: &Left) -> Result<(), String> {
         let Some(stamp) = left.stamp else { return Ok(()) };
         let line = self.lines.get(usize::from(stamp.peer));
-        let session = line.and_then(|l| l.peer.session);
-        let (Some(publisher), groups) = (session, self.oracle.groups(left.session)) else {
+        let Some(publisher) = line.and_then(|l| l.peer.session) else {
             return Err(format!("media of peer {}, who has no session", stamp.peer));
         };
-        let Some(group) = groups.get(usize::from(left.place)) else {
-            // The viewer's session is over, and its worker has not heard of it.
+        let mut slots = self.oracle.slots(left.session);
+        let Some(slot) = slots.find(|s| number_of(left.mid) == Some(s.number)) else {
+            // The viewer's session or section is over, and its worker has not heard of it.
             return Ok(());
         };
-        match group.had((publisher, stamp.place), self.now.saturating_sub(ON_ITS_WAY)) {
+        match slot.had((publisher, stamp.track), self.now.saturating_sub(ON_ITS_WAY)) {
             true => Ok(()),
             false => Err(format!(
-                "{:?} slot {} of session {} carries session {publisher}, and should carry {:?}",
-                left.kind, left.place, left.session, group.holder
+                "section {} of session {} carries {} of session {publisher}, and should carry {:?}",
+                left.mid, left.session, stamp.track, slot.flows
             )),
         }
     }

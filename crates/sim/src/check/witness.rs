@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use model::{MediaKind, SessionId, Ssrc};
+use model::{MediaKind, Mid, SessionId, Ssrc, StreamSsrc};
 use rtp::{RtpPacket, sequence};
 use transport::srtp::{Receiver, SrtpError};
 
 use crate::{
     keys::Keys,
-    peer::{receive::Slot, send::clock_rate},
+    peer::{describe::Answered, send::clock_rate},
     stamp::{Read, Stamp},
 };
 
@@ -33,10 +33,8 @@ struct Seen {
 /// One slot of a session.
 #[derive(Debug)]
 struct Stream {
-    mid: model::Mid,
+    mid: Mid,
     kind: MediaKind,
-    /// Which slot of its kind.
-    place: u8,
     media: Ssrc,
     rtx: Option<Ssrc>,
     packets: BTreeMap<u64, Seen>,
@@ -58,9 +56,7 @@ struct Session {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Left {
     pub(crate) session: SessionId,
-    pub(crate) kind: MediaKind,
-    /// Which slot of its kind.
-    pub(crate) place: u8,
+    pub(crate) mid: Mid,
     pub(crate) stamp: Option<Stamp>,
 }
 
@@ -85,7 +81,7 @@ impl Witness {
         &mut self,
         seed: u64,
         session: SessionId,
-        slots: &[Slot],
+        sections: &[Answered],
     ) -> Result<(), String> {
         let known = match self.sessions.entry(session) {
             Entry::Occupied(known) => known.into_mut(),
@@ -96,15 +92,12 @@ impl Witness {
             }
         };
         let mut before = std::mem::take(&mut known.streams);
-        let mut places = [0_u8; 2];
-        for slot in slots {
-            let place = &mut places[usize::from(slot.kind == MediaKind::Video)];
-            match before.iter().position(|s| s.mid == slot.mid && s.media == slot.ssrc.media) {
+        for (section, ssrc) in sections.iter().filter_map(|s| Some((s, s.sends?))) {
+            match before.iter().position(|s| s.mid == section.mid && s.media == ssrc.media) {
                 Some(at) => known.streams.push(before.swap_remove(at)),
-                None => known.streams.push(Stream::new(slot, *place)),
+                None => known.streams.push(Stream::new(section, ssrc)),
             }
-            *place += 1;
-            for ssrc in [Some(slot.ssrc.media), slot.ssrc.rtx].into_iter().flatten() {
+            for ssrc in [Some(ssrc.media), ssrc.rtx].into_iter().flatten() {
                 let sessions = self.ssrcs.entry(ssrc).or_default();
                 if !sessions.contains(&session) {
                     sessions.push(session);
@@ -133,28 +126,24 @@ impl Witness {
             let opened = session.receiver.open_rtp(datagram, header.header_len(), &mut plain);
             let stream = &mut session.streams[at];
             self.packets += 1;
-            let place =
-                |stamp| Left { session: *id, kind: stream.kind, place: stream.place, stamp };
-            let named = |wrong: String| format!("session {id}, section {}: {wrong}", stream.mid);
+            let mid = stream.mid;
+            let named = |wrong: String| format!("session {id}, section {mid}: {wrong}");
             match opened {
                 Ok(opened) => {
                     let packet = RtpPacket::parse(&plain[..opened.len]);
                     let packet = packet.map_err(|e| named(format!("RTP: {e}")))?;
-                    let (mid, again) = (stream.mid, ssrc != stream.media);
+                    let again = ssrc != stream.media;
                     self.again += u64::from(again);
-                    let left = (stream.kind, stream.place);
                     let taken = match again {
                         true => stream.take_again(&packet),
                         false => stream.take(now, opened.index, &packet),
                     };
-                    let stamp = taken.map_err(|w| format!("session {id}, section {mid}: {w}"))?;
-                    let (kind, place) = left;
-                    return Ok(Some(Left { session: *id, kind, place, stamp }));
+                    return Ok(Some(Left { session: *id, mid, stamp: taken.map_err(named)? }));
                 }
                 // Sent again under its own number, where no other SSRC was agreed for it.
                 Err(SrtpError::Replay) if stream.rtx.is_none() => {
                     self.again += 1;
-                    return Ok(Some(place(None)));
+                    return Ok(Some(Left { session: *id, mid, stamp: None }));
                 }
                 Err(SrtpError::Auth) => {}
                 Err(error) => return Err(named(format!("SRTP: {error}"))),
@@ -165,13 +154,12 @@ impl Witness {
 }
 
 impl Stream {
-    fn new(slot: &Slot, place: u8) -> Self {
+    fn new(section: &Answered, ssrc: StreamSsrc) -> Self {
         Self {
-            mid: slot.mid,
-            kind: slot.kind,
-            place,
-            media: slot.ssrc.media,
-            rtx: slot.ssrc.rtx,
+            mid: section.mid,
+            kind: section.kind,
+            media: ssrc.media,
+            rtx: ssrc.rtx,
             packets: BTreeMap::new(),
             first: None,
             highest: 0,
@@ -253,7 +241,7 @@ impl Stream {
         let (Some(a), Some(b)) = (one.read, next.read) else { return Ok(()) };
         let step = next.timestamp.wrapping_sub(one.timestamp) as i32;
         let wrong = |why: &str| Err(format!("{why}: {one:?} and then {next:?}"));
-        let of = |s: &Stamp| (s.peer, s.place, s.layer);
+        let of = |s: &Stamp| (s.peer, s.track, s.layer);
         let same = of(&a.stamp) == of(&b.stamp);
         if self.kind == MediaKind::Audio {
             if same && b.stamp.number != a.stamp.number + 1 {

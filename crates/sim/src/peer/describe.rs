@@ -19,10 +19,13 @@ const FINGERPRINT: &str = "sha-256 07:14:21:2E:3B:48:55:62:6F:7C:89:96:A3:B0:BD:
 /// A media section that is offered.
 #[derive(Debug, Clone)]
 pub(crate) struct Offered {
+    /// Its mid is this number.
+    pub(crate) number: u8,
     pub(crate) mid: Mid,
     pub(crate) kind: MediaKind,
-    /// The peer sends in it, or else receives.
+    /// The peer sends in it, receives in it, or both.
     pub(crate) sends: bool,
+    pub(crate) receives: bool,
     /// The section is not wanted any more: port 0.
     pub(crate) stopped: bool,
     pub(crate) pt: Pt,
@@ -94,7 +97,12 @@ fn write_section(out: &mut String, ufrag: &str, pwd: &str, section: &Offered) {
             *out += &format!("a=extmap:{id} {}\r\n", extension.uri());
         }
     }
-    *out += if section.sends { "a=sendonly\r\n" } else { "a=recvonly\r\n" };
+    *out += match (section.sends, section.receives) {
+        (true, true) => "a=sendrecv\r\n",
+        (true, false) => "a=sendonly\r\n",
+        (false, true) => "a=recvonly\r\n",
+        (false, false) => "a=inactive\r\n",
+    };
     *out += "a=rtcp-mux\r\na=rtcp-rsize\r\n";
     let name = match kind {
         MediaKind::Audio => "opus/48000/2",
@@ -181,4 +189,17 @@ pub(crate) fn restarted(text: &str) -> Result<(String, String), String> {
 /// Which of the peer's SSRCs is used for what: random as RFC 3550 section 8 wants, and never the same twice in a run.
 pub(crate) fn ssrc(peer: u16, nth: u32, noise: u64) -> Ssrc {
     Ssrc(u32::from(peer) << 20 | (nth & 0xff) << 12 | (noise as u32 & 0xfff) | 1 << 31)
+}
+
+/// The mid of a section.
+///
+/// # Errors
+/// Numbers are mids, so none.
+pub(crate) fn mid_of(number: u8) -> Result<Mid, String> {
+    Mid::parse(&number.to_string()).map_err(|e| format!("mid {number}: {e}"))
+}
+
+/// The number of a section.
+pub(crate) fn number_of(mid: Mid) -> Option<u8> {
+    mid.as_str().parse().ok()
 }

@@ -13,10 +13,10 @@ use rtp::rtcp::{self, CompoundIter, RtcpPacket};
 
 use crate::{
     keys::{self, Keys},
-    node::{NODE, Request, Response},
+    node::{Face, NODE, Request, Response},
     rng::Rng,
 };
-use describe::{Answered, Offered};
+use describe::{Answer, Answered, Offered};
 use ice::Ice;
 use receive::In;
 use send::{Habits, Out};
@@ -27,6 +27,7 @@ const HELLO_EVERY: Duration = Duration::from_millis(100);
 /// What a peer wants.
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
+    pub(crate) face: Face,
     pub(crate) room: u8,
     /// Its name; a viewer need not have one.
     pub(crate) who: Option<u16>,
@@ -38,7 +39,7 @@ pub(crate) struct Wish {
 
 impl Wish {
     pub(crate) fn sends(&self) -> bool {
-        self.sections.iter().any(|s| s.sends)
+        self.face != Face::Watch
     }
 }
 
@@ -90,6 +91,8 @@ pub(crate) struct Peer {
     ice: Ice,
     /// Credentials of a restart that is on its way.
     renewed: Option<(String, String)>,
+    /// Sections of a later offer that is on its way.
+    offered: Option<Vec<Offered>>,
     offers: u64,
     hello_at: Option<Duration>,
     datagrams: Vec<Vec<u8>>,
@@ -114,6 +117,7 @@ impl Peer {
             rng,
             ice,
             renewed: None,
+            offered: None,
             offers: 0,
             hello_at: None,
             datagrams: Vec::new(),
@@ -131,22 +135,43 @@ impl Peer {
     /// The request that begins everything.
     pub(crate) fn offer(&mut self) -> Request {
         self.offers += 1;
-        let Wish { room, who, whom, sections, .. } = &self.wish;
-        let offer = describe::offer(self.offers, &self.ice.ufrag, &self.ice.pwd, sections);
-        let (room, who, whom) = (*room, *who, *whom);
-        match self.wish.sends() {
-            true => Request::Publish { room, who: who.unwrap_or(self.id), offer },
-            false => Request::Subscribe { room, who, whom, offer },
-        }
+        let Wish { face, room, who, whom, sections, .. } = self.wish.clone();
+        let offer = describe::offer(self.offers, &self.ice.ufrag, &self.ice.pwd, &sections);
+        Request::Enter { face, room, who, whom, offer, sections }
     }
 
-    /// The request for an ICE restart.
+    /// The request for an ICE restart. `None` while another request is under way.
     pub(crate) fn restart(&mut self) -> Option<Request> {
-        let session = self.session?;
+        let session = self.session.filter(|_| self.is_idle())?;
         let (ufrag, pwd) = self.ice.renew(&mut self.rng);
         let fragment = describe::restart(&ufrag, &pwd);
         self.renewed = Some((ufrag, pwd));
         Some(Request::Restart { session, fragment })
+    }
+
+    /// A later offer, with new ICE credentials perhaps. `None` while another request is under way.
+    pub(crate) fn renegotiate(
+        &mut self,
+        sections: Vec<Offered>,
+        restarts: bool,
+    ) -> Option<Request> {
+        let session = self.session.filter(|_| self.is_idle())?;
+        if restarts {
+            self.renewed = Some(self.ice.renew(&mut self.rng));
+        }
+        self.offers += 1;
+        let current = (self.ice.ufrag.clone(), self.ice.pwd.clone());
+        let (ufrag, pwd) = self.renewed.clone().unwrap_or(current);
+        let offer = describe::offer(self.offers, &ufrag, &pwd, &sections);
+        self.offered = Some(sections.clone());
+        Some(Request::Renegotiate { session, offer, sections })
+    }
+
+    /// Whether no request is under way.
+    fn is_idle(&self) -> bool {
+        !matches!(self.phase, Phase::Offering | Phase::Over(_))
+            && self.renewed.is_none()
+            && self.offered.is_none()
     }
 
     /// The peer sends from another address from now on.
@@ -182,13 +207,10 @@ impl Peer {
         }
         match response {
             Response::Accepted { session, answer } => self.take_answer(now, session, &answer),
+            Response::Renegotiated { answer } => self.take_later_answer(now, &answer),
             Response::Restarted { fragment } => {
                 let (ufrag, pwd) = describe::restarted(&fragment)?;
-                let Some((ours, our_pwd)) = self.renewed.take() else { return Ok(()) };
-                (self.ice.ufrag, self.ice.pwd) = (ours, our_pwd);
-                self.credentials.push((ufrag.clone(), pwd.clone()));
-                self.ice.begin(now, ufrag, pwd);
-                Ok(())
+                self.take_credentials(now, ufrag, pwd)
             }
             Response::Closed => Ok(()),
             Response::Refused(why) if self.phase == Phase::Offering => {
@@ -197,7 +219,7 @@ impl Peer {
             }
             // The session may have ended meanwhile; the peer hears of it by other ways.
             Response::Refused(_) => {
-                self.renewed = None;
+                (self.renewed, self.offered) = (None, None);
                 Ok(())
             }
         }
@@ -213,17 +235,7 @@ impl Peer {
         if answer.node.to_string() != NODE {
             return Err(format!("the answer's candidate is {}, and not {NODE}", answer.node));
         }
-        let mut agreed: Vec<(Offered, Answered)> = Vec::new();
-        for offered in &self.wish.sections {
-            let answered = answer.sections.iter().find(|a| a.mid == offered.mid);
-            let answered = answered.filter(|a| a.kind == offered.kind).cloned();
-            let wrong = || format!("section {} is not answered as it was offered", offered.mid);
-            let answered = answered.ok_or_else(wrong)?;
-            if answered.receives != offered.sends || answered.sends.is_some() == offered.sends {
-                return Err(wrong());
-            }
-            agreed.push((offered.clone(), answered));
-        }
+        let agreed = agreed(&self.wish.sections, &answer)?;
         let keys = Keys::of(self.seed, session);
         let crypto = |e| format!("keys: {e}");
         let sender = keys.peer_sender().map_err(crypto)?;
@@ -231,12 +243,44 @@ impl Peer {
         let out = Out::new(now, self.id, sender, self.wish.habits, &agreed, &mut self.rng);
         let own = describe::ssrc(self.id, 0xff, self.rng.next());
         let mut input = In::new(now, receiver, own);
-        input.update(agreed.iter().map(|(_, answered)| answered));
+        input.update(None, agreed.iter().map(|(_, answered)| answered))?;
         (self.out, self.input) = (Some(out), Some(input));
         self.session = Some(session);
         self.phase = Phase::Connecting;
         self.credentials.push((answer.ufrag.clone(), answer.pwd.clone()));
         self.ice.begin(now, answer.ufrag, answer.pwd);
+        Ok(())
+    }
+
+    fn take_later_answer(&mut self, now: Duration, answer: &str) -> Result<(), String> {
+        let Some(sections) = self.offered.take() else { return Ok(()) };
+        let answer = describe::answer(answer)?;
+        let agreed = agreed(&sections, &answer)?;
+        self.wish.sections = sections;
+        if let (Some(out), Some(input)) = (&mut self.out, &mut self.input) {
+            out.update(now, &agreed, &mut self.rng);
+            input.update(Some(now), agreed.iter().map(|(_, answered)| answered))?;
+        }
+        let current = self.credentials.last().is_some_and(|(ufrag, _)| *ufrag == answer.ufrag);
+        match (current, self.renewed.is_some()) {
+            (true, false) => Ok(()),
+            (false, true) => self.take_credentials(now, answer.ufrag, answer.pwd),
+            (true, true) => Err("a restart was answered with the credentials of before".into()),
+            (false, false) => Err("new credentials, and no restart was asked for".into()),
+        }
+    }
+
+    /// ICE begins anew, with the credentials that both sides have now.
+    fn take_credentials(
+        &mut self,
+        now: Duration,
+        ufrag: String,
+        pwd: String,
+    ) -> Result<(), String> {
+        let Some((ours, our_pwd)) = self.renewed.take() else { return Ok(()) };
+        (self.ice.ufrag, self.ice.pwd) = (ours, our_pwd);
+        self.credentials.push((ufrag.clone(), pwd.clone()));
+        self.ice.begin(now, ufrag, pwd);
         Ok(())
     }
 
@@ -367,4 +411,25 @@ impl Peer {
     pub(crate) fn poll_datagrams(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.datagrams)
     }
+}
+
+/// Holds an answer against its offer. What was stopped is left out.
+fn agreed(offered: &[Offered], answer: &Answer) -> Result<Vec<(Offered, Answered)>, String> {
+    let mut agreed = Vec::new();
+    for section in offered {
+        let answered = answer.sections.iter().find(|a| a.mid == section.mid);
+        if section.stopped {
+            if answered.is_some() {
+                return Err(format!("section {} was stopped, and is answered", section.mid));
+            }
+            continue;
+        }
+        let wrong = || format!("section {} is not answered as it was offered", section.mid);
+        let answered = answered.filter(|a| a.kind == section.kind).cloned().ok_or_else(wrong)?;
+        if answered.receives != section.sends || answered.sends.is_some() != section.receives {
+            return Err(wrong());
+        }
+        agreed.push((section.clone(), answered));
+    }
+    Ok(agreed)
 }

@@ -11,7 +11,7 @@ use rtp::{
 };
 use transport::srtp::{Receiver, SrtpError};
 
-use super::describe::Answered;
+use super::describe::{Answered, number_of};
 use crate::stamp::{Read, Stamp};
 
 /// Packets out of order at the very beginning are waited for so long.
@@ -30,8 +30,8 @@ const REPORT_EVERY: Duration = Duration::from_millis(1_000);
 /// Looking for what is due.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What a peer saw: by whom, which track of them, and of which kind.
-pub(crate) type Source = (u16, u8, MediaKind);
+/// What a peer saw: by whom, and which track of them.
+pub(crate) type Source = (u16, u8);
 
 struct Item {
     read: Option<Read>,
@@ -58,6 +58,8 @@ pub(crate) struct Slot {
     pub(crate) mid: Mid,
     pub(crate) kind: MediaKind,
     pub(crate) ssrc: StreamSsrc,
+    /// When it was added to a session that was there, so that its first packets may have come too early.
+    pub(crate) added: Option<Duration>,
     rtx_pt: Option<Pt>,
     nack: bool,
     pli: bool,
@@ -80,8 +82,8 @@ pub(crate) struct In {
     receiver: Receiver,
     sender: Ssrc,
     pub(crate) slots: Vec<Slot>,
-    /// When something was last seen or heard of a source.
-    pub(crate) seen: BTreeMap<Source, Duration>,
+    /// When something was last seen or heard of a source in a section.
+    pub(crate) seen: BTreeMap<(Mid, Source), Duration>,
     tick: Duration,
     report_at: Duration,
     /// Pictures decoded and sounds heard.
@@ -104,16 +106,27 @@ impl In {
         }
     }
 
-    /// Takes what was negotiated; slots that stay go on as they are.
-    pub(crate) fn update<'a>(&mut self, answered: impl Iterator<Item = &'a Answered>) {
+    /// Takes what was negotiated; slots that stay go on as they are. `added`: the session was there before.
+    ///
+    /// # Errors
+    /// A slot that stays is not what it was.
+    pub(crate) fn update<'a>(
+        &mut self,
+        added: Option<Duration>,
+        answered: impl Iterator<Item = &'a Answered>,
+    ) -> Result<(), String> {
         let mut before = std::mem::take(&mut self.slots);
         for answer in answered {
             let Some(ssrc) = answer.sends else { continue };
-            match before.iter().position(|s| s.mid == answer.mid && s.ssrc == ssrc) {
+            match before.iter().position(|s| s.mid == answer.mid) {
+                Some(at) if before[at].ssrc != ssrc => {
+                    return Err(format!("section {} has another SSRC than before", answer.mid));
+                }
                 Some(at) => self.slots.push(before.swap_remove(at)),
-                None => self.slots.push(Slot::new(answer, ssrc)),
+                None => self.slots.push(Slot::new(added, answer, ssrc)),
             }
         }
+        Ok(())
     }
 
     pub(crate) fn poll_timeout(&self) -> Duration {
@@ -214,8 +227,8 @@ impl In {
         for slot in &mut self.slots {
             while let Some(source) = slot.decode_next(now) {
                 self.decoded += u64::from(source.is_some());
-                if let Some((peer, place)) = source {
-                    self.seen.insert((peer, place, slot.kind), now);
+                if let Some(source) = source {
+                    self.seen.insert((slot.mid, source), now);
                 }
             }
         }
@@ -223,8 +236,14 @@ impl In {
 }
 
 impl Slot {
-    fn new(answer: &Answered, ssrc: StreamSsrc) -> Self {
+    /// Of its section.
+    pub(crate) fn number(&self) -> u8 {
+        number_of(self.mid).unwrap_or(u8::MAX)
+    }
+
+    fn new(added: Option<Duration>, answer: &Answered, ssrc: StreamSsrc) -> Self {
         Self {
+            added,
             mid: answer.mid,
             kind: answer.kind,
             ssrc,
@@ -261,7 +280,7 @@ impl Slot {
     }
 
     /// Feeds the decoder with the next packet; `None` when it has to wait. Gives whose picture or sound was completed.
-    fn decode_next(&mut self, now: Duration) -> Option<Option<(u16, u8)>> {
+    fn decode_next(&mut self, now: Duration) -> Option<Option<Source>> {
         let (_, began) = self.first?;
         if self.next.is_none() && now >= began + START {
             self.next = self.buffer.keys().next().copied();
@@ -288,14 +307,14 @@ impl Slot {
         Some(self.decode(item))
     }
 
-    fn decode(&mut self, item: Item) -> Option<(u16, u8)> {
+    fn decode(&mut self, item: Item) -> Option<Source> {
         let stamp = item.read?.stamp;
         if self.kind == MediaKind::Audio {
-            return Some((stamp.peer, stamp.place));
+            return Some((stamp.peer, stamp.track));
         }
         let Decoder { picture, last } = &mut self.decoder;
         let follows = last.is_some_and(|l| {
-            (l.peer, l.place, l.layer) == (stamp.peer, stamp.place, stamp.layer)
+            (l.peer, l.track, l.layer) == (stamp.peer, stamp.track, stamp.layer)
                 && l.number + 1 == stamp.number
         });
         let (index, decodable) = match picture {
@@ -314,7 +333,7 @@ impl Slot {
         }
         *last = Some(stamp);
         self.key_wanted = false;
-        Some((stamp.peer, stamp.place))
+        Some((stamp.peer, stamp.track))
     }
 
     /// Packets to ask for now.
@@ -363,5 +382,5 @@ impl Slot {
 }
 
 fn same_picture(a: &Stamp, b: &Stamp) -> bool {
-    (a.peer, a.place, a.layer, a.number) == (b.peer, b.place, b.layer, b.number)
+    (a.peer, a.track, a.layer, a.number) == (b.peer, b.track, b.layer, b.number)
 }

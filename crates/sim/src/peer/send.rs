@@ -10,7 +10,7 @@ use rtp::{
 use transport::srtp::Sender;
 
 use super::describe::{Answered, Offered, ssrc};
-use crate::{rng::Rng, stamp::Stamp};
+use crate::{Fault, rng::Rng, stamp::Stamp};
 
 /// Packets of a stream that can be sent again.
 const HISTORY: usize = 256;
@@ -88,13 +88,15 @@ struct Stream {
 /// One section that sends.
 pub(crate) struct Track {
     pub(crate) kind: MediaKind,
-    pub(crate) place: u8,
+    /// Of its section.
+    pub(crate) number: u8,
     mid: model::Mid,
     pt: Pt,
     nack: bool,
     transport_cc: bool,
     streams: Vec<Stream>,
-    number: u32,
+    /// The next picture or sound.
+    picture: u32,
     next: Duration,
     /// The camera or the microphone is on, or off, since then.
     pub(crate) on: bool,
@@ -114,8 +116,8 @@ pub(crate) struct Out {
     pub(crate) again: u64,
     /// Key frames were asked for.
     pub(crate) asked: u64,
-    /// Does not answer when a key frame is asked for.
-    pub(crate) stubborn: bool,
+    /// What the peer does wrong.
+    pub(crate) fault: Option<Fault>,
 }
 
 /// Which of the peer's streams: the track's place in the list, and the layer.
@@ -159,7 +161,7 @@ impl Out {
             packets: 0,
             again: 0,
             asked: 0,
-            stubborn: false,
+            fault: None,
         };
         out.update(now, sections, rng);
         out
@@ -174,33 +176,21 @@ impl Out {
     ) {
         let wanted = |mid| sections.iter().any(|(o, a)| o.mid == mid && !o.stopped && a.receives);
         self.tracks.retain(|t| wanted(t.mid));
-        let mut places = [0_u8; 2];
         for (offered, answered) in sections.iter().filter(|(o, a)| !o.stopped && a.receives) {
-            let place = &mut places[usize::from(offered.kind == MediaKind::Video)];
-            match self.tracks.iter_mut().find(|t| t.mid == offered.mid) {
-                Some(track) => track.place = *place,
-                None => {
-                    let track = self.track(now, *place, offered, answered, rng);
-                    self.tracks.push(track);
-                }
+            if !self.tracks.iter().any(|t| t.mid == offered.mid) {
+                let track = self.track(now, offered, answered, rng);
+                self.tracks.push(track);
             }
-            *place += 1;
         }
     }
 
-    fn track(
-        &self,
-        now: Duration,
-        place: u8,
-        offered: &Offered,
-        answered: &Answered,
-        rng: &mut Rng,
-    ) -> Track {
+    fn track(&self, now: Duration, offered: &Offered, answered: &Answered, rng: &mut Rng) -> Track {
         // A layer that the node does not take is not sent.
         let rids = offered.rids.iter().filter(|r| answered.rids.contains(r)).copied().map(Some);
         let rids: Vec<Option<Rid>> = rids.collect();
         let rids = if rids.is_empty() { vec![None] } else { rids };
-        let base = self.tracks.iter().map(|t| t.streams.len() as u32).sum::<u32>() * 2 + 100;
+        // No section of the peer's has the same.
+        let base = 100 + 8 * u32::from(offered.number);
         let streams = rids.into_iter().enumerate().map(|(layer, rid)| {
             let named = offered.ssrcs.get(layer).copied();
             let own = |nth| ssrc(self.peer, base + 2 * layer as u32 + nth, rng.clone().next());
@@ -220,14 +210,14 @@ impl Out {
         });
         Track {
             kind: offered.kind,
-            place,
+            number: offered.number,
             mid: offered.mid,
             pt: answered.pt,
             nack: answered.nack,
             transport_cc: answered.transport_cc,
             streams: streams.collect(),
-            number: 1,
-            next: now + Duration::from_millis(u64::from(place) * 3),
+            picture: 1,
+            next: now + Duration::from_millis(u64::from(offered.number) * 3),
             on: true,
             on_since: now,
         }
@@ -260,8 +250,8 @@ impl Out {
         };
         // What was missed while the peer could not send is not sent later.
         track.next = (track.next + every).max(now + every / 2);
-        let number = track.number;
-        track.number += 1;
+        let number = track.picture;
+        track.picture += 1;
         for layer in 0..self.tracks[at].streams.len() {
             let stream = &mut self.tracks[at].streams[layer];
             let key = kind == MediaKind::Video && std::mem::take(&mut stream.key_wanted);
@@ -275,7 +265,7 @@ impl Out {
             let timestamp = stream.first_timestamp.wrapping_add(ticks(now, clock));
             let stamp = Stamp {
                 peer: self.peer,
-                place: self.tracks[at].place,
+                track: self.tracks[at].number,
                 layer: layer as u8,
                 number,
                 index: 0,
@@ -356,12 +346,16 @@ impl Out {
         let stream = &mut self.tracks[from.0].streams[from.1];
         let sent = stream.history.iter().rev().find(|s| s.sequence as u16 == sequence)?;
         self.again += 1;
+        let forges = self.fault == Some(Fault::ForgedRetransmissions);
         let (Some((ssrc, pt)), Some(extensions)) = (rtx, extensions) else {
             // The same number wants the very same bytes (RFC 7714 section 8.4).
             return Some(sent.sealed.clone());
         };
         // RFC 4588 section 4: the original sequence number in front of the payload.
-        let payload = [&sequence.to_be_bytes()[..], &sent.payload].concat();
+        let mut payload = [&sequence.to_be_bytes()[..], &sent.payload].concat();
+        if let Some(last) = payload.last_mut().filter(|_| forges) {
+            *last ^= 1;
+        }
         let packet = Packet {
             ssrc,
             pt,
@@ -378,7 +372,7 @@ impl Out {
     /// The node asks for a key frame.
     pub(crate) fn key_frame(&mut self, media: Ssrc) {
         self.asked += 1;
-        if self.stubborn {
+        if self.fault == Some(Fault::NoKeyFrames) {
             return;
         }
         if let Some((at, layer)) = self.find(media) {
