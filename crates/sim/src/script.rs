@@ -98,8 +98,14 @@ impl Script {
             60..70 => self.move_one(world, &all),
             70..76 => self.restart_one(world, &all),
             76..83 => self.republish(world, &publishers),
-            83..88 => self.switch_camera(world, &publishers),
-            88..97 => self.renegotiate(world, &all),
+            83..87 => self.switch_camera(world, &publishers),
+            87..90 => self.change_layers(world, &publishers),
+            90..97 => self.renegotiate(world, &all),
+            97 => self.mischief(world),
+            98 if self.rng.chance(300) => {
+                let lasting = self.rng.millis(50, 700);
+                world.stall(self.rng.below(8), lasting);
+            }
             _ => self.change_weather(world, &all),
         }
     }
@@ -357,6 +363,42 @@ impl Script {
         track.switch(world.now);
         let (kind, on) = (track.kind, track.on);
         world.log.event(world.now, format_args!("peer {at}: {kind:?} on: {on}"));
+    }
+
+    fn change_layers(&mut self, world: &mut World, of: &[usize]) {
+        let Some(at) = self.rng.pick(of) else { return };
+        let Some(out) = &mut world.lines[at].peer.out else { return };
+        let layers = self.rng.between(1, 3) as usize;
+        let sent = out.tracks.iter_mut().map(|t| t.set_layers(world.now, layers)).max();
+        world.log.event(world.now, format_args!("peer {at} sends {sent:?} layers at most"));
+    }
+
+    /// Somebody sends what nobody should take: datagrams of others, changed, cut, or once more, and noise.
+    fn mischief(&mut self, world: &mut World) {
+        world.log.event(world.now, "somebody sends noise");
+        let stranger = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 66), 6_666));
+        for _ in 0..self.rng.between(5, 40) {
+            let nth = self.rng.below(world.overheard.len());
+            let Some((from, mut bytes)) = world.overheard.get(nth).cloned() else { return };
+            // The handshake is the simulation's own, and a check that is sent once more is as good as the first.
+            let is_media = matches!(bytes.first(), Some(128..));
+            let is_handshake = matches!(bytes.first(), Some(20..=63));
+            let at = self.rng.below(bytes.len());
+            match self.rng.below(4) {
+                _ if is_handshake => continue,
+                0 => bytes[at] ^= 1 << self.rng.below(8),
+                1 => bytes.truncate(at),
+                2 if is_media => {}
+                _ => self.rng.fill(&mut bytes),
+            }
+            // Noise may look like anything.
+            if matches!(bytes.first(), Some(20..=63)) {
+                continue;
+            }
+            let from = if self.rng.chance(700) { from } else { stranger };
+            let later = world.now + self.rng.millis(0, 50);
+            world.enter(later, What::ToNode { from, bytes });
+        }
     }
 
     fn change_weather(&mut self, world: &mut World, of: &[usize]) {

@@ -1,7 +1,7 @@
 //! The clock and the queue of what happens next, and the one place where everything meets: peers, network, node and checks.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -31,6 +31,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// After everybody left: longer than consent lasts (RFC 7675 section 5.1).
 const REST: Duration = Duration::from_secs(45);
+/// Datagrams that whoever listens in remembers.
+const OVERHEARD: usize = 64;
 /// A run that does not end is ended.
 const EVENTS_MAX: u64 = 5_000_000;
 
@@ -61,6 +63,12 @@ pub(crate) struct World {
     pub(crate) node: Node,
     /// When each worker has its next turn.
     due: Vec<Option<Duration>>,
+    /// Until when each worker comes to nothing.
+    stalls: Vec<Duration>,
+    /// When the last one had come round again.
+    pub(crate) stalled_until: Duration,
+    /// The last datagrams to the node, for whoever listens in.
+    pub(crate) overheard: VecDeque<(SocketAddr, Vec<u8>)>,
     /// How long a worker takes at most to come to something.
     slack: u64,
     network: Rng,
@@ -107,10 +115,12 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
 }
 
 impl Line {
-    /// Whether the peer sends in a section, and media of it can come: since when all is well, and since when the track is on.
-    pub(crate) fn sends(&self, number: u8) -> Option<(Duration, Duration)> {
+    /// Since when the peer sends in a section so that it can come to the node, and whether that is after packets were lost or layers
+    /// changed.
+    pub(crate) fn sends(&self, number: u8) -> Option<(Duration, bool)> {
         let track = self.peer.out.as_ref()?.tracks.iter().find(|t| t.number == number && t.on)?;
-        Some((self.peer.fine_since?, track.on_since))
+        let late = self.peer.has_moved || track.other_layers;
+        Some((self.peer.fine_since?.max(track.on_since), late))
     }
 }
 
@@ -129,6 +139,9 @@ impl World {
             left_addresses: Vec::new(),
             queue: Queue::default(),
             due: vec![None; node.count()],
+            stalls: vec![Duration::ZERO; node.count()],
+            stalled_until: Duration::ZERO,
+            overheard: VecDeque::new(),
             node,
             slack: schedule.pick(&[100, 400, 3_000]).unwrap_or(400),
             spread: schedule.next(),
@@ -223,6 +236,10 @@ impl World {
                     let what = log::describe(&bytes);
                     self.log.event(self.now, format_args!("-> from peer {line:?}: {what}"));
                 }
+                if self.overheard.len() == OVERHEARD {
+                    self.overheard.pop_front();
+                }
+                self.overheard.push_back((from, bytes.clone()));
                 let at = self.worker_of(from);
                 self.node.arrive(at, from, bytes);
                 self.wake_workers();
@@ -260,9 +277,20 @@ impl World {
         for at in 0..self.due.len() {
             if self.node.is_busy(at) {
                 let soon = self.now + self.schedule.micros(5, self.slack);
+                let soon = soon.max(self.stalls[at]);
                 self.due[at] = Some(self.due[at].map_or(soon, |due| due.min(soon)));
             }
         }
+    }
+
+    /// Lets one worker come to nothing for a while, as when the machine has other things to do.
+    pub(crate) fn stall(&mut self, at: usize, lasting: Duration) {
+        let at = at % self.due.len();
+        let until = self.now + lasting;
+        self.stalls[at] = until;
+        self.stalled_until = self.stalled_until.max(until);
+        self.due[at] = self.due[at].map(|due| due.max(until));
+        self.log.event(self.now, format_args!("worker {at} stalls for {} ms", lasting.as_millis()));
     }
 
     fn turn(&mut self, at: usize) -> Result<(), String> {

@@ -32,11 +32,12 @@ impl World {
     /// How long a viewer may wait for a publisher, and for the next picture of one.
     ///
     /// On a calm network the publisher may just have been asked for a key frame, which happens once a second at most. Where packets are lost
-    /// a picture is given up after half a second, and then a key frame has to be asked for and to come, several times if the request or a
-    /// part of it is lost.
-    fn patience(&self, moved: bool) -> (Duration, Duration) {
+    /// a picture is given up after some time, and then a key frame has to be asked for and to come, several times if the request or a
+    /// part of it is lost. `late`: packets were lost though the network is calm, since a peer moved, a worker stalled, or a viewer had not
+    /// read its answer; or another layer has to be found.
+    fn patience(&self, late: bool) -> (Duration, Duration) {
         let (first, next) = match self.weather {
-            Weather::Calm if !moved => (1_000, 500),
+            Weather::Calm if !late => (1_000, 500),
             Weather::Calm => (2_500, 2_500),
             Weather::Breezy => (4_000, 4_000),
             Weather::Stormy => (8_000, 8_000),
@@ -59,17 +60,20 @@ impl World {
             let Some((publisher, number)) = slot.flows else { continue };
             let Some(&from) = self.sessions.get(&publisher) else { continue };
             let line = &self.lines[from];
-            let Some((ready, on)) = line.sends(number).filter(|_| !line.strained) else { continue };
+            let Some((ready, late)) = line.sends(number).filter(|_| !line.strained) else {
+                continue;
+            };
             // The viewer has to have read the answer.
             let known = input.slots.iter().find(|s| s.number() == slot.number);
             let Some(known) = known else { continue };
-            let late = known.added.is_some() || viewer.peer.has_moved || line.peer.has_moved;
+            let stalled = self.stalled_until > Duration::ZERO;
+            let late = late || known.added.is_some() || viewer.peer.has_moved || stalled;
             let (first, next) = self.patience(late);
-            let since = fine.max(ready).max(on).max(slot.since);
+            let since = fine.max(ready).max(slot.since).max(self.stalled_until);
             let since = since.max(known.added.unwrap_or_default());
             let seen = input.seen.get(&(known.mid, (line.peer.id, number))).copied();
             let last = seen.filter(|seen| *seen >= since);
-            if last.is_none() {
+            if last.is_none() && !late {
                 waited = waited.max(self.now.saturating_sub(since));
             }
             let quiet = self.now.saturating_sub(last.unwrap_or(since));

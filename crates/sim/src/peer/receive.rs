@@ -21,7 +21,7 @@ const ASK_AFTER: Duration = Duration::from_millis(20);
 const ASK_EVERY: Duration = Duration::from_millis(90);
 const ASKS_MAX: u32 = 10;
 /// What is missing for so long is given up, and a key frame is asked for.
-const GIVE_UP: Duration = Duration::from_millis(500);
+const GIVE_UP: Duration = Duration::from_millis(700);
 /// Where nothing can be asked for.
 const GIVE_UP_SOUND: Duration = Duration::from_millis(120);
 /// A key frame that does not come is asked for again.

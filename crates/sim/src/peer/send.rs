@@ -101,6 +101,10 @@ pub(crate) struct Track {
     /// The camera or the microphone is on, or off, since then.
     pub(crate) on: bool,
     pub(crate) on_since: Duration,
+    /// So many layers are sent, from the lowest on.
+    layers: usize,
+    /// Others are sent since `on_since` than before.
+    pub(crate) other_layers: bool,
 }
 
 /// Everything that one peer sends.
@@ -109,6 +113,8 @@ pub(crate) struct Out {
     sender: Sender,
     habits: Habits,
     pub(crate) tracks: Vec<Track>,
+    /// SSRCs of tracks that were stopped: reports about them may be on their way.
+    stopped: Vec<Ssrc>,
     transport_cc: u16,
     report_at: Duration,
     /// Packets were sent, and sent again.
@@ -139,6 +145,17 @@ impl Track {
     pub(crate) fn switch(&mut self, now: Duration) {
         (self.on, self.on_since) = (!self.on, now);
     }
+
+    /// Sends so many layers from now on, as an encoder does whose line is too narrow for all of them, or not any more. Those
+    /// that begin anew do so with a key frame. Returns how many are sent.
+    pub(crate) fn set_layers(&mut self, now: Duration, layers: usize) -> usize {
+        let layers = layers.clamp(1, self.streams.len());
+        if layers != self.layers {
+            self.streams.iter_mut().skip(self.layers).for_each(|s| s.key_wanted = true);
+            (self.layers, self.on_since, self.other_layers) = (layers, now, true);
+        }
+        layers
+    }
 }
 
 impl Out {
@@ -156,6 +173,7 @@ impl Out {
             sender,
             habits,
             tracks: Vec::new(),
+            stopped: Vec::new(),
             transport_cc: rng.next() as u16,
             report_at: now + rng.millis(20, 300),
             packets: 0,
@@ -175,6 +193,8 @@ impl Out {
         rng: &mut Rng,
     ) {
         let wanted = |mid| sections.iter().any(|(o, a)| o.mid == mid && !o.stopped && a.receives);
+        let stopped = self.tracks.iter().filter(|t| !wanted(t.mid)).flat_map(|t| &t.streams);
+        self.stopped.extend(stopped.map(|s| s.ssrc));
         self.tracks.retain(|t| wanted(t.mid));
         for (offered, answered) in sections.iter().filter(|(o, a)| !o.stopped && a.receives) {
             if !self.tracks.iter().any(|t| t.mid == offered.mid) {
@@ -189,6 +209,7 @@ impl Out {
         let rids = offered.rids.iter().filter(|r| answered.rids.contains(r)).copied().map(Some);
         let rids: Vec<Option<Rid>> = rids.collect();
         let rids = if rids.is_empty() { vec![None] } else { rids };
+        let layers = rids.len();
         // No section of the peer's has the same.
         let base = 100 + 8 * u32::from(offered.number);
         let streams = rids.into_iter().enumerate().map(|(layer, rid)| {
@@ -220,6 +241,8 @@ impl Out {
             next: now + Duration::from_millis(u64::from(offered.number) * 3),
             on: true,
             on_since: now,
+            layers,
+            other_layers: false,
         }
     }
 
@@ -252,7 +275,7 @@ impl Out {
         track.next = (track.next + every).max(now + every / 2);
         let number = track.picture;
         track.picture += 1;
-        for layer in 0..self.tracks[at].streams.len() {
+        for layer in 0..self.tracks[at].layers {
             let stream = &mut self.tracks[at].streams[layer];
             let key = kind == MediaKind::Video && std::mem::take(&mut stream.key_wanted);
             let of = match kind {
@@ -387,9 +410,9 @@ impl Out {
         })
     }
 
-    /// Whether this SSRC is one of the peer's media.
+    /// Whether this SSRC is one of the peer's media, or was.
     pub(crate) fn knows(&self, media: Ssrc) -> bool {
-        self.find(media).is_some()
+        self.find(media).is_some() || self.stopped.contains(&media)
     }
 
     fn report(&mut self, now: Duration, out: &mut Vec<Vec<u8>>) {
