@@ -36,6 +36,14 @@ pub struct Source<'a> {
     pub(crate) video: Option<SourceTrack<'a>>,
 }
 
+impl Source<'_> {
+    /// The source, and what it consists of now.
+    fn content(&self) -> (SourceKey, [Option<TrackId>; 2]) {
+        let tracks = [self.audio, self.video].map(|track| track.map(|t| t.id));
+        ((self.session, self.place), tracks)
+    }
+}
+
 /// What has changed in one viewer.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
@@ -52,8 +60,8 @@ pub(crate) struct SlotTable {
     groups: Vec<Group>,
     /// Mids in the order of the offer.
     order: Vec<Mid>,
-    /// Sources of which nothing can flow here. They are tried again when their codecs or ours change.
-    hopeless: BTreeSet<SourceKey>,
+    /// Sources of which nothing can flow here, with the tracks that they had. They are tried again when their tracks or our codecs change.
+    hopeless: BTreeSet<(SourceKey, [Option<TrackId>; 2])>,
     /// Tracks that were found incompatible, with their source.
     incompatible: Vec<(TrackId, SourceKey)>,
     /// Slots whose binding does not hold any more.
@@ -155,7 +163,9 @@ impl SlotTable {
                 break;
             }
             let key = (source.session, source.place);
-            if self.hopeless.contains(&key) || self.groups.iter().any(|g| g.holder == Some(key)) {
+            if self.hopeless.contains(&source.content())
+                || self.groups.iter().any(|g| g.holder == Some(key))
+            {
                 continue;
             }
             self.place(source, &mut changes, mappings);
@@ -177,7 +187,7 @@ impl SlotTable {
         let held = |key: SourceKey, groups: &[Group]| groups.iter().any(|g| g.holder == Some(key));
         let lacking = sources[..wanted]
             .iter()
-            .filter(|s| !held(key(s), &self.groups) && !self.hopeless.contains(&key(s)))
+            .filter(|s| !held(key(s), &self.groups) && !self.hopeless.contains(&s.content()))
             .count();
         let free = self.groups.iter().filter(|g| g.holder.is_none()).count();
         let rank = |key: SourceKey| {
@@ -196,7 +206,8 @@ impl SlotTable {
     /// Frees the groups of sources that are gone.
     fn release(&mut self, sources: &[Source<'_>], changes: &mut Changes, mappings: &mut Mappings) {
         let there: BTreeSet<SourceKey> = sources.iter().map(|s| (s.session, s.place)).collect();
-        self.hopeless.retain(|key| there.contains(key));
+        let contents: BTreeSet<_> = sources.iter().map(Source::content).collect();
+        self.hopeless.retain(|content| contents.contains(content));
         self.incompatible.retain(|(_, key)| there.contains(key));
         for group in &mut self.groups {
             if group.holder.is_none_or(|key| there.contains(&key)) {
@@ -228,7 +239,7 @@ impl SlotTable {
                 .iter()
                 .any(|g| g.holder.is_some() && g.fit(source, mappings).flowing > 0)
             {
-                self.hopeless.insert(key);
+                self.hopeless.insert(source.content());
             }
             return;
         }

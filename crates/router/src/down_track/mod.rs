@@ -159,6 +159,14 @@ impl DownTrack {
         if !all_rtx {
             // Written again, a packet might now look different under its old number.
             self.map.forget();
+            // What leaves from now on can be asked for again.
+            if let Some(segment) = self.segment {
+                let tail = self.tail.as_ref().filter(|tail| tail.segment == segment);
+                let from = tail.map_or((segment.in_start, segment.out_start), |tail| {
+                    (tail.in_seq + 1, tail.out_seq + 1)
+                });
+                self.map.begin(Segment { in_start: from.0, out_start: from.1, ..segment });
+            }
         }
     }
 
