@@ -12,7 +12,7 @@ fn updated(commands: &[Command]) -> &SessionPlan {
         Command::Update(plan) => Some(plan),
         _ => None,
     });
-    update.expect("an update")
+    update.unwrap()
 }
 
 fn version(answer: &str) -> (u64, u64) {
