@@ -8,6 +8,7 @@
 //! - [`instructions`], [`path`]: the packet path in process ([`scenario`]), counted by callgrind, and timed
 //! - [`pictures`]: a key frame to a thousand viewers, and who is beside them
 //! - [`sessions`]: what sessions cost
+//! - [`room`]: a room of thousands of viewers, in process, and [`idle`]: the memory of many idle sessions
 //! - [`extra`]: what takes longer
 //! - [`targets`]: what is to be reached
 //!
@@ -19,6 +20,7 @@ mod agreed;
 mod callgrind;
 mod extra;
 mod http;
+mod idle;
 mod instructions;
 mod limit;
 mod media;
@@ -29,6 +31,7 @@ mod pictures;
 mod proc;
 mod prometheus;
 mod report;
+mod room;
 mod scenario;
 mod server;
 mod sessions;
@@ -81,6 +84,15 @@ struct Cli {
     swarm: Option<PathBuf>,
 }
 
+impl Cli {
+    fn wants(&self, part: Part) -> bool {
+        match self.only.as_slice() {
+            [] => self.all || Part::USUAL.contains(&part),
+            only => only.contains(&part),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// A bare sender: what the machine itself costs.
@@ -95,6 +107,8 @@ enum Part {
     Core,
     /// Sessions: setting them up, many at once, and their memory.
     Sessions,
+    /// A room of 5,000 viewers and the memory of 20,000 sessions, in process, no sockets.
+    Room,
     /// 2,000 idle sessions and 500 active ones at once.
     Crowd,
     /// Two workers.
@@ -107,8 +121,15 @@ enum Part {
 
 impl Part {
     /// What runs when nothing is said.
-    const USUAL: [Part; 6] =
-        [Part::Limit, Part::Node, Part::Pictures, Part::Path, Part::Core, Part::Sessions];
+    const USUAL: [Part; 7] = [
+        Part::Limit,
+        Part::Node,
+        Part::Pictures,
+        Part::Path,
+        Part::Core,
+        Part::Sessions,
+        Part::Room,
+    ];
 }
 
 #[derive(Debug, Subcommand)]
@@ -123,6 +144,14 @@ enum Inner {
         /// SRTP profile.
         #[arg(value_parser = cipher)]
         cipher: Cipher,
+    },
+    /// What has its memory measured.
+    #[command(hide = true)]
+    Idle {
+        /// Workers.
+        workers: usize,
+        /// Viewers.
+        sessions: usize,
     },
 }
 
@@ -203,6 +232,9 @@ fn main() -> ExitCode {
             scenario::run_alone(subscribers, pictures, cipher)
                 .map(|outcome| println!("{}", instructions::say(outcome)))
         }
+        Some(Inner::Idle { workers, sessions }) => {
+            idle::run_alone(workers, sessions).map(|memory| println!("{memory}"))
+        }
         None => run(&cli),
     };
     match result {
@@ -216,9 +248,16 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> io::Result<()> {
     let (load, stolen) = (proc::load(), proc::stolen());
-    let bench = Bench::open(cli)?;
+    // Rooms in process need neither a node's binary nor a network.
+    let bench = (cli.only != [Part::Room]).then(|| Bench::open(cli)).transpose()?;
     let mut tables = Vec::new();
-    measure(cli, &bench, &mut tables)?;
+    if let Some(bench) = &bench {
+        measure(cli, bench, &mut tables)?;
+    }
+    if cli.wants(Part::Room) {
+        room::measure()?.into_iter().for_each(|table| show(&mut tables, table));
+        show(&mut tables, idle::measure()?);
+    }
     let targets = targets::table(&tables);
     if !targets.rows.is_empty() {
         show(&mut tables, targets);
@@ -233,10 +272,10 @@ fn run(cli: &Cli) -> io::Result<()> {
         let share = 100.0 * (after[0] - before[0]) / (after[1] - before[1]).max(1.0);
         println!("the host gave {share:.1} % of the time of our cores to others");
     }
-    println!(
-        "cores: {} of the server, {:?} of the swarm",
-        bench.net.server_core, bench.net.swarm_cores
-    );
+    if let Some(bench) = &bench {
+        let (server, swarm) = (bench.net.server_core, &bench.net.swarm_cores);
+        println!("cores: {server} of the server, {swarm:?} of the swarm");
+    }
     if let Some(path) = &cli.json {
         let mut all: Map<_, _> =
             tables.iter().map(|table| (table.id.to_owned(), table.json())).collect();
@@ -247,10 +286,7 @@ fn run(cli: &Cli) -> io::Result<()> {
 }
 
 fn measure(cli: &Cli, bench: &Bench, tables: &mut Vec<Table>) -> io::Result<()> {
-    let wanted = |part| match cli.only.as_slice() {
-        [] => cli.all || Part::USUAL.contains(&part),
-        only => only.contains(&part),
-    };
+    let wanted = |part| cli.wants(part);
     if wanted(Part::Limit) {
         let shown = limit::measure(&bench.net, bench.effort)?;
         shown.into_iter().for_each(|table| show(tables, table));
@@ -305,6 +341,7 @@ mod tests {
         <Cli as clap::CommandFactory>::command().debug_assert();
         assert!(Cli::try_parse_from(["bench", "--quick", "--only", "core"]).is_ok());
         assert!(Cli::try_parse_from(["bench", "core", "10", "3", "AES-CM-SHA1"]).is_ok());
+        assert!(Cli::try_parse_from(["bench", "idle", "64", "20000"]).is_ok());
         assert!(Cli::try_parse_from(["bench", "--only", "moon"]).is_err());
         assert!(Cli::try_parse_from(["bench", "--only", "soak", "--soak", "3"]).is_ok());
         assert!(Cli::try_parse_from(["bench", "--all", "--only", "soak"]).is_err());

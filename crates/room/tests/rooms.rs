@@ -30,7 +30,7 @@ fn a_viewer_is_bound_to_who_is_there_with_payload_types_mapped() {
     let publisher = node.publish("p", FFMPEG).unwrap().session;
     let viewer = node.watch(Target::any(), CHROMIUM_WATCH).unwrap().session;
     let commands = node.commands();
-    assert_eq!(commands.len(), 3);
+    assert_eq!(commands.len(), 3, "both slots are bound by one command");
     assert_eq!(plan(&commands[0]).id, publisher);
     assert_eq!(plan(&commands[1]).id, viewer);
     let audio = binding(&commands, viewer, "0").unwrap();

@@ -146,7 +146,7 @@ impl Precondition {
                 StatusCode::PRECONDITION_REQUIRED,
                 "precondition-required",
                 "Precondition required",
-                "A PATCH has an If-Match: the ETag of the session to trickle, * to restart ICE.",
+                "A PATCH has an If-Match: the ETag of the session to trickle or to renegotiate, * to restart ICE.",
             ));
         }
         Ok(Self::OneOf(tags))
