@@ -24,6 +24,8 @@ pub(crate) struct Mappings {
     lists: HashMap<Arc<[CodecSpec]>, u32>,
     /// By publisher's and subscriber's list.
     tables: BTreeMap<(u32, u32), Arc<[PtMapping]>>,
+    /// Tables that were worked out so far.
+    worked_out: u64,
     next: u32,
     sweep_at: usize,
 }
@@ -44,7 +46,18 @@ impl Mappings {
     /// How a publisher's payload types read for a subscriber; empty when it can take none of them.
     pub(crate) fn table(&mut self, up: &CodecList, down: &CodecList) -> Arc<[PtMapping]> {
         let table = self.tables.entry((up.number, down.number));
-        table.or_insert_with(|| sdp::map_payload_types(&up.codecs, &down.codecs).into()).clone()
+        let worked_out = &mut self.worked_out;
+        table
+            .or_insert_with(|| {
+                *worked_out += 1;
+                sdp::map_payload_types(&up.codecs, &down.codecs).into()
+            })
+            .clone()
+    }
+
+    /// Tables that were worked out so far: what a turn of the room costs beside look-ups.
+    pub(crate) fn worked_out(&self) -> u64 {
+        self.worked_out
     }
 
     fn sweep(&mut self) {

@@ -30,6 +30,9 @@ use crate::{
 
 /// How long a session may take from its answer to the end of its DTLS handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Tables of payload types that one slice of [`Room::work`] works out before it lets others have the room: one or two for a browser, thousands
+/// where viewers offer 64 sections of lists that nobody else has.
+const TABLES_PER_SLICE: u64 = 64;
 /// Viewers that a change reaches at once; rooms of up to so many need no [`Room::work`].
 const AT_ONCE: usize = 64;
 
@@ -412,10 +415,12 @@ impl Room {
         Ok(())
     }
 
-    /// Lets viewers take in what changed, at most `budget` sessions. `true` when there are more.
+    /// Lets viewers take in what changed, at most `budget` sessions, and fewer where their codecs have to be matched first. `true`
+    /// when there are more.
     pub fn work(&mut self, budget: usize) -> bool {
+        let tables = self.mappings.worked_out() + TABLES_PER_SLICE;
         for _ in 0..budget {
-            if self.round == 0 {
+            if self.round == 0 || self.mappings.worked_out() >= tables {
                 break;
             }
             self.round -= 1;

@@ -81,7 +81,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
         level: Level::Must,
         whip: "4.3.1",
         whep: "4.5.1",
-        title: "a PATCH with a whole offer is refused with a 4xx",
+        title: "a PATCH with a whole offer of another peer is refused with a 4xx",
         check: renegotiation,
     },
     Requirement {
@@ -351,6 +351,7 @@ fn wrong_type(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     exchange.require_refusal(&[415])
 }
 
+/// A server may renegotiate a session by an offer of its client; this one has another certificate, and belongs to no session.
 fn renegotiation(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     let exchange = patch_with(context, face, SDP, |live| live.template.build())?;
     exchange.require_refusal(&[415, 400, 422])
