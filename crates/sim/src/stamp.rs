@@ -35,14 +35,14 @@ pub(crate) struct Read {
 }
 
 impl Stamp {
-    /// A payload of about `len` bytes.
-    pub(crate) fn write(&self, kind: MediaKind, len: usize) -> Vec<u8> {
+    /// A payload of about `len` bytes. `picture` counts the pictures of the stream.
+    pub(crate) fn write(&self, kind: MediaKind, picture: u32, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len.max(STAMP + VP8));
         if kind == MediaKind::Video {
             // X bit, and S for the first packet of the picture; then I and L.
             bytes.extend([0x80 | u8::from(self.index == 0) << 4, 0xc0]);
-            bytes.extend((0x8000 | (self.number as u16) & 0x7fff).to_be_bytes());
-            bytes.push(self.number as u8);
+            bytes.extend((0x8000 | (picture as u16) & 0x7fff).to_be_bytes());
+            bytes.push(picture as u8);
             // RFC 6386 section 9.1: the lowest bit of the frame tag is 0 in a key frame.
             bytes.push(u8::from(!self.key));
         }
@@ -111,27 +111,27 @@ mod tests {
     #[test]
     fn stamps_read_back() {
         for kind in [MediaKind::Audio, MediaKind::Video] {
-            let payload = STAMP.write(kind, 100);
+            let payload = STAMP.write(kind, 9, 100);
             assert_eq!((payload.len(), Stamp::read(kind, &payload).unwrap().stamp), (100, STAMP));
         }
     }
 
     #[test]
     fn a_changed_byte_is_seen() {
-        let mut payload = STAMP.write(MediaKind::Video, 100);
+        let mut payload = STAMP.write(MediaKind::Video, 70_000, 100);
         payload[60] ^= 1;
         assert!(Stamp::read(MediaKind::Video, &payload).is_err());
     }
 
     #[test]
     fn pictures_are_vp8() {
-        let first = Stamp { index: 0, ..STAMP }.write(MediaKind::Video, 100);
+        let first = Stamp { index: 0, ..STAMP }.write(MediaKind::Video, 70_000, 100);
         let info = rtp::payload::vp8::inspect(&first);
         assert!(info.keyframe_start);
         let fields = info.vp8.unwrap();
         assert_eq!(fields.picture_id.map(|p| p.value), Some(4_464));
         assert_eq!(fields.tl0_pic_idx.map(|(_, value)| value), Some(70_000_u32 as u8));
-        let delta = Stamp { index: 0, key: false, ..STAMP }.write(MediaKind::Video, 100);
+        let delta = Stamp { index: 0, key: false, ..STAMP }.write(MediaKind::Video, 70_000, 100);
         assert!(!rtp::payload::vp8::inspect(&delta).keyframe_start);
     }
 }

@@ -123,6 +123,12 @@ impl World {
             // The viewer's session or section is over, and its worker has not heard of it.
             return Ok(());
         };
+        if left.skipped.is_some_and(|since| slot.since + ON_ITS_WAY < since) {
+            return Err(format!(
+                "section {} of session {}: sounds before {stamp:?} are missing, and nothing else was bound",
+                left.mid, left.session
+            ));
+        }
         match slot.had((publisher, stamp.track), self.now.saturating_sub(ON_ITS_WAY)) {
             true => Ok(()),
             false => Err(format!(

@@ -80,6 +80,8 @@ struct Stream {
     rtx_sequence: u64,
     history: VecDeque<Sent>,
     key_wanted: bool,
+    /// Pictures so far: a layer that pauses goes on counting where it was.
+    pictures: u32,
     first_timestamp: u32,
     packets: u32,
     octets: u32,
@@ -224,6 +226,7 @@ impl Out {
                 rtx_sequence: 7,
                 history: VecDeque::new(),
                 key_wanted: true,
+                pictures: 0,
                 first_timestamp: rng.next() as u32,
                 packets: 0,
                 octets: 0,
@@ -278,6 +281,8 @@ impl Out {
         for layer in 0..self.tracks[at].layers {
             let stream = &mut self.tracks[at].streams[layer];
             let key = kind == MediaKind::Video && std::mem::take(&mut stream.key_wanted);
+            stream.pictures += 1;
+            let picture = stream.pictures;
             let of = match kind {
                 MediaKind::Audio => 1,
                 MediaKind::Video if key => key_packets,
@@ -297,7 +302,8 @@ impl Out {
             };
             for index in 0..of {
                 // Encoders split a picture into packets of nearly one size.
-                let payload = Stamp { index, ..stamp }.write(kind, len + usize::from(index % 2));
+                let payload =
+                    Stamp { index, ..stamp }.write(kind, picture, len + usize::from(index % 2));
                 let marker = index + 1 == of;
                 out.extend(self.send(now, (at, layer), (timestamp, marker), payload));
             }
