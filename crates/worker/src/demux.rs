@@ -44,7 +44,8 @@ impl Worker {
                 let password = orders.password(ufrag).ok_or(DropReason::StunUnknownUser)?;
                 ice::verify(datagram, password)?;
                 self.paths.cache(path, &entry);
-                self.hand_over(owner, path, datagram)
+                // Paths from before it settled were checked before this one, and must not be nominated after it.
+                self.pass_elsewhere(owner, &entry, path, datagram)
             }
             None if entry.is_gone() => Err(DropReason::StunUnknownUser),
             None => self.answer_unsettled(now, path, datagram, &entry),
