@@ -54,7 +54,7 @@ impl Worker {
         }
         let (streams, ups) = (&mut session.streams, &mut session.ups);
         let taken = extensions.and_then(|e| {
-            let stream = streams.resolve(header.ssrc(), header.pt(), &e)?;
+            let stream = streams.resolve(now, header.ssrc(), header.pt(), &e)?;
             ingest(now, ups, stream, &mut buf, opened.len)
         });
         let id = session.id;

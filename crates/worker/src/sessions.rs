@@ -84,6 +84,16 @@ impl Session {
         }
     }
 
+    /// Lets the SRTP contexts have room for all SSRCs that the plan allows to be in use at once.
+    ///
+    /// A publisher reports from each SSRC that it sends. A subscriber may report from one SSRC for each slot, as Firefox does.
+    pub(crate) fn make_room_for_ssrcs(&mut self) {
+        let (up, down) = (self.streams.ssrcs_max(), self.downs.len());
+        if let Some(crypto) = &mut self.crypto {
+            crypto.receiver.set_ssrc_limits(up, up + down);
+        }
+    }
+
     /// SSRC under which we send RTCP to this peer.
     pub(crate) fn rtcp_ssrc(&self) -> Ssrc {
         // A receiver-only side may choose any (RFC 3550 section 8); it only has to stay.

@@ -161,6 +161,9 @@ impl Worker {
         }
         self.renegotiate_ups(at, plan);
         self.renegotiate_downs(now, at, plan);
+        if let Some(session) = self.sessions.at(at) {
+            session.make_room_for_ssrcs();
+        }
     }
 
     fn renegotiate_ups(&mut self, at: SessionRef, plan: &SessionPlan) {

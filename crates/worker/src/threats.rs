@@ -36,16 +36,16 @@ fn take_check(worker: &mut Worker, now: Instant, from: Path, session: u64) {
     assert_eq!(worker.counters.stun.value(), before + 1, "the check is genuine");
 }
 
-fn dropped(worker: &Worker, reason: DropReason) -> u64 {
+pub(crate) fn dropped(worker: &Worker, reason: DropReason) -> u64 {
     worker.counters.dropped_in[reason as usize].value()
 }
 
-fn dropped_in_all(worker: &Worker) -> u64 {
+pub(crate) fn dropped_in_all(worker: &Worker) -> u64 {
     worker.counters.dropped_in.iter().map(|counter| counter.value()).sum()
 }
 
-const KEY: [u8; 16] = [7; 16];
-const SALT: [u8; 12] = [9; 12];
+pub(crate) const KEY: [u8; 16] = [7; 16];
+pub(crate) const SALT: [u8; 12] = [9; 12];
 
 /// Gives a session keys, and returns the peer's sender.
 pub(crate) fn connect(worker: &mut Worker, now: Instant, slot: SessionRef) -> Sender {
