@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use model::{
-    DownMedia, DropReason, MediaKind, Mid, Pt, SessionPlan, Ssrc, StreamSsrc, TrackId, UpMedia,
+    CloseReason, DownMedia, DropReason, Event, MediaKind, Mid, Pt, SessionId, SessionPlan, Ssrc,
+    StreamSsrc, TrackId, UpMedia,
 };
 use rtp::rtcp::{CompoundIter, RtcpPacket, RtcpWriter};
 use transport::srtp::{Profile, Receiver, Sender};
@@ -16,7 +17,7 @@ use crate::threats::{KEY, SALT, connect, dropped, dropped_in_all};
 
 /// A peer with keys, at the address `path(id)`.
 pub(crate) struct Peer {
-    pub(crate) at: SessionRef,
+    at: SessionRef,
     id: u64,
     sender: Sender,
     receiver: Receiver,
@@ -33,7 +34,7 @@ impl Peer {
         let mut plan = (*plan(id)).clone();
         change(&mut plan);
         let entry = open(worker, plan.into());
-        worker.paths.pend(path(id as u16), &entry, true);
+        worker.paths.pend(now, path(id as u16), &entry, true);
         let at = worker.settle(now, &entry).unwrap();
         let sender = connect(worker, now, at);
         let receiver = Receiver::new(Profile::AeadAes128Gcm, &KEY, &SALT).unwrap();
@@ -85,6 +86,16 @@ fn mid(number: u32) -> Mid {
     Mid::parse(&number.to_string()).unwrap()
 }
 
+/// A slot for a picture, with an SSRC of 100 and its number.
+fn slot(number: u32) -> DownMedia {
+    DownMedia {
+        mid: mid(number),
+        kind: MediaKind::Video,
+        ssrc: StreamSsrc { media: Ssrc(100 + number), rtx: None },
+        codecs: vec![codec(MediaKind::Video)],
+    }
+}
+
 /// A section that the peer sends under this payload type, named by its SSRC.
 pub(crate) fn up(number: u32, ssrc: u32, pt: Pt) -> UpMedia {
     let mut codec = codec(MediaKind::Audio);
@@ -123,12 +134,6 @@ fn a_publisher_that_changes_its_ssrc_all_day_is_heard() {
 fn a_viewer_that_reports_from_an_ssrc_for_each_section_is_heard_in_all() {
     let (mut bench, now) = (bench(), Instant::now());
     let worker = &mut bench.worker;
-    let slot = |number: u32| DownMedia {
-        mid: mid(number),
-        kind: MediaKind::Video,
-        ssrc: StreamSsrc { media: Ssrc(100 + number), rtx: None },
-        codecs: vec![codec(MediaKind::Video)],
-    };
     let mut viewer = Peer::connect(worker, now, 2, |plan| plan.down = (0..64).map(slot).collect());
     for round in 0..3 {
         for section in 0..64 {
@@ -160,4 +165,45 @@ fn a_publisher_of_many_streams_gets_a_report_about_each() {
     });
     assert_eq!(reported, (100..164).collect::<Vec<_>>());
     assert_eq!(dropped(worker, DropReason::TooManyStreams), 0);
+}
+
+/// As libnice, Pion before 4.0.8 and others: no checks after the first.
+#[test]
+fn a_publisher_that_sends_media_and_no_checks_stays_connected() {
+    let (mut bench, start) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let mut peer = Peer::connect(worker, start, 1, |plan| plan.up = vec![up(1, 11, PT)]);
+    let mut now = start;
+    for _ in 0..600 {
+        now += ms(1_000);
+        peer.send_rtp(worker, now, 11, PT);
+        worker.call_due(now);
+    }
+    assert!(worker.sessions.at(peer.at).is_some());
+    // A forger's packets are no sign of life.
+    for _ in 0..31 {
+        now += ms(1_000);
+        worker.take_datagram(now, path(1), &mut [0x80; 60]);
+        worker.call_due(now);
+    }
+    assert!(worker.sessions.at(peer.at).is_none());
+    let reason = CloseReason::ConsentExpired;
+    assert!(bench.events().contains(&Event::Closed { session: SessionId(1), reason }));
+}
+
+#[test]
+fn a_viewer_that_sends_reports_and_no_checks_stays_connected() {
+    let (mut bench, start) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let mut viewer = Peer::connect(worker, start, 2, |plan| plan.down = vec![slot(0)]);
+    let mut now = start;
+    for _ in 0..60 {
+        now += ms(10_000);
+        viewer.send_rtcp(worker, now, |rtcp| rtcp.rr(Ssrc(5), &[]).unwrap());
+        worker.call_due(now);
+    }
+    assert!(worker.sessions.at(viewer.at).is_some());
+    now += ms(31_000);
+    worker.call_due(now);
+    assert!(worker.sessions.at(viewer.at).is_none());
 }
