@@ -25,8 +25,8 @@ use crate::{MAX_LAYERS, PacketBuf, SenderInfo, StreamId, StreamRef};
 use layer::{Asks, Incoming, Layer};
 use rtx::Layout;
 
-/// Round trip time to a publisher before anyone measured it.
-const DEFAULT_RTT: Duration = Duration::from_millis(100);
+/// How long to wait for a retransmission before the round trip to the publisher was measured.
+const DEFAULT_RETRY: Duration = Duration::from_millis(100);
 
 /// A packet that was taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub struct UpTrack {
     extensions: ExtensionMap,
     asks: Asks,
     layers: Vec<Layer>,
-    rtt: Duration,
+    retry: Duration,
     active: bool,
 }
 
@@ -100,7 +100,7 @@ impl UpTrack {
             extensions: extensions.clone(),
             asks: Asks::default(),
             layers: Vec::new(),
-            rtt: DEFAULT_RTT,
+            retry: DEFAULT_RETRY,
             active: false,
         };
         track.update(media, extensions);
@@ -226,9 +226,15 @@ impl UpTrack {
         }
     }
 
-    /// Tells the round trip time to the publisher; 100 ms until then.
-    pub fn set_rtt(&mut self, rtt: Duration) {
-        self.rtt = rtt;
+    /// Tells how long to wait for a retransmission before asking again: the round trip to the publisher and its variation.
+    /// 100 ms until then.
+    pub fn set_retry(&mut self, retry: Duration) {
+        self.retry = retry;
+    }
+
+    /// The last time from a NACK to the retransmission that it asked for, once: an upper bound of the round trip.
+    pub fn take_repair_time(&mut self) -> Option<Duration> {
+        self.layers.iter_mut().find_map(Layer::take_repair_time)
     }
 
     /// Writes the NACKs, PLIs and FIRs that are due, with `sender` as the sender SSRC. `Ok(true)` when something was
@@ -244,7 +250,7 @@ impl UpTrack {
     ) -> Result<bool, NoRoom> {
         let mut wrote = false;
         for layer in &mut self.layers {
-            wrote |= layer.poll_feedback(now, sender, self.asks, self.rtt, rtcp)?;
+            wrote |= layer.poll_feedback(now, sender, self.asks, self.retry, rtcp)?;
         }
         Ok(wrote)
     }
