@@ -149,7 +149,7 @@ impl Peer {
         }
         self.dtls_path = Some(path);
         let result = self.endpoint(now).handle(now, datagram);
-        self.take_dtls_events(now);
+        self.take_dtls_events();
         result
     }
 
@@ -170,7 +170,7 @@ impl Peer {
         }
         if let Some(dtls) = &mut self.dtls {
             dtls.handle_timeout(now);
-            self.take_dtls_events(now);
+            self.take_dtls_events();
         }
     }
 
@@ -224,7 +224,7 @@ impl Peer {
         if let Some(dtls) = &mut self.dtls
             && has_consent
         {
-            dtls.close(now);
+            dtls.close();
             self.phase = Phase::Closed;
             self.events.push_back(PeerEvent::Closed(CloseReason::Requested));
         } else {
@@ -291,7 +291,7 @@ impl Peer {
             if self.role == DtlsRole::Active {
                 // RFC 8842 section 5.3: the active side sends its ClientHello when there is a path for it.
                 self.endpoint(now);
-                self.take_dtls_events(now);
+                self.take_dtls_events();
             }
         }
     }
@@ -304,10 +304,10 @@ impl Peer {
         })
     }
 
-    fn take_dtls_events(&mut self, now: Instant) {
+    fn take_dtls_events(&mut self) {
         while let Some(event) = self.dtls.as_mut().and_then(|dtls| dtls.poll_event()) {
             match event {
-                DtlsEvent::Connected(keys) => self.connected(now, &keys),
+                DtlsEvent::Connected(keys) => self.connected(&keys),
                 DtlsEvent::Closed(reason) => {
                     // The endpoint stays for its last words: a close_notify or an alert.
                     self.phase = Phase::Closed;
@@ -317,7 +317,7 @@ impl Peer {
         }
     }
 
-    fn connected(&mut self, now: Instant, keys: &srtp::Keys) {
+    fn connected(&mut self, keys: &srtp::Keys) {
         match (keys.sender(), keys.receiver()) {
             (Ok(sender), Ok(receiver)) => {
                 self.phase = Phase::Connected;
@@ -326,7 +326,7 @@ impl Peer {
             }
             _ => {
                 if let Some(dtls) = &mut self.dtls {
-                    dtls.close(now);
+                    dtls.close();
                 }
                 self.phase = Phase::Closed;
                 self.events.push_back(PeerEvent::Closed(CloseReason::Internal));
