@@ -266,7 +266,7 @@ fn a_huge_certificate_does_no_harm() {
     let bytes = dimpl::certificate::calculate_fingerprint(&identity.certificate);
     let fingerprint = Fingerprint { algorithm: "sha-256".to_owned(), bytes };
     for (fingerprints, reason) in [
-        (None, CloseReason::DtlsFailed),
+        (None, CloseReason::CertificateUnsupported),
         (
             Some(vec![Fingerprint { bytes: vec![0; 32], ..fingerprint }]),
             CloseReason::FingerprintMismatch,
