@@ -29,6 +29,9 @@ const SECTIONS_MAX: usize = 10;
 const SENDS: (bool, bool) = (true, false);
 const RECEIVES: (bool, bool) = (false, true);
 const BOTH: (bool, bool) = (true, true);
+/// The last bytes of a check are MESSAGE-INTEGRITY and FINGERPRINT (RFC 8489 sections 14.5 and 14.7): a receiver may take a check
+/// whose FINGERPRINT is wrong, because MESSAGE-INTEGRITY does not cover it.
+const CHECK_TAIL: usize = 24 + 8;
 /// How long everything goes on undisturbed before everybody leaves.
 const CALM: Duration = Duration::from_millis(1_500);
 
@@ -380,13 +383,14 @@ impl Script {
         for _ in 0..self.rng.between(5, 40) {
             let nth = self.rng.below(world.overheard.len());
             let Some((from, mut bytes)) = world.overheard.get(nth).cloned() else { return };
-            // The handshake is the simulation's own, and a check that is sent once more is as good as the first.
+            // Handshakes are not noise's to send: the simulation replaces DTLS by keys. A check that is sent once more
+            // unchanged is a genuine check, so checks are always changed.
             let is_media = matches!(bytes.first(), Some(128..));
             let is_handshake = matches!(bytes.first(), Some(20..=63));
             let at = self.rng.below(bytes.len());
             match self.rng.below(4) {
                 _ if is_handshake => continue,
-                0 => bytes[at] ^= 1 << self.rng.below(8),
+                0 => flip(&mut self.rng, &mut bytes, if is_media { 0 } else { CHECK_TAIL }),
                 1 => bytes.truncate(at),
                 2 if is_media => {}
                 _ => self.rng.fill(&mut bytes),
@@ -417,6 +421,15 @@ impl Script {
                 self.let_go(world, at, politely);
             }
         }
+    }
+}
+
+/// Changes one bit, but none of the last `spared` bytes. A datagram that has no other bytes stays as it is.
+fn flip(rng: &mut Rng, bytes: &mut [u8], spared: usize) {
+    let covered = bytes.len().saturating_sub(spared);
+    let (at, bit) = (rng.below(covered), rng.below(8));
+    if at < covered {
+        bytes[at] ^= 1 << bit;
     }
 }
 
