@@ -200,7 +200,7 @@ impl Writer {
         // RFC 8489 section 14.7: over a header whose length counts the attribute itself.
         let len = (self.0.len() + 8 - HEADER) as u16;
         self.0[2..4].copy_from_slice(&len.to_be_bytes());
-        let crc = crc32(&self.0) ^ FINGERPRINT_XOR;
+        let crc = crc32fast::hash(&self.0) ^ FINGERPRINT_XOR;
         self.attribute(FINGERPRINT, &crc.to_be_bytes());
         self.0
     }
@@ -214,15 +214,6 @@ fn integrity(key: &hmac::Key, before: &[u8]) -> hmac::Tag {
     context.update(&len.to_be_bytes());
     context.update(&before[4..]);
     context.sign()
-}
-
-/// CRC-32 of ISO 3309.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc: u32, _| {
-            crc >> 1 ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
-        })
-    })
 }
 
 fn be16(bytes: &[u8], at: usize) -> u16 {
