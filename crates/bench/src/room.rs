@@ -309,7 +309,7 @@ const SECTIONS: usize = 64;
 /// Payload types that RTP may use when RTCP shares the port (RFC 5761 section 4).
 const CODECS: u8 = 96;
 
-/// An offer with as many sections and codecs as are accepted; the list of codecs is rotated by `turn` places.
+/// An offer with as many sections and codecs as are accepted; the list of codecs is rotated by `turned` places.
 fn longest(direction: &str, turned: usize) -> String {
     const HEAD: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-ufrag:q2Kd\r\na=ice-pwd:u0mYlBc8xVQhJ2tZr5nW2eGp\r\na=fingerprint:sha-256 0E:1B:28:35:42:4F:5C:69:76:83:90:9D:AA:B7:C4:D1:DE:EB:F8:05:12:1F:2C:39:46:53:60:6D:7A:87:94:A1\r\na=setup:actpass\r\n";
     const NAMES: [&str; 4] = ["VP8", "VP9", "AV1", "H265"];
