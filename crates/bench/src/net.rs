@@ -48,7 +48,7 @@ const TOOLS: [(&str, &str); 8] = [
     ("mount", "mount"),
 ];
 /// Most time that a tool may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TOOL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The network, and which cores belong to server and swarm.
 pub(crate) struct Net {
@@ -242,7 +242,7 @@ impl Place {
             .map_err(|e| io::Error::new(e.kind(), format!("setpriv: {e}")))?;
         let mut place = Self { holder, device };
         let ours = fs::read_link("/proc/self/ns/net")?;
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TOOL_TIMEOUT;
         while fs::read_link(place.path()).is_ok_and(|theirs| theirs == ours) {
             if let Some(status) = place.holder.try_wait()? {
                 return Err(io::Error::other(format!("unshare --net ended with {status}")));

@@ -21,7 +21,7 @@ use crate::{
 /// Least time from the moment when all are connected to the beginning of the measurement.
 pub(crate) const SETTLE: Duration = Duration::from_secs(2);
 /// Most time that joining may take beyond what was planned.
-const PATIENCE: Duration = Duration::from_secs(15);
+const JOIN_MARGIN: Duration = Duration::from_secs(15);
 /// Joins a second.
 const JOINS: u32 = 250;
 /// Parts of the window; the price is that of the cheapest part.
@@ -177,7 +177,7 @@ pub(crate) fn play(bench: &Bench, show: Show, cores: &[usize]) -> io::Result<Out
     let started = Instant::now();
     let swarm = Swarm::start(&bench.net, &bench.swarm, &server, &flags)?;
     let everybody = (show.publishers() + show.viewers()) as f64;
-    server.wait_for("everybody is connected", join_over + PATIENCE, |scrape| {
+    server.wait_for("everybody is connected", join_over + JOIN_MARGIN, |scrape| {
         scrape.sum("sfumato_sessions_connected") == Some(everybody)
     })?;
     std::thread::sleep(begins.saturating_sub(started.elapsed()));

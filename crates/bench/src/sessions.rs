@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_secs(600);
 const CALM: Duration = Duration::from_secs(3);
 const FLASH: Duration = Duration::from_secs(5);
 /// Most time that joining may take.
-const PATIENCE: Duration = Duration::from_secs(40);
+const CONNECT_WITHIN: Duration = Duration::from_secs(40);
 /// Time until the allocator has settled.
 const REST: Duration = Duration::from_secs(1);
 /// Time in which media fills the caches of packets and numbers.
@@ -171,7 +171,7 @@ pub(crate) fn start(bench: &Bench, server: &Server, flags: &[String]) -> io::Res
 
 pub(crate) fn connected(server: &Server, count: usize) -> io::Result<()> {
     let everybody = count as f64;
-    server.wait_for(&format!("{count} sessions are connected"), PATIENCE, |scrape| {
+    server.wait_for(&format!("{count} sessions are connected"), CONNECT_WITHIN, |scrape| {
         scrape.sum("sfumato_sessions_connected").is_some_and(|n| n >= everybody)
     })?;
     Ok(())

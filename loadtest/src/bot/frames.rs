@@ -27,7 +27,7 @@ const MIN_GAPS: usize = 5;
 /// A gap is a freeze when it is longer than three times the average and than the average and this.
 const FREEZE_MARGIN: Duration = Duration::from_millis(150);
 /// A picture that cannot be shown for want of another is waited for so long, then a key frame is asked for.
-const PATIENCE: Duration = Duration::from_millis(200);
+const KEY_FRAME_AFTER: Duration = Duration::from_millis(200);
 
 /// What everybody in a thread knows.
 pub(crate) struct Context<'a> {
@@ -115,7 +115,7 @@ impl Frames {
 
     /// From when on a key frame is needed, if nothing else helps before.
     pub(crate) fn key_wanted_at(&self) -> Option<Instant> {
-        self.blocked_since.map(|since| since + PATIENCE)
+        self.blocked_since.map(|since| since + KEY_FRAME_AFTER)
     }
 
     /// Looks whether the picture stands still by now.
@@ -478,12 +478,16 @@ mod tests {
     #[test]
     fn a_key_frame_is_asked_for_after_some_patience() {
         let mut world = World::new();
-        assert_eq!(world.frames.key_wanted_at(), Some(world.start + PATIENCE), "nothing was shown");
+        assert_eq!(
+            world.frames.key_wanted_at(),
+            Some(world.start + KEY_FRAME_AFTER),
+            "nothing was shown"
+        );
         (0..10).for_each(|number| world.frame(number, number == 0, None, SOON));
         assert_eq!(world.frames.key_wanted_at(), None, "nothing is blocked");
         world.frame(11, false, None, SOON);
         let blocked = world.start + INTERVAL * 11 + SOON;
-        assert_eq!(world.frames.key_wanted_at(), Some(blocked + PATIENCE));
+        assert_eq!(world.frames.key_wanted_at(), Some(blocked + KEY_FRAME_AFTER));
     }
 
     #[test]
