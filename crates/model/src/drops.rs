@@ -37,6 +37,8 @@ reasons! {
     StunUnsupported = "stun_unsupported",
     /// More addresses than one session may have.
     TooManyPaths = "too_many_paths",
+    /// A check from an address at which another session is live.
+    PathInUse = "path_in_use",
     /// DTLS, RTP or RTCP from an address that no authenticated check validated.
     UnknownPath = "unknown_path",
     /// DTLS records refused: half-open handshakes at their cap.

@@ -75,7 +75,7 @@ fn viewer(kind: MediaKind, id: u64, worker: &mut Worker, now: Instant) -> Sessio
     let mut plan = (*plan(id)).clone();
     plan.down = vec![slot(kind, mid(), 20 + id as u32)];
     let entry = open(worker, plan.into());
-    worker.paths.pend(path(id as u16), &entry, true);
+    worker.paths.pend(now, path(id as u16), &entry, true);
     let at = worker.settle(now, &entry).unwrap();
     connect(worker, now, at);
     at
@@ -241,7 +241,7 @@ fn a_path_that_was_validated_before_its_session_settled_elsewhere_is_its_owners(
     let (mut benches, now) = (benches(2), Instant::now());
     let entry = open(&benches[0].worker, plan(VIEWER));
     benches[1].worker.take_datagram(now, path(9), &mut check(&plan(VIEWER).ice));
-    benches[0].worker.paths.pend(path(2), &entry, false);
+    benches[0].worker.paths.pend(now, path(2), &entry, false);
     let at = benches[0].worker.settle(now, &entry).unwrap();
     // DTLS from there reaches the worker that validated the path.
     let mut hello = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
@@ -261,7 +261,7 @@ fn a_viewer_that_comes_before_the_publisher_gets_its_packets_wherever_that_settl
     viewer(MediaKind::Audio, VIEWER, &mut benches[1].worker, now);
     bind(&mut benches[1], now);
     assert!(benches[0].worker.mail.next_word().is_none(), "nobody to ask yet");
-    benches[0].worker.paths.pend(path(4), &entry, true);
+    benches[0].worker.paths.pend(now, path(4), &entry, true);
     benches[0].worker.settle(now, &entry).unwrap();
     benches[1].worker.take_words(now);
     benches[0].worker.take_words(now);
@@ -396,7 +396,7 @@ fn a_publisher_that_renegotiates_keeps_its_tracks() {
     let mut plan = (*plan(PUBLISHER)).clone();
     plan.up = vec![up_media(MediaKind::Audio)];
     let entry = open(&benches[0].worker, plan.clone().into());
-    benches[0].worker.paths.pend(path(4), &entry, true);
+    benches[0].worker.paths.pend(now, path(4), &entry, true);
     let at = benches[0].worker.settle(now, &entry).unwrap();
     let mut sender = connect(&mut benches[0].worker, now, at);
     let mut send = |bench: &mut Bench, sequence: u8| {
