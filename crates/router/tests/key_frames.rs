@@ -242,3 +242,16 @@ fn parameter_sets_that_are_missing_are_asked_for_as_part_of_the_key_frame() {
     assert_eq!(asked, 10, "as often as a packet that viewers need");
     assert!(s.rig.up.stats(0).unwrap().keyframe_requests > 0, "and then another key frame");
 }
+
+#[test]
+fn a_key_frame_behind_a_jump_in_sequence_numbers_is_whole() {
+    for jump in [3_001, 10_000, 40_000] {
+        let mut s = Scene::new(Codec::H264);
+        s.live(1, 0, BOTH).unwrap_err();
+        s.live(2, 0, IDR).unwrap();
+        s.live(2 + jump, 3_000, BOTH).unwrap_err();
+        s.live(3 + jump, 3_000, IDR).unwrap();
+        s.live(4 + jump, 3_000, IDR_END).unwrap();
+        assert_eq!(s.in_order(), (vec![BOTH, IDR, BOTH, IDR, IDR_END], true), "{jump}");
+    }
+}

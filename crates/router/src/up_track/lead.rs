@@ -25,7 +25,7 @@ pub(crate) struct KeyFrame {
 
 /// Most packets in front of a key frame that are waited for: parameter sets of three kinds, and one more.
 const MISSING_MAX: u64 = 4;
-/// In front of the very first packet of a source nobody knows what is missing.
+/// In front of the very first packet of a source nobody knows what is missing; so much, if it has no parameter sets.
 const MISSING_AT_FIRST: u64 = 2;
 
 /// Follows which packets are missing directly in front of those that may lead to a key frame.
@@ -41,6 +41,7 @@ impl Front {
         let gap = self.newest.map(|newest| meta.seq.0.saturating_sub(newest.0 + 1));
         self.newest = self.newest.max(Some(meta.seq));
         match gap {
+            None if meta.info.parameter_sets => self.missing = 0,
             None => self.missing = MISSING_AT_FIRST,
             Some(gap @ 1..) => self.missing = gap.min(MISSING_MAX),
             Some(0) => {}
