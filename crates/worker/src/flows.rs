@@ -475,6 +475,31 @@ fn a_big_key_frame_is_spread_over_turns_and_sound_goes_on_in_between() {
 }
 
 #[test]
+fn parameter_sets_of_an_earlier_train_leave_before_the_key_frame_that_a_viewer_begins_with() {
+    let (mut benches, now) = (benches(1), Instant::now());
+    let mut video = local(up_media(MediaKind::Video), &mut benches, now);
+    let worker = |benches: &mut Vec<Bench>, video: &mut Source, seq: u64, lead: bool| {
+        let mut head = head(0, seq);
+        head.info.keyframe_start = !lead;
+        (head.info.lead, head.info.parameter_sets) = (lead, lead);
+        video.push(head, vec![seq as u8; 50]).unwrap();
+        let worker = &mut benches[0].worker;
+        worker.take_sources(now);
+        send_all(worker, now);
+        worker.outbox.flush();
+        worker.outbox.drain().len()
+    };
+    viewer(MediaKind::Video, VIEWER, &mut benches[0].worker, now);
+    bind(&mut benches[0], now);
+    // Two packets of parameter sets, each with a marker, so that each is a train of its own.
+    assert_eq!(worker(&mut benches, &mut video, 0, true), 0);
+    assert_eq!(worker(&mut benches, &mut video, 1, true), 0);
+    assert_eq!(worker(&mut benches, &mut video, 2, false), 3, "both, and the key frame");
+    assert_eq!(worker(&mut benches, &mut video, 3, true), 1);
+    assert_eq!(worker(&mut benches, &mut video, 4, false), 1, "who has them gets nothing twice");
+}
+
+#[test]
 fn what_cannot_leave_in_time_is_given_up_and_counted() {
     let (mut benches, now) = (benches(1), Instant::now());
     let mut video = local(up_media(MediaKind::Video), &mut benches, now);
