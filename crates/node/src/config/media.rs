@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
+use super::bounds::MediaBounds;
 use super::raw::{ConfigError, Raw, RawConfig};
 
 /// The media side.
@@ -20,6 +21,8 @@ pub(crate) struct MediaSettings {
     pub(crate) workers: Option<NonZeroUsize>,
     /// Pin each worker to a core.
     pub(crate) pin: bool,
+    /// What one participant may use up.
+    pub(crate) bounds: MediaBounds,
 }
 
 const DEFAULT_PORT: u16 = 7882;
@@ -51,7 +54,8 @@ impl MediaSettings {
             raw.parse().filter(|n: &NonZeroUsize| n.get() <= MAX_WORKERS)
         })?;
         let pin = raw.take("media.pin", "true or false", |raw| raw.boolean())?.unwrap_or(true);
-        Ok(Self { port, bind, advertise, interfaces, workers, pin })
+        let bounds = MediaBounds::resolve(raw)?;
+        Ok(Self { port, bind, advertise, interfaces, workers, pin, bounds })
     }
 }
 
