@@ -117,6 +117,7 @@ fn start_workers(
     settings.port = config.media.port;
     settings.pin = config.media.pin;
     settings.consent = config.media.consent;
+    config.media.bounds.apply(&mut settings);
     if let Some(workers) = config.media.workers {
         settings.workers = workers;
     }

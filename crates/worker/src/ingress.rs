@@ -27,15 +27,17 @@ impl Worker {
         let session = self.sessions.at(at).ok_or(DropReason::UnknownPath)?;
         #[cfg(test)]
         assert!(!session.poisoned, "poisoned by a test");
-        let crypto = session.crypto.as_deref_mut().ok_or(DropReason::NoKeys)?;
+        if session.crypto.is_none() {
+            return Err(DropReason::NoKeys);
+        }
         if datagram.len() > DATAGRAM_MAX {
             return Err(DropReason::TooLarge);
         }
         let header =
             rtp::parse_header_unprotected(datagram).map_err(|_| DropReason::RtpMalformed)?;
-        let Some(mut buf) = self.pool.alloc(datagram.len()) else {
-            return Err(DropReason::PoolExhausted);
-        };
+        let mut buf = self.buffer(now, at, datagram.len())?;
+        let session = self.sessions.at(at).ok_or(DropReason::UnknownPath)?;
+        let crypto = session.crypto.as_mut().ok_or(DropReason::NoKeys)?;
         let opened = match crypto.receiver.open_rtp(datagram, header.header_len(), buf.space()) {
             Ok(opened) => opened,
             Err(error) => {

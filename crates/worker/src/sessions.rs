@@ -14,6 +14,7 @@ use transport::{Peer, srtp};
 use crate::{
     directory::{Entry, Orders},
     exit::Exit,
+    memory::Memory,
     tracks::TrackRef,
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct Session {
     /// What waits to be sent there.
     pub(crate) exit: Exit,
     pub(crate) streams: StreamTable,
+    /// What its packets take.
+    pub(crate) memory: Memory,
     /// As `SessionPlan::up`.
     pub(crate) ups: Vec<Up>,
     pub(crate) downs: Vec<Down>,

@@ -14,6 +14,7 @@ use crate::{
     directory::{Entry, Orders},
     exit::Exit,
     mail::Word,
+    memory::Memory,
     sessions::{Down, Session, SessionRef, Up},
     tracks::{Origin, Subscriber},
 };
@@ -77,6 +78,7 @@ impl Worker {
             path: None,
             exit: Exit::default(),
             streams: StreamTable::new(plan),
+            memory: Memory::default(),
             ups: Vec::with_capacity(plan.up.len()),
             downs: plan.down.iter().map(|media| self.new_down(plan, media)).collect(),
             twcc: has_transport_cc(plan).then(|| Box::new(twcc::Receiver::new(now))),
@@ -230,6 +232,7 @@ impl Worker {
         let now = self.clock.now();
         let Some(mut session) = self.sessions.remove(at) else { return };
         session.exit.end(&self.counters);
+        self.close_memory(&session.memory);
         for path in &session.paths {
             self.paths.disown(path, at);
         }

@@ -40,6 +40,7 @@ fn defaults_serve_this_machine_with_a_test_card() {
     assert_eq!(config.test_card.unwrap().as_str(), "demo");
     assert_eq!(config.log.level, "info");
     assert_eq!(config.limits, room::Limits::default());
+    assert_eq!(config.media.bounds.packet_memory, None, "by the machine");
 }
 
 #[test]
@@ -125,6 +126,9 @@ fn wrong_values_name_key_value_rule_and_place() {
         ("media.workers", "255"),
         ("media.pin", "\"yes\""),
         ("media.consent", "\"media\""),
+        ("media.packet_memory", "\"512MB\""),
+        ("media.packet_memory", "1000"),
+        ("media.session_packet_memory", "\"2GiB\""),
         ("auth.insecure_no_auth", "1"),
         ("auth.audience", "\"\""),
         ("limits.rooms", "0"),
