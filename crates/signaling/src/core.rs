@@ -260,11 +260,7 @@ impl Core {
 
     /// An event from a worker. Events of sessions that are gone are ignored.
     pub fn handle_event(&self, now: Instant, event: Event) {
-        let session = match &event {
-            Event::Connected { session }
-            | Event::TrackActive { session, .. }
-            | Event::Closed { session, .. } => *session,
-        };
+        let session = event.session();
         let _gone = self.of_session(session, |room| room.handle_event(now, event));
     }
 
