@@ -49,13 +49,26 @@ impl Room {
         Ok(())
     }
 
+    /// Whether one more may watch.
+    ///
+    /// # Errors
+    /// `Full`.
+    pub fn check_viewer(&self, config: &RoomConfig) -> Result<(), RoomError> {
+        let (room, there, most) = (self.id(), self.viewers, config.limits.viewers_per_room);
+        if most > 0 && there >= most {
+            let text = format!("room {room} has {there} viewers; at most {most} are allowed");
+            return Err(RoomError::new(ErrorKind::Full, text));
+        }
+        Ok(())
+    }
+
     /// Takes a new session in. Where the same participant publishes already and is connected, the new session is its successor: viewers are
     /// moved to it when it is connected, and the old one is closed then. One that is not connected is closed at once. Somebody who watches
     /// with nobody to watch yet waits, and media begins when a publisher comes: the viewer's page may open before the show, and its begin
     /// is no storm of reconnects.
     ///
     /// # Errors
-    /// Those of [`Room::check_publisher`]. Nothing has changed then.
+    /// Those of [`Room::check_publisher`] and [`Room::check_viewer`]. Nothing has changed then.
     pub fn enter(
         &mut self,
         now: Instant,
@@ -94,6 +107,9 @@ impl Room {
             self.check_publisher(config, participant)?;
         }
         let Agreed { agreement, answer, .. } = agreed;
+        if agreement.roles.to_peer() {
+            self.check_viewer(config)?;
+        }
         let (plan, session) = (agreement.plan.clone(), agreement.plan.id);
         let deadline = now + CONNECT_TIMEOUT;
         let watching = agreement.roles.to_peer().then(|| self.watching(&agreement, target));
