@@ -105,6 +105,7 @@ mod tests {
             interfaces: interfaces.iter().map(|&name| name.to_owned()).collect(),
             workers: None,
             pin: false,
+            consent: transport::Consent::default(),
         }
     }
 

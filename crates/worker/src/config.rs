@@ -31,6 +31,8 @@ pub struct Config {
     pub train_window: Duration,
     /// Most packet buffers that a worker keeps; at the bound new media is dropped and counted.
     pub packet_buffers_max: usize,
+    /// What keeps a session alive, and lets it be sent to.
+    pub consent: transport::Consent,
     /// The node's certificate.
     pub certificate: Arc<transport::dtls::Certificate>,
     /// Ties the monotonic clock to NTP time.
@@ -57,6 +59,7 @@ impl Config {
             socket_buffer: 4 << 20,
             train_window: Duration::from_millis(2),
             packet_buffers_max: 65_536,
+            consent: transport::Consent::default(),
             certificate,
             wall_clock,
             events,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use model::{DropReason, Event, SessionId, TrackId};
+use model::{DropReason, Event, Path, SessionId, TrackId};
 use router::{PacketBuf, StreamRef};
 use rtp::ParsedExtensions;
 
@@ -21,12 +21,13 @@ impl Worker {
         &mut self,
         now: Instant,
         at: SessionRef,
+        path: &Path,
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
         let session = self.sessions.at(at).ok_or(DropReason::UnknownPath)?;
         #[cfg(test)]
         assert!(!session.poisoned, "poisoned by a test");
-        let crypto = session.crypto.as_mut().ok_or(DropReason::NoKeys)?;
+        let crypto = session.crypto.as_deref_mut().ok_or(DropReason::NoKeys)?;
         if datagram.len() > DATAGRAM_MAX {
             return Err(DropReason::TooLarge);
         }
@@ -42,6 +43,7 @@ impl Worker {
                 return Err(error.drop_reason());
             }
         };
+        session.heard(now, path);
         let extensions = ParsedExtensions::parse(&header, &session.orders.plan.extensions)
             .map_err(|_| DropReason::RtpMalformed);
         // Feedback counts what the network delivered, whatever becomes of it.
@@ -54,7 +56,7 @@ impl Worker {
         }
         let (streams, ups) = (&mut session.streams, &mut session.ups);
         let taken = extensions.and_then(|e| {
-            let stream = streams.resolve(header.ssrc(), header.pt(), &e)?;
+            let stream = streams.resolve(now, header.ssrc(), header.pt(), &e)?;
             ingest(now, ups, stream, &mut buf, opened.len)
         });
         let id = session.id;

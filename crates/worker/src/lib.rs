@@ -41,6 +41,8 @@ mod mail;
 mod metrics;
 mod notices;
 mod paths;
+#[cfg(test)]
+mod peers;
 mod recv;
 mod send;
 mod sessions;

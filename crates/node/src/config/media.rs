@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
+use transport::Consent;
+
 use super::raw::{ConfigError, Raw, RawConfig};
 
 /// The media side.
@@ -20,6 +22,8 @@ pub(crate) struct MediaSettings {
     pub(crate) workers: Option<NonZeroUsize>,
     /// Pin each worker to a core.
     pub(crate) pin: bool,
+    /// What keeps a session alive.
+    pub(crate) consent: Consent,
 }
 
 const DEFAULT_PORT: u16 = 7882;
@@ -51,7 +55,14 @@ impl MediaSettings {
             raw.parse().filter(|n: &NonZeroUsize| n.get() <= MAX_WORKERS)
         })?;
         let pin = raw.take("media.pin", "true or false", |raw| raw.boolean())?.unwrap_or(true);
-        Ok(Self { port, bind, advertise, interfaces, workers, pin })
+        let consent = raw
+            .take("media.consent", "checks or checks-or-media", |raw| match raw.text()? {
+                "checks" => Some(Consent::Checks),
+                "checks-or-media" => Some(Consent::ChecksOrMedia),
+                _ => None,
+            })?
+            .unwrap_or_default();
+        Ok(Self { port, bind, advertise, interfaces, workers, pin, consent })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Configuration as tables: what is said, and what it comes to.
 
+use transport::Consent;
+
 use super::*;
 
 const SECRET: &str = "planted-secret-planted-secret-planted";
@@ -48,6 +50,14 @@ fn flags_win_over_environment_over_file() {
     assert_eq!(config.media.port, 3);
     assert_eq!(config.media.workers.unwrap().get(), 2);
     assert!(!config.media.pin);
+}
+
+#[test]
+fn media_keeps_a_session_alive_unless_the_operator_wants_checks() {
+    let consent = |file| load(file, &[], &[]).unwrap().media.consent;
+    assert_eq!(consent(""), Consent::ChecksOrMedia);
+    assert_eq!(consent("[media]\nconsent = \"checks-or-media\"\n"), Consent::ChecksOrMedia);
+    assert_eq!(consent("[media]\nconsent = \"checks\"\n"), Consent::Checks);
 }
 
 #[test]
@@ -115,6 +125,7 @@ fn wrong_values_name_key_value_rule_and_place() {
         ("media.workers", "0"),
         ("media.workers", "255"),
         ("media.pin", "\"yes\""),
+        ("media.consent", "\"media\""),
         ("auth.insecure_no_auth", "1"),
         ("auth.audience", "\"\""),
         ("limits.rooms", "0"),

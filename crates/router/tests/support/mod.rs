@@ -265,7 +265,7 @@ impl Rig {
     pub fn receive(&mut self, now: Instant, raw: &[u8]) -> Result<Arc<Packet>, DropReason> {
         let view = RtpPacket::parse(raw).unwrap();
         let ext = ParsedExtensions::parse(&view, &extensions()).unwrap();
-        let stream = self.table.resolve(view.ssrc(), view.pt(), &ext)?;
+        let stream = self.table.resolve(now, view.ssrc(), view.pt(), &ext)?;
         let mut buf = self.pool.alloc(raw.len()).ok_or(DropReason::PoolExhausted)?;
         buf.space()[..raw.len()].copy_from_slice(raw);
         match self.up.ingest(now, stream, &mut buf, raw.len()) {

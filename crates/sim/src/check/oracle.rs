@@ -1,4 +1,5 @@
-//! Who should see whom: a second, slow and simple model of rooms and slots, fed with what signaling accepted and ended.
+//! Who should see whom: a second, slow and simple model of rooms and slots. Its input is what signaling accepted and
+//! ended.
 //!
 //! Publishers are placed in order of arrival. Who publishes again while connected is seen once the new session is connected, in the same
 //! place. What a publisher can put into one group of slots (a sound with a picture) takes the open group where most of it flows and least
@@ -12,13 +13,13 @@ use std::{
 
 use model::{MediaKind, SessionId};
 
-/// A track: whose session, and the number of its section.
+/// A track: its session, and the number of its section.
 pub(crate) type Track = (SessionId, u8);
 
 /// Sections by kind, in the order of the offer: sound, pictures.
 pub(crate) type ByKind = [Vec<u8>; 2];
 
-/// Who watches, and for whom: a name each, if there is one.
+/// The name of a viewer, and of the participant that it watches, where there is one.
 pub(crate) type Names = (Option<u16>, Option<u16>);
 
 /// How long somebody who took the place of an earlier session of the same name counts as sending.
@@ -55,7 +56,7 @@ pub(crate) struct Slot {
     pub(crate) number: u8,
     pub(crate) flows: Option<Track>,
     pub(crate) since: Duration,
-    /// What flowed before, and until when.
+    /// What flowed through it before, and until when.
     before: Vec<(Track, Duration)>,
 }
 
@@ -63,7 +64,7 @@ pub(crate) struct Slot {
 #[derive(Debug, Default)]
 struct Group {
     slots: [Option<Slot>; 2],
-    /// Whose session, and which of its pairs of tracks.
+    /// The publisher's session, and the number of its pair of tracks.
     holder: Option<(SessionId, usize)>,
 }
 
@@ -85,7 +86,7 @@ struct Room {
     look_at: Option<Duration>,
 }
 
-/// See the head of the file.
+/// The rooms of a node. See the module's head.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     rooms: BTreeMap<u8, Room>,
@@ -175,7 +176,7 @@ impl Oracle {
         }
     }
 
-    /// Somebody watches.
+    /// A peer watches.
     pub(crate) fn subscribe(
         &mut self,
         now: Duration,
@@ -256,7 +257,7 @@ impl Oracle {
 }
 
 impl Slot {
-    /// Whether this flowed here at any time since.
+    /// Whether this track flowed here at any time since then.
     pub(crate) fn had(&self, track: Track, since: Duration) -> bool {
         self.flows == Some(track)
             || self.before.iter().any(|(t, until)| *t == track && *until >= since)
@@ -289,7 +290,8 @@ impl Room {
 }
 
 impl Viewer {
-    /// Takes slots that were negotiated. Those that stay keep their group; a new one joins the first group that has none of its kind.
+    /// Takes the negotiated slots. Slots that stay keep their group; a new slot joins the first group that has none of
+    /// its kind.
     fn update(&mut self, now: Duration, slots: &ByKind) {
         for group in &mut self.groups {
             for (kind, slot) in group.slots.iter_mut().enumerate() {
@@ -440,12 +442,12 @@ mod tests {
 
     const NOW: Duration = Duration::ZERO;
 
-    /// So many sections of each kind.
+    /// This many sections of each kind.
     fn count(sounds: u8, pictures: u8) -> ByKind {
         [(0..sounds).collect(), (10..10 + pictures).collect()]
     }
 
-    /// Whose pictures flow.
+    /// The publisher whose pictures flow.
     fn pictures(oracle: &Oracle, viewer: u64) -> Vec<Option<u64>> {
         let slots = oracle.slots(SessionId(viewer)).filter(|s| s.kind == MediaKind::Video);
         slots.map(|s| s.flows.map(|(session, _)| session.0)).collect()

@@ -121,7 +121,7 @@ pub(crate) fn open(worker: &Worker, plan: Arc<SessionPlan>) -> Arc<Entry> {
 /// A session that lives in the worker, with one validated path.
 pub(crate) fn settled(worker: &mut Worker, id: u64, now: Instant) -> SessionRef {
     let entry = open(worker, plan(id));
-    worker.paths.pend(path(id as u16), &entry, true);
+    worker.paths.pend(now, path(id as u16), &entry, true);
     worker.settle(now, &entry).unwrap()
 }
 
