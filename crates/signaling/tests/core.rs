@@ -160,6 +160,7 @@ fn the_limit_holds_where_a_participant_leaves_while_its_replacement_negotiates()
                 channels: 1,
                 fmtp: String::new(),
                 feedback: model::Feedback::default(),
+                parameter_sets: None,
             };
             let media =
                 LocalMedia { kind: MediaKind::Video, codecs: vec![codec], rids: Vec::new() };
