@@ -55,8 +55,15 @@ pub enum Event {
         /// Which session.
         session: SessionId,
     },
-    /// The first media packet of a track arrived.
+    /// Media of a track comes: its first packet, or the first one after [`Event::TrackSilent`].
     TrackActive {
+        /// The publisher's session.
+        session: SessionId,
+        /// The track.
+        track: TrackId,
+    },
+    /// No media of a track came for two seconds, though some had come before.
+    TrackSilent {
         /// The publisher's session.
         session: SessionId,
         /// The track.
@@ -69,6 +76,18 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
+}
+
+impl Event {
+    /// The session that it is about.
+    pub fn session(&self) -> SessionId {
+        match self {
+            Event::Connected { session }
+            | Event::TrackActive { session, .. }
+            | Event::TrackSilent { session, .. }
+            | Event::Closed { session, .. } => *session,
+        }
+    }
 }
 
 /// Why a session ended.

@@ -66,6 +66,17 @@ impl Worker {
         self.finish(now, id, buf, taken)
     }
 
+    /// Tells which tracks of a session fell silent. Called with the session's reports, once a second: silence is told within three seconds.
+    pub(crate) fn report_silence(&mut self, now: Instant, at: SessionRef) {
+        let Some(session) = self.sessions.at(at) else { return };
+        let publisher = session.id;
+        let silent = session.ups.iter_mut().filter_map(|up| {
+            let track = up.up.track();
+            up.up.fell_silent(now).then_some(Event::TrackSilent { session: publisher, track })
+        });
+        silent.for_each(|event| (self.config.events)(event));
+    }
+
     /// Shares an accepted packet, or takes back the buffer of a refused one.
     fn finish(
         &mut self,
