@@ -118,6 +118,8 @@ fn start_workers(
     let mut settings = worker::Config::new(Arc::new(certificate), wall_clock, sink);
     settings.port = config.media.port;
     settings.pin = config.media.pin;
+    settings.consent = config.media.consent;
+    config.media.bounds.apply(&mut settings);
     if let Some(workers) = config.media.workers {
         settings.workers = workers;
     }

@@ -4,6 +4,7 @@
 //! our sections only a warning), and a wrong value is reported with its key, what is allowed, and where it came from.
 
 mod auth;
+mod bounds;
 mod http;
 mod ice;
 mod limits;
@@ -16,6 +17,8 @@ mod tests;
 use model::RoomId;
 
 pub(crate) use auth::AuthSettings;
+#[cfg(test)]
+pub(crate) use bounds::MediaBounds;
 pub(crate) use http::HttpSettings;
 pub(crate) use log::{LogFormat, LogSettings};
 pub(crate) use media::MediaSettings;

@@ -1,5 +1,7 @@
 //! Configuration as tables: what is said, and what it comes to.
 
+use transport::Consent;
+
 use super::*;
 
 const SECRET: &str = "planted-secret-planted-secret-planted";
@@ -38,6 +40,7 @@ fn defaults_serve_this_machine_with_a_test_card() {
     assert_eq!(config.test_card.unwrap().as_str(), "demo");
     assert_eq!(config.log.level, "info");
     assert_eq!(config.limits, room::Limits::default());
+    assert_eq!(config.media.bounds.packet_memory, None, "by the machine");
 }
 
 #[test]
@@ -48,6 +51,14 @@ fn flags_win_over_environment_over_file() {
     assert_eq!(config.media.port, 3);
     assert_eq!(config.media.workers.unwrap().get(), 2);
     assert!(!config.media.pin);
+}
+
+#[test]
+fn media_keeps_a_session_alive_unless_the_operator_wants_checks() {
+    let consent = |file| load(file, &[], &[]).unwrap().media.consent;
+    assert_eq!(consent(""), Consent::ChecksOrMedia);
+    assert_eq!(consent("[media]\nconsent = \"checks-or-media\"\n"), Consent::ChecksOrMedia);
+    assert_eq!(consent("[media]\nconsent = \"checks\"\n"), Consent::Checks);
 }
 
 #[test]
@@ -66,6 +77,7 @@ fn every_place_can_say_every_kind_of_value() {
         ]
         [limits]
         rooms = 7
+        sessions_per_subject = 8
         [log]
         format = "json"
     "#;
@@ -75,7 +87,7 @@ fn every_place_can_say_every_kind_of_value() {
     assert_eq!(config.auth.keys.len(), 1);
     assert_eq!(config.auth.audience.as_deref(), Some("here"));
     assert_eq!(config.ice.len(), 2);
-    assert_eq!(config.limits.rooms, 7);
+    assert_eq!((config.limits.rooms, config.limits.sessions_per_subject), (7, 8));
     assert_eq!(config.log.format, LogFormat::Json);
     assert!(config.test_card.is_none(), "keys are set, so this is no demo");
 
@@ -118,10 +130,16 @@ fn wrong_values_name_key_value_rule_and_place() {
         ("media.workers", "0"),
         ("media.workers", "255"),
         ("media.pin", "\"yes\""),
+        ("media.consent", "\"media\""),
+        ("media.packet_memory", "\"512MB\""),
+        ("media.packet_memory", "1000"),
+        ("media.session_packet_memory", "\"2GiB\""),
         ("auth.insecure_no_auth", "1"),
         ("auth.audience", "\"\""),
         ("limits.rooms", "0"),
         ("limits.sessions", "\"many\""),
+        ("limits.viewers_per_room", "-1"),
+        ("limits.sessions_per_subject", "1000001"),
         ("log.level", "\"loud\""),
         ("log.format", "\"xml\""),
         ("demo.test_card", "2"),
