@@ -51,6 +51,7 @@ describe("GStreamer", { timeout: 150_000 }, () => {
     assert.equal(past.state, "connected");
     assert.ok(past.frames - frames > 15 * (PAST_CONSENT_S - 10), `${past.frames} frames in ${past.seconds} s`);
     assert.ok(publisher.now.seconds > PAST_CONSENT_S && publisher.now.state === "connected", "the publisher is still there");
+    await untilListed(cast.server, "gst-VP8", "gst", true, 1_000);
     const more = await viewer.until("frames still come", 5_000, (now) => now.frames > past.frames + 15);
     assert.ok(more.sound > past.sound, "and sound");
     await viewer.stop();
@@ -71,7 +72,7 @@ describe("GStreamer", { timeout: 150_000 }, () => {
       const viewer = start("watch", `/whep/${room}/anna`);
       const seen = await viewer.until("a picture that moves", 20_000, ({ frames, moved, sound }) => frames > 60 && moved > 0.3 && sound > 50);
       console.log(`chromium ${codec} -> GStreamer: ${JSON.stringify(seen)}`);
-      assert.equal(seen.size, "640x360");
+      assert.match(seen.size, /^(640x360|480x270|320x180)$/, "Chromium sends what it thinks that the line carries");
       assert.ok(seen.keyFrames >= 1);
       assert.equal(seen.error, null);
       await viewer.stop();
