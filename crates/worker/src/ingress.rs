@@ -32,6 +32,9 @@ impl Worker {
         if datagram.len() > DATAGRAM_MAX {
             return Err(DropReason::TooLarge);
         }
+        if !session.rates.allow_media(now, &self.config.rates) {
+            return Err(DropReason::MediaRate);
+        }
         let header =
             rtp::parse_header_unprotected(datagram).map_err(|_| DropReason::RtpMalformed)?;
         let mut buf = self.buffer(now, at, datagram.len())?;
@@ -44,6 +47,7 @@ impl Worker {
                 return Err(error.drop_reason());
             }
         };
+        session.rates.took_media(datagram.len());
         let extensions = ParsedExtensions::parse(&header, &session.orders.plan.extensions)
             .map_err(|_| DropReason::RtpMalformed);
         // Feedback counts what the network delivered, whatever becomes of it.

@@ -44,6 +44,7 @@ mod memory;
 mod metrics;
 mod notices;
 mod paths;
+mod rates;
 mod recv;
 mod send;
 mod sessions;
@@ -62,6 +63,7 @@ mod workers;
 pub use config::{Config, EventSink};
 pub use handle::WorkersHandle;
 pub use metrics::{Counter, Counters, WorkerMetrics};
+pub use rates::RateLimits;
 pub use source::{Source, SourceError};
 pub use workers::Workers;
 

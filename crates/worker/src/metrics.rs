@@ -106,6 +106,8 @@ counters! {
     retransmitted,
     /// Copies that were selected for a subscriber and have not left yet.
     waiting,
+    /// Picture losses (PLI, FIR) that are answered later, since the same viewer was answered a short while ago.
+    key_frames_deferred,
     /// Datagrams given to the kernel.
     datagrams_out,
     /// Bytes of them.

@@ -12,6 +12,7 @@ use crate::{
     directory::{Entry, Orders},
     exit::Exit,
     memory::Memory,
+    rates::Rates,
     tracks::TrackRef,
 };
 
@@ -35,6 +36,8 @@ pub(crate) struct Session {
     pub(crate) streams: StreamTable,
     /// What its packets take.
     pub(crate) memory: Memory,
+    /// How much it may send now.
+    pub(crate) rates: Rates,
     /// As `SessionPlan::up`.
     pub(crate) ups: Vec<Up>,
     pub(crate) downs: Vec<Down>,

@@ -15,6 +15,7 @@ use crate::{
     exit::Exit,
     mail::Word,
     memory::Memory,
+    rates::Rates,
     sessions::{Down, Session, SessionRef, Up},
     tracks::{Origin, Subscriber},
 };
@@ -78,6 +79,7 @@ impl Worker {
             exit: Exit::default(),
             streams: StreamTable::new(plan),
             memory: Memory::default(),
+            rates: Rates::new(now),
             ups: Vec::with_capacity(plan.up.len()),
             downs: plan.down.iter().map(|media| self.new_down(plan, media)).collect(),
             twcc: has_transport_cc(plan).then(|| Box::new(twcc::Receiver::new(now))),
