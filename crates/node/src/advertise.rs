@@ -106,6 +106,7 @@ mod tests {
             workers: None,
             bounds: crate::config::MediaBounds::default(),
             pin: false,
+            consent: transport::Consent::default(),
         }
     }
 

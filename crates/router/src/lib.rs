@@ -39,6 +39,10 @@ pub use up_track::{Accepted, LayerStats, UpTrack};
 /// Layers that one track may have: simulcast in the field has three.
 pub const MAX_LAYERS: usize = 4;
 
+/// Packets in front of a key frame that may belong to it: delimiter, three kinds of parameter sets, and supplemental information, each
+/// in a packet of its own, and some in reserve.
+pub const LEAD_MAX: usize = 8;
+
 #[cfg(test)]
 mod fixtures {
     use std::time::Instant;

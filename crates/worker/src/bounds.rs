@@ -54,7 +54,7 @@ impl Publisher {
         };
         plan.up = (0..videos).map(up).collect();
         let entry = open(worker, plan.into());
-        worker.paths.pend(path(session as u16), &entry, true);
+        worker.paths.pend(now, path(session as u16), &entry, true);
         let at = worker.settle(now, &entry).unwrap();
         let sender = connect(worker, now, at);
         Self { session, sender, sequences: vec![0; videos], key: false }
@@ -93,7 +93,7 @@ fn viewer(bench: &mut Bench, now: Instant, id: u64, publisher: u64, video: usize
     let codecs = vec![codec(MediaKind::Video)];
     plan.down = vec![DownMedia { mid: mid(0), kind: MediaKind::Video, ssrc, codecs }];
     let entry = open(&bench.worker, plan.into());
-    bench.worker.paths.pend(path(id as u16), &entry, true);
+    bench.worker.paths.pend(now, path(id as u16), &entry, true);
     let at = bench.worker.settle(now, &entry).unwrap();
     connect(&mut bench.worker, now, at);
     let mapping =

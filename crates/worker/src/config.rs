@@ -39,6 +39,8 @@ pub struct Config {
     pub session_packet_memory: usize,
     /// How much one session may send.
     pub rates: RateLimits,
+    /// What keeps a session alive, and lets it be sent to.
+    pub consent: transport::Consent,
     /// The node's certificate.
     pub certificate: Arc<transport::dtls::Certificate>,
     /// Ties the monotonic clock to NTP time.
@@ -67,6 +69,7 @@ impl Config {
             packet_memory: None,
             session_packet_memory: 16 << 20,
             rates: RateLimits::default(),
+            consent: transport::Consent::default(),
             certificate,
             wall_clock,
             events,

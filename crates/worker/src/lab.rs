@@ -57,7 +57,7 @@ impl Lab {
         receiver: srtp::Receiver,
     ) -> bool {
         let Some(entry) = self.worker.directory.by_id(session) else { return false };
-        self.worker.paths.pend(path, &entry, true);
+        self.worker.paths.pend(now, path, &entry, true);
         self.worker.connect_with_keys(now, session, sender, receiver)
     }
 

@@ -44,6 +44,8 @@ mod memory;
 mod metrics;
 mod notices;
 mod paths;
+#[cfg(test)]
+mod peers;
 mod rates;
 mod recv;
 mod send;

@@ -65,7 +65,8 @@ impl Worker {
 
     fn new_session(&self, now: Instant, entry: &Arc<Entry>, orders: &Arc<Orders>) -> Session {
         let plan = &orders.plan;
-        let mut peer = Peer::new(now, plan, &self.config.certificate);
+        let peer = Peer::new(now, plan, &self.config.certificate);
+        let mut peer = peer.with_consent(self.config.consent);
         if orders.ice != plan.ice {
             peer.restart(now, &orders.ice);
         }
@@ -84,6 +85,7 @@ impl Worker {
             downs: plan.down.iter().map(|media| self.new_down(plan, media)).collect(),
             twcc: has_transport_cc(plan).then(|| Box::new(twcc::Receiver::new(now))),
             twcc_media: Ssrc(0),
+            heard_due: now,
             report_due: now,
             armed: [None; 2],
             paths: Vec::new(),
@@ -165,6 +167,9 @@ impl Worker {
         }
         self.renegotiate_ups(at, plan);
         self.renegotiate_downs(now, at, plan);
+        if let Some(session) = self.sessions.at(at) {
+            session.make_room_for_ssrcs();
+        }
     }
 
     fn renegotiate_ups(&mut self, at: SessionRef, plan: &SessionPlan) {

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
+use transport::Consent;
+
 use super::bounds::MediaBounds;
 use super::raw::{ConfigError, Raw, RawConfig};
 
@@ -21,6 +23,8 @@ pub(crate) struct MediaSettings {
     pub(crate) workers: Option<NonZeroUsize>,
     /// Pin each worker to a core.
     pub(crate) pin: bool,
+    /// What keeps a session alive.
+    pub(crate) consent: Consent,
     /// What one participant may use up.
     pub(crate) bounds: MediaBounds,
 }
@@ -54,8 +58,15 @@ impl MediaSettings {
             raw.parse().filter(|n: &NonZeroUsize| n.get() <= MAX_WORKERS)
         })?;
         let pin = raw.take("media.pin", "true or false", |raw| raw.boolean())?.unwrap_or(true);
+        let consent = raw
+            .take("media.consent", "checks or checks-or-media", |raw| match raw.text()? {
+                "checks" => Some(Consent::Checks),
+                "checks-or-media" => Some(Consent::ChecksOrMedia),
+                _ => None,
+            })?
+            .unwrap_or_default();
         let bounds = MediaBounds::resolve(raw)?;
-        Ok(Self { port, bind, advertise, interfaces, workers, pin, bounds })
+        Ok(Self { port, bind, advertise, interfaces, workers, pin, consent, bounds })
     }
 }
 

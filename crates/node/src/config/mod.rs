@@ -71,9 +71,10 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let mut raw = RawConfig::gather(flags, environment)?;
-        let http = HttpSettings::resolve(&mut raw)?;
+        let (mut http, origins) = HttpSettings::resolve(&mut raw)?;
         let media = MediaSettings::resolve(&mut raw)?;
         let auth = AuthSettings::resolve(&mut raw, mode, http.is_loopback())?;
+        http.cors_origins = origins.unwrap_or_else(|| http.default_origins(auth.is_open()));
         let ice = ice::resolve(&mut raw)?;
         let limits = limits::resolve(&mut raw)?;
         let log = LogSettings::resolve(&mut raw)?;

@@ -54,6 +54,7 @@ pub fn codec(codec: Codec, pt: Pt, rtx_pt: Option<Pt>) -> CodecSpec {
         channels: 2 - u8::from(video),
         fmtp: String::new(),
         feedback: Feedback { nack: true, pli: video, fir: video, ..Feedback::default() },
+        parameter_sets: None,
     }
 }
 
@@ -268,7 +269,7 @@ impl Rig {
     pub fn receive(&mut self, now: Instant, raw: &[u8]) -> Result<Arc<Packet>, DropReason> {
         let view = RtpPacket::parse(raw).unwrap();
         let ext = ParsedExtensions::parse(&view, &extensions()).unwrap();
-        let stream = self.table.resolve(view.ssrc(), view.pt(), &ext)?;
+        let stream = self.table.resolve(now, view.ssrc(), view.pt(), &ext)?;
         let mut buf = self.pool.alloc(self.account, raw.len())?;
         buf.space()[..raw.len()].copy_from_slice(raw);
         match self.up.ingest(now, stream, &mut buf, raw.len()) {

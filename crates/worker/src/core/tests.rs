@@ -101,6 +101,7 @@ pub(crate) fn codec(kind: MediaKind) -> CodecSpec {
         channels,
         fmtp: String::new(),
         feedback: Feedback { nack: true, ..Feedback::default() },
+        parameter_sets: None,
     }
 }
 
@@ -127,7 +128,7 @@ pub(crate) fn open(worker: &Worker, plan: Arc<SessionPlan>) -> Arc<Entry> {
 /// A session that lives in the worker, with one validated path.
 pub(crate) fn settled(worker: &mut Worker, id: u64, now: Instant) -> SessionRef {
     let entry = open(worker, plan(id));
-    worker.paths.pend(path(id as u16), &entry, true);
+    worker.paths.pend(now, path(id as u16), &entry, true);
     worker.settle(now, &entry).unwrap()
 }
 
