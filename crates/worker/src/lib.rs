@@ -35,6 +35,7 @@ mod feedback;
 #[cfg(test)]
 mod flows;
 mod handle;
+mod health;
 mod ingress;
 #[cfg(feature = "lab")]
 pub mod lab;
@@ -48,6 +49,7 @@ mod paths;
 mod peers;
 mod rates;
 mod recv;
+mod seldom;
 mod send;
 mod sessions;
 mod settle;
@@ -64,6 +66,7 @@ mod workers;
 
 pub use config::{Config, EventSink};
 pub use handle::WorkersHandle;
+pub use health::{Watch, WorkerFailure};
 pub use metrics::{Counter, Counters, WorkerMetrics};
 pub use rates::RateLimits;
 pub use source::{Source, SourceError};

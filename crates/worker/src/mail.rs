@@ -39,6 +39,9 @@ pub(crate) enum Notice {
     Attach(Arc<Entry>, Box<SourcePeer>),
     /// End all sessions, and stop when their goodbyes are sent.
     Shutdown,
+    /// Test hook: the thread is to end by a panic.
+    #[cfg(any(test, feature = "lab"))]
+    Break,
 }
 
 /// Words between workers.
@@ -120,6 +123,11 @@ impl Mail {
     pub(crate) fn new(me: WorkerId, boxes: Arc<[Arc<Mailbox>]>) -> Self {
         let peers = boxes.iter().map(|_| Peer::default()).collect();
         Self { me, boxes, peers, touched: Vec::new(), media_in: Vec::new() }
+    }
+
+    /// Whose end it is.
+    pub(crate) fn me(&self) -> WorkerId {
+        self.me
     }
 
     /// Gives a packet to another worker; false when its ring is full.

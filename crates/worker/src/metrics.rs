@@ -122,6 +122,8 @@ counters! {
     send_refused,
     /// Times that the worker woke up.
     wakeups,
+    /// Turns that began a second or more after the one before: peers notice.
+    late_turns,
     /// Sessions that live in this worker now.
     sessions,
     /// Tracks that this worker knows now.

@@ -235,7 +235,9 @@ impl Worker {
 
     fn end_broken(&mut self, session: SessionRef) {
         self.counters.panics.add(1);
-        tracing::error!("a defect ended a subscriber");
+        if let Some(skipped) = self.defects.may_log(self.clock.now()) {
+            tracing::error!(skipped, "a defect ended a subscriber");
+        }
         self.end_session(session, CloseReason::Internal);
     }
 
