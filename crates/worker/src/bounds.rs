@@ -378,3 +378,37 @@ fn picture_losses_of_one_viewer_are_answered_slower_and_those_of_another_at_once
     assert!((5..=8).contains(&asked.len()), "{asked:?}");
     assert!(bench.worker.counters.key_frames_deferred.value() > 200);
 }
+
+/// How many datagrams each of 40 viewers got of each second of video, on a line that takes `share` of what is sent. The first 2 s are
+/// left out.
+fn shares_of_a_full_line(pictures: u32, share: usize) -> Vec<Vec<u32>> {
+    const VIEWERS: u64 = 40;
+    let start = Instant::now();
+    let mut benches = benches_with(1, |_| ());
+    let bench = &mut benches[0];
+    let mut publisher = Publisher::new(&mut bench.worker, start, 1, 1);
+    (0..VIEWERS).for_each(|id| _ = viewer(bench, start, 100 + id, 1, 0));
+    let mut seconds = vec![vec![0; VIEWERS as usize]; pictures as usize / 25];
+    for picture in 0..pictures {
+        let now = start + Duration::from_millis(40) * picture;
+        bench.worker.outbox.refill(share);
+        publisher.send(bench, now, 0, 1_000);
+        while bench.worker.send_due(now) {}
+        bench.worker.outbox.flush();
+        for (to, datagram) in bench.worker.outbox.drain() {
+            let Some(viewer) = usize::from(to.remote.port()).checked_sub(100) else { continue };
+            // RFC 5761 section 4: not RTCP.
+            seconds[picture as usize / 25][viewer] += u32::from(!(192..224).contains(&datagram[1]));
+        }
+    }
+    seconds.split_off(2)
+}
+
+#[test]
+fn on_a_full_socket_all_viewers_lose_the_same() {
+    for second in shares_of_a_full_line(250, 25) {
+        let (least, most) = (*second.iter().min().unwrap(), *second.iter().max().unwrap());
+        assert!(least * 4 >= most * 3, "{second:?}");
+        assert!(second.iter().sum::<u32>() >= 25 * 20, "the line is used: {second:?}");
+    }
+}

@@ -25,6 +25,7 @@ mod asks;
 mod bindings;
 #[cfg(test)]
 mod bounds;
+mod buffers;
 mod config;
 mod core;
 mod demux;

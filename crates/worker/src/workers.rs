@@ -13,6 +13,7 @@ use udp::{UdpConfig, UdpSocket, steer::Table};
 
 use crate::{
     Config, Counters, Watch, WorkerFailure, WorkerId, WorkersHandle,
+    buffers::warn_if_cut,
     core::Worker,
     directory::Directory,
     health::{Health, panic_text},
@@ -153,6 +154,10 @@ fn bind_port(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>, Opti
             {
                 tracing::warn!(%error, "the kernel does not sort datagrams: media and the rest share sockets");
                 steered[family] = false;
+            }
+            if worker == 0 && address == addresses[0] {
+                // All sockets ask for the same.
+                warn_if_cut(&socket, config.socket_buffer)?;
             }
             media[family] = Some(socket);
             if steered[family] {
