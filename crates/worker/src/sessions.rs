@@ -16,6 +16,7 @@ use crate::{
     exit::Exit,
     memory::Memory,
     rates::Rates,
+    steering::Steered,
     tracks::TrackRef,
 };
 
@@ -59,7 +60,7 @@ pub(crate) struct Session {
     /// Paths that are known to be this session's.
     pub(crate) paths: Vec<Path>,
     /// Those of them that the kernel was told of ([`crate::steering`]).
-    pub(crate) steered: Vec<Path>,
+    pub(crate) steered: Vec<Steered>,
     /// Test hook: the next datagram of this session panics.
     #[cfg(test)]
     pub(crate) poisoned: bool,

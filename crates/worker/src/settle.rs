@@ -238,8 +238,8 @@ impl Worker {
         for path in &session.paths {
             self.paths.disown(path, at);
         }
-        for path in &session.steered {
-            self.forget_steering(path);
+        for steered in &session.steered {
+            self.forget_steering(&steered.path);
         }
         for (down, slot) in session.downs.iter().enumerate() {
             if let Some(track) = slot.track {
