@@ -32,6 +32,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// joins.
 const CONTROL_EVERY: Duration = Duration::from_millis(4);
 
+/// How often the packet pool is looked through for packets that came free.
+const TIDY_EVERY: Duration = Duration::from_millis(10);
 /// So often in a row the kernel may refuse to wait, 10 ms apart each time.
 const WAITS_FAILED_MAX: u32 = 100;
 
@@ -99,6 +101,8 @@ pub(crate) struct Worker {
     health: Arc<Health>,
     /// When the last turn began.
     turned: Option<Instant>,
+    /// When the packet pool was tidied last.
+    tidied: Option<Instant>,
     /// How often in a row the kernel refused to wait.
     waits_failed: u32,
     pub(crate) defects: Seldom,
@@ -144,6 +148,7 @@ impl Worker {
             stopping: false,
             health,
             turned: None,
+            tidied: None,
             waits_failed: 0,
             defects: Seldom::default(),
             #[cfg(any(test, feature = "lab"))]
@@ -194,12 +199,8 @@ impl Worker {
             self.inbox.look_everywhere();
         }
         self.mail.wake_receivers();
-        self.counters.sessions.set(self.sessions.len() as u64);
-        self.counters.tracks.set(self.tracks.len() as u64);
-        self.pool.tidy();
-        let pool = self.pool.stats();
-        self.counters.packet_buffers.set(pool.buffers as u64);
-        self.counters.packet_bytes_used.set(pool.used_bytes as u64);
+        self.tidy_pool(now);
+        self.measure();
         more
     }
 
@@ -212,6 +213,27 @@ impl Worker {
         if before.is_some_and(|before| now.saturating_duration_since(before) >= LATE_AFTER) {
             self.counters.late_turns.add(1);
         }
+    }
+
+    /// Takes packets back from publishers that fell silent. Not in every turn: each look is a cache miss.
+    fn tidy_pool(&mut self, now: Instant) {
+        let recent = self.tidied.is_some_and(|at| now.saturating_duration_since(at) < TIDY_EVERY);
+        if !recent {
+            self.tidied = Some(now);
+            self.pool.tidy();
+        }
+    }
+
+    /// How full everything is that has a bound.
+    fn measure(&self) {
+        let (counters, pool) = (&self.counters, self.pool.stats());
+        counters.sessions.set(self.sessions.len() as u64);
+        counters.half_open.set(self.sessions.half_open() as u64);
+        counters.paths.set(self.paths.len() as u64);
+        counters.words_waiting.set(self.mail.waiting() as u64);
+        counters.tracks.set(self.tracks.len() as u64);
+        counters.packet_buffers.set(pool.buffers as u64);
+        counters.packet_bytes_used.set(pool.used_bytes as u64);
     }
 
     /// Takes control in, but less often while packets wait to be sent.

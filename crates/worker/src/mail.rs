@@ -190,6 +190,16 @@ impl Mail {
         }
     }
 
+    /// Words that wait for room in the queues of other workers.
+    pub(crate) fn waiting(&self) -> usize {
+        // What waits for nobody who was touched is empty.
+        self.touched
+            .iter()
+            .filter_map(|to| self.peers.get(to.index()))
+            .map(|p| p.backlog.len())
+            .sum()
+    }
+
     /// Wakes those that something was pushed for, once for the whole batch.
     pub(crate) fn wake_receivers(&mut self) {
         let Self { me, boxes, peers, touched, .. } = self;

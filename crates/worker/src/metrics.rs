@@ -126,6 +126,12 @@ counters! {
     late_turns,
     /// Sessions that live in this worker now.
     sessions,
+    /// Sessions among them whose handshake goes on; beyond 4,096 new ones are refused (`dtls_limit`).
+    half_open,
+    /// Network paths that this worker knows now: of its sessions, eight each at most, and of others whose datagrams came here.
+    paths,
+    /// Words to other workers that wait for room in their queues; beyond 65,536 for one worker they are lost.
+    words_waiting,
     /// Tracks that this worker knows now.
     tracks,
     /// Packet buffers that exist now.
