@@ -33,6 +33,9 @@ impl Worker {
         if datagram.len() > DATAGRAM_MAX {
             return Err(DropReason::TooLarge);
         }
+        if !session.rates.allow_media(now, &self.config.rates) {
+            return Err(DropReason::MediaRate);
+        }
         let header =
             rtp::parse_header_unprotected(datagram).map_err(|_| DropReason::RtpMalformed)?;
         let mut buf = self.buffer(now, at, datagram.len())?;
@@ -45,6 +48,7 @@ impl Worker {
                 return Err(error.drop_reason());
             }
         };
+        session.rates.took_media(datagram.len());
         session.heard(now, path);
         if let Some(remb) = &mut session.remb {
             remb.record(datagram.len());

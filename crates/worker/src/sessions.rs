@@ -15,6 +15,8 @@ use crate::{
     directory::{Entry, Orders},
     exit::Exit,
     memory::Memory,
+    rates::Rates,
+    steering::Steered,
     tracks::TrackRef,
 };
 
@@ -41,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) streams: StreamTable,
     /// What its packets take.
     pub(crate) memory: Memory,
+    /// How much it may send now.
+    pub(crate) rates: Rates,
     /// As `SessionPlan::up`.
     pub(crate) ups: Vec<Up>,
     pub(crate) downs: Vec<Down>,
@@ -60,7 +64,7 @@ pub(crate) struct Session {
     /// Paths that are known to be this session's.
     pub(crate) paths: Vec<Path>,
     /// Those of them that the kernel was told of ([`crate::steering`]).
-    pub(crate) steered: Vec<Path>,
+    pub(crate) steered: Vec<Steered>,
     /// Test hook: the next datagram of this session panics.
     #[cfg(test)]
     pub(crate) poisoned: bool,

@@ -15,6 +15,7 @@ use crate::{
     exit::Exit,
     mail::Word,
     memory::Memory,
+    rates::Rates,
     sessions::{Down, Session, SessionRef, Up},
     tracks::{Origin, Subscriber},
 };
@@ -79,6 +80,7 @@ impl Worker {
             exit: Exit::default(),
             streams: StreamTable::new(plan),
             memory: Memory::default(),
+            rates: Rates::new(now),
             ups: Vec::with_capacity(plan.up.len()),
             downs: plan.down.iter().map(|media| self.new_down(plan, media)).collect(),
             twcc: has_transport_cc(plan).then(|| Box::new(twcc::Receiver::new(now))),
@@ -246,8 +248,8 @@ impl Worker {
         for path in &session.paths {
             self.paths.disown(path, at);
         }
-        for path in &session.steered {
-            self.forget_steering(path);
+        for steered in &session.steered {
+            self.forget_steering(&steered.path);
         }
         for (down, slot) in session.downs.iter().enumerate() {
             if let Some(track) = slot.track {
