@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{Binding, DownMedia, MediaKind, Mid, SessionId, TrackId};
+use model::{Binding, DownMedia, MediaKind, Mid, SessionId, Ssrc, TrackId};
 
 use crate::mappings::{CodecList, Mappings};
 use crate::policy::SlotPolicy;
@@ -55,6 +55,8 @@ struct Group {
 #[derive(Debug)]
 struct Slot {
     mid: Mid,
+    /// A mid that moved to another section has another SSRC, and is another slot.
+    ssrc: Ssrc,
     codecs: CodecList,
     track: Option<TrackId>,
 }
@@ -92,16 +94,20 @@ impl SlotTable {
         self.groups.resize_with(most.max(self.groups.len()), Group::default);
         for group in &mut self.groups {
             for slot in [&mut group.audio, &mut group.video] {
-                if slot.as_ref().is_some_and(|s| !self.order.contains(&s.mid)) {
-                    *slot = None;
-                }
+                let stays = |s: &Slot| {
+                    let same = |m: &DownMedia| (m.mid, m.ssrc.media) == (s.mid, s.ssrc);
+                    down.iter().any(|(media, _)| same(media))
+                };
+                let gone = slot.take_if(|s| !stays(s)).filter(|s| s.track.is_some());
+                // What flowed must not go on in another section that has the mid now.
+                self.unbound.extend(gone.filter(|s| self.order.contains(&s.mid)).map(|s| s.mid));
             }
         }
         for (media, group) in down {
             let codecs = mappings.list(&media.codecs);
             let place = self.groups[*group].slot(media.kind);
             match place {
-                Some(slot) if slot.mid == media.mid => {
+                Some(slot) if (slot.mid, slot.ssrc) == (media.mid, media.ssrc.media) => {
                     if !Arc::ptr_eq(&slot.codecs.codecs, &codecs.codecs) {
                         // What flows is bound anew, with the payload types of now, or not at all.
                         (slot.codecs, slot.track) = (codecs, None);
@@ -109,7 +115,8 @@ impl SlotTable {
                     }
                 }
                 _ => {
-                    *place = Some(Slot { mid: media.mid, codecs, track: None });
+                    *place =
+                        Some(Slot { mid: media.mid, ssrc: media.ssrc.media, codecs, track: None });
                 }
             }
         }

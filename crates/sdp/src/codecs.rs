@@ -1,11 +1,74 @@
 //! Which offered codecs are agreed, with which parameters and feedback; and which payload type of a publisher becomes
 //! which one of a viewer. The node never decodes: it takes any profile, and matches publishers to viewers later.
 
+use std::fmt;
+
 use model::{Codec, CodecSpec, Feedback, MediaKind, Pt, PtMapping};
 
 use crate::fmtp::{self, Parameters};
 use crate::h264::{self, Profile};
+use crate::parameter_sets::parameter_sets;
 use crate::section::{Payload, Section, SectionKind};
+
+/// What a payload type stands for, as far as a later offer must not change it (RFC 3264 section 8.3.2). Levels and the like may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meaning {
+    /// `None`: retransmissions.
+    codec: Option<Codec>,
+    clock_rate: u32,
+    channels: u8,
+    /// The profile as a number, the payload type that is repeated, ...
+    detail: u32,
+    /// H.264 only.
+    profile: Option<Profile>,
+}
+
+impl fmt::Display for Meaning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.codec, self.profile) {
+            (None, _) => write!(f, "rtx of {}", self.detail),
+            (Some(codec), Some(profile)) => {
+                write!(f, "{} {profile:?} in packetization-mode {}", codec.as_str(), self.detail)
+            }
+            (Some(codec), None) if self.detail != 0 => {
+                write!(f, "{} of profile {}", codec.as_str(), self.detail)
+            }
+            (Some(codec), None) => f.write_str(codec.as_str()),
+        }
+    }
+}
+
+/// What a payload type stands for; `None` when it is nothing that is served.
+pub fn meaning(payload: &Payload) -> Option<Meaning> {
+    let fmtp = Parameters(&payload.fmtp);
+    let (clock_rate, channels) = (payload.clock_rate, payload.channels);
+    if payload.name.eq_ignore_ascii_case("rtx") {
+        let detail = fmtp.number("apt", 255)?;
+        return Some(Meaning { codec: None, clock_rate, channels, detail, profile: None });
+    }
+    let kinds = [MediaKind::Audio, MediaKind::Video];
+    let (codec, ..) = kinds.into_iter().find_map(|kind| identify(payload, kind))?;
+    let mut profile = None;
+    let detail = match codec {
+        Codec::Opus | Codec::Red | Codec::Vp8 => 0,
+        Codec::Vp9 => fmtp.number("profile-id", 0)?,
+        Codec::Av1 => fmtp.number("profile", 0)?,
+        Codec::H265 => fmtp.number("profile-id", 1)?,
+        Codec::H264 => {
+            let text = fmtp.value("profile-level-id");
+            profile = text.map_or(Some(h264::DEFAULT_PROFILE), Profile::parse);
+            fmtp.number("packetization-mode", 0)?
+        }
+    };
+    Some(Meaning { codec: Some(codec), clock_rate, channels, detail, profile })
+}
+
+/// What the payload types of agreed codecs stand for, those of their retransmissions among them.
+pub fn meanings(section: &Section, agreed: &[CodecSpec]) -> Vec<(Pt, Meaning)> {
+    let types = agreed.iter().flat_map(|codec| [Some(codec.pt), codec.rtx_pt]).flatten();
+    let known = types.filter_map(|pt| section.payloads.iter().find(|p| p.pt == pt));
+    known.filter_map(|payload| Some((payload.pt, meaning(payload)?))).collect()
+}
 
 /// Which way media goes in a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,7 +103,10 @@ pub fn choose(section: &Section, flow: Flow, transport_cc: bool) -> Vec<CodecSpe
             channels,
             fmtp,
             feedback: feedback(payload.feedback, flow, transport_cc),
-            parameter_sets: None,
+            parameter_sets: match flow {
+                Flow::FromPeer => parameter_sets(codec, Parameters(&payload.fmtp)),
+                Flow::ToPeer => None,
+            },
         });
     }
     // RED comes last, so that plain Opus is what a publisher sends unless it decides otherwise; and only around an
@@ -57,6 +123,8 @@ fn is_usable(pt: Pt) -> bool {
 }
 
 fn identify(payload: &Payload, kind: MediaKind) -> Option<(Codec, u32, u8)> {
+    // RFC 7587 section 7 wants opus/48000/2 whatever is sent; cameras and GStreamer write opus/48000 and opus/48000/1. Taken as they
+    // stand, and answered so: a packet says itself how many channels it has.
     const KNOWN: [(Codec, u32, u8); 7] = [
         (Codec::Opus, 48_000, 2),
         (Codec::Red, 48_000, 2),
@@ -66,12 +134,13 @@ fn identify(payload: &Payload, kind: MediaKind) -> Option<(Codec, u32, u8)> {
         (Codec::H265, 90_000, 1),
         (Codec::Av1, 90_000, 1),
     ];
-    KNOWN.into_iter().find(|&(codec, clock, channels)| {
+    let known = KNOWN.into_iter().find(|&(codec, clock, channels)| {
         codec.kind() == kind
             && payload.name.eq_ignore_ascii_case(codec.as_str())
             && payload.clock_rate == clock
-            && payload.channels == channels
-    })
+            && payload.channels <= channels
+    });
+    known.map(|(codec, clock, _)| (codec, clock, payload.channels))
 }
 
 /// Parameters as they stand in the answer; `None` when the codec cannot be served with those of the offer.
