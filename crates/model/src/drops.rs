@@ -93,6 +93,14 @@ reasons! {
     RingFull = "ring_full",
     /// No packet buffer is free.
     PoolExhausted = "pool_exhausted",
+    /// The publisher holds as many packet buffers as it may.
+    SessionMemory = "session_memory",
+    /// The publisher sends more bytes or packets than it may.
+    MediaRate = "media_rate",
+    /// More RTCP than a session may send.
+    RtcpRate = "rtcp_rate",
+    /// A retransmission beyond the sequence numbers that a subscriber may report missing.
+    NackRate = "nack_rate",
     /// The packet would not fit into a datagram.
     TooLarge = "too_large",
     /// The exit queue of this subscriber is full.

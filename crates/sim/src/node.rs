@@ -321,9 +321,9 @@ impl Node {
             complain(&format!("timers in worker {at}"), usize::from(self.next_wake(at).is_some()));
         }
         for at in 0..self.count() {
-            let held = self.workers.held_buffers(at);
+            let held = self.workers.held_packet_bytes(at);
             if held > 0 {
-                left.push(format!("{held} packet buffers held in worker {at}"));
+                left.push(format!("{held} bytes of packets held in worker {at}"));
             }
         }
         left

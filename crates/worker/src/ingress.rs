@@ -1,6 +1,6 @@
 //! Step 3: a publisher's packet is decrypted once into a packet that is shared from then on.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::{DropReason, Event, Path, SessionId, TrackId};
 use router::{PacketBuf, StreamRef};
@@ -27,15 +27,17 @@ impl Worker {
         let session = self.sessions.at(at).ok_or(DropReason::UnknownPath)?;
         #[cfg(test)]
         assert!(!session.poisoned, "poisoned by a test");
-        let crypto = session.crypto.as_deref_mut().ok_or(DropReason::NoKeys)?;
+        if session.crypto.is_none() {
+            return Err(DropReason::NoKeys);
+        }
         if datagram.len() > DATAGRAM_MAX {
             return Err(DropReason::TooLarge);
         }
         let header =
             rtp::parse_header_unprotected(datagram).map_err(|_| DropReason::RtpMalformed)?;
-        let Some(mut buf) = self.pool.alloc(datagram.len()) else {
-            return Err(DropReason::PoolExhausted);
-        };
+        let mut buf = self.buffer(now, at, datagram.len())?;
+        let session = self.sessions.at(at).ok_or(DropReason::UnknownPath)?;
+        let crypto = session.crypto.as_mut().ok_or(DropReason::NoKeys)?;
         let opened = match crypto.receiver.open_rtp(datagram, header.header_len(), buf.space()) {
             Ok(opened) => opened,
             Err(error) => {
@@ -44,6 +46,9 @@ impl Worker {
             }
         };
         session.heard(now, path);
+        if let Some(remb) = &mut session.remb {
+            remb.record(datagram.len());
+        }
         let extensions = ParsedExtensions::parse(&header, &session.orders.plan.extensions)
             .map_err(|_| DropReason::RtpMalformed);
         // Feedback counts what the network delivered, whatever becomes of it.
@@ -59,6 +64,11 @@ impl Worker {
             let stream = streams.resolve(now, header.ssrc(), header.pt(), &e)?;
             ingest(now, ups, stream, &mut buf, opened.len)
         });
+        if let (Some(trip), Ok(Ingested { repair_time: Some(time), .. })) =
+            (&mut session.round_trip, &taken)
+        {
+            trip.repaired(*time);
+        }
         let id = session.id;
         self.arm(now, at);
         self.finish(now, id, buf, taken)
@@ -108,6 +118,8 @@ struct Ingested {
     id: TrackId,
     /// The first packet of the track.
     first: bool,
+    /// It is a retransmission, which came so long after it was asked for.
+    repair_time: Option<Duration>,
 }
 
 /// Lets the up-track of a stream have the plain packet in `buf`.
@@ -120,5 +132,7 @@ fn ingest(
 ) -> Result<Ingested, DropReason> {
     let up = ups.get_mut(usize::from(stream.up)).ok_or(DropReason::UnknownStream)?;
     let accepted = up.up.ingest(now, stream, buf, len)?;
-    Ok(Ingested { track: up.track, id: up.up.track(), first: accepted.first_of_track })
+    let repair_time = if stream.is_rtx { up.up.take_repair_time() } else { None };
+    let first = accepted.first_of_track;
+    Ok(Ingested { track: up.track, id: up.up.track(), first, repair_time })
 }

@@ -27,11 +27,11 @@ use crate::{LEAD_MAX, MAX_LAYERS, PacketBuf, SenderInfo, StreamId, StreamRef};
 use layer::{Asks, Incoming, Layer};
 use rtx::Layout;
 
-/// Round trip time to a publisher before anyone measured it.
-const DEFAULT_RTT: Duration = Duration::from_millis(100);
 /// A track of which no media came for this long is silent. Opus with DTX sends every 400 ms (RFC 7587 section 3.1.3), browsers send a
 /// still screen once a second.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// How long to wait for a retransmission before the round trip to the publisher was measured.
+const DEFAULT_RETRY: Duration = Duration::from_millis(100);
 
 /// A packet that was taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +72,9 @@ pub struct UpTrack {
     extensions: ExtensionMap,
     asks: Asks,
     layers: Vec<Layer>,
-    rtt: Duration,
     /// When the last media came; `None` before the first packet and after silence.
     heard: Option<Instant>,
+    retry: Duration,
 }
 
 /// A codec of the track, as far as its packets are read.
@@ -106,8 +106,8 @@ impl UpTrack {
             extensions: extensions.clone(),
             asks: Asks::default(),
             layers: Vec::new(),
-            rtt: DEFAULT_RTT,
             heard: None,
+            retry: DEFAULT_RETRY,
         };
         track.update(media, extensions);
         track
@@ -240,9 +240,15 @@ impl UpTrack {
         }
     }
 
-    /// Tells the round trip time to the publisher; 100 ms until then.
-    pub fn set_rtt(&mut self, rtt: Duration) {
-        self.rtt = rtt;
+    /// Tells how long to wait for a retransmission before asking again: the round trip to the publisher and its variation.
+    /// 100 ms until then.
+    pub fn set_retry(&mut self, retry: Duration) {
+        self.retry = retry;
+    }
+
+    /// The last time from a NACK to the retransmission that it asked for, once: an upper bound of the round trip.
+    pub fn take_repair_time(&mut self) -> Option<Duration> {
+        self.layers.iter_mut().find_map(Layer::take_repair_time)
     }
 
     /// Writes the NACKs, PLIs and FIRs that are due, with `sender` as the sender SSRC. `Ok(true)` when something was
@@ -258,7 +264,7 @@ impl UpTrack {
     ) -> Result<bool, NoRoom> {
         let mut wrote = false;
         for layer in &mut self.layers {
-            wrote |= layer.poll_feedback(now, sender, self.asks, self.rtt, rtcp)?;
+            wrote |= layer.poll_feedback(now, sender, self.asks, self.retry, rtcp)?;
         }
         Ok(wrote)
     }
