@@ -12,8 +12,6 @@ use crate::negotiate::Negotiation;
 
 /// Most SSRCs of one publisher, retransmissions included.
 const MAX_SSRCS: usize = 20;
-/// Most codecs of one section, the first of the offer; browsers offer some twenty. What is agreed is matched with what others agreed.
-const MAX_CODECS: usize = 32;
 /// Most simulcast layers of one section; more are not asked for.
 const MAX_LAYERS: usize = 4;
 /// Protocols of RTP sections (RFC 8829 section 5.1.2). Keys always come from DTLS-SRTP.
@@ -82,8 +80,7 @@ impl Negotiation<'_, '_> {
             let transport_cc = accepts(section, extensions, Extension::TransportCc);
             // In a section of both directions the peer's own codecs are the narrower choice.
             let flow = if up || !self.roles.to_peer() { Flow::FromPeer } else { Flow::ToPeer };
-            let mut codecs = sdp::choose(section, flow, transport_cc);
-            codecs.truncate(MAX_CODECS);
+            let codecs = sdp::choose(section, flow, transport_cc);
             if codecs.is_empty() {
                 if !wanted {
                     continue;

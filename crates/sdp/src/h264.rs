@@ -55,6 +55,20 @@ impl Profile {
         })
     }
 
+    /// A number below 512 for each profile: twice its `profile_idc`, and one more for the second that has the same.
+    pub(crate) fn number(self) -> u16 {
+        let (idc, second) = match self {
+            Profile::ConstrainedBaseline => (0x42, true),
+            Profile::Baseline => (0x42, false),
+            Profile::Main => (0x4d, false),
+            Profile::Extended => (0x58, false),
+            Profile::High => (0x64, false),
+            Profile::ConstrainedHigh => (0x64, true),
+            Profile::Other { idc, intra } => (idc, intra),
+        };
+        u16::from(idc) << 1 | u16::from(second)
+    }
+
     /// How well a decoder of profile `self` takes a stream of `stream`: 0 exact, higher is worse, `None` not at all.
     pub fn takes(self, stream: Profile) -> Option<u8> {
         use Profile::{Baseline, ConstrainedBaseline, ConstrainedHigh, High, Main};

@@ -9,7 +9,8 @@
 //! - [`section`]: one media section of it; `streams`: what it sends
 //! - [`transport`]: the lines about ICE and DTLS
 //! - [`attributes`]: the values of single attribute lines
-//! - [`codecs`]: which offered codecs are agreed, and which of a publisher's fit a viewer
+//! - [`codecs`]: which offered codecs are agreed
+//! - [`matching`]: which of a publisher's codecs fit a viewer
 //! - [`h264`]: what a `profile-level-id` means (RFC 6184 section 8.1)
 //! - [`fmtp`]: format parameters
 //! - [`parameter_sets`]: those that stand in a description (`sprop-parameter-sets`)
@@ -30,6 +31,7 @@ mod form;
 pub mod fragment;
 pub mod h264;
 pub mod limits;
+pub mod matching;
 pub mod offer;
 pub mod parameter_sets;
 pub mod section;
@@ -37,9 +39,10 @@ mod streams;
 pub mod transport;
 
 pub use answer::{AcceptedSection, Answer, AnswerSection, LocalTransport, RidAnswer, Sending};
-pub use codecs::{Flow, choose, map_payload_types};
+pub use codecs::{Flow, choose};
 pub use error::{Fault, SdpError};
 pub use fragment::Fragment;
 pub use limits::{MAX_BYTES, MAX_LINE_BYTES, MAX_LINES, MAX_SECTIONS};
+pub use matching::map_payload_types;
 pub use offer::{Offer, PeerTransport};
 pub use section::{Direction, MidText, Payload, Section, SectionKind};
