@@ -150,7 +150,12 @@ impl Worker {
             self.renegotiate(now, at, &orders.plan);
         }
         for (mid, binding) in &orders.slots {
-            let known = before.slots.iter().find(|(m, _)| m == mid);
+            // A slot of another SSRC has a down-track of its own, to which nothing was bound yet.
+            let ssrc = |plan: &SessionPlan| {
+                plan.down.iter().find(|media| media.mid == *mid).map(|media| media.ssrc.media)
+            };
+            let stays = ssrc(&before.plan) == ssrc(&orders.plan);
+            let known = before.slots.iter().find(|(m, _)| m == mid).filter(|_| stays);
             if known.is_none_or(|(_, b)| b != binding) {
                 self.bind(now, at, *mid, binding.clone());
             }
@@ -215,7 +220,10 @@ impl Worker {
             let Some(slot) = self.sessions.at(at).and_then(|s| s.downs.get_mut(down)) else {
                 break;
             };
-            let stays = slot.mid.and_then(|mid| plan.down.iter().find(|media| media.mid == mid));
+            // A mid that stands in another section now has another SSRC: it is another slot.
+            let same =
+                |media: &&DownMedia| slot.mid == Some(media.mid) && slot.ssrc == media.ssrc.media;
+            let stays = plan.down.iter().find(same);
             if let Some(media) = stays {
                 slot.down.update(media, &plan.extensions);
                 continue;
