@@ -1,0 +1,218 @@
+//! The hostile run: a swarm of good peers uses a node as any swarm does, while attackers do at the highest rate what the list of
+//! threats says, and the good ones must not notice.
+//!
+//! - `options`: flags, and which attacks are tried when
+//! - `node`, `metrics`: the node, and what it shows
+//! - `good`: the good ones, and what they saw in a part of the run
+//! - `child`: the attackers' process
+//! - `attacks`: what they do, one file each, with `peer` (a session of an attacker), `http` and `deeds`
+//! - `judge`, `report`: whether that is good
+//!
+//! What is deliberately absent: a mended node. What an attack must not do stands in `judge` and in each attack's `expects`,
+//! and the names of drop reasons are matched by their beginnings.
+
+mod attacks;
+mod child;
+mod deeds;
+mod good;
+mod http;
+mod judge;
+mod metrics;
+mod node;
+mod options;
+mod peer;
+mod report;
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+
+use self::{
+    child::{AllDeeds, Attackers, Orders},
+    good::{Good, ROOM, TOKENS, View},
+    judge::{Seen, judge},
+    node::{Grant, Look, Node},
+    options::{GATHER, Options, Phase},
+    report::{Outcome, Part},
+};
+use crate::random::Random;
+
+/// Rooms of the attackers, and tokens for each, and tokens that may watch the good ones.
+const OWN_ROOMS: usize = 6;
+const TOKENS_OF_A_ROOM: usize = 3;
+const WATCH_TOKENS: usize = 12;
+/// The good ones go on for so long after the last part: a second has to be whole, and attackers take their time to end.
+const TAIL: u64 = 3;
+/// The attackers of a part begin so long after its beginning, and end so long before its end.
+const MARGIN: Duration = Duration::from_millis(100);
+
+/// The command, whole: flags, run, report, exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let options = Options::parse();
+    let result = match options.part {
+        Some(part) => child::attack(part).map(|()| true),
+        None => run(&options).and_then(|outcome| write(&options, &outcome)),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            let _gone = writeln!(io::stderr(), "sfumato-hostile: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Writes the reports; whether all was good.
+fn write(options: &Options, outcome: &Outcome) -> Result<bool, String> {
+    let to_stdout = options.json.as_deref().is_some_and(|path| path == Path::new("-"));
+    let json = format!("{:#}\n", outcome.json());
+    let text = if to_stdout { json.clone() } else { outcome.text() };
+    // A reader that went away is no failure.
+    let _gone = io::stdout().write_all(text.as_bytes());
+    if let Some(path) = options.json.as_deref().filter(|_| !to_stdout) {
+        fs::write(path, json).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(outcome.is_good())
+}
+
+/// What was done and seen in a part of the run, before it is judged.
+struct Course {
+    phase: Phase,
+    /// Seconds of the good ones' report.
+    from: u64,
+    to: u64,
+    before: Look,
+    after: Look,
+    deeds: AllDeeds,
+}
+
+fn run(options: &Options) -> Result<Outcome, String> {
+    let phases = options.phases()?;
+    let shown = options.out.display();
+    fs::create_dir_all(&options.out).map_err(|error| format!("{shown}: {error}"))?;
+    let mut node = Node::start(&options.node, &options.out)?;
+    let played = play(options, phases, &mut node);
+    let end = node.stop();
+    let (courses, report) = played?;
+    let cores = udp::cores();
+    let core = attackers_core(options, &cores);
+    let mut outcome = conclude(courses, &report);
+    outcome.findings.extend(end);
+    (outcome.core, outcome.cores) = (core, cores.len());
+    Ok(outcome)
+}
+
+fn attackers_core(options: &Options, cores: &[usize]) -> Option<usize> {
+    options.core.or_else(|| cores.last().copied())
+}
+
+/// Sends the good ones in, and the attackers after them, part by part.
+fn play(
+    options: &Options,
+    phases: Vec<Phase>,
+    node: &mut Node,
+) -> Result<(Vec<Course>, crate::report::Report), String> {
+    let mut orders = orders(options, node)?;
+    let tokens: Result<Vec<_>, _> = (0..TOKENS).map(|_| node.token("*", Grant::Both)).collect();
+    let all: u64 = phases.iter().map(|phase| phase.seconds).sum();
+    let seconds = GATHER + all + TAIL;
+    let (http, pid) = (node.http, node.pid());
+    let good = Good::start(http, pid, &tokens?, seconds, GATHER - 2, &options.out)?;
+    let (mut courses, mut from) = (Vec::new(), GATHER);
+    for phase in phases {
+        let to = from + phase.seconds;
+        sleep_until(good.begun + Duration::from_secs(from));
+        let before = node.look();
+        let deeds = match attack(&mut orders, &phase, good.begun + Duration::from_secs(to)) {
+            Ok(deeds) => deeds,
+            Err(error) => {
+                good.stop();
+                let _ended = good.report();
+                return Err(error);
+            }
+        };
+        sleep_until(good.begun + Duration::from_secs(to));
+        courses.push(Course { phase, from, to, before, after: node.look(), deeds });
+        from = to;
+    }
+    good.report().map(|report| (courses, report))
+}
+
+/// The attacks of a part, until shortly before its end. Ending their sessions takes attackers some time more.
+fn attack(orders: &mut Orders, phase: &Phase, end: Instant) -> Result<AllDeeds, String> {
+    if phase.attacks.is_empty() {
+        return Ok(AllDeeds::new());
+    }
+    thread::sleep(MARGIN);
+    orders.attacks = phase.attacks.iter().map(|attack| attack.name.to_owned()).collect();
+    orders.seed = orders.seed.wrapping_add(1);
+    let left = end.saturating_duration_since(Instant::now() + MARGIN);
+    orders.milliseconds = left.as_millis() as u64;
+    Attackers::start(orders)?.end()
+}
+
+fn orders(options: &Options, node: &Node) -> Result<Orders, String> {
+    // The first of the good ones' rooms.
+    let good_room = format!("{ROOM}-0");
+    let watch: Result<Vec<_>, _> =
+        (0..WATCH_TOKENS).map(|_| node.token(&good_room, Grant::Watch)).collect();
+    let mut own = Vec::new();
+    for number in 0..OWN_ROOMS {
+        let room = format!("lair-{number}");
+        for _ in 0..TOKENS_OF_A_ROOM {
+            own.push((room.clone(), node.token(&room, Grant::Both)?));
+        }
+    }
+    Ok(Orders {
+        attacks: Vec::new(),
+        milliseconds: 0,
+        http: node.http,
+        good_room,
+        watch: watch?,
+        own,
+        core: attackers_core(options, &udp::cores()),
+        seed: options.seed.unwrap_or_else(Random::seed),
+    })
+}
+
+fn sleep_until(when: Instant) {
+    thread::sleep(when.saturating_duration_since(Instant::now()));
+}
+
+/// Judges every part by what the good ones saw in it. The calm one is judged, too: against itself it can only be too bad to compare
+/// with.
+fn conclude(courses: Vec<Course>, report: &crate::report::Report) -> Outcome {
+    let view = |course: &Course| View::of(&report.timeline, course.from, course.to);
+    let calm = courses.first().map(view).unwrap_or_default();
+    let calm_memory = courses.first().map_or(0, |course| course.after.memory);
+    let parts = courses.into_iter().map(|course| {
+        let view = view(&course);
+        let seen = Seen {
+            seconds: view.seconds,
+            view: &view,
+            before: &course.before,
+            after: &course.after,
+            attacks: &course.phase.attacks,
+            deeds: &course.deeds,
+        };
+        let findings = judge(&seen, &calm, calm_memory);
+        let drops = course.after.metrics.drops_since(&course.before.metrics);
+        let (memory, phase, deeds) = (course.after.memory, course.phase, course.deeds);
+        Part { phase, view, deeds, drops, memory, findings }
+    });
+    let parts = parts.collect();
+    let mut findings = Vec::new();
+    for (reason, count) in report.failures.sorted() {
+        findings.push(format!("good ones failed: {reason} ({count})"));
+    }
+    Outcome { parts, findings, core: None, cores: 0 }
+}
