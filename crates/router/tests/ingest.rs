@@ -64,9 +64,10 @@ fn bytes_that_are_no_packet_are_refused_and_nothing_panics() {
     let media = video(1, "0", &[], &[(11, 12)]);
     let mut up = UpTrack::new(&media, &extensions());
     let mut pool = PacketPool::new(t, PoolLimits::default());
+    let account = pool.open();
     let mut random = Random(7);
     for i in 0..20_000u32 {
-        let mut buf = pool.alloc(300).unwrap();
+        let mut buf = pool.alloc(account, 300).unwrap();
         let len = random.below(300) as usize;
         let space = buf.space();
         for byte in &mut space[..len] {
@@ -82,7 +83,7 @@ fn bytes_that_are_no_packet_are_refused_and_nothing_panics() {
         let _ = up.ingest(t, StreamRef { up: 0, layer, is_rtx, ssrc }, &mut buf, len);
         pool.release(buf);
     }
-    let mut buf = pool.alloc(300).unwrap();
+    let mut buf = pool.alloc(account, 300).unwrap();
     let stream = StreamRef { up: 0, layer: 0, is_rtx: false, ssrc: Ssrc(11) };
     assert_eq!(up.ingest(t, stream, &mut buf, 9_999).err(), Some(DropReason::RtpMalformed));
     assert_eq!(up.ingest(t, stream, &mut buf, 11).err(), Some(DropReason::RtpMalformed));

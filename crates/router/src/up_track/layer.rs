@@ -131,7 +131,7 @@ impl Layer {
         true
     }
 
-    /// A key frame begins in the packet with this raw number.
+    /// A key frame came, with all that belongs to it from this raw number on.
     pub(crate) fn key_frame(&mut self, raw: u64) {
         self.keyframes.arrived();
         if let Some(source) = &mut self.source {

@@ -2,8 +2,10 @@
 //! the cache and what else down-tracks need, which is in [`mirror`], since each worker keeps one.
 
 pub mod cache;
+
 mod keyframe;
 mod layer;
+mod lead;
 pub mod mirror;
 mod nack;
 mod numbering;
@@ -21,7 +23,7 @@ use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 use rtp::{ParsedExtensions, RtpPacket};
 
-use crate::{MAX_LAYERS, PacketBuf, SenderInfo, StreamId, StreamRef};
+use crate::{LEAD_MAX, MAX_LAYERS, PacketBuf, SenderInfo, StreamId, StreamRef};
 use layer::{Asks, Incoming, Layer};
 use rtx::Layout;
 
@@ -194,7 +196,9 @@ impl UpTrack {
 
         let keyframe_start = packet.meta.info.keyframe_start && self.kind == MediaKind::Video;
         if keyframe_start {
-            layer.key_frame(place.raw);
+            // Parameter sets that are still missing belong to it.
+            let lead = if packet.meta.info.lacks_parameter_sets() { LEAD_MAX as u64 } else { 0 };
+            layer.key_frame(place.raw.saturating_sub(lead));
         }
         let first_of_track = !std::mem::replace(&mut self.active, true);
         Ok(Accepted { layer: stream.layer, first_of_track, keyframe_start })

@@ -1,23 +1,24 @@
-//! Who should see whom: a second, slow and simple model of rooms and slots, fed with what signaling accepted and ended.
+//! Who should see whom: a second, slow and simple model of rooms and slots. Its input is what signaling accepted and
+//! ended.
 //!
-//! Publishers are placed in order of arrival; who publishes again keeps the place. What a publisher can put into one group of slots (its nth
-//! sound with its nth picture) takes the free group where most of it flows and least stays idle, and keeps it until it goes, or
-//! until something else would flow there than before.
+//! Publishers are placed in order of arrival; a participant that publishes again keeps its place. One part of a
+//! publisher (its nth sound and its nth picture) takes the free group of slots in which most of it flows and the
+//! fewest slots stay idle. It keeps the group until it ends, or until something else would flow there than before.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use model::{MediaKind, SessionId};
 
-/// A track: whose session, and the number of its section.
+/// A track: its session, and the number of its section.
 pub(crate) type Track = (SessionId, u8);
 
 /// Sections by kind, in the order of the offer: sound, pictures.
 pub(crate) type ByKind = [Vec<u8>; 2];
 
-/// Who watches, and for whom: a name each, if there is one.
+/// The name of a viewer, and of the participant that it watches, where there is one.
 pub(crate) type Names = (Option<u16>, Option<u16>);
 
-/// A member of a room that sends.
+/// A participant that publishes.
 #[derive(Debug)]
 struct Publisher {
     session: SessionId,
@@ -33,7 +34,7 @@ pub(crate) struct Slot {
     pub(crate) number: u8,
     pub(crate) flows: Option<Track>,
     pub(crate) since: Duration,
-    /// What flowed before, and until when.
+    /// What flowed through it before, and until when.
     before: Vec<(Track, Duration)>,
 }
 
@@ -41,7 +42,7 @@ pub(crate) struct Slot {
 #[derive(Debug, Default)]
 struct Group {
     slots: [Option<Slot>; 2],
-    /// Whose session, and which of its pairs of tracks.
+    /// The publisher's session, and the number of its pair of tracks.
     holder: Option<(SessionId, usize)>,
 }
 
@@ -58,14 +59,14 @@ struct Room {
     viewers: Vec<Viewer>,
 }
 
-/// See the head of the file.
+/// The rooms of a node. See the module's head.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     rooms: BTreeMap<u8, Room>,
 }
 
 impl Oracle {
-    /// Somebody publishes. Returns the session that is replaced by it.
+    /// A peer publishes. Returns the session that this one replaces.
     pub(crate) fn publish(
         &mut self,
         now: Duration,
@@ -87,7 +88,7 @@ impl Oracle {
         replaced
     }
 
-    /// Somebody watches.
+    /// A peer watches.
     pub(crate) fn subscribe(
         &mut self,
         now: Duration,
@@ -149,7 +150,7 @@ impl Oracle {
 }
 
 impl Slot {
-    /// Whether this flowed here at any time since.
+    /// Whether this track flowed here at any time since then.
     pub(crate) fn had(&self, track: Track, since: Duration) -> bool {
         self.flows == Some(track)
             || self.before.iter().any(|(t, until)| *t == track && *until >= since)
@@ -172,7 +173,8 @@ impl Room {
 }
 
 impl Viewer {
-    /// Takes slots that were negotiated. Those that stay keep their group; a new one joins the first group that has none of its kind.
+    /// Takes the negotiated slots. Slots that stay keep their group; a new slot joins the first group that has none of
+    /// its kind.
     fn update(&mut self, now: Duration, slots: &ByKind) {
         for group in &mut self.groups {
             for (kind, slot) in group.slots.iter_mut().enumerate() {
@@ -254,12 +256,12 @@ impl Group {
     }
 }
 
-/// Whether what flows in the slots is what the tracks would let flow.
+/// Whether these slots show exactly these tracks already.
 fn group_fits(slots: &[Option<Slot>; 2], tracks: [Option<Track>; 2]) -> bool {
     (0..2).all(|kind| slots[kind].as_ref().is_none_or(|slot| slot.flows == tracks[kind]))
 }
 
-/// Where a kind stands in the pairs of this file.
+/// The index of a kind in the pairs of this file.
 pub(crate) fn of(kind: MediaKind) -> usize {
     usize::from(kind == MediaKind::Video)
 }
@@ -270,12 +272,12 @@ mod tests {
 
     const NOW: Duration = Duration::ZERO;
 
-    /// So many sections of each kind.
+    /// This many sections of each kind.
     fn count(sounds: u8, pictures: u8) -> ByKind {
         [(0..sounds).collect(), (10..10 + pictures).collect()]
     }
 
-    /// Whose pictures flow.
+    /// The publisher whose pictures flow.
     fn pictures(oracle: &Oracle, viewer: u64) -> Vec<Option<u64>> {
         let slots = oracle.slots(SessionId(viewer)).filter(|s| s.kind == MediaKind::Video);
         slots.map(|s| s.flows.map(|(session, _)| session.0)).collect()
