@@ -34,10 +34,18 @@ pub(super) struct Orders {
     pub(super) milliseconds: u64,
     pub(super) http: SocketAddr,
     pub(super) good_room: String,
-    pub(super) watch: Vec<String>,
-    pub(super) own: Vec<(String, String)>,
+    /// Tokens of each attack, so that none uses up the rate of another one's: those that may watch the good ones, and those of
+    /// rooms of its own, with the room.
+    pub(super) tokens: BTreeMap<String, Tokens>,
     pub(super) core: Option<usize>,
     pub(super) seed: u64,
+}
+
+/// Tokens of an attack.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Tokens {
+    pub(super) watch: Vec<String>,
+    pub(super) own: Vec<(String, String)>,
 }
 
 /// The deeds of each attack.
@@ -105,21 +113,20 @@ pub(super) fn attack(_part: Part) -> Result<(), String> {
     raise_file_limit();
     let attacks: Option<Vec<&Attack>> = orders.attacks.iter().map(|n| by_name(n)).collect();
     let attacks = attacks.ok_or("orders: an attack that there is not")?;
-    let scene = Scene {
-        http: orders.http,
-        certificate: Arc::new(Certificate::generate().map_err(|e| e.to_string())?),
-        good_room: orders.good_room,
-        watch: orders.watch,
-        own: orders.own,
-        until: Instant::now() + Duration::from_millis(orders.milliseconds),
+    let certificate = Arc::new(Certificate::generate().map_err(|e| e.to_string())?);
+    let until = Instant::now() + Duration::from_millis(orders.milliseconds);
+    let scene = |attack: &Attack| {
+        let Tokens { watch, own } = orders.tokens.get(attack.name).cloned().unwrap_or_default();
+        let (certificate, good_room) = (Arc::clone(&certificate), orders.good_room.clone());
+        Scene { http: orders.http, certificate, good_room, watch, own, until }
     };
     let deeds: AllDeeds = thread::scope(|scope| {
         let all: Vec<_> = attacks
             .iter()
             .enumerate()
             .map(|(number, attack)| {
-                let (scene, seed) = (&scene, orders.seed.wrapping_add(number as u64));
-                (attack.name, scope.spawn(move || attack.perform(scene, seed)))
+                let (scene, seed) = (scene(attack), orders.seed.wrapping_add(number as u64));
+                (attack.name, scope.spawn(move || attack.perform(&scene, seed)))
             })
             .collect();
         let ended = all

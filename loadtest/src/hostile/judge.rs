@@ -48,10 +48,11 @@ pub(super) struct Seen<'a> {
 pub(super) fn judge(seen: &Seen<'_>, calm: &View, calm_memory: u64) -> Vec<String> {
     let mut findings = harm(seen.view, calm);
     findings.extend(node(seen, calm_memory));
-    let drops = seen.after.metrics.drops_since(&seen.before.metrics);
+    let mut rises = seen.after.metrics.drops_since(&seen.before.metrics);
+    rises.extend(seen.after.metrics.counters_since(&seen.before.metrics));
     for attack in seen.attacks {
         let deeds = seen.deeds.get(attack.name).cloned().unwrap_or_default();
-        let wrong = evidence(attack, &deeds, &drops, seen.seconds);
+        let wrong = evidence(attack, &deeds, &rises, seen.seconds);
         findings.extend(wrong.into_iter().map(|text| format!("{}: {text}", attack.name)));
     }
     findings
@@ -129,7 +130,7 @@ fn node(seen: &Seen<'_>, calm_memory: u64) -> Vec<String> {
 fn evidence(
     attack: &Attack,
     deeds: &Deeds,
-    drops: &BTreeMap<String, u64>,
+    rises: &BTreeMap<String, u64>,
     seconds: f64,
 ) -> Vec<String> {
     let mut findings = Vec::new();
@@ -139,10 +140,10 @@ fn evidence(
     if done < least {
         findings.push(format!("no attack: {what} {done}, at least {least}"));
     }
-    let rose = drops.keys().any(|reason| expects.drops.iter().any(|p| reason.starts_with(p)));
-    if !expects.drops.is_empty() && !rose {
-        let list = expects.drops.join("*, ");
-        findings.push(format!("no drops under a reason like {list}*"));
+    let rose = rises.keys().any(|name| expects.rises.iter().any(|p| name.starts_with(p)));
+    if !expects.rises.is_empty() && !rose {
+        let list = expects.rises.join("*, ");
+        findings.push(format!("nothing was counted under a name like {list}*"));
     }
     let came = |statuses: &[u16]| -> u64 {
         statuses.iter().filter_map(|status| deeds.answers.get(status)).sum()

@@ -42,6 +42,16 @@ impl Metrics {
         }
         drops
     }
+
+    /// Counters of the workers without labels that rose since `earlier`, without what their names begin and end with.
+    pub(super) fn counters_since(&self, earlier: &Metrics) -> BTreeMap<String, u64> {
+        let rises = self.0.iter().filter_map(|(name, value)| {
+            let short = name.strip_prefix("sfumato_worker_")?.strip_suffix("_total")?;
+            let more = value - earlier.value(name).unwrap_or(0.0);
+            (more >= 1.0).then(|| (short.to_owned(), more as u64))
+        });
+        rises.collect()
+    }
 }
 
 fn drop_reason(name: &str) -> Option<&str> {
@@ -84,6 +94,9 @@ sfumato_rooms 2
         let expected = [("rtx_limit".to_owned(), 2), ("srtp_auth".to_owned(), 6)];
         assert_eq!(drops, BTreeMap::from(expected));
         assert!(before.drops_since(&before).is_empty());
+        let gone = after + "sfumato_worker_packets_let_go_total{worker=\"1\"} 7\n";
+        let gone = Metrics::parse(&gone).counters_since(&before);
+        assert_eq!(gone, BTreeMap::from([("packets_let_go".to_owned(), 7)]));
         assert!(Metrics::parse("<html>").is_empty());
     }
 }

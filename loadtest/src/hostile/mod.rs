@@ -24,6 +24,7 @@ mod peer;
 mod report;
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, Write},
     path::Path,
@@ -35,7 +36,8 @@ use std::{
 use clap::Parser;
 
 use self::{
-    child::{AllDeeds, Attackers, Orders},
+    attacks::ATTACKS,
+    child::{AllDeeds, Attackers, Orders, Tokens},
     good::{Good, ROOM, TOKENS, View},
     judge::{Seen, judge},
     node::{Grant, Look, Node},
@@ -44,10 +46,9 @@ use self::{
 };
 use crate::random::Random;
 
-/// Rooms of the attackers, and tokens for each, and tokens that may watch the good ones.
-const OWN_ROOMS: usize = 6;
-const TOKENS_OF_A_ROOM: usize = 3;
-const WATCH_TOKENS: usize = 12;
+/// Rooms that each attack has of its own, with a token each, and its tokens that may watch the good ones.
+const OWN_ROOMS: usize = 4;
+const WATCH_TOKENS: usize = 4;
 /// The good ones go on for so long after the last part: a second has to be whole, and attackers take their time to end.
 const TAIL: u64 = 3;
 /// The attackers of a part begin so long after its beginning, and end so long before its end.
@@ -163,22 +164,25 @@ fn attack(orders: &mut Orders, phase: &Phase, end: Instant) -> Result<AllDeeds, 
 fn orders(options: &Options, node: &Node) -> Result<Orders, String> {
     // The first of the good ones' rooms.
     let good_room = format!("{ROOM}-0");
-    let watch: Result<Vec<_>, _> =
-        (0..WATCH_TOKENS).map(|_| node.token(&good_room, Grant::Watch)).collect();
-    let mut own = Vec::new();
-    for number in 0..OWN_ROOMS {
-        let room = format!("lair-{number}");
-        for _ in 0..TOKENS_OF_A_ROOM {
-            own.push((room.clone(), node.token(&room, Grant::Both)?));
+    let mut tokens = BTreeMap::new();
+    for attack in ATTACKS {
+        let mut of_one = Tokens::default();
+        for _ in 0..WATCH_TOKENS {
+            of_one.watch.push(node.token(&good_room, Grant::Watch)?);
         }
+        for number in 0..OWN_ROOMS {
+            let room = format!("{}-{number}", attack.name);
+            let token = node.token(&room, Grant::Both)?;
+            of_one.own.push((room, token));
+        }
+        tokens.insert(attack.name.to_owned(), of_one);
     }
     Ok(Orders {
         attacks: Vec::new(),
         milliseconds: 0,
         http: node.http,
         good_room,
-        watch: watch?,
-        own,
+        tokens,
         core: attackers_core(options, &udp::cores()),
         seed: options.seed.unwrap_or_else(Random::seed),
     })

@@ -18,7 +18,10 @@ use udp::{RecvBatch, SendBatch, UdpConfig, UdpSocket};
 
 use super::{attacks::Scene, deeds::Deeds, http::Client};
 use crate::{
-    bot::ice::{Agent, Credentials, IceEvent},
+    bot::{
+        ice::{Agent, Credentials, IceEvent},
+        stun::{self, Check},
+    },
     describe::{Answer, OfferHead, OfferedSection, offer},
     random::Random,
 };
@@ -78,7 +81,7 @@ pub(super) struct Packet<'a> {
 
 /// A connected session.
 pub(super) struct Peer {
-    pub(super) socket: UdpSocket,
+    socket: UdpSocket,
     batch: SendBatch,
     incoming: RecvBatch,
     agent: Agent,
@@ -88,6 +91,8 @@ pub(super) struct Peer {
     /// Where the node's media port is.
     pub(super) to: SocketAddr,
     pub(super) answer: Answer,
+    /// Username and password of its checks.
+    check_as: (String, String),
     resource: String,
     token: String,
     client: Client,
@@ -106,6 +111,15 @@ impl Peer {
     ) -> Result<Peer, String> {
         let begun = Begun::new(scene, invitation, random, deeds)?;
         begun.connect(scene, random)
+    }
+
+    /// An authentic check of this session, to be sent from anywhere.
+    pub(super) fn check(&self, random: &mut Random) -> Vec<u8> {
+        let mut transaction = [0; 12];
+        transaction[..8].copy_from_slice(&random.next().to_be_bytes());
+        let (username, key) = (self.check_as.0.as_str(), &stun::key(&self.check_as.1));
+        let tie_breaker = random.next();
+        Check { transaction, username, tie_breaker, nominate: true, key }.to_bytes()
     }
 
     /// Queues an authentic packet of RTP; false when it could not be sealed.
@@ -271,9 +285,9 @@ impl Begun {
     }
 
     /// The username of its checks, and the password that they are signed with.
-    pub(super) fn check_as(&self) -> (String, &str) {
+    pub(super) fn check_as(&self) -> (String, String) {
         let remote = &self.answer.credentials;
-        (format!("{}:{}", remote.ufrag, self.local.ufrag), &remote.pwd)
+        (format!("{}:{}", remote.ufrag, self.local.ufrag), remote.pwd.clone())
     }
 
     /// Ends the session.
@@ -368,6 +382,7 @@ impl Joining {
 
     fn finish(self, keys: &Keys) -> Result<Peer, String> {
         let Joining { begun, agent, dtls, batch, incoming } = self;
+        let check_as = begun.check_as();
         let Begun { socket, answer, resource, token, client, to, .. } = begun;
         let keys = keys.sender().ok().zip(keys.receiver().ok());
         let ((sender, receiver), dtls) = keys.zip(dtls).ok_or("dtls: unusable keys")?;
@@ -381,6 +396,7 @@ impl Joining {
             receiver,
             to,
             answer,
+            check_as,
             resource,
             token,
             client,

@@ -38,7 +38,7 @@ fn flood(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<(), St
     let wanted = watching();
     let invitation = Invitation { way: Way::Whep, room, token, source, sections: &wanted };
     let mut viewer = Peer::join(scene, &invitation, random, deeds)?;
-    let mut all = streams(&publisher, &sections);
+    let mut all = streams(&publisher, &sections, random);
     let stream = all.first_mut().ok_or("answer: no section of ours")?;
     let (key, delta) = (vp8(true, PAYLOAD), vp8(false, PAYLOAD));
     let mut pace = Pace::new(MOST);

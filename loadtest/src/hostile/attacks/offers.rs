@@ -2,7 +2,7 @@
 //! many different ones as there is room for. Whoever matches each codec of each section with each of the other side, under
 //! a lock, is busy for seconds.
 
-use std::fmt::Write;
+use std::{collections::VecDeque, fmt::Write};
 
 use super::{AGAIN, Scene, anybody};
 use crate::{
@@ -11,6 +11,8 @@ use crate::{
 };
 
 const SECTIONS: usize = 64;
+/// Sessions of one attacker that live at a time: each publisher among them is matched with each viewer.
+const LIVE: usize = 8;
 /// All payload types that RTP and RTCP on one port leave free (RFC 5761 section 4): 0 to 63 and 96 to 127.
 const CODECS: u8 = 96;
 /// Bytes of an offer (threat 38), and lines.
@@ -26,13 +28,16 @@ pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
         (Way::Whip, worst(Way::Whip, &fingerprint, random)),
     ];
     let mut turn = random.below(2);
+    // One room, so that those who watch meet those who publish.
+    let own = scene.own_room(random);
+    let mut live = VecDeque::new();
     while scene.goes_on() {
         turn += 1;
         let (way, offer) = &offers[turn % 2];
         let (room, token) = match (way, turn % 4) {
             // Half of those who watch do so among the good ones.
             (Way::Whep, 0) => (scene.good_room.as_str(), scene.watch_token(random)),
-            _ => scene.own_room(random),
+            _ => own,
         };
         let reply = client.post(&way.path(room), token, offer);
         deeds.did("offers", 1);
@@ -40,8 +45,10 @@ pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
         match reply {
             Ok(reply) if reply.status == 201 => {
                 deeds.did("accepted", 1);
-                let gone = reply.location.map(|resource| client.delete(&resource, token));
-                gone.iter().for_each(|reply| deeds.answered(reply));
+                live.extend(reply.location.map(|resource| (resource, token)));
+                if live.len() > LIVE {
+                    end(&mut client, &mut deeds, live.pop_front());
+                }
             }
             Ok(reply) if reply.status == 429 => {
                 client.move_to(anybody(random));
@@ -50,7 +57,14 @@ pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
             _ => {}
         }
     }
+    live.into_iter().for_each(|session| end(&mut client, &mut deeds, Some(session)));
     deeds
+}
+
+fn end(client: &mut Client, deeds: &mut Deeds, session: Option<(String, &str)>) {
+    if let Some((resource, token)) = session {
+        deeds.answered(&client.delete(&resource, token));
+    }
 }
 
 /// An offer of that many sections and codecs, to send or to receive.

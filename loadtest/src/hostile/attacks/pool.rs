@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{AGAIN, Pace, Scene, Stream, anybody, streams, video, vp8};
+use super::{AGAIN, Pace, Scene, Stream, anybody, nameless_video, streams, vp8};
 use crate::{
     hostile::{
         deeds::Deeds,
@@ -25,7 +25,7 @@ const SILENCE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
     let mut deeds = Deeds::default();
-    let sections: Vec<_> = (0..TRACKS).map(|_| video(random)).collect();
+    let sections = vec![nameless_video(); TRACKS];
     while scene.goes_on() {
         let (room, token) = scene.own_room(random);
         let source = anybody(random);
@@ -39,7 +39,7 @@ pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
             }
         };
         deeds.did("sessions", 1);
-        let mut tracks = streams(&peer, &sections);
+        let mut tracks = streams(&peer, &sections, random);
         while scene.goes_on() {
             burst(scene, &mut peer, &mut tracks, &mut deeds);
             peer.pump(SILENCE, |_, _, _| ());

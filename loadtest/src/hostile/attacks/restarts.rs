@@ -38,7 +38,7 @@ fn play(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<(), Str
     let wanted = watching();
     let invitation = Invitation { way: Way::Whep, room, token, source, sections: &wanted };
     let mut viewer = Peer::join(scene, &invitation, random, deeds)?;
-    let all = streams(&publisher, &sections);
+    let all = streams(&publisher, &sections, random);
     let steady = all.first().ok_or("answer: no section of ours")?;
     restart(scene, random, deeds, &mut publisher, &mut viewer, steady.clone());
     publisher.leave(deeds);

@@ -10,11 +10,20 @@ use crate::{
 
 /// Ticks of the 90 kHz clock from one picture to the next.
 const PICTURE: u32 = 3_000;
+/// The name of the only layer.
+const LAYER: &str = "h";
 
 /// A section that sends VP8 in one stream.
 pub(super) fn video(random: &mut Random) -> OfferedSection {
     let (media, rtx) = (Ssrc(random.ssrc()), Some(Ssrc(random.ssrc())));
     let sending = Some(OfferedSending::Single(StreamSsrc { media, rtx }));
+    OfferedSection { kind: MediaKind::Video, codecs: vec![Codec::Vp8], sending }
+}
+
+/// A section that sends VP8 and names no SSRC (RFC 8853, one layer): the one form of which an offer may have as many as it may
+/// have sections.
+pub(super) fn nameless_video() -> OfferedSection {
+    let sending = Some(OfferedSending::Simulcast(vec![LAYER]));
     OfferedSection { kind: MediaKind::Video, codecs: vec![Codec::Vp8], sending }
 }
 
@@ -36,19 +45,26 @@ pub(super) struct Stream {
     mid: Mid,
     /// The id under which the MID was agreed; 0, which the writer leaves out, where it was not.
     mid_id: u8,
+    /// The same for the name of the layer.
+    rid_id: u8,
 }
 
 /// The streams of the sections that were agreed.
-pub(super) fn streams(peer: &Peer, sections: &[OfferedSection]) -> Vec<Stream> {
-    let mid_id = peer.answer.extensions.id(Extension::Mid).unwrap_or(0);
+pub(super) fn streams(
+    peer: &Peer,
+    sections: &[OfferedSection],
+    random: &mut Random,
+) -> Vec<Stream> {
+    let id = |extension| peer.answer.extensions.id(extension).unwrap_or(0);
+    let mid_id = id(Extension::Mid);
     let agreed = peer.answer.sections.iter();
     let streams = agreed.filter_map(|section| {
-        let Some(OfferedSending::Single(ssrcs)) = &sections.get(section.index)?.sending else {
-            return None;
+        let (ssrc, rid_id) = match sections.get(section.index)?.sending.as_ref()? {
+            OfferedSending::Single(ssrcs) => (ssrcs.media, 0),
+            OfferedSending::Simulcast(_) => (Ssrc(random.ssrc()), id(Extension::Rid)),
         };
-        let pt = section.codecs.first()?.pt;
-        let (ssrc, mid) = (ssrcs.media, section.mid);
-        Some(Stream { ssrc, sequence: 1, timestamp: 0, pt, mid, mid_id })
+        let (pt, mid) = (section.codecs.first()?.pt, section.mid);
+        Some(Stream { ssrc, sequence: 1, timestamp: 0, pt, mid, mid_id, rid_id })
     });
     streams.collect()
 }
@@ -62,7 +78,7 @@ impl Stream {
             sequence: self.sequence,
             timestamp: self.timestamp,
             marker: true,
-            extensions: &[(self.mid_id, self.mid.as_bytes())],
+            extensions: &[(self.mid_id, self.mid.as_bytes()), (self.rid_id, LAYER.as_bytes())],
             payload,
         });
         self.sequence += 1;
