@@ -281,8 +281,10 @@ mod tests {
         listings.get_mut("listings").unwrap().answers.insert(500, 9);
         assert!(of(&listings, "listings")[0].contains("9 of 108"));
         let mut roaming = deeds("roaming", "checks", 1_000);
-        assert!(of(&roaming, "roaming").is_empty());
+        let held = look("sfumato_worker_dropped_in_total{worker=\"0\",reason=\"path_in_use\"} 9");
+        let of = |deeds: &AllDeeds| judged(&calm(), &held, "roaming", deeds);
+        assert!(of(&roaming).is_empty());
         roaming.get_mut("roaming").unwrap().victim_gap_ms = Some(2_500);
-        assert!(of(&roaming, "roaming")[0].contains("2500 ms"));
+        assert!(of(&roaming)[0].contains("2500 ms"));
     }
 }

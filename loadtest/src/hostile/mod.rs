@@ -29,11 +29,19 @@ use std::{
     io::{self, Write},
     path::Path,
     process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use clap::Parser;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
 
 use self::{
     attacks::ATTACKS,
@@ -122,30 +130,45 @@ fn play(
     phases: Vec<Phase>,
     node: &mut Node,
 ) -> Result<(Vec<Course>, crate::report::Report), String> {
-    let mut orders = orders(options, node)?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let registered = flag::register(signal, Arc::clone(&interrupted));
+        registered.map_err(|error| format!("signals: {error}"))?;
+    }
+    let orders = orders(options, node)?;
     let tokens: Result<Vec<_>, _> = (0..TOKENS).map(|_| node.token("*", Grant::Both)).collect();
     let all: u64 = phases.iter().map(|phase| phase.seconds).sum();
     let seconds = GATHER + all + TAIL;
     let (http, pid) = (node.http, node.pid());
     let good = Good::start(http, pid, &tokens?, seconds, GATHER - 2, &options.out)?;
+    let courses = go_through(phases, orders, node, good.begun, &interrupted);
+    if courses.is_err() {
+        good.stop();
+    }
+    let report = good.report()?;
+    Ok((courses?, report))
+}
+
+/// Part by part, at whole seconds of the good ones' report.
+fn go_through(
+    phases: Vec<Phase>,
+    mut orders: Orders,
+    node: &mut Node,
+    begun: Instant,
+    interrupted: &AtomicBool,
+) -> Result<Vec<Course>, String> {
     let (mut courses, mut from) = (Vec::new(), GATHER);
     for phase in phases {
         let to = from + phase.seconds;
-        sleep_until(good.begun + Duration::from_secs(from));
+        let end = begun + Duration::from_secs(to);
+        sleep_until(begun + Duration::from_secs(from), interrupted)?;
         let before = node.look();
-        let deeds = match attack(&mut orders, &phase, good.begun + Duration::from_secs(to)) {
-            Ok(deeds) => deeds,
-            Err(error) => {
-                good.stop();
-                let _ended = good.report();
-                return Err(error);
-            }
-        };
-        sleep_until(good.begun + Duration::from_secs(to));
+        let deeds = attack(&mut orders, &phase, end)?;
+        sleep_until(end, interrupted)?;
         courses.push(Course { phase, from, to, before, after: node.look(), deeds });
         from = to;
     }
-    good.report().map(|report| (courses, report))
+    Ok(courses)
 }
 
 /// The attacks of a part, until shortly before its end. Ending their sessions takes attackers some time more.
@@ -188,8 +211,18 @@ fn orders(options: &Options, node: &Node) -> Result<Orders, String> {
     })
 }
 
-fn sleep_until(when: Instant) {
-    thread::sleep(when.saturating_duration_since(Instant::now()));
+/// Sleeps, but not on when the run is interrupted.
+fn sleep_until(when: Instant, interrupted: &AtomicBool) -> Result<(), String> {
+    loop {
+        if interrupted.load(Ordering::Relaxed) {
+            return Err("interrupted".to_owned());
+        }
+        let left = when.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        thread::sleep(left.min(Duration::from_millis(100)));
+    }
 }
 
 /// Judges every part by what the good ones saw in it. The calm one is judged, too: against itself it can only be too bad to compare

@@ -150,6 +150,14 @@ impl Node {
     }
 }
 
+/// A run that ends before its time leaves no node behind.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
 /// The binary with a key of this run, and none of the settings of this shell.
 fn configured(binary: &Path, secret: &str) -> Command {
     let mut command = Command::new(binary);

@@ -25,7 +25,7 @@ use std::{
 
 use transport::dtls::Certificate;
 
-use self::streams::{Stream, nameless_video, streams, video, vp8, watching};
+use self::streams::{Stream, nameless_video, streams, video, vp8, watched_video, watching};
 use super::deeds::Deeds;
 use crate::random::Random;
 
@@ -158,7 +158,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     Attack {
         name: "pool",
         threats: "54",
-        what: "publishers of 64 tracks that send a burst on each and fall silent",
+        what: "publishers of 64 tracks that send a burst on each and fall silent, with a viewer each",
         expects: Expects {
             least: ("packets", 2_000.0),
             rises: &["packets_let_go", "session_memory", "media_rate"],

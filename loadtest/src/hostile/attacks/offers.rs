@@ -23,23 +23,20 @@ pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
     let mut deeds = Deeds::default();
     let mut client = Client::new(anybody(random), scene.http);
     let fingerprint = scene.certificate.fingerprint_text();
-    let offers = [
-        (Way::Whep, worst(Way::Whep, &fingerprint, random)),
-        (Way::Whip, worst(Way::Whip, &fingerprint, random)),
-    ];
     let mut turn = random.below(2);
     // One room, so that those who watch meet those who publish.
     let own = scene.own_room(random);
     let mut live = VecDeque::new();
     while scene.goes_on() {
         turn += 1;
-        let (way, offer) = &offers[turn % 2];
+        let way = if turn.is_multiple_of(2) { Way::Whep } else { Way::Whip };
+        let offer = worst(way, &fingerprint, random);
         let (room, token) = match (way, turn % 4) {
             // Half of those who watch do so among the good ones.
             (Way::Whep, 0) => (scene.good_room.as_str(), scene.watch_token(random)),
             _ => own,
         };
-        let reply = client.post(&way.path(room), token, offer);
+        let reply = client.post(&way.path(room), token, &offer);
         deeds.did("offers", 1);
         deeds.answered(&reply);
         match reply {
@@ -67,7 +64,8 @@ fn end(client: &mut Client, deeds: &mut Deeds, session: Option<(String, &str)>) 
     }
 }
 
-/// An offer of that many sections and codecs, to send or to receive.
+/// An offer of that many sections and codecs, to send or to receive. No two sections have the same list of codecs, and no two offers
+/// the same ones: what was worked out for one pair of lists helps with no other.
 fn worst(way: Way, fingerprint: &str, random: &mut Random) -> String {
     let mut sdp = String::from("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n");
     let mids: Vec<String> = (0..SECTIONS).map(|mid| mid.to_string()).collect();
@@ -78,8 +76,9 @@ fn worst(way: Way, fingerprint: &str, random: &mut Random) -> String {
     let direction = if way == Way::Whip { "sendonly" } else { "recvonly" };
     // What room is left for formats when every section has its codecs.
     let formats = formats_of_a_section(&sdp);
+    let first = random.below(1_000);
     for mid in 0..SECTIONS {
-        section(&mut sdp, mid, direction, formats);
+        section(&mut sdp, mid, direction, formats, first + mid);
     }
     sdp
 }
@@ -92,9 +91,9 @@ fn payload_types() -> impl Iterator<Item = u8> {
 /// Lines of `a=fmtp` that each section may have, so that bytes and lines stay within their limits.
 fn formats_of_a_section(head: &str) -> usize {
     let mut bare = String::new();
-    section(&mut bare, SECTIONS, "sendonly", 0);
+    section(&mut bare, SECTIONS, "sendonly", 0, 0);
     let mut full = String::new();
-    section(&mut full, SECTIONS, "sendonly", usize::from(CODECS));
+    section(&mut full, SECTIONS, "sendonly", usize::from(CODECS), 0);
     let lines = |text: &str| text.lines().count();
     let of_a_format = (full.len() - bare.len()).div_ceil(usize::from(CODECS)) + 2;
     let bytes = (MAX_BYTES - head.len()) / SECTIONS - bare.len();
@@ -102,20 +101,23 @@ fn formats_of_a_section(head: &str) -> usize {
     (bytes / of_a_format).min(lines).min(usize::from(CODECS))
 }
 
-fn section(sdp: &mut String, mid: usize, direction: &str, formats: usize) {
+/// `first` says with which codec of all that there are the list begins.
+fn section(sdp: &mut String, mid: usize, direction: &str, formats: usize, first: usize) {
     let list: String = payload_types().map(|pt| format!(" {pt}")).collect();
     _ = write!(sdp, "m=video 9 UDP/TLS/RTP/SAVPF{list}\r\nc=IN IP4 0.0.0.0\r\n");
     _ = write!(sdp, "a=mid:{mid}\r\na=rtcp-mux\r\na={direction}\r\n");
-    for (number, pt) in payload_types().enumerate() {
-        // With a format line these are different codecs (RFC 6184 section 8.2.2: profile and packetization mode; RFC 9628: profile).
-        let name = if number % 2 == 0 { "H264" } else { "VP9" };
+    for (place, pt) in payload_types().enumerate() {
+        let number = place + first;
+        // With a format line these are different codecs (RFC 6184 section 8.2.2: profile and level; RFC 9628 section 7: profile).
+        let name = if number.is_multiple_of(2) { "H264" } else { "VP9" };
         _ = write!(sdp, "a=rtpmap:{pt} {name}/90000\r\n");
-        if number >= formats {
+        if place >= formats {
             continue;
         }
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             let profile = ["42e0", "4d00", "6400", "640c", "4200"][number / 2 % 5];
-            _ = write!(sdp, "a=fmtp:{pt} profile-level-id={profile}{:02x}\r\n", 10 + number % 42);
+            let level = 10 + number % 42;
+            _ = write!(sdp, "a=fmtp:{pt} profile-level-id={profile}{level:02x}\r\n");
         } else {
             _ = write!(sdp, "a=fmtp:{pt} profile-id={}\r\n", number / 2 % 4);
         }

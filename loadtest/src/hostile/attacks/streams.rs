@@ -27,11 +27,16 @@ pub(super) fn nameless_video() -> OfferedSection {
     OfferedSection { kind: MediaKind::Video, codecs: vec![Codec::Vp8], sending }
 }
 
-/// Sections that receive one picture and one sound.
+/// A section that receives pictures.
+pub(super) fn watched_video() -> OfferedSection {
+    OfferedSection { kind: MediaKind::Video, codecs: vec![Codec::Vp8], sending: None }
+}
+
+/// Sections that receive one sound and one picture.
 pub(super) fn watching() -> Vec<OfferedSection> {
-    [(MediaKind::Audio, Codec::Opus), (MediaKind::Video, Codec::Vp8)]
-        .map(|(kind, codec)| OfferedSection { kind, codecs: vec![codec], sending: None })
-        .to_vec()
+    let kind = MediaKind::Audio;
+    let sound = OfferedSection { kind, codecs: vec![Codec::Opus], sending: None };
+    vec![sound, watched_video()]
 }
 
 /// A stream that an attacker sends.
