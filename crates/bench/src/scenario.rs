@@ -239,6 +239,7 @@ fn plan(id: SessionId, publishes: bool) -> io::Result<SessionPlan> {
         channels: 1,
         fmtp: String::new(),
         feedback: Feedback { nack: true, pli: true, fir: true, transport_cc: true, remb: false },
+        parameter_sets: None,
     };
     let up = UpMedia {
         track: TRACK,

@@ -47,6 +47,20 @@ fn a_retransmission_fills_its_gap_as_the_original_would_have() {
 }
 
 #[test]
+fn a_track_falls_silent_once_and_the_next_packet_is_its_first_again() {
+    let (mut r, t) = (rig(), start());
+    assert!(!r.up.fell_silent(t + Duration::from_secs(60)), "it never spoke");
+    r.receive(t, &packet(1, 1, true).bytes()).unwrap();
+    assert!(!r.up.fell_silent(t + Duration::from_millis(1_999)));
+    let later = t + Duration::from_secs(2);
+    assert!(r.up.fell_silent(later) && !r.up.fell_silent(later));
+    for (sequence, first) in [(2, true), (3, false)] {
+        r.receive(later, &packet(sequence, sequence, false).bytes()).unwrap();
+        assert_eq!(r.last.unwrap().first_of_track, first);
+    }
+}
+
+#[test]
 fn probes_on_the_ssrc_of_retransmissions_end_here() {
     let (mut r, t) = (rig(), start());
     let early = packet(2, 2, false).wrapped(12, 1).bytes();
@@ -107,7 +121,7 @@ fn missing_packets_are_asked_for_and_what_does_not_fit_stays_due() {
     assert_eq!((nack.sender, nack.media), (Ssrc(9), Ssrc(11)));
     assert_eq!(nack.lost().collect::<Vec<_>>(), [2, 4, 5]);
     assert_eq!(r.up.poll_timeout(), Some(t + ms(100)), "a round trip later");
-    r.up.set_rtt(ms(40));
+    r.up.set_retry(ms(40));
     assert_eq!(r.up.stats(0).unwrap().nacked, 3);
 }
 

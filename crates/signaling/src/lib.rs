@@ -15,6 +15,7 @@
 //! Signaling never sees a worker, only a [`CommandSink`] and a channel of events; it parses no SDP itself.
 
 mod auth;
+mod capacity;
 mod client;
 mod config;
 pub mod core;

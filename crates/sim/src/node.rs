@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use model::{Event, ParticipantId, Path, RoomId, SessionId, WallClock};
+use model::{Event, MediaKind, ParticipantId, Path, RoomId, SessionId, WallClock};
 use room::{Accepted, EndReason, Entering, Limits, Notice, Roles, RoomConfig, RoomError, Target};
 use signaling::Core;
 use transport::dtls::Certificate;
@@ -190,6 +190,21 @@ impl Node {
     /// A worker's event reaches signaling.
     pub(crate) fn event(&mut self, now: Duration, event: Event) {
         self.core.handle_event(self.base + now, event);
+    }
+
+    /// The track that an event is about, as its publisher knows it: its kind, and which one of that kind.
+    pub(crate) fn track_of(&self, event: &Event) -> Option<(MediaKind, usize)> {
+        let (Event::TrackActive { session, track } | Event::TrackSilent { session, track }) = event
+        else {
+            return None;
+        };
+        let rooms = self.core.rooms().into_iter();
+        let mut participants =
+            rooms.filter_map(|room| self.core.participants(&room.id)).flat_map(|(all, _)| all);
+        let tracks = participants.find(|p| p.session == *session)?.tracks;
+        let kind = tracks.iter().find(|t| t.id == *track)?.kind;
+        let nth = tracks.iter().filter(|t| t.kind == kind).position(|t| t.id == *track)?;
+        Some((kind, nth))
     }
 
     /// When signaling has something to do.

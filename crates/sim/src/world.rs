@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::SessionId;
+use model::{Event, SessionId};
 
 use crate::{
     Options, Outcome,
@@ -216,6 +216,7 @@ impl World {
         }
         if self.node.signaling_timeout().is_some_and(|at| at <= self.now) {
             self.node.signaling_turn(self.now);
+            self.oracle.tick(self.now);
             return self.after_signaling();
         }
         let due = |l: &Line| l.peer.poll_timeout().is_some_and(|at| at <= self.now);
@@ -248,10 +249,7 @@ impl World {
             What::ToPeer { to, bytes } => self.reaches_peer(to, bytes),
             What::Request { peer, request } => self.request(peer, &request),
             What::Response { peer, response } => self.response(peer, response),
-            What::Told(event) => {
-                self.node.event(self.now, event);
-                self.after_signaling()
-            }
+            What::Told(event) => self.told(event),
             What::Act => {
                 script.act(self);
                 Ok(())
@@ -263,7 +261,24 @@ impl World {
         }
     }
 
-    /// The worker to which the kernel gives a peer's datagrams, by a hash of the remote address.
+    /// Signaling hears what a worker told, and so does the model of the rooms.
+    fn told(&mut self, event: Event) -> Result<(), String> {
+        let heard = self.node.track_of(&event);
+        self.node.event(self.now, event.clone());
+        match event {
+            Event::Connected { session } => self.oracle.connected(self.now, session),
+            Event::TrackActive { session, .. } | Event::TrackSilent { session, .. } => {
+                let live = matches!(event, Event::TrackActive { .. });
+                if let Some(track) = heard {
+                    self.oracle.heard(self.now, session, track, live);
+                }
+            }
+            Event::Closed { .. } => {}
+        }
+        self.after_signaling()
+    }
+
+    /// Which worker the kernel gives a peer's datagrams to: a hash of the remote address says.
     pub(crate) fn worker_of(&self, from: SocketAddr) -> usize {
         let ip = match from {
             SocketAddr::V4(v4) => u64::from(v4.ip().to_bits()),

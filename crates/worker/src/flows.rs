@@ -433,6 +433,45 @@ fn a_publisher_that_renegotiates_keeps_its_tracks() {
 }
 
 #[test]
+fn silence_of_a_track_is_told_once_and_that_it_speaks_again() {
+    let (mut benches, start) = (benches(1), Instant::now());
+    let mut plan = (*plan(PUBLISHER)).clone();
+    plan.up = vec![up_media(MediaKind::Audio)];
+    let entry = open(&benches[0].worker, plan.into());
+    benches[0].worker.paths.pend(start, path(4), &entry, true);
+    let at = benches[0].worker.settle(start, &entry).unwrap();
+    let mut sender = connect(&mut benches[0].worker, start, at);
+    let mut send = |bench: &mut Bench, now: Instant, sequence: u8| {
+        let mut packet = vec![0x80, PT.0, 0, sequence, 0, 0, sequence, 0, 0, 0, 0, 11, 1, 2, 3];
+        packet.resize(64, 0);
+        let len = sender.seal_rtp(&mut packet, 12, 15, 0).unwrap();
+        bench.worker.take_datagram(now, path(4), &mut packet[..len]);
+    };
+    // When what was told, in milliseconds: packets come for two seconds, then for five none, then one.
+    let mut told = Vec::new();
+    for step in 0..80_u64 {
+        let now = start + Duration::from_millis(100 * step);
+        if step < 20 || step == 70 {
+            send(&mut benches[0], now, step as u8);
+        }
+        benches[0].worker.call_due(now);
+        let events = benches[0].events().into_iter().skip(told.len());
+        told.extend(events.map(|event| (100 * step, event)).collect::<Vec<_>>());
+    }
+    let (session, track) = (SessionId(PUBLISHER), TrackId(7));
+    let [(0, connected), (0, active), (silence, silent), (7_000, again)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(*connected, Event::Connected { session });
+    assert_eq!((active, again), (&Event::TrackActive { session, track }, active));
+    assert_eq!(*silent, Event::TrackSilent { session, track });
+    assert!(
+        (3_900..=5_000).contains(silence),
+        "two to three seconds after the last packet: {silence}"
+    );
+}
+
+#[test]
 fn a_big_key_frame_is_spread_over_turns_and_sound_goes_on_in_between() {
     let (mut benches, now) = (benches(1), Instant::now());
     let mut video = local(up_media(MediaKind::Video), &mut benches, now);

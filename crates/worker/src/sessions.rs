@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use congestion::twcc;
+use congestion::{remb, round_trip::RoundTrip, twcc};
 use hashbrown::HashMap;
 use model::{Mid, Path, SessionId, Ssrc};
 use router::{DownTrack, StreamTable, UpTrack};
@@ -45,6 +45,10 @@ pub(crate) struct Session {
     pub(crate) ups: Vec<Up>,
     pub(crate) downs: Vec<Down>,
     pub(crate) twcc: Option<Box<twcc::Receiver>>,
+    /// For publishers that do without transport-wide feedback.
+    pub(crate) remb: Option<Box<remb::Receiver>>,
+    /// For publishers: how long they take to answer.
+    pub(crate) round_trip: Option<Box<RoundTrip>>,
     /// The stream that transport-wide feedback names: any of the peer's.
     pub(crate) twcc_media: Ssrc,
     /// From when on the transport is to be told again that authentic media came.
@@ -103,6 +107,12 @@ impl Session {
             self.heard_due = now + HEARD_EVERY;
             self.peer.heard(now, path);
         }
+    }
+
+    /// Lets the tracks of the peer ask again for what is lost at the pace of its round trip.
+    pub(crate) fn set_retries(&mut self) {
+        let Some(retry) = self.round_trip.as_ref().and_then(|t| t.retry_after()) else { return };
+        self.ups.iter_mut().for_each(|up| up.up.set_retry(retry));
     }
 
     /// Lets the SRTP contexts have room for all SSRCs that the plan allows to be in use at once.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use congestion::twcc;
+use congestion::{remb, twcc};
 use model::{CloseReason, DownMedia, SessionPlan, Ssrc, UpMedia};
 use ring::Owner;
 use router::{DownTrack, StreamTable, UpTrack};
@@ -82,6 +82,8 @@ impl Worker {
             ups: Vec::with_capacity(plan.up.len()),
             downs: plan.down.iter().map(|media| self.new_down(plan, media)).collect(),
             twcc: has_transport_cc(plan).then(|| Box::new(twcc::Receiver::new(now))),
+            remb: has_remb(plan).then(|| Box::new(remb::Receiver::new(now))),
+            round_trip: (!plan.up.is_empty()).then(Box::default),
             twcc_media: Ssrc(0),
             heard_due: now,
             report_due: now,
@@ -162,6 +164,14 @@ impl Worker {
             (twcc @ None, true) => *twcc = Some(Box::new(twcc::Receiver::new(now))),
             (twcc, false) => *twcc = None,
             (Some(_), true) => {}
+        }
+        match (&mut session.remb, has_remb(plan)) {
+            (remb @ None, true) => *remb = Some(Box::new(remb::Receiver::new(now))),
+            (remb, false) => *remb = None,
+            (Some(_), true) => {}
+        }
+        if !plan.up.is_empty() {
+            session.round_trip.get_or_insert_default();
         }
         self.renegotiate_ups(at, plan);
         self.renegotiate_downs(now, at, plan);
@@ -256,4 +266,10 @@ impl Worker {
 
 fn has_transport_cc(plan: &SessionPlan) -> bool {
     plan.up.iter().flat_map(|m| &m.codecs).any(|codec| codec.feedback.transport_cc)
+}
+
+/// Whether the peer is told a bitrate: it asked for that, and no transport-wide feedback tells it more.
+fn has_remb(plan: &SessionPlan) -> bool {
+    let mut codecs = plan.up.iter().flat_map(|m| &m.codecs);
+    !has_transport_cc(plan) && codecs.any(|codec| codec.feedback.remb)
 }

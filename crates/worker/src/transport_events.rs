@@ -115,6 +115,7 @@ impl Worker {
                 self.after_peer(now, at);
             }
             self.send_feedback(now, at);
+            self.report_silence(now, at);
             self.arm(now, at);
             self.current = None;
         }

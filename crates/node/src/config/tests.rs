@@ -77,6 +77,7 @@ fn every_place_can_say_every_kind_of_value() {
         ]
         [limits]
         rooms = 7
+        sessions_per_subject = 8
         [log]
         format = "json"
     "#;
@@ -86,7 +87,7 @@ fn every_place_can_say_every_kind_of_value() {
     assert_eq!(config.auth.keys.len(), 1);
     assert_eq!(config.auth.audience.as_deref(), Some("here"));
     assert_eq!(config.ice.len(), 2);
-    assert_eq!(config.limits.rooms, 7);
+    assert_eq!((config.limits.rooms, config.limits.sessions_per_subject), (7, 8));
     assert_eq!(config.log.format, LogFormat::Json);
     assert!(config.test_card.is_none(), "keys are set, so this is no demo");
 
@@ -137,6 +138,8 @@ fn wrong_values_name_key_value_rule_and_place() {
         ("auth.audience", "\"\""),
         ("limits.rooms", "0"),
         ("limits.sessions", "\"many\""),
+        ("limits.viewers_per_room", "-1"),
+        ("limits.sessions_per_subject", "1000001"),
         ("log.level", "\"loud\""),
         ("log.format", "\"xml\""),
         ("demo.test_card", "2"),

@@ -54,6 +54,7 @@ pub fn codec(codec: Codec, pt: Pt, rtx_pt: Option<Pt>) -> CodecSpec {
         channels: 2 - u8::from(video),
         fmtp: String::new(),
         feedback: Feedback { nack: true, pli: video, fir: video, ..Feedback::default() },
+        parameter_sets: None,
     }
 }
 

@@ -97,15 +97,13 @@ fn a_second_hello_from_elsewhere_does_not_hinder_the_handshake() {
 #[test]
 fn a_hello_that_cannot_be_answered_does_not_keep_the_victim_out() {
     // Only NULL ciphers; a cipher that we know, and no extended master secret.
-    for (bad, result) in [
-        (hello(&[0x0000, 0x0001, 0x0002]), Ok(())),
-        (hello(&[0xc02b, 0xc02c]), Err(DropReason::DtlsLimit)),
-    ] {
+    for bad in [hello(&[0x0000, 0x0001, 0x0002]), hello(&[0xc02b, 0xc02c])] {
         let mut pair = Pair::new();
         // The check has come, the true hello has not.
         pair.run_for(21 * MILLISECOND);
         for _ in 0..3 {
-            assert_eq!(pair.server.handle_dtls(pair.now, path(1), &bad), result);
+            let result = pair.server.handle_dtls(pair.now, path(1), &bad);
+            assert_eq!(result, Err(DropReason::DtlsLimit));
         }
         pair.connect();
         // In mid-handshake, and afterwards, it is an old message.
@@ -268,7 +266,7 @@ fn a_huge_certificate_does_no_harm() {
     let bytes = dimpl::certificate::calculate_fingerprint(&identity.certificate);
     let fingerprint = Fingerprint { algorithm: "sha-256".to_owned(), bytes };
     for (fingerprints, reason) in [
-        (None, CloseReason::DtlsFailed),
+        (None, CloseReason::CertificateUnsupported),
         (
             Some(vec![Fingerprint { bytes: vec![0; 32], ..fingerprint }]),
             CloseReason::FingerprintMismatch,

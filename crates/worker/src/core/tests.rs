@@ -101,6 +101,7 @@ pub(crate) fn codec(kind: MediaKind) -> CodecSpec {
         channels,
         fmtp: String::new(),
         feedback: Feedback { nack: true, ..Feedback::default() },
+        parameter_sets: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use model::{DropReason, Path, Ssrc};
-use rtp::rtcp::{self, CompoundIter, ReportBlock, RtcpPacket, SenderReport};
+use rtp::rtcp::{self, CompoundIter, ReportBlock, RtcpPacket, SenderReport, XrBlock};
 
 use transport::srtp::SrtpError;
 
@@ -58,6 +58,9 @@ impl Worker {
             RtcpPacket::Fir(fir) => {
                 fir.entries().for_each(|entry| self.picture_lost(now, slot, entry.ssrc));
             }
+            RtcpPacket::Xr(xr) => {
+                xr.blocks().for_each(|block| self.take_extended_report(heard, slot, &block));
+            }
             // SDES and BYE of a WebRTC peer say nothing that signaling and DTLS do not; feedback on congestion
             // towards subscribers is not asked for; the rest is for others (docs/rtcp.md).
             _ => {}
@@ -80,6 +83,16 @@ impl Worker {
         let Some(session) = self.sessions.at(slot) else { return };
         if let Some(down) = session.downs.iter_mut().find(|d| d.ssrc == block.ssrc()) {
             down.down.report_block(heard, block);
+        }
+    }
+
+    /// The answer to a reference time of ours tells the round trip (RFC 3611 section 4.5).
+    fn take_extended_report(&mut self, heard: Instant, slot: SessionRef, block: &XrBlock<'_>) {
+        let XrBlock::Dlrr(answers) = block else { return };
+        let session = self.sessions.at(slot);
+        let Some(trip) = session.and_then(|s| s.round_trip.as_mut()) else { return };
+        for answer in answers.entries() {
+            trip.answered(heard, answer.last_rr, answer.delay_since_last_rr);
         }
     }
 
