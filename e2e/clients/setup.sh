@@ -19,7 +19,7 @@ clip() {
     ffmpeg=$(python3 -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())') || return
     # One slice a picture and parameter sets before each key frame: what a hardware encoder gives.
     "$ffmpeg" -v error -y -i ../../media/testcard.ivf -c:v libx264 -profile:v baseline -pix_fmt yuv420p -preset veryfast -tune zerolatency \
-        -bf 0 -g 30 -b:v 800k -x264-params slices=1 -f h264 "$out/media/testcard.h264"
+        -bf 0 -g 30 -b:v 800k -x264-params sliced-threads=0:slices=1 -f h264 "$out/media/testcard.h264"
 }
 
 pion() {
