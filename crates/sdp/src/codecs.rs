@@ -40,6 +40,7 @@ pub fn choose(section: &Section, flow: Flow, transport_cc: bool) -> Vec<CodecSpe
             channels,
             fmtp,
             feedback: feedback(payload.feedback, flow, transport_cc),
+            parameter_sets: None,
         });
     }
     // RED comes last, so that plain Opus is what a publisher sends unless it decides otherwise; and only around an
@@ -146,7 +147,8 @@ fn feedback(offered: Feedback, flow: Flow, transport_cc: bool) -> Feedback {
         fir: offered.fir,
         // Towards viewers nothing on our side would use the reports.
         transport_cc: offered.transport_cc && transport_cc && flow == Flow::FromPeer,
-        remb: false,
+        // Who can do without is told by transport-wide feedback, which says more.
+        remb: offered.remb && !(offered.transport_cc && transport_cc) && flow == Flow::FromPeer,
     }
 }
 
@@ -225,6 +227,7 @@ mod tests {
             channels: if codec.kind() == MediaKind::Audio { 2 } else { 1 },
             fmtp: fmtp.into(),
             feedback: Feedback::default(),
+            parameter_sets: None,
         }
     }
 
@@ -266,6 +269,22 @@ mod tests {
         let h265 = |pt, f| spec(pt, Codec::H265, f);
         assert_eq!(mapped(&[h265(49, "")], &[h265(51, "profile-id=2")]), [(49, 51, false)]);
         assert_eq!(mapped(&[h265(49, "tier-flag=1")], &[h265(51, "")]), []);
+    }
+
+    #[test]
+    fn a_publisher_gets_remb_where_it_offers_that_and_no_transport_wide_feedback_is_agreed() {
+        let agreed = |transport_cc, flow, extension| {
+            let offered = Feedback { remb: true, transport_cc, ..Feedback::default() };
+            feedback(offered, flow, extension).remb
+        };
+        assert!(agreed(false, Flow::FromPeer, false));
+        assert!(
+            agreed(true, Flow::FromPeer, false),
+            "transport-cc is nothing without its extension"
+        );
+        assert!(!agreed(true, Flow::FromPeer, true));
+        assert!(!agreed(false, Flow::ToPeer, false), "nothing here would use it");
+        assert!(!feedback(Feedback::default(), Flow::FromPeer, false).remb, "it was not offered");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use congestion::twcc;
+use congestion::{remb, twcc};
 use model::{CloseReason, DownMedia, SessionPlan, Ssrc, UpMedia};
 use ring::Owner;
 use router::{DownTrack, StreamTable, UpTrack};
@@ -14,6 +14,7 @@ use crate::{
     directory::{Entry, Orders},
     exit::Exit,
     mail::Word,
+    memory::Memory,
     sessions::{Down, Session, SessionRef, Up},
     tracks::{Origin, Subscriber},
 };
@@ -63,7 +64,8 @@ impl Worker {
 
     fn new_session(&self, now: Instant, entry: &Arc<Entry>, orders: &Arc<Orders>) -> Session {
         let plan = &orders.plan;
-        let mut peer = Peer::new(now, plan, &self.config.certificate);
+        let peer = Peer::new(now, plan, &self.config.certificate);
+        let mut peer = peer.with_consent(self.config.consent);
         if orders.ice != plan.ice {
             peer.restart(now, &orders.ice);
         }
@@ -76,10 +78,14 @@ impl Worker {
             path: None,
             exit: Exit::default(),
             streams: StreamTable::new(plan),
+            memory: Memory::default(),
             ups: Vec::with_capacity(plan.up.len()),
             downs: plan.down.iter().map(|media| self.new_down(plan, media)).collect(),
             twcc: has_transport_cc(plan).then(|| Box::new(twcc::Receiver::new(now))),
+            remb: has_remb(plan).then(|| Box::new(remb::Receiver::new(now))),
+            round_trip: (!plan.up.is_empty()).then(Box::default),
             twcc_media: Ssrc(0),
+            heard_due: now,
             report_due: now,
             armed: [None; 2],
             paths: Vec::new(),
@@ -159,8 +165,19 @@ impl Worker {
             (twcc, false) => *twcc = None,
             (Some(_), true) => {}
         }
+        match (&mut session.remb, has_remb(plan)) {
+            (remb @ None, true) => *remb = Some(Box::new(remb::Receiver::new(now))),
+            (remb, false) => *remb = None,
+            (Some(_), true) => {}
+        }
+        if !plan.up.is_empty() {
+            session.round_trip.get_or_insert_default();
+        }
         self.renegotiate_ups(at, plan);
         self.renegotiate_downs(now, at, plan);
+        if let Some(session) = self.sessions.at(at) {
+            session.make_room_for_ssrcs();
+        }
     }
 
     fn renegotiate_ups(&mut self, at: SessionRef, plan: &SessionPlan) {
@@ -225,6 +242,7 @@ impl Worker {
         let now = self.clock.now();
         let Some(mut session) = self.sessions.remove(at) else { return };
         session.exit.end(&self.counters);
+        self.close_memory(&session.memory);
         for path in &session.paths {
             self.paths.disown(path, at);
         }
@@ -248,4 +266,10 @@ impl Worker {
 
 fn has_transport_cc(plan: &SessionPlan) -> bool {
     plan.up.iter().flat_map(|m| &m.codecs).any(|codec| codec.feedback.transport_cc)
+}
+
+/// Whether the peer is told a bitrate: it asked for that, and no transport-wide feedback tells it more.
+fn has_remb(plan: &SessionPlan) -> bool {
+    let mut codecs = plan.up.iter().flat_map(|m| &m.codecs);
+    !has_transport_cc(plan) && codecs.any(|codec| codec.feedback.remb)
 }

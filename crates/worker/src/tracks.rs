@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
 use hashbrown::HashMap;
 use model::{MediaKind, SessionId, TrackId, UpMedia};
-use router::{LayerWatch, Packet, TrackMirror};
+use router::{LEAD_MAX, LayerWatch, Packet, TrackMirror};
 
 use crate::{WorkerId, asks::Asked, directory::Entry, sessions::SessionRef};
 
@@ -315,6 +315,18 @@ impl Tracks {
             track.downs.retain(Option::is_some);
         }
         std::mem::swap(&mut track.fresh, empty);
+    }
+
+    /// Puts in front of a run what leads to the key frame that begins in it, where that left in an earlier run: receivers that begin
+    /// with the key frame need it. Those that have it refuse it as a duplicate.
+    pub(crate) fn add_lead(&mut self, at: TrackRef, packets: &mut Vec<Arc<Packet>>) {
+        let Some(track) = self.at(at) else { return };
+        let mut lead = [const { None }; LEAD_MAX];
+        let places = lead.iter_mut().zip(track.mirror.lead_in(packets));
+        places.for_each(|(place, packet)| *place = Some(Arc::clone(packet)));
+        let count = lead.iter().flatten().count();
+        packets.extend(lead.into_iter().flatten());
+        packets.rotate_right(count);
     }
 
     /// The earliest time at which packets are due.

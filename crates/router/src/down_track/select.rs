@@ -92,10 +92,10 @@ impl Selection {
         if self.target(mirror) != Some(meta.layer()) {
             return Err(DropReason::LayerNotSelected);
         }
-        if self.kind == MediaKind::Video && !meta.info.keyframe_start {
-            return Err(DropReason::AwaitingKeyFrame);
-        }
-        Ok(())
+        let begins = self.kind == MediaKind::Audio
+            || meta.info.keyframe_start
+            || (meta.info.lead && mirror.leads_to_key_frame(meta));
+        begins.then_some(()).ok_or(DropReason::AwaitingKeyFrame)
     }
 
     /// The numbering that was spliced onto.

@@ -2,8 +2,10 @@
 //! the cache and what else down-tracks need, which is in [`mirror`], since each worker keeps one.
 
 pub mod cache;
+
 mod keyframe;
 mod layer;
+mod lead;
 pub mod mirror;
 mod nack;
 mod numbering;
@@ -21,19 +23,22 @@ use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 use rtp::{ParsedExtensions, RtpPacket};
 
-use crate::{MAX_LAYERS, PacketBuf, SenderInfo, StreamId, StreamRef};
+use crate::{LEAD_MAX, MAX_LAYERS, PacketBuf, SenderInfo, StreamId, StreamRef};
 use layer::{Asks, Incoming, Layer};
 use rtx::Layout;
 
-/// Round trip time to a publisher before anyone measured it.
-const DEFAULT_RTT: Duration = Duration::from_millis(100);
+/// A track of which no media came for this long is silent. Opus with DTX sends every 400 ms (RFC 7587 section 3.1.3), browsers send a
+/// still screen once a second.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// How long to wait for a retransmission before the round trip to the publisher was measured.
+const DEFAULT_RETRY: Duration = Duration::from_millis(100);
 
 /// A packet that was taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
     /// Its layer.
     pub layer: u8,
-    /// It is the first of the track: time for `model::Event::TrackActive`.
+    /// It is the first of the track, or the first after silence: time for `model::Event::TrackActive`.
     pub first_of_track: bool,
     /// A key frame begins in it.
     pub keyframe_start: bool,
@@ -67,8 +72,9 @@ pub struct UpTrack {
     extensions: ExtensionMap,
     asks: Asks,
     layers: Vec<Layer>,
-    rtt: Duration,
-    active: bool,
+    /// When the last media came; `None` before the first packet and after silence.
+    heard: Option<Instant>,
+    retry: Duration,
 }
 
 /// A codec of the track, as far as its packets are read.
@@ -100,8 +106,8 @@ impl UpTrack {
             extensions: extensions.clone(),
             asks: Asks::default(),
             layers: Vec::new(),
-            rtt: DEFAULT_RTT,
-            active: false,
+            heard: None,
+            retry: DEFAULT_RETRY,
         };
         track.update(media, extensions);
         track
@@ -194,10 +200,18 @@ impl UpTrack {
 
         let keyframe_start = packet.meta.info.keyframe_start && self.kind == MediaKind::Video;
         if keyframe_start {
-            layer.key_frame(place.raw);
+            // Parameter sets that are still missing belong to it.
+            let lead = if packet.meta.info.lacks_parameter_sets() { LEAD_MAX as u64 } else { 0 };
+            layer.key_frame(place.raw.saturating_sub(lead));
         }
-        let first_of_track = !std::mem::replace(&mut self.active, true);
+        let first_of_track = self.heard.replace(now).is_none();
         Ok(Accepted { layer: stream.layer, first_of_track, keyframe_start })
+    }
+
+    /// Whether the track fell silent since the last call: nothing came for two seconds. Said once; the next packet is again the
+    /// first of the track.
+    pub fn fell_silent(&mut self, now: Instant) -> bool {
+        self.heard.take_if(|last| now.saturating_duration_since(*last) >= SILENT_AFTER).is_some()
     }
 
     /// Takes a sender report of one of the track's SSRCs in. Gives the stream and what each mirror of the track
@@ -226,9 +240,15 @@ impl UpTrack {
         }
     }
 
-    /// Tells the round trip time to the publisher; 100 ms until then.
-    pub fn set_rtt(&mut self, rtt: Duration) {
-        self.rtt = rtt;
+    /// Tells how long to wait for a retransmission before asking again: the round trip to the publisher and its variation.
+    /// 100 ms until then.
+    pub fn set_retry(&mut self, retry: Duration) {
+        self.retry = retry;
+    }
+
+    /// The last time from a NACK to the retransmission that it asked for, once: an upper bound of the round trip.
+    pub fn take_repair_time(&mut self) -> Option<Duration> {
+        self.layers.iter_mut().find_map(Layer::take_repair_time)
     }
 
     /// Writes the NACKs, PLIs and FIRs that are due, with `sender` as the sender SSRC. `Ok(true)` when something was
@@ -244,7 +264,7 @@ impl UpTrack {
     ) -> Result<bool, NoRoom> {
         let mut wrote = false;
         for layer in &mut self.layers {
-            wrote |= layer.poll_feedback(now, sender, self.asks, self.rtt, rtcp)?;
+            wrote |= layer.poll_feedback(now, sender, self.asks, self.retry, rtcp)?;
         }
         Ok(wrote)
     }

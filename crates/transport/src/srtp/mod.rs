@@ -3,6 +3,7 @@
 //! - [`keys`]: DTLS keying material into master keys, and master keys into session keys
 //! - `transform`: the choice between `gcm` and `cm`, the two families, on session keys
 //! - `window`: packet index guess, replay window
+//! - `contexts`: the windows of a session's SSRCs, and what is kept of those that fell silent
 //! - [`sender`]: seals in place what we send
 //! - [`receiver`]: opens what we are sent
 //!
@@ -18,12 +19,14 @@
 //! | | struct | heap, GCM | heap, AES-CM | for each SSRC seen |
 //! | --- | --- | --- | --- | --- |
 //! | [`Sender`] | 96 | 2 × 584 | 2 × 1,752 | none |
-//! | [`Receiver`] | 168 | 2 × 584 | 2 × 1,752 | 144 for RTP, 144 for RTCP |
+//! | [`Receiver`] | 184 | 2 × 584 | 2 × 1,752 | 152 for RTP, 152 for RTCP |
 //!
 //! So a publisher of three layers with RTX, over GCM, costs about 4 kB with its reports, and a subscriber with one
 //! RTCP SSRC 2.7 kB. Neither type allocates for a packet; a receiver does once for each new SSRC.
+//! An SSRC that gave up its place leaves 12 bytes, and there are 2,048 of these at most.
 
 mod cm;
+mod contexts;
 mod gcm;
 pub mod keys;
 pub mod receiver;
@@ -39,8 +42,8 @@ pub use sender::Sender;
 
 use model::DropReason;
 
-/// Most SSRCs of which a session may send us RTP; the same bound holds for its SRTCP.
-pub const MAX_SSRCS: usize = 20;
+/// SSRCs that have a place in a receiver which nobody told how many were agreed ([`Receiver::set_ssrc_limits`]).
+pub const DEFAULT_SSRCS: usize = 20;
 
 /// Packets an SRTP or SRTCP packet may be behind the newest of its SSRC and still be accepted (RFC 3711 section 3.3.2
 /// wants at least 64; a window of 64 drops retransmissions).
@@ -136,8 +139,8 @@ pub enum SrtpError {
     /// caller's fault) no room for the result.
     #[error("the length is impossible")]
     Length,
-    /// A packet of one SSRC more than [`MAX_SSRCS`].
-    #[error("more than {MAX_SSRCS} SSRCs")]
+    /// Thousands of SSRCs were used in this session, and no more of them can be told from replays.
+    #[error("thousands of SSRCs were used already")]
     TooManyStreams,
     /// 2^48 SRTP or 2^31 SRTCP packets were made with this key (RFC 3711 section 9.2).
     #[error("the key has reached the end of its life")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dimpl::DtlsCertificate;
 use model::{CloseReason, DropReason, DtlsRole, Fingerprint};
 use transport::ice::agent::{CONSENT_LIFETIME, MAX_PATHS};
-use transport::{PeerEvent, demux, dtls};
+use transport::{Consent, PeerEvent, demux, dtls};
 
 use crate::disguise;
 use crate::harness::{Options, Pair, check, credentials, path};
@@ -97,15 +97,13 @@ fn a_second_hello_from_elsewhere_does_not_hinder_the_handshake() {
 #[test]
 fn a_hello_that_cannot_be_answered_does_not_keep_the_victim_out() {
     // Only NULL ciphers; a cipher that we know, and no extended master secret.
-    for (bad, result) in [
-        (hello(&[0x0000, 0x0001, 0x0002]), Ok(())),
-        (hello(&[0xc02b, 0xc02c]), Err(DropReason::DtlsLimit)),
-    ] {
+    for bad in [hello(&[0x0000, 0x0001, 0x0002]), hello(&[0xc02b, 0xc02c])] {
         let mut pair = Pair::new();
         // The check has come, the true hello has not.
         pair.run_for(21 * MILLISECOND);
         for _ in 0..3 {
-            assert_eq!(pair.server.handle_dtls(pair.now, path(1), &bad), result);
+            let result = pair.server.handle_dtls(pair.now, path(1), &bad);
+            assert_eq!(result, Err(DropReason::DtlsLimit));
         }
         pair.connect();
         // In mid-handshake, and afterwards, it is an old message.
@@ -268,7 +266,7 @@ fn a_huge_certificate_does_no_harm() {
     let bytes = dimpl::certificate::calculate_fingerprint(&identity.certificate);
     let fingerprint = Fingerprint { algorithm: "sha-256".to_owned(), bytes };
     for (fingerprints, reason) in [
-        (None, CloseReason::DtlsFailed),
+        (None, CloseReason::CertificateUnsupported),
         (
             Some(vec![Fingerprint { bytes: vec![0; 32], ..fingerprint }]),
             CloseReason::FingerprintMismatch,
@@ -344,6 +342,28 @@ fn without_consent_for_30_seconds_the_session_ends_and_sends_nothing_more() {
     pair.server.close(pair.now);
     pair.run_for(Duration::from_secs(5));
     assert_eq!(pair.log.len(), before, "not even a goodbye");
+}
+
+// Row 21.
+#[test]
+fn a_peer_that_sends_media_and_no_checks_stays_unless_the_operator_wants_checks() {
+    for (consent, stays) in [(Consent::ChecksOrMedia, true), (Consent::Checks, false)] {
+        let mut pair = Pair::new();
+        pair.server = pair.server.with_consent(consent);
+        pair.connect();
+        pair.client.checking = false;
+        for _ in 0..120 {
+            pair.run_for(Duration::from_secs(1));
+            pair.server.heard(pair.now, &path(1));
+            // Media from elsewhere is none of the peer's, and keeps nothing alive.
+            pair.server.heard(pair.now, &path(9));
+        }
+        assert_eq!(pair.server.is_connected(), stays, "{consent:?}");
+        assert_eq!(pair.server.is_live_on(pair.now, &path(1)), stays);
+        assert!(!pair.server.is_live_on(pair.now, &path(9)));
+        pair.run_for(CONSENT_LIFETIME + Duration::from_secs(1));
+        assert_eq!(pair.closed(), Some(CloseReason::ConsentExpired), "media ended as well");
+    }
 }
 
 // Row 22.

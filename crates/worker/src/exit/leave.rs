@@ -211,11 +211,9 @@ impl Gate<'_> {
     fn leave_resends(&mut self, session: &mut Session, tracks: &mut Tracks, left: &mut usize) {
         let Session { downs, crypto, exit, .. } = session;
         let Some(crypto) = crypto else { return };
-        while *left > 0
-            && let Some(resend) = exit.resends.front().copied()
-        {
+        while *left > 0 && !exit.resends.is_empty() {
             let Some(room) = self.outbox.space() else { return };
-            exit.resends.pop_front();
+            let Some(resend) = exit.resends.pop() else { return };
             *left -= 1;
             self.counters.waiting_done(1);
             let down = downs.get_mut(usize::from(resend.down));

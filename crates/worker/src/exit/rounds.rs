@@ -79,7 +79,10 @@ impl Rounds {
     pub(crate) fn begin(&mut self, now: Instant, tracks: &mut Tracks, at: TrackRef) {
         let Some(track) = tracks.at(at) else { return };
         let what = (at, track.id, track.kind);
-        let run = self.pool.make(what, true, |packets| tracks.take_fresh(at, packets));
+        let run = self.pool.make(what, true, |packets| {
+            tracks.take_fresh(at, packets);
+            tracks.add_lead(at, packets);
+        });
         let Some(track) = tracks.at(at).filter(|_| !run.packets.is_empty()) else { return };
         let places = track.places().len();
         if places == 0 {

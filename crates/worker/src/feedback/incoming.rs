@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use model::{DropReason, Ssrc};
-use rtp::rtcp::{self, CompoundIter, ReportBlock, RtcpPacket, SenderReport};
+use model::{DropReason, Path, Ssrc};
+use rtp::rtcp::{self, CompoundIter, ReportBlock, RtcpPacket, SenderReport, XrBlock};
 
 use transport::srtp::SrtpError;
 
@@ -18,11 +18,13 @@ impl Worker {
         &mut self,
         now: Instant,
         slot: SessionRef,
+        path: &Path,
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
         let session = self.sessions.at(slot).ok_or(DropReason::UnknownPath)?;
         let crypto = session.crypto.as_mut().ok_or(DropReason::NoKeys)?;
         let len = crypto.receiver.open_rtcp(datagram).map_err(SrtpError::drop_reason)?;
+        session.heard(now, path);
         let compound = datagram.get(..len).ok_or(DropReason::RtcpMalformed)?;
         // All or nothing: a packet that lies later must not have been acted on before.
         rtcp::validate(compound)?;
@@ -56,6 +58,9 @@ impl Worker {
             RtcpPacket::Fir(fir) => {
                 fir.entries().for_each(|entry| self.picture_lost(now, slot, entry.ssrc));
             }
+            RtcpPacket::Xr(xr) => {
+                xr.blocks().for_each(|block| self.take_extended_report(heard, slot, &block));
+            }
             // SDES and BYE of a WebRTC peer say nothing that signaling and DTLS do not; feedback on congestion
             // towards subscribers is not asked for; the rest is for others (docs/rtcp.md).
             _ => {}
@@ -78,6 +83,16 @@ impl Worker {
         let Some(session) = self.sessions.at(slot) else { return };
         if let Some(down) = session.downs.iter_mut().find(|d| d.ssrc == block.ssrc()) {
             down.down.report_block(heard, block);
+        }
+    }
+
+    /// The answer to a reference time of ours tells the round trip (RFC 3611 section 4.5).
+    fn take_extended_report(&mut self, heard: Instant, slot: SessionRef, block: &XrBlock<'_>) {
+        let XrBlock::Dlrr(answers) = block else { return };
+        let session = self.sessions.at(slot);
+        let Some(trip) = session.and_then(|s| s.round_trip.as_mut()) else { return };
+        for answer in answers.entries() {
+            trip.answered(heard, answer.last_rr, answer.delay_since_last_rr);
         }
     }
 
