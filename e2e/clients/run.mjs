@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { launchChromium, launchFirefox } from "../lib/browser.mjs";
 import { assertPlays, untilConnected, watch } from "../lib/checks.mjs";
 import { Client } from "../lib/client.mjs";
-import { makeClips, startFfmpeg } from "../lib/ffmpeg.mjs";
+import { ffmpegVersion, makeClips, startFfmpeg } from "../lib/ffmpeg.mjs";
 import { Server } from "../lib/server.mjs";
 import { sleep, until } from "../lib/wait.mjs";
 import { all, clips, isBuilt } from "./stacks.mjs";
@@ -46,7 +46,7 @@ function table(head, rows) {
   console.log();
 }
 
-const short = (srtp) => srtp?.replace(/^SRTP_|^AEAD_/g, "").replace(/^AEAD_/, "").replaceAll("_", "-") ?? "not told";
+const short = (srtp) => srtp?.replace(/^SRTP_/, "").replace(/^AEAD_/, "").replaceAll("_", "-") ?? "not told";
 
 class Trial {
   constructor(server, chromium, firefox) {
@@ -101,15 +101,18 @@ class Trial {
     }
   }
 
-  /** A browser publishes in a room of its own; gives what ends that. */
+  /** A browser publishes in a room of its own; gives what ends that, its version and its SRTP profile. */
   async browserPublishes(browser, room, codec) {
     const page = await browser.bench(this.server.url);
     await page.evaluate((wanted) => window.e2e.publish(wanted), { room, participant: "anna", codec });
     await untilConnected(this.server, room, "anna", 15_000);
-    return async () => {
+    const { srtp } = await page.evaluate((name) => window.e2e.stats(name), "anna");
+    const version = await page.evaluate(() => /(?:Chrome|Firefox)\/(\d+)/.exec(navigator.userAgent)[1]);
+    const end = async () => {
       await page.evaluate((name) => window.e2e.bye(name), "anna").catch(() => {});
       await page.close();
     };
+    return { end, srtp, version };
   }
 
   /** A publisher and a viewer of one stack, who do nothing but stay. */
@@ -147,18 +150,20 @@ async function published(trial) {
     for (const codec of codecs) {
       const attempt = async () => {
         const room = `from-${name}-${codec}`;
-        const end = await trial.browserPublishes(browser, room, codec);
+        const { end, ...told } = await trial.browserPublishes(browser, room, codec);
+        Object.assign(browser, { told });
         return trial.seen(room, "anna", codec, `${name} ${codec} -> Chromium`).finally(end);
       };
       cells.push(can.includes(codec) ? await cell(`${name} publishes ${codec}`, attempt) : "–");
     }
-    rows.push([`${name} ${browser.version ?? ""}`.trim(), "EC", "see below", ...cells]);
+    rows.push([`${name} ${browser.told?.version ?? ""}`.trim(), "EC", short(browser.told?.srtp), ...cells]);
   }
   const ffmpeg = await cell("ffmpeg publishes H264", async () => {
     const { stop } = startFfmpeg(`${trial.origin}/whip/from-ffmpeg?participant=it`);
     return trial.seen("from-ffmpeg", "it", "H264", "ffmpeg H264 -> Chromium").finally(stop);
   });
-  rows.push(["ffmpeg", "EC", "not told", "–", ffmpeg, "–"]);
+  // ffmpeg's WHIP muxer makes a certificate of P-256 and does not tell the profile.
+  rows.push([`ffmpeg ${ffmpegVersion()}`, "EC", "not told", "–", ffmpeg, "–"]);
   return rows;
 }
 
@@ -166,7 +171,7 @@ async function watched(trial) {
   const rows = stacks.map((stack) => [stack.told?.client ?? stack.name]);
   for (const [browser, name, codec] of [[trial.chromium, "Chromium", "VP8"], [trial.chromium, "Chromium", "H264"], [trial.firefox, "Firefox", "VP8"]]) {
     const room = `to-${name}-${codec}`;
-    const end = await trial.browserPublishes(browser, room, codec);
+    const { end } = await trial.browserPublishes(browser, room, codec);
     for (const [at, stack] of stacks.entries()) rows[at].push(await cell(`${stack.name} watches ${name}'s ${codec}`, () => trial.watches(stack, `/whep/${room}/anna`, codec)));
     await end();
   }

@@ -10,6 +10,9 @@ const TEST_CARD = path.join(path.dirname(fileURLToPath(import.meta.url)), "../..
 const binary = () =>
   process.env.FFMPEG_BIN ?? execFileSync("python3", ["-c", "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())"], { encoding: "utf8" }).trim();
 
+/** Like `9.0.2`. */
+export const ffmpegVersion = () => /version n?([\d.]+)/.exec(execFileSync(binary(), ["-version"], { encoding: "utf8" }))[1];
+
 /** Publishes a moving picture in H.264 and a tone in Opus to `url`. `said()` is what it wrote last, `stop()` ends it; it says goodbye to nobody when it is killed. */
 export function startFfmpeg(url, { seconds = 40 } = {}) {
   const args = [

@@ -40,6 +40,9 @@ RTC = "webrtcbin name=rtc bundle-policy=max-bundle latency=100"
 PICTURE_BYTES = 32 * 18 * 3
 PAYLOAD_TYPES = {"VP8": 96, "H264": 98, "VP9": 100}
 
+# The ciphers of GStreamer's srtpenc by the names that DTLS-SRTP has for them (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
+SRTP_PROFILES = {"aes-128-icm": "AES128_CM_SHA1_80", "aes-128-gcm": "AEAD_AES_128_GCM", "aes-256-gcm": "AEAD_AES_256_GCM"}
+
 # OIDs of the kinds of public keys, as they stand in a certificate in DER.
 RSA_KEY = bytes.fromhex("06092a864886f70d010101")
 EC_KEY = bytes.fromhex("06072a8648ce3d0201")
@@ -272,7 +275,8 @@ class Client:
             if name == "dtlsdec" and element.get_property("pem"):
                 certificate = kind_of_key(element.get_property("pem"))
             elif name == "srtpenc" and self.states and self.states[-1][1] == "connected":
-                profile = f"{element.get_property('rtp-cipher').value_nick} {element.get_property('rtp-auth').value_nick}"
+                cipher = element.get_property("rtp-cipher").value_nick
+                profile = SRTP_PROFILES.get(cipher, cipher)
 
 
 def kind_of_key(pem):
