@@ -1,8 +1,9 @@
 // Tries a node with every stack there is a program for, in both roles, and prints the tables of docs/interop.md.
 //
-//   SFUMATO_BIN=../target/release/sfumato npm run clients [-- --only Pion,werift] [-- --quick]
+//   SFUMATO_BIN=../target/release/sfumato npm run clients [-- --only Pion,werift --quick --set media.consent=checks]
 //
-// `--quick` leaves out the part that waits until consent would have ended. Exit code 1 where something did not work.
+// `--quick` leaves out the part that waits until consent would have ended, `--stay` does that part only, `--set` is for the node.
+// Exit code 1 where something did not work.
 
 import { parseArgs } from "node:util";
 
@@ -17,7 +18,7 @@ import { all, clips, isBuilt } from "./stacks.mjs";
 /** Past the 30 s after which a session without consent ends (RFC 7675 section 5.1), with time for what sees to it. */
 const STAY_S = 40;
 
-const { values } = parseArgs({ options: { only: { type: "string" }, quick: { type: "boolean", default: false } } });
+const { values } = parseArgs({ options: { only: { type: "string" }, quick: { type: "boolean" }, stay: { type: "boolean" }, set: { type: "string", multiple: true, default: [] } } });
 const names = values.only?.split(",");
 const stacks = all.filter(({ name }) => !names || names.includes(name));
 const notes = [];
@@ -187,15 +188,17 @@ async function main() {
   const missing = stacks.filter((stack) => !isBuilt(stack));
   if (missing.length > 0) throw new Error(`not built: ${missing.map(({ name }) => name).join(", ")}; run clients/setup.sh`);
   await makeClips(clips);
-  const [server, chromium, firefox] = await Promise.all([Server.start(), launchChromium(), launchFirefox()]);
+  const [server, chromium, firefox] = await Promise.all([Server.start({ args: values.set.flatMap((one) => ["--set", one]) }), launchChromium(), launchFirefox()]);
   const trial = new Trial(server, chromium, firefox);
   try {
-    const from = await published(trial);
-    const to = await watched(trial);
-    console.log("\nPublished to the node, seen by Chromium (frames a second; time from its POST to its first frame):\n");
-    table(["client", "its certificate", "SRTP", "VP8", "H.264", "VP9"], from);
-    console.log("Watched from the node (frames that arrived whole):\n");
-    table(["client", "Chromium, VP8", "Chromium, H.264", "Firefox, VP8", "ffmpeg, H.264", "test card, VP8"], to);
+    if (!values.stay) {
+      const from = await published(trial);
+      const to = await watched(trial);
+      console.log("\nPublished to the node, seen by Chromium (frames a second; time from its POST to its first frame):\n");
+      table(["client", "its certificate", "SRTP", "VP8", "H.264", "VP9"], from);
+      console.log("Watched from the node (frames that arrived whole):\n");
+      table(["client", "Chromium, VP8", "Chromium, H.264", "Firefox, VP8", "ffmpeg, H.264", "test card, VP8"], to);
+    }
     if (!values.quick) {
       const rest = await Promise.all(stacks.map(async (stack) => [stack.told?.client ?? stack.name, await cell(`${stack.name} stays`, () => trial.stays(stack))]));
       console.log("Still there, past the end of consent:\n");
