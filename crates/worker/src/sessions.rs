@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use congestion::twcc;
 use hashbrown::HashMap;
 use model::{Mid, Path, SessionId, Ssrc};
-use router::{DownTrack, StreamTable, UpTrack};
+use router::{DownTrack, PublisherClock, StreamTable, UpTrack};
 use transport::{Peer, srtp};
 
 use crate::{
@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) twcc: Option<Box<twcc::Receiver>>,
     /// The stream that transport-wide feedback names: any of the peer's.
     pub(crate) twcc_media: Ssrc,
+    /// The clock of what the peer sends.
+    pub(crate) clock: PublisherClock,
     /// When the next sender and receiver reports are due.
     pub(crate) report_due: Instant,
     /// The earliest deadlines in the heaps, prompt and patient.

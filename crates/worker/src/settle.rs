@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use congestion::twcc;
 use model::{CloseReason, DownMedia, SessionPlan, Ssrc, UpMedia};
 use ring::Owner;
-use router::{DownTrack, StreamTable, UpTrack};
+use router::{DownTrack, PublisherClock, StreamTable, UpTrack};
 use transport::Peer;
 
 use crate::{
@@ -80,6 +80,7 @@ impl Worker {
             downs: plan.down.iter().map(|media| self.new_down(plan, media)).collect(),
             twcc: has_transport_cc(plan).then(|| Box::new(twcc::Receiver::new(now))),
             twcc_media: Ssrc(0),
+            clock: PublisherClock::default(),
             report_due: now,
             armed: [None; 2],
             paths: Vec::new(),

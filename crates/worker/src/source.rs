@@ -9,7 +9,7 @@ use std::{
 
 use model::{CloseReason, DropReason, Event, SessionId, TrackId};
 use ring::{Consumer, Producer};
-use router::{Relayed, SenderInfo, StreamId};
+use router::{PublisherClock, Relayed, SenderInfo, StreamId};
 
 use crate::{
     core::Worker,
@@ -89,6 +89,7 @@ pub(crate) struct SourcePeer {
     entry: Option<Arc<Entry>>,
     /// As `SessionPlan::up`.
     tracks: Vec<SourceTrack>,
+    clock: PublisherClock,
 }
 
 struct SourceTrack {
@@ -107,6 +108,7 @@ pub(crate) fn source(session: SessionId, mailbox: Arc<Mailbox>) -> (Source, Sour
         requests: asking,
         entry: None,
         tracks: Vec::new(),
+        clock: PublisherClock::default(),
     };
     (Source { given, requests, mailbox }, peer)
 }
@@ -208,7 +210,7 @@ impl Worker {
     }
 
     fn take_given(&mut self, now: Instant, at: usize, given: &Given) -> Result<(), DropReason> {
-        let Worker { sources, tracks, pool, .. } = self;
+        let Worker { sources, tracks, pool, config, .. } = self;
         let source = sources.get_mut(at).ok_or(DropReason::UnknownStream)?;
         let place = source.tracks.get_mut(usize::from(given.head.up));
         let place = place.ok_or(DropReason::UnknownStream)?;
@@ -216,6 +218,7 @@ impl Worker {
         let packet = pool.enter(now, track.id, &given.head, &given.payload)?;
         let (at, report) = (place.at, place.report(now, &given.head));
         if let Some(info) = report {
+            let info = source.clock.tell(info, &config.wall_clock);
             self.tell_sender_report(at, given.head.stream, info);
         }
         self.fan_out(now, at, packet);

@@ -204,8 +204,9 @@ impl UpTrack {
         Ok(Accepted { layer: stream.layer, first_of_track, keyframe_start })
     }
 
-    /// Takes a sender report of one of the track's SSRCs in. Gives the stream and what each mirror of the track
-    /// has to be told ([`crate::TrackMirror::sender_report`]); `None` when the SSRC sent no media yet.
+    /// Takes a sender report of one of the track's SSRCs in. Gives the stream, and what each mirror of the track has to be told
+    /// ([`crate::TrackMirror::sender_report`]) once [`crate::PublisherClock::tell`] put it in the node's clock; `None` when the SSRC sent
+    /// no media yet.
     pub fn sender_report(
         &mut self,
         now: Instant,
