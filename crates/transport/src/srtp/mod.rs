@@ -3,6 +3,7 @@
 //! - [`keys`]: DTLS keying material into master keys, and master keys into session keys
 //! - `transform`: the choice between `gcm` and `cm`, the two families, on session keys
 //! - `window`: packet index guess, replay window
+//! - `indices`: which of our indices were used: each is good for one packet
 //! - [`sender`]: seals in place what we send
 //! - [`receiver`]: opens what we are sent
 //!
@@ -17,14 +18,16 @@
 //!
 //! | | struct | heap, GCM | heap, AES-CM | for each SSRC seen |
 //! | --- | --- | --- | --- | --- |
-//! | [`Sender`] | 96 | 2 × 584 | 2 × 1,752 | none |
+//! | [`Sender`] | 128 | 2 × 584 | 2 × 1,752 | 168 for RTP; 512 to 8,192 more where packets may be sent again without RTX |
 //! | [`Receiver`] | 168 | 2 × 584 | 2 × 1,752 | 144 for RTP, 144 for RTCP |
 //!
 //! So a publisher of three layers with RTX, over GCM, costs about 4 kB with its reports, and a subscriber with one
-//! RTCP SSRC 2.7 kB. Neither type allocates for a packet; a receiver does once for each new SSRC.
+//! RTCP SSRC 3.3 kB. Neither type allocates for a packet; both do once for each new SSRC, and a sender a few times where a stream's
+//! packets are sent again.
 
 mod cm;
 mod gcm;
+mod indices;
 pub mod keys;
 pub mod receiver;
 pub mod sender;
@@ -136,12 +139,15 @@ pub enum SrtpError {
     /// caller's fault) no room for the result.
     #[error("the length is impossible")]
     Length,
-    /// A packet of one SSRC more than [`MAX_SSRCS`].
-    #[error("more than {MAX_SSRCS} SSRCs")]
+    /// A packet of one SSRC more than [`MAX_SSRCS`]; or, sealing, than a session sends with in its life.
+    #[error("more SSRCs than a session may have")]
     TooManyStreams,
     /// 2^48 SRTP or 2^31 SRTCP packets were made with this key (RFC 3711 section 9.2).
     #[error("the key has reached the end of its life")]
     KeyExhausted,
+    /// Something else was sealed under this index, or it is too old to tell. Nothing is sealed under it again.
+    #[error("the SRTP index was used before")]
+    IndexUsed,
     /// Caller's fault: a master key or salt of another length than the profile's.
     #[error("the keying material has the wrong length for the profile")]
     KeyMaterial,
@@ -159,6 +165,7 @@ impl SrtpError {
             SrtpError::Length => DropReason::SrtpLength,
             SrtpError::TooManyStreams => DropReason::TooManyStreams,
             SrtpError::KeyExhausted => DropReason::KeyExhausted,
+            SrtpError::IndexUsed => DropReason::IndexUsed,
             SrtpError::KeyMaterial => DropReason::NoKeys,
         }
     }

@@ -458,7 +458,8 @@ mod tests {
         fn assert_send<T: Send>() {}
         assert_send::<Sender>();
         assert_send::<Receiver>();
-        assert_eq!(size_of::<Sender>(), 96);
+        assert_eq!(size_of::<Sender>(), 128);
+        assert_eq!(size_of::<super::super::indices::Stream>(), 168);
         assert_eq!(size_of::<Receiver>(), 168);
         assert_eq!(size_of::<Stream>(), 144);
         assert_eq!(size_of::<super::super::cm::Cm>(), 1752);

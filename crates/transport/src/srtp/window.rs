@@ -46,6 +46,11 @@ impl Window {
         Ok(roc << 16 | u64::from(sequence))
     }
 
+    /// The newest index that was accepted.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
+    }
+
     /// Whether a packet may still be accepted (RFC 3711 section 3.3.2).
     ///
     /// # Errors
