@@ -6,8 +6,9 @@ use std::time::Instant;
 use model::DropReason;
 use worker::WorkerMetrics;
 
-/// Counters that go down as well as up.
-const GAUGES: [&str; 3] = ["sessions", "tracks", "packet_buffers"];
+/// Numbers that go down as well as up.
+const GAUGES: [&str; 6] =
+    ["sessions", "tracks", "waiting", "packet_buffers", "packet_bytes_used", "packet_bytes_limit"];
 
 /// Appends all numbers of the workers and the process.
 pub(crate) fn write(workers: &[WorkerMetrics], started: Instant, text: &mut String) {

@@ -20,7 +20,9 @@
 
 mod agreement;
 pub mod config;
+mod entering;
 pub mod error;
+mod events;
 mod ids;
 mod listing;
 mod mappings;
@@ -29,9 +31,13 @@ pub mod policy;
 mod publishers;
 mod random;
 pub mod records;
+mod renegotiation;
 pub mod room;
+mod rounds;
+mod seats;
 mod session;
 mod slots;
+mod sources;
 pub mod view;
 
 pub use agreement::{Agreement, Roles};
@@ -42,7 +48,7 @@ pub use negotiate::{Agreed, Negotiator};
 pub use policy::{ByArrival, BySpeaker, Pinned, SlotPolicy};
 pub use records::{ParticipantRecord, RecordChange, TrackRecord};
 pub use room::{CONNECT_TIMEOUT, Entering, Renegotiated, Room};
-pub use slots::Source;
+pub use sources::Source;
 pub use view::{
     Accepted, Counts, EndReason, LocalMedia, LocalPublished, Notice, ParticipantInfo, RoomInfo,
     SlotInfo, Target, TrackInfo, ViewerInfo,

@@ -86,6 +86,7 @@ mod tests {
             channels: 2,
             fmtp: String::new(),
             feedback: Feedback::default(),
+            parameter_sets: None,
         }
     }
 

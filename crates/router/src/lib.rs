@@ -28,7 +28,7 @@ pub mod up_track;
 pub use catch_up::{CatchUp, CatchUpLimits};
 pub use down_track::{DownStats, DownTrack, Leave, Pick, Written};
 pub use packet::{Packet, PacketMeta, Relayed, StreamId};
-pub use pool::{PacketBuf, PacketPool, PoolLimits, PoolStats};
+pub use pool::{Account, PacketBuf, PacketPool, PoolLimits, PoolStats};
 pub use up_track::cache::Cache;
 pub use up_track::mirror::TrackMirror;
 pub use up_track::report::{PublisherClock, SenderInfo};

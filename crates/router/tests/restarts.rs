@@ -35,7 +35,7 @@ impl Sealed {
 /// A packet comes in, whatever SSRCs the session had before: which of them it may have is not asked here.
 fn take(rig: &mut Rig, now: Instant, raw: &Raw) -> Arc<Packet> {
     let bytes = raw.bytes();
-    let mut buf = rig.pool.alloc(bytes.len()).unwrap();
+    let mut buf = rig.pool.alloc(rig.account, bytes.len()).unwrap();
     buf.space()[..bytes.len()].copy_from_slice(&bytes);
     let stream = StreamRef { up: 0, layer: 0, is_rtx: false, ssrc: Ssrc(raw.ssrc) };
     rig.up.ingest(now, stream, &mut buf, bytes.len()).unwrap();

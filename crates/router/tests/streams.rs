@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::sync::OnceLock;
+use std::time::Instant;
+
 use model::{DropReason, Pt, Ssrc};
 use rtp::{ParsedExtensions, RtpPacket};
 use sfumato_router::StreamTable;
@@ -18,11 +21,30 @@ fn resolve(
     rid: Option<&'static str>,
     rrid: Option<&'static str>,
 ) -> Result<(u8, u8, bool), DropReason> {
+    resolve_at(start(), table, ssrc, pt, mid, rid, rrid)
+}
+
+/// The same, at a time.
+fn resolve_at(
+    now: Instant,
+    table: &mut StreamTable,
+    ssrc: u32,
+    pt: Pt,
+    mid: Option<&'static str>,
+    rid: Option<&'static str>,
+    rrid: Option<&'static str>,
+) -> Result<(u8, u8, bool), DropReason> {
     let raw = Raw { mid, rid, rrid, ..Raw::new(ssrc, pt, 1, 1, vec![0; 20]) }.bytes();
     let ext = ParsedExtensions::parse(&RtpPacket::parse(&raw).unwrap(), &extensions()).unwrap();
-    let found = table.resolve(Ssrc(ssrc), pt, &ext)?;
+    let found = table.resolve(now, Ssrc(ssrc), pt, &ext)?;
     assert_eq!(table.lookup(Ssrc(ssrc)), Some(found));
     Ok((found.up, found.layer, found.is_rtx))
+}
+
+/// When all that has no time of its own happens.
+fn start() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
 }
 
 #[test]
@@ -75,22 +97,81 @@ fn ssrc_mid_or_rid_outside_what_was_negotiated_is_dropped() {
         assert_eq!(resolve(&mut t, 90 + i as u32, pt, mid, rid, rrid), Err(reason), "case {i}");
         assert_eq!(t.lookup(Ssrc(90 + i as u32)), None, "case {i} left a trace");
     }
-    // The offer named the SSRC of this section, and only a payload type speaks for another one.
-    let mut t = StreamTable::new(&plan(vec![video(3, "2", &[], &[(31, 32)])]));
-    assert_eq!(resolve(&mut t, 99, VP8, None, None, None), Err(UnknownStream));
-    assert_eq!(resolve(&mut t, 31, VP8, None, None, None), Ok((0, 0, false)));
+}
+
+/// RFC 8843 section 9.2: SSRC, then mid, then payload type.
+#[test]
+fn an_ssrc_that_the_offer_does_not_name_is_told_by_its_payload_type() {
+    let mut t = StreamTable::new(&plan(vec![audio(1, "0"), video(3, "2", &[], &[(31, 32)])]));
+    assert_eq!(resolve(&mut t, 99, VP8, None, None, None), Ok((1, 0, false)));
+    assert_eq!(resolve(&mut t, 98, VP8_RTX, None, None, None), Ok((1, 0, true)));
+    // What the offer named has the role as soon as it sends.
+    assert_eq!(resolve(&mut t, 31, VP8, None, None, None), Ok((1, 0, false)));
+    assert_eq!(resolve(&mut t, 99, VP8, None, None, None), Err(DropReason::UnknownStream));
 }
 
 #[test]
-fn a_session_has_at_most_20_ssrcs() {
-    let mut t = StreamTable::new(&plan(vec![video(1, "0", &["q", "h", "f"], &[])]));
-    for ssrc in 0..20 {
-        assert!(resolve(&mut t, ssrc, VP8, Some("0"), Some("q"), None).is_ok());
+fn an_ssrc_that_changes_in_mid_stream_without_a_mid_is_followed() {
+    let mut t = StreamTable::new(&plan(vec![audio(1, "0"), video(3, "2", &[], &[(31, 32)])]));
+    let mut now = start();
+    // A camera that begins with a new SSRC each minute, for a day.
+    for ssrc in 100..1_540 {
+        for _ in 0..3 {
+            let found = resolve_at(now, &mut t, ssrc, VP8, None, None, None);
+            assert_eq!(found, Ok((1, 0, false)), "SSRC {ssrc}");
+            now += ms(20_000);
+        }
+        assert_eq!(resolve_at(now, &mut t, 1, OPUS, Some("0"), None, None), Ok((0, 0, false)));
     }
-    for ssrc in 20..1_000 {
-        let refused = resolve(&mut t, ssrc, VP8, Some("0"), Some("h"), None);
-        assert_eq!(refused, Err(DropReason::TooManyStreams));
+}
+
+#[test]
+fn a_replaced_ssrc_comes_back_when_the_other_one_is_silent_and_not_before() {
+    let mut t = StreamTable::new(&plan(vec![video(3, "2", &[], &[])]));
+    let mut at = |after, ssrc| resolve_at(start() + ms(after), &mut t, ssrc, VP8, None, None, None);
+    assert_eq!(at(0, 1), Ok((0, 0, false)));
+    assert_eq!(at(1_000, 2), Ok((0, 0, false)));
+    for after in (1_010..5_000).step_by(10) {
+        assert_eq!(at(after, 1), Err(DropReason::UnknownStream));
+        assert_eq!(at(after, 2), Ok((0, 0, false)));
     }
+    assert_eq!(at(5_900, 1), Err(DropReason::UnknownStream), "silent for less than a second");
+    assert_eq!(at(6_000, 1), Ok((0, 0, false)));
+    assert_eq!(at(6_010, 2), Err(DropReason::UnknownStream));
+}
+
+/// Threats, row 30.
+#[test]
+fn ssrcs_by_the_thousand_change_hands_once_a_second_and_leave_no_trace() {
+    let mut t = StreamTable::new(&plan(vec![audio(1, "0"), video(2, "1", &["q", "h", "f"], &[])]));
+    let mut changes = 0;
+    for ssrc in 0..10_000 {
+        let now = start() + ms(u64::from(ssrc));
+        match resolve_at(now, &mut t, 10 + ssrc, VP8, Some("1"), Some("q"), None) {
+            Ok(_) => changes += 1,
+            Err(reason) => assert_eq!(reason, DropReason::TooManyStreams),
+        }
+        // What holds the role goes on, and so do the other streams.
+        let live = (0..=ssrc).rev().find(|s| t.lookup(Ssrc(10 + s)).is_some()).unwrap();
+        assert!(resolve_at(now, &mut t, 10 + live, VP8, None, None, None).is_ok());
+        assert!(resolve_at(now, &mut t, 1, OPUS, Some("0"), None, None).is_ok());
+    }
+    assert_eq!(changes, 11, "the first change is free");
+    let known = (0..20_000).filter(|s| t.lookup(Ssrc(*s)).is_some()).count();
+    assert_eq!(known, 2, "one in the role that changed hands, and the sound");
+    // Sound, and three layers with retransmissions each; and 16 that were replaced.
+    assert_eq!(t.ssrcs_max(), 1 + 3 * 2 + 16);
+}
+
+#[test]
+fn a_renegotiation_that_names_other_ssrcs_is_followed() {
+    let mut t = StreamTable::new(&plan(vec![video(1, "0", &[], &[(31, 32)])]));
+    assert!(resolve(&mut t, 31, VP8, None, None, None).is_ok());
+    t.update(&plan(vec![video(1, "0", &[], &[(41, 42)])]));
+    assert!(resolve(&mut t, 31, VP8, None, None, None).is_ok(), "until the new one sends");
+    assert_eq!(resolve(&mut t, 41, VP8, None, None, None), Ok((0, 0, false)));
+    assert_eq!(resolve(&mut t, 31, VP8, None, None, None), Err(DropReason::UnknownStream));
+    assert_eq!(t.lookup(Ssrc(32)), None, "it never sent, and is not named any more");
 }
 
 #[test]

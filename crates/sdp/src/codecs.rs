@@ -40,6 +40,7 @@ pub fn choose(section: &Section, flow: Flow, transport_cc: bool) -> Vec<CodecSpe
             channels,
             fmtp,
             feedback: feedback(payload.feedback, flow, transport_cc),
+            parameter_sets: None,
         });
     }
     // RED comes last, so that plain Opus is what a publisher sends unless it decides otherwise; and only around an
@@ -225,6 +226,7 @@ mod tests {
             channels: if codec.kind() == MediaKind::Audio { 2 } else { 1 },
             fmtp: fmtp.into(),
             feedback: Feedback::default(),
+            parameter_sets: None,
         }
     }
 

@@ -20,4 +20,4 @@ pub mod ice;
 mod peer;
 pub mod srtp;
 
-pub use peer::{ICE_TIMEOUT, Peer, PeerEvent};
+pub use peer::{Consent, ICE_TIMEOUT, Peer, PeerEvent};

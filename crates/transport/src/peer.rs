@@ -1,6 +1,7 @@
 //! ICE and DTLS of one session, joined: paths that ICE validated carry DTLS, and DTLS gives the SRTP keys.
 //!
-//! What it is not: media does not come through here, and nothing of it can move a path or end a session.
+//! What it is not: media does not come through here, and nothing of it can move a path or end a session. The owner tells
+//! that authentic media came ([`Peer::heard`]), which may keep a session alive.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use model::{CloseReason, DropReason, DtlsRole, Fingerprint, IceCredentials, Path, SessionPlan};
 
 use crate::dtls::{self, DtlsEvent, Endpoint};
+use crate::ice::agent::CONSENT_LIFETIME;
 use crate::ice::{LiteAgent, PathChange};
 use crate::srtp;
 
@@ -19,6 +21,21 @@ pub const ICE_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_ANSWERS: usize = 16;
 /// Events that wait to be taken; with more, checks are dropped until the owner takes them.
 const MAX_EVENTS: usize = 64;
+
+/// What renews a peer's consent to receive, and with it the life of its session.
+///
+/// RFC 7675 section 3 leaves ICE-lite agents out: consent checks are sent by full agents, and a lite one answers. What
+/// it makes of their absence is its own choice. Many stacks send none while media flows (libnice as it comes, Pion before
+/// 4.0.8, webrtc-rs 0.17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Consent {
+    /// Authenticated connectivity checks only.
+    Checks,
+    /// Checks, and authentic SRTP and SRTCP on the path that we send on. Like a check it is made with keys that only the
+    /// peer has, and unlike a check it cannot be replayed.
+    #[default]
+    ChecksOrMedia,
+}
 
 /// What happened at a peer.
 #[derive(Debug)]
@@ -55,6 +72,7 @@ pub struct Peer {
     agent: LiteAgent,
     phase: Phase,
     role: DtlsRole,
+    consent: Consent,
     certificate: Arc<dtls::Certificate>,
     /// Handed to the DTLS endpoint when it is made.
     fingerprints: Vec<Fingerprint>,
@@ -82,6 +100,7 @@ impl Peer {
             agent: LiteAgent::new(plan.ice.clone()),
             phase: Phase::Checking(now + ICE_TIMEOUT),
             role: plan.dtls_role,
+            consent: Consent::default(),
             certificate: Arc::clone(certificate),
             fingerprints: plan.fingerprints.clone(),
             dtls: None,
@@ -89,6 +108,13 @@ impl Peer {
             answers: VecDeque::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// The same with another rule of consent than [`Consent::ChecksOrMedia`].
+    #[must_use]
+    pub fn with_consent(mut self, consent: Consent) -> Self {
+        self.consent = consent;
+        self
     }
 
     /// Takes a STUN datagram.
@@ -151,6 +177,13 @@ impl Peer {
         let result = self.endpoint(now).handle(now, datagram);
         self.take_dtls_events(now);
         result
+    }
+
+    /// Takes note of an authentic SRTP or SRTCP packet that came on `path`. Once a second is often enough.
+    pub fn heard(&mut self, now: Instant, path: &Path) {
+        if self.phase == Phase::Connected && self.consent == Consent::ChecksOrMedia {
+            self.agent.hear(now, path);
+        }
     }
 
     /// Does what is due.
@@ -246,6 +279,12 @@ impl Peer {
         if self.phase == Phase::Closed { None } else { self.agent.selected() }
     }
 
+    /// Whether the session is connected and something authentic came on this path within the life of consent.
+    pub fn is_live_on(&self, now: Instant, path: &Path) -> bool {
+        let heard = self.agent.last_heard(path).filter(|_| self.phase == Phase::Connected);
+        heard.is_some_and(|at| now.saturating_duration_since(at) < CONSENT_LIFETIME)
+    }
+
     /// Whether the peer consents to receive (RFC 7675).
     pub fn has_consent(&self, now: Instant) -> bool {
         self.phase != Phase::Closed && self.agent.has_consent(now)
@@ -321,6 +360,10 @@ impl Peer {
         match (keys.sender(), keys.receiver()) {
             (Ok(sender), Ok(receiver)) => {
                 self.phase = Phase::Connected;
+                if let Some(path) = self.dtls_path {
+                    // The end of the handshake is authentic too.
+                    self.heard(now, &path);
+                }
                 let profile = keys.profile;
                 self.events.push_back(PeerEvent::Connected { sender, receiver, profile });
             }

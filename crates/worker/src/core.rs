@@ -101,14 +101,17 @@ impl Worker {
         mail: Mail,
         inbox: Inbox,
         counters: Arc<Counters>,
+        packet_memory: usize,
     ) -> Self {
-        let most = config.packet_buffers_max;
+        let limits =
+            PoolLimits { bytes: packet_memory, account_bytes: config.session_packet_memory };
+        counters.packet_bytes_limit.set(packet_memory as u64);
         let outbox = Outbox::new(inbox.media_sockets(), counters.clone());
         let clock = Clock::Machine;
         Self {
             id,
             directory,
-            pool: PacketPool::new(clock.now(), PoolLimits { small: most, large: most }),
+            pool: PacketPool::new(clock.now(), limits),
             clock,
             mail,
             inbox,
@@ -168,7 +171,10 @@ impl Worker {
         self.mail.wake_receivers();
         self.counters.sessions.set(self.sessions.len() as u64);
         self.counters.tracks.set(self.tracks.len() as u64);
-        self.counters.packet_buffers.set(self.pool.stats().buffers as u64);
+        self.pool.tidy();
+        let pool = self.pool.stats();
+        self.counters.packet_buffers.set(pool.buffers as u64);
+        self.counters.packet_bytes_used.set(pool.used_bytes as u64);
         more
     }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use model::{DropReason, DtlsRole, Path};
+use model::{DropReason, DtlsRole, Path, SessionId};
 use transport::{
     demux::{Kind, classify},
     ice,
@@ -36,6 +36,9 @@ impl Worker {
         // The ufrag decides, not the path: a browser may use one port for one session after another.
         let ufrag = ice::peek_username(datagram)?;
         let entry = self.directory.by_ufrag(ufrag).ok_or(DropReason::StunUnknownUser)?;
+        if self.is_in_use(now, &path, entry.id) {
+            return Err(DropReason::PathInUse);
+        }
         match entry.owner() {
             Some(owner) if owner == self.id => self.take_check(now, path, datagram, &entry),
             Some(owner) => {
@@ -43,12 +46,34 @@ impl Worker {
                 let orders = entry.orders();
                 let password = orders.password(ufrag).ok_or(DropReason::StunUnknownUser)?;
                 ice::verify(datagram, password)?;
-                self.paths.cache(path, &entry);
+                self.paths.cache(now, path, &entry);
                 // Paths from before it settled were checked before this one, and must not be nominated after it.
                 self.pass_elsewhere(owner, &entry, path, datagram)
             }
             None if entry.is_gone() => Err(DropReason::StunUnknownUser),
             None => self.answer_unsettled(now, path, datagram, &entry),
+        }
+    }
+
+    /// Whether the path is that of another session, which is connected and from which something authentic came on it within
+    /// the life of consent. Such a path stays where it is, whoever checks: a check may have a forged source address, and the
+    /// session would lose what its peer sends until that one's next check (threats rows 26 and 61).
+    ///
+    /// A session that is not connected yet does not hold its paths: who guesses the address of a client could otherwise keep
+    /// it out with offers alone.
+    pub(crate) fn is_in_use(&mut self, now: Instant, path: &Path, checking: SessionId) -> bool {
+        match self.paths.get(path) {
+            Some(PathOwner::Here(at)) => {
+                let at = *at;
+                let holder = self.sessions.at(at);
+                holder.is_some_and(|s| s.id != checking && s.peer.is_live_on(now, path))
+            }
+            Some(PathOwner::Elsewhere { entry, heard }) => {
+                entry.id != checking
+                    && now.saturating_duration_since(*heard) < ice::agent::CONSENT_LIFETIME
+                    && entry.is_live()
+            }
+            None => false,
         }
     }
 
@@ -67,8 +92,8 @@ impl Worker {
         let is_known = session.paths.contains(&path);
         self.counters.stun.add(1);
         if is_known {
-            // A check of another session may have come from this address since: a port that is used again, or
-            // a forged source. The latest genuine check says whose the path is, so that nobody loses it for long.
+            // A check of another session may have come from this address since, while nothing came from this one: a port that
+            // is used again, or a forged source. The latest genuine check says whose the path is.
             self.paths.own(path, at);
         }
         self.after_peer(now, at);
@@ -88,7 +113,7 @@ impl Worker {
         self.outbox.datagram(path, &answer.response);
         self.counters.stun.add(1);
         if answer.success {
-            self.paths.pend(path, entry, answer.nominated);
+            self.paths.pend(now, path, entry, answer.nominated);
             // We begin the handshake, so nothing else will settle the session.
             if orders.plan.dtls_role == DtlsRole::Active
                 && self.sessions.half_open() < HALF_OPEN_MAX
@@ -102,10 +127,11 @@ impl Worker {
     fn take_dtls(&mut self, now: Instant, path: Path, datagram: &[u8]) -> Result<(), DropReason> {
         let at = match self.paths.get(&path) {
             Some(PathOwner::Here(at)) => *at,
-            Some(PathOwner::Elsewhere(entry)) => {
+            Some(PathOwner::Elsewhere { entry, .. }) => {
                 let entry = entry.clone();
                 match entry.owner() {
                     Some(owner) if owner != self.id => {
+                        self.paths.passed_on(now, &path);
                         return self.pass_elsewhere(owner, &entry, path, datagram);
                     }
                     _ if self.sessions.half_open() >= HALF_OPEN_MAX => {
@@ -139,18 +165,19 @@ impl Worker {
         now: Instant,
         path: Path,
         datagram: &mut [u8],
-        take: impl FnOnce(&mut Worker, Instant, SessionRef, &mut [u8]) -> Result<(), DropReason>,
+        take: impl FnOnce(&mut Worker, Instant, SessionRef, &Path, &mut [u8]) -> Result<(), DropReason>,
     ) -> Result<(), DropReason> {
         match self.paths.get(&path) {
             Some(PathOwner::Here(at)) => {
                 let at = *at;
                 self.current = Some(at);
-                take(self, now, at, datagram)
+                take(self, now, at, &path, datagram)
             }
-            Some(PathOwner::Elsewhere(entry)) => {
+            Some(PathOwner::Elsewhere { entry, .. }) => {
                 let entry = entry.clone();
                 match entry.owner() {
                     Some(owner) if owner != self.id => {
+                        self.paths.passed_on(now, &path);
                         self.pass_elsewhere(owner, &entry, path, datagram)
                     }
                     _ if entry.is_gone() => Err(DropReason::UnknownPath),

@@ -10,7 +10,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering, fence},
+    atomic::{AtomicBool, AtomicUsize, Ordering, fence},
 };
 
 use arc_swap::ArcSwap;
@@ -86,6 +86,8 @@ impl Orders {
 pub(crate) struct Entry {
     pub(crate) id: SessionId,
     pub(crate) claim: Claim,
+    /// The handshake is done. Of a session that lives in another worker, this is how a worker knows.
+    connected: AtomicBool,
     orders: ArcSwap<Orders>,
 }
 
@@ -104,6 +106,16 @@ impl Entry {
 
     pub(crate) fn is_gone(&self) -> bool {
         self.claim.owner() == Owner::Gone
+    }
+
+    /// The owner says that the handshake is done.
+    pub(crate) fn set_connected(&self) {
+        self.connected.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the handshake is done and the session is not over.
+    pub(crate) fn is_live(&self) -> bool {
+        self.connected.load(Ordering::Relaxed) && !self.is_gone()
     }
 
     fn change(&self, change: impl Fn(&mut Orders)) {
@@ -262,7 +274,13 @@ impl Directory {
 }
 
 fn entry(plan: Arc<SessionPlan>, claim: Claim) -> Arc<Entry> {
-    Arc::new(Entry { id: plan.id, claim, orders: ArcSwap::from_pointee(Orders::new(plan)) })
+    let connected = AtomicBool::new(false);
+    Arc::new(Entry {
+        id: plan.id,
+        claim,
+        connected,
+        orders: ArcSwap::from_pointee(Orders::new(plan)),
+    })
 }
 
 fn tell(entry: Arc<Entry>) -> Effect {

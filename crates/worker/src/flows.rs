@@ -75,7 +75,7 @@ fn viewer(kind: MediaKind, id: u64, worker: &mut Worker, now: Instant) -> Sessio
     let mut plan = (*plan(id)).clone();
     plan.down = vec![slot(kind, mid(), 20 + id as u32)];
     let entry = open(worker, plan.into());
-    worker.paths.pend(path(id as u16), &entry, true);
+    worker.paths.pend(now, path(id as u16), &entry, true);
     let at = worker.settle(now, &entry).unwrap();
     connect(worker, now, at);
     at
@@ -242,7 +242,7 @@ fn a_path_that_was_validated_before_its_session_settled_elsewhere_is_its_owners(
     let (mut benches, now) = (benches(2), Instant::now());
     let entry = open(&benches[0].worker, plan(VIEWER));
     benches[1].worker.take_datagram(now, path(9), &mut check(&plan(VIEWER).ice));
-    benches[0].worker.paths.pend(path(2), &entry, false);
+    benches[0].worker.paths.pend(now, path(2), &entry, false);
     let at = benches[0].worker.settle(now, &entry).unwrap();
     // DTLS from there reaches the worker that validated the path.
     let mut hello = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
@@ -262,7 +262,7 @@ fn a_viewer_that_comes_before_the_publisher_gets_its_packets_wherever_that_settl
     viewer(MediaKind::Audio, VIEWER, &mut benches[1].worker, now);
     bind(&mut benches[1], now);
     assert!(benches[0].worker.mail.next_word().is_none(), "nobody to ask yet");
-    benches[0].worker.paths.pend(path(4), &entry, true);
+    benches[0].worker.paths.pend(now, path(4), &entry, true);
     benches[0].worker.settle(now, &entry).unwrap();
     benches[1].worker.take_words(now);
     benches[0].worker.take_words(now);
@@ -397,7 +397,7 @@ fn a_publisher_that_renegotiates_keeps_its_tracks() {
     let mut plan = (*plan(PUBLISHER)).clone();
     plan.up = vec![up_media(MediaKind::Audio)];
     let entry = open(&benches[0].worker, plan.clone().into());
-    benches[0].worker.paths.pend(path(4), &entry, true);
+    benches[0].worker.paths.pend(now, path(4), &entry, true);
     let at = benches[0].worker.settle(now, &entry).unwrap();
     let mut sender = connect(&mut benches[0].worker, now, at);
     let mut send = |bench: &mut Bench, sequence: u8| {
@@ -431,6 +431,45 @@ fn a_publisher_that_renegotiates_keeps_its_tracks() {
     benches[0].command(Command::Update(plan.into()));
     benches[0].worker.take_notices(now);
     assert_eq!(benches[0].worker.tracks.len(), 1);
+}
+
+#[test]
+fn silence_of_a_track_is_told_once_and_that_it_speaks_again() {
+    let (mut benches, start) = (benches(1), Instant::now());
+    let mut plan = (*plan(PUBLISHER)).clone();
+    plan.up = vec![up_media(MediaKind::Audio)];
+    let entry = open(&benches[0].worker, plan.into());
+    benches[0].worker.paths.pend(start, path(4), &entry, true);
+    let at = benches[0].worker.settle(start, &entry).unwrap();
+    let mut sender = connect(&mut benches[0].worker, start, at);
+    let mut send = |bench: &mut Bench, now: Instant, sequence: u8| {
+        let mut packet = vec![0x80, PT.0, 0, sequence, 0, 0, sequence, 0, 0, 0, 0, 11, 1, 2, 3];
+        packet.resize(64, 0);
+        let len = sender.seal_rtp(&mut packet, 12, 15, 0).unwrap();
+        bench.worker.take_datagram(now, path(4), &mut packet[..len]);
+    };
+    // When what was told, in milliseconds: packets come for two seconds, then for five none, then one.
+    let mut told = Vec::new();
+    for step in 0..80_u64 {
+        let now = start + Duration::from_millis(100 * step);
+        if step < 20 || step == 70 {
+            send(&mut benches[0], now, step as u8);
+        }
+        benches[0].worker.call_due(now);
+        let events = benches[0].events().into_iter().skip(told.len());
+        told.extend(events.map(|event| (100 * step, event)).collect::<Vec<_>>());
+    }
+    let (session, track) = (SessionId(PUBLISHER), TrackId(7));
+    let [(0, connected), (0, active), (silence, silent), (7_000, again)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(*connected, Event::Connected { session });
+    assert_eq!((active, again), (&Event::TrackActive { session, track }, active));
+    assert_eq!(*silent, Event::TrackSilent { session, track });
+    assert!(
+        (3_900..=5_000).contains(silence),
+        "two to three seconds after the last packet: {silence}"
+    );
 }
 
 #[test]

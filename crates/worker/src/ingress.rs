@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use model::{DropReason, Event, SessionId, TrackId};
+use model::{DropReason, Event, Path, SessionId, TrackId};
 use router::{PacketBuf, StreamRef};
 use rtp::ParsedExtensions;
 
@@ -21,20 +21,23 @@ impl Worker {
         &mut self,
         now: Instant,
         at: SessionRef,
+        path: &Path,
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
         let session = self.sessions.at(at).ok_or(DropReason::UnknownPath)?;
         #[cfg(test)]
         assert!(!session.poisoned, "poisoned by a test");
-        let crypto = session.crypto.as_mut().ok_or(DropReason::NoKeys)?;
+        if session.crypto.is_none() {
+            return Err(DropReason::NoKeys);
+        }
         if datagram.len() > DATAGRAM_MAX {
             return Err(DropReason::TooLarge);
         }
         let header =
             rtp::parse_header_unprotected(datagram).map_err(|_| DropReason::RtpMalformed)?;
-        let Some(mut buf) = self.pool.alloc(datagram.len()) else {
-            return Err(DropReason::PoolExhausted);
-        };
+        let mut buf = self.buffer(now, at, datagram.len())?;
+        let session = self.sessions.at(at).ok_or(DropReason::UnknownPath)?;
+        let crypto = session.crypto.as_mut().ok_or(DropReason::NoKeys)?;
         let opened = match crypto.receiver.open_rtp(datagram, header.header_len(), buf.space()) {
             Ok(opened) => opened,
             Err(error) => {
@@ -42,6 +45,7 @@ impl Worker {
                 return Err(error.drop_reason());
             }
         };
+        session.heard(now, path);
         let extensions = ParsedExtensions::parse(&header, &session.orders.plan.extensions)
             .map_err(|_| DropReason::RtpMalformed);
         // Feedback counts what the network delivered, whatever becomes of it.
@@ -54,12 +58,23 @@ impl Worker {
         }
         let (streams, ups) = (&mut session.streams, &mut session.ups);
         let taken = extensions.and_then(|e| {
-            let stream = streams.resolve(header.ssrc(), header.pt(), &e)?;
+            let stream = streams.resolve(now, header.ssrc(), header.pt(), &e)?;
             ingest(now, ups, stream, &mut buf, opened.len)
         });
         let id = session.id;
         self.arm(now, at);
         self.finish(now, id, buf, taken)
+    }
+
+    /// Tells which tracks of a session fell silent. Called with the session's reports, once a second: silence is told within three seconds.
+    pub(crate) fn report_silence(&mut self, now: Instant, at: SessionRef) {
+        let Some(session) = self.sessions.at(at) else { return };
+        let publisher = session.id;
+        let silent = session.ups.iter_mut().filter_map(|up| {
+            let track = up.up.track();
+            up.up.fell_silent(now).then_some(Event::TrackSilent { session: publisher, track })
+        });
+        silent.for_each(|event| (self.config.events)(event));
     }
 
     /// Shares an accepted packet, or takes back the buffer of a refused one.

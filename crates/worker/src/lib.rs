@@ -23,6 +23,8 @@
 
 mod asks;
 mod bindings;
+#[cfg(test)]
+mod bounds;
 mod config;
 mod core;
 mod demux;
@@ -38,9 +40,12 @@ mod ingress;
 pub mod lab;
 mod lanes;
 mod mail;
+mod memory;
 mod metrics;
 mod notices;
 mod paths;
+#[cfg(test)]
+mod peers;
 mod recv;
 mod send;
 mod sessions;

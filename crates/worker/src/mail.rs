@@ -11,6 +11,7 @@ use crossbeam_queue::{ArrayQueue, SegQueue};
 use model::{Path, SessionId, TrackId};
 use ring::{Consumer, Producer};
 use router::{Packet, Ranking, SenderInfo, StreamId};
+use rtp::sequence::ExtSeq;
 
 use crate::{WorkerId, asks::Ask, directory::Entry, source::SourcePeer, waker::Waker};
 
@@ -53,6 +54,8 @@ pub(crate) enum Word {
     Ask { publisher: SessionId, track: TrackId, ask: Ask },
     /// A sender report of the publisher: the mapping from RTP to NTP time.
     Report { track: TrackId, stream: StreamId, info: SenderInfo },
+    /// Packets of a stream below a number are to be let go: the publisher is at the bound of its memory.
+    LetGo { track: TrackId, stream: StreamId, below: ExtSeq },
     /// How the layers of a track rank.
     Ranking { track: TrackId, ranking: Ranking },
 }

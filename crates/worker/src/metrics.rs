@@ -126,6 +126,12 @@ counters! {
     tracks,
     /// Packet buffers that exist now.
     packet_buffers,
+    /// Bytes of those that hold packets.
+    packet_bytes_used,
+    /// Bytes that packet buffers may take.
+    packet_bytes_limit,
+    /// Packets that were let go before their time, since their publisher held as much as it may.
+    packets_let_go,
     /// Sessions that reached the connected state.
     sessions_connected,
     /// Sessions ended because of a defect of ours.

@@ -4,7 +4,7 @@
 //! not live, before it lives anywhere or after its peer's address moved: these paths are kept with the session's entry in the
 //! directory, which says where it lives at any time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use hashbrown::HashMap;
 use model::{Path, SessionId};
@@ -22,7 +22,11 @@ pub(crate) enum PathOwner {
     /// A session of this worker.
     Here(SessionRef),
     /// A session of another worker, or of none yet: its DTLS will settle it here.
-    Elsewhere(Arc<Entry>),
+    Elsewhere {
+        entry: Arc<Entry>,
+        /// When its last genuine check came here, or the last datagram that was passed on.
+        heard: Instant,
+    },
 }
 
 /// A session that does not live here, and its paths.
@@ -51,6 +55,14 @@ impl Paths {
         self.table.insert(path, PathOwner::Here(session));
     }
 
+    /// A datagram of this path was passed on to the worker where its session lives.
+    #[inline]
+    pub(crate) fn passed_on(&mut self, now: Instant, path: &Path) {
+        if let Some(PathOwner::Elsewhere { heard, .. }) = self.table.get_mut(path) {
+            *heard = now;
+        }
+    }
+
     /// The session has this path no more.
     pub(crate) fn disown(&mut self, path: &Path, session: SessionRef) {
         if matches!(self.table.get(path), Some(PathOwner::Here(owner)) if *owner == session) {
@@ -59,17 +71,17 @@ impl Paths {
     }
 
     /// A path that was validated here, of a session that lives nowhere yet.
-    pub(crate) fn pend(&mut self, path: Path, entry: &Arc<Entry>, nominated: bool) {
-        self.enter(path, entry, Some(nominated));
+    pub(crate) fn pend(&mut self, now: Instant, path: Path, entry: &Arc<Entry>, nominated: bool) {
+        self.enter(now, path, entry, Some(nominated));
     }
 
     /// A validated path of a session of another worker, which knows of it.
-    pub(crate) fn cache(&mut self, path: Path, entry: &Arc<Entry>) {
-        self.enter(path, entry, None);
+    pub(crate) fn cache(&mut self, now: Instant, path: Path, entry: &Arc<Entry>) {
+        self.enter(now, path, entry, None);
     }
 
     /// The oldest path of the session goes at the bound.
-    fn enter(&mut self, path: Path, entry: &Arc<Entry>, untold: Option<bool>) {
+    fn enter(&mut self, now: Instant, path: Path, entry: &Arc<Entry>, untold: Option<bool>) {
         self.sweep();
         let foreign = self
             .foreign
@@ -86,7 +98,7 @@ impl Paths {
                 foreign.paths.push((path, untold));
             }
         }
-        self.table.insert(path, PathOwner::Elsewhere(entry.clone()));
+        self.table.insert(path, PathOwner::Elsewhere { entry: entry.clone(), heard: now });
     }
 
     /// The paths that were validated here and that nobody was told of; from now on somebody was.
@@ -128,7 +140,8 @@ impl Paths {
 
 /// Takes a path out, unless a check made it another session's since. Returns whether it was taken out.
 fn forget(table: &mut HashMap<Path, PathOwner>, path: &Path, session: SessionId) -> bool {
-    let ours = matches!(table.get(path), Some(PathOwner::Elsewhere(entry)) if entry.id == session);
+    let ours =
+        matches!(table.get(path), Some(PathOwner::Elsewhere { entry, .. }) if entry.id == session);
     ours && table.remove(path).is_some()
 }
 
@@ -149,26 +162,30 @@ mod tests {
     #[test]
     fn paths_of_sessions_that_are_over_do_not_pile_up() {
         let (directory, mut paths) = (Directory::default(), Paths::default());
+        let now = Instant::now();
         let kept = entry(&directory, 1);
-        paths.pend(path(1), &kept, false);
+        paths.pend(now, path(1), &kept, false);
         for id in 2..10_000 {
             let entry = entry(&directory, id);
-            paths.pend(path(id as u16), &entry, false);
+            paths.pend(now, path(id as u16), &entry, false);
             directory.command(&Command::Close { session: SessionId(id) });
         }
         assert!(paths.len() <= 2 * SWEEP_MIN, "{}", paths.len());
-        assert!(matches!(paths.get(&path(1)), Some(PathOwner::Elsewhere(e)) if e.id == kept.id));
+        assert!(
+            matches!(paths.get(&path(1)), Some(PathOwner::Elsewhere { entry: e, .. }) if e.id == kept.id)
+        );
     }
 
     #[test]
     fn a_session_has_eight_addresses_where_it_does_not_live() {
         let (directory, mut paths) = (Directory::default(), Paths::default());
+        let now = Instant::now();
         let session = entry(&directory, 1);
         for port in 1..=9 {
-            paths.pend(path(port), &session, port == 9);
+            paths.pend(now, path(port), &session, port == 9);
         }
         assert!(paths.get(&path(1)).is_none() && paths.get(&path(2)).is_some());
-        paths.pend(path(9), &session, false);
+        paths.pend(now, path(9), &session, false);
         let untold = paths.take_untold(SessionId(1));
         assert_eq!(untold.len(), PATHS_MAX);
         assert_eq!(untold.last(), Some(&(path(9), true)), "a nomination stays");

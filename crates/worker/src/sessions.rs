@@ -1,6 +1,9 @@
 //! The sessions that live in one worker.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use congestion::twcc;
 use hashbrown::HashMap;
@@ -11,8 +14,12 @@ use transport::{Peer, srtp};
 use crate::{
     directory::{Entry, Orders},
     exit::Exit,
+    memory::Memory,
     tracks::TrackRef,
 };
+
+/// How often the transport is told that authentic media comes: consent lasts 30 s.
+const HEARD_EVERY: Duration = Duration::from_secs(1);
 
 /// A session's place in [`Sessions`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,6 +39,8 @@ pub(crate) struct Session {
     /// What waits to be sent there.
     pub(crate) exit: Exit,
     pub(crate) streams: StreamTable,
+    /// What its packets take.
+    pub(crate) memory: Memory,
     /// As `SessionPlan::up`.
     pub(crate) ups: Vec<Up>,
     pub(crate) downs: Vec<Down>,
@@ -40,6 +49,8 @@ pub(crate) struct Session {
     pub(crate) twcc_media: Ssrc,
     /// The clock of what the peer sends.
     pub(crate) clock: PublisherClock,
+    /// From when on the transport is to be told again that authentic media came.
+    pub(crate) heard_due: Instant,
     /// When the next sender and receiver reports are due.
     pub(crate) report_due: Instant,
     /// The earliest deadlines in the heaps, prompt and patient.
@@ -83,6 +94,26 @@ impl Session {
         }
         if let Some(crypto) = &self.crypto {
             ring::prefetch(&crypto.sender);
+        }
+    }
+
+    /// An authentic packet came on this path. The transport is told of one in a second: it looks the path up, which would cost
+    /// something for each packet.
+    #[inline]
+    pub(crate) fn heard(&mut self, now: Instant, path: &Path) {
+        if now >= self.heard_due {
+            self.heard_due = now + HEARD_EVERY;
+            self.peer.heard(now, path);
+        }
+    }
+
+    /// Lets the SRTP contexts have room for all SSRCs that the plan allows to be in use at once.
+    ///
+    /// A publisher reports from each SSRC that it sends. A subscriber may report from one SSRC for each slot, as Firefox does.
+    pub(crate) fn make_room_for_ssrcs(&mut self) {
+        let (up, down) = (self.streams.ssrcs_max(), self.downs.len());
+        if let Some(crypto) = &mut self.crypto {
+            crypto.receiver.set_ssrc_limits(up, up + down);
         }
     }
 

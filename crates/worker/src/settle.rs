@@ -14,6 +14,7 @@ use crate::{
     directory::{Entry, Orders},
     exit::Exit,
     mail::Word,
+    memory::Memory,
     sessions::{Down, Session, SessionRef, Up},
     tracks::{Origin, Subscriber},
 };
@@ -63,7 +64,8 @@ impl Worker {
 
     fn new_session(&self, now: Instant, entry: &Arc<Entry>, orders: &Arc<Orders>) -> Session {
         let plan = &orders.plan;
-        let mut peer = Peer::new(now, plan, &self.config.certificate);
+        let peer = Peer::new(now, plan, &self.config.certificate);
+        let mut peer = peer.with_consent(self.config.consent);
         if orders.ice != plan.ice {
             peer.restart(now, &orders.ice);
         }
@@ -76,11 +78,13 @@ impl Worker {
             path: None,
             exit: Exit::default(),
             streams: StreamTable::new(plan),
+            memory: Memory::default(),
             ups: Vec::with_capacity(plan.up.len()),
             downs: plan.down.iter().map(|media| self.new_down(plan, media)).collect(),
             twcc: has_transport_cc(plan).then(|| Box::new(twcc::Receiver::new(now))),
             twcc_media: Ssrc(0),
             clock: PublisherClock::default(),
+            heard_due: now,
             report_due: now,
             armed: [None; 2],
             paths: Vec::new(),
@@ -162,6 +166,9 @@ impl Worker {
         }
         self.renegotiate_ups(at, plan);
         self.renegotiate_downs(now, at, plan);
+        if let Some(session) = self.sessions.at(at) {
+            session.make_room_for_ssrcs();
+        }
     }
 
     fn renegotiate_ups(&mut self, at: SessionRef, plan: &SessionPlan) {
@@ -226,6 +233,7 @@ impl Worker {
         let now = self.clock.now();
         let Some(mut session) = self.sessions.remove(at) else { return };
         session.exit.end(&self.counters);
+        self.close_memory(&session.memory);
         for path in &session.paths {
             self.paths.disown(path, at);
         }

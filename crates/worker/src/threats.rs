@@ -15,6 +15,7 @@ use transport::srtp::{Profile, Receiver, Sender};
 use crate::core::Worker;
 use crate::core::tests::{bench, is_here, open, path, plan, settled};
 use crate::demux::HALF_OPEN_MAX;
+use crate::mail::Word;
 use crate::paths::PathOwner;
 use crate::sessions::{Crypto, SessionRef};
 
@@ -36,21 +37,22 @@ fn take_check(worker: &mut Worker, now: Instant, from: Path, session: u64) {
     assert_eq!(worker.counters.stun.value(), before + 1, "the check is genuine");
 }
 
-fn dropped(worker: &Worker, reason: DropReason) -> u64 {
+pub(crate) fn dropped(worker: &Worker, reason: DropReason) -> u64 {
     worker.counters.dropped_in[reason as usize].value()
 }
 
-fn dropped_in_all(worker: &Worker) -> u64 {
+pub(crate) fn dropped_in_all(worker: &Worker) -> u64 {
     worker.counters.dropped_in.iter().map(|counter| counter.value()).sum()
 }
 
-const KEY: [u8; 16] = [7; 16];
-const SALT: [u8; 12] = [9; 12];
+pub(crate) const KEY: [u8; 16] = [7; 16];
+pub(crate) const SALT: [u8; 12] = [9; 12];
 
 /// Gives a session keys, and returns the peer's sender.
 pub(crate) fn connect(worker: &mut Worker, now: Instant, slot: SessionRef) -> Sender {
     let sender = || Sender::new(Profile::AeadAes128Gcm, &KEY, &SALT).unwrap();
     let receiver = Receiver::new(Profile::AeadAes128Gcm, &KEY, &SALT).unwrap();
+    worker.sessions.at(slot).unwrap().peer.skip_handshake();
     worker.connected(now, slot, Crypto { sender: sender(), receiver });
     sender()
 }
@@ -76,6 +78,65 @@ fn a_path_taken_by_another_sessions_check_comes_back_with_the_next_of_its_owner(
     assert!(is_here(worker, &path(1), victim));
 }
 
+/// Row 61: the session is live, and its path stays.
+#[test]
+fn a_check_of_another_session_takes_no_path_at_which_a_session_is_live() {
+    let (mut bench, now) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let (victim, attacker) = (settled(worker, 1, now), settled(worker, 2, now));
+    let third = open(worker, plan(3));
+    connect(worker, now, victim);
+    connect(worker, now, attacker);
+    let consent = transport::ice::agent::CONSENT_LIFETIME;
+    let later = now + consent - std::time::Duration::from_millis(1);
+    for (count, session) in [2, 3].into_iter().enumerate() {
+        worker.take_datagram(later, path(1), &mut check(&plan(session).ice));
+        assert_eq!(dropped(worker, DropReason::PathInUse), count as u64 + 1);
+        assert!(is_here(worker, &path(1), victim));
+    }
+    // Paths that another worker validated, before it knew where the session lives.
+    let word = Word::Path { session: SessionId(2), path: path(1), nominated: true };
+    worker.take_word(later, crate::WorkerId(0), word);
+    assert!(is_here(worker, &path(1), victim));
+    assert_eq!(
+        worker.sessions.at(attacker).unwrap().path,
+        Some(path(2)),
+        "it is sent nothing there"
+    );
+    // Its own check is welcome, and holds the path for as long again.
+    take_check(worker, later, path(1), 1);
+    worker.take_datagram(now + consent, path(1), &mut check(&plan(2).ice));
+    assert!(is_here(worker, &path(1), victim));
+    // A port that is used by one session after the other: what was silent for long enough loses it.
+    take_check(worker, later + consent, path(1), 3);
+    assert!(
+        matches!(worker.paths.get(&path(1)), Some(PathOwner::Elsewhere { entry, .. }) if entry.id == third.id)
+    );
+}
+
+/// The same where the session lives in another worker.
+#[test]
+fn a_check_takes_no_path_of_a_session_that_is_live_in_another_worker() {
+    let (mut bench, now) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let victim = worker.directory.open_at(plan(1), crate::WorkerId(1));
+    settled(worker, 2, now);
+    worker.take_datagram(now, path(1), &mut check(&plan(1).ice));
+    let is_cached = |worker: &Worker| matches!(worker.paths.get(&path(1)), Some(PathOwner::Elsewhere { entry, .. }) if entry.id == SessionId(1));
+    assert!(is_cached(worker));
+    victim.set_connected();
+    let seconds = std::time::Duration::from_secs;
+    // Its peer sends no checks, but media: what is passed on holds the path.
+    for at in [20, 40, 60] {
+        worker.take_datagram(now + seconds(at), path(1), &mut [0x80; 40]);
+        worker.take_datagram(now + seconds(at + 20), path(1), &mut check(&plan(2).ice));
+        assert!(is_cached(worker), "after {at} s");
+    }
+    assert_eq!(dropped(worker, DropReason::PathInUse), 3);
+    take_check(worker, now + seconds(91), path(1), 2);
+    assert!(!is_cached(worker));
+}
+
 /// The same for a session that lives in another worker, whose datagrams the kernel brings here.
 #[test]
 fn a_cached_path_comes_back_with_the_next_check_of_its_owner() {
@@ -83,7 +144,7 @@ fn a_cached_path_comes_back_with_the_next_check_of_its_owner() {
     let worker = &mut bench.worker;
     let victim = worker.directory.open_at(plan(1), crate::WorkerId(1));
     let attacker = settled(worker, 2, now);
-    let is_cached = |worker: &Worker| matches!(worker.paths.get(&path(1)), Some(PathOwner::Elsewhere(e)) if e.id == SessionId(1));
+    let is_cached = |worker: &Worker| matches!(worker.paths.get(&path(1)), Some(PathOwner::Elsewhere { entry: e, .. }) if e.id == SessionId(1));
     // There is no such worker here, so the check itself goes nowhere; what counts is the path.
     worker.take_datagram(now, path(1), &mut check(&plan(1).ice));
     assert!(is_cached(worker));

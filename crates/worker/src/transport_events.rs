@@ -66,6 +66,8 @@ impl Worker {
 
     pub(crate) fn connected(&mut self, now: Instant, at: SessionRef, crypto: Crypto) {
         let Some(session) = self.sessions.connect(at, crypto) else { return };
+        session.make_room_for_ssrcs();
+        session.entry.set_connected();
         session.report_due = now;
         let (id, downs) = (session.id, session.downs.len());
         self.counters.sessions_connected.add(1);
@@ -113,6 +115,7 @@ impl Worker {
                 self.after_peer(now, at);
             }
             self.send_feedback(now, at);
+            self.report_silence(now, at);
             self.arm(now, at);
             self.current = None;
         }

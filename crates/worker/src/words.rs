@@ -23,7 +23,7 @@ impl Worker {
         }
     }
 
-    fn take_word(&mut self, now: Instant, from: WorkerId, word: Word) {
+    pub(crate) fn take_word(&mut self, now: Instant, from: WorkerId, word: Word) {
         match word {
             Word::Ring(ring) => self.mail.add_ring(ring),
             Word::Settled { session } => self.publisher_settled(now, session),
@@ -34,6 +34,11 @@ impl Worker {
             Word::Report { track, stream, info } => {
                 if let Some(track) = self.tracks.by_id(track).and_then(|t| self.tracks.at(t)) {
                     track.mirror.sender_report(stream, info);
+                }
+            }
+            Word::LetGo { track, stream, below } => {
+                if let Some(track) = self.tracks.by_id(track).and_then(|t| self.tracks.at(t)) {
+                    track.mirror.forget(stream, below);
                 }
             }
             Word::Ranking { track, ranking } => {
@@ -49,6 +54,9 @@ impl Worker {
     /// A path that another worker validated for a session of ours.
     fn take_path(&mut self, now: Instant, session: SessionId, path: model::Path, nominated: bool) {
         let Some(at) = self.sessions.by_id(session) else { return };
+        if self.is_in_use(now, &path, session) {
+            return self.counters.drop_in(DropReason::PathInUse);
+        }
         self.current = Some(at);
         let Some(session) = self.sessions.at(at) else { return };
         if let Err(reason) = session.peer.adopt_path(now, path, nominated) {
@@ -65,7 +73,9 @@ impl Worker {
             self.counters.datagrams_in.add(1);
             self.counters.bytes_in.add(bytes.len() as u64);
             let elsewhere = match self.paths.get(&path) {
-                Some(PathOwner::Elsewhere(entry)) => entry.owner().is_some_and(|o| o != self.id),
+                Some(PathOwner::Elsewhere { entry, .. }) => {
+                    entry.owner().is_some_and(|o| o != self.id)
+                }
                 _ => false,
             };
             if elsewhere {

@@ -76,11 +76,12 @@ pub(crate) fn assemble(
     let (config, directory) = (Arc::new(config), Arc::new(Directory::default()));
     let boxes = inboxes.iter().map(|_| Mailbox::new()).collect::<io::Result<Vec<_>>>()?;
     let boxes: Arc<[Arc<Mailbox>]> = boxes.into();
+    let packet_memory = config.worker_packet_memory(boxes.len(), udp::memory());
     let make = |(at, inbox): (usize, Inbox)| {
         let id = WorkerId(at as u8);
         let mail = Mail::new(id, boxes.clone());
         let counters = Arc::new(Counters::default());
-        Worker::new(id, config.clone(), directory.clone(), mail, inbox, counters)
+        Worker::new(id, config.clone(), directory.clone(), mail, inbox, counters, packet_memory)
     };
     let workers: Vec<Worker> = inboxes.into_iter().enumerate().map(make).collect();
     let counters = workers.iter().map(|worker| worker.counters.clone()).collect();

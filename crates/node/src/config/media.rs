@@ -3,6 +3,9 @@
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
+use transport::Consent;
+
+use super::bounds::MediaBounds;
 use super::raw::{ConfigError, Raw, RawConfig};
 
 /// The media side.
@@ -20,6 +23,10 @@ pub(crate) struct MediaSettings {
     pub(crate) workers: Option<NonZeroUsize>,
     /// Pin each worker to a core.
     pub(crate) pin: bool,
+    /// What keeps a session alive.
+    pub(crate) consent: Consent,
+    /// What one participant may use up.
+    pub(crate) bounds: MediaBounds,
 }
 
 const DEFAULT_PORT: u16 = 7882;
@@ -51,7 +58,15 @@ impl MediaSettings {
             raw.parse().filter(|n: &NonZeroUsize| n.get() <= MAX_WORKERS)
         })?;
         let pin = raw.take("media.pin", "true or false", |raw| raw.boolean())?.unwrap_or(true);
-        Ok(Self { port, bind, advertise, interfaces, workers, pin })
+        let consent = raw
+            .take("media.consent", "checks or checks-or-media", |raw| match raw.text()? {
+                "checks" => Some(Consent::Checks),
+                "checks-or-media" => Some(Consent::ChecksOrMedia),
+                _ => None,
+            })?
+            .unwrap_or_default();
+        let bounds = MediaBounds::resolve(raw)?;
+        Ok(Self { port, bind, advertise, interfaces, workers, pin, consent, bounds })
     }
 }
 

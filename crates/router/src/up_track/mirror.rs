@@ -118,6 +118,15 @@ impl TrackMirror {
         left
     }
 
+    /// Lets go of the packets of a stream below a number, since the publisher holds as much memory as it may. They can be
+    /// asked for no more.
+    pub fn forget(&mut self, stream: StreamId, below: ExtSeq) {
+        let layer = self.layers.get_mut(usize::from(stream.layer()));
+        if let Some(layer) = layer.filter(|layer| layer.stream == Some(stream)) {
+            layer.cache.forget(below);
+        }
+    }
+
     /// How the layers rank from now on, as [`crate::LayerWatch`] found where the track comes in.
     pub fn rank(&mut self, ranking: Ranking) {
         if self.ranking != ranking {

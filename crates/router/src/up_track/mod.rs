@@ -29,13 +29,16 @@ use rtx::Layout;
 
 /// Round trip time to a publisher before anyone measured it.
 const DEFAULT_RTT: Duration = Duration::from_millis(100);
+/// A track of which no media came for this long is silent. Opus with DTX sends every 400 ms (RFC 7587 section 3.1.3), browsers send a
+/// still screen once a second.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
 
 /// A packet that was taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
     /// Its layer.
     pub layer: u8,
-    /// It is the first of the track: time for `model::Event::TrackActive`.
+    /// It is the first of the track, or the first after silence: time for `model::Event::TrackActive`.
     pub first_of_track: bool,
     /// A key frame begins in it.
     pub keyframe_start: bool,
@@ -70,7 +73,8 @@ pub struct UpTrack {
     asks: Asks,
     layers: Vec<Layer>,
     rtt: Duration,
-    active: bool,
+    /// When the last media came; `None` before the first packet and after silence.
+    heard: Option<Instant>,
 }
 
 /// A codec of the track, as far as its packets are read.
@@ -103,7 +107,7 @@ impl UpTrack {
             asks: Asks::default(),
             layers: Vec::new(),
             rtt: DEFAULT_RTT,
-            active: false,
+            heard: None,
         };
         track.update(media, extensions);
         track
@@ -200,8 +204,14 @@ impl UpTrack {
             let lead = if packet.meta.info.lacks_parameter_sets() { LEAD_MAX as u64 } else { 0 };
             layer.key_frame(place.raw.saturating_sub(lead));
         }
-        let first_of_track = !std::mem::replace(&mut self.active, true);
+        let first_of_track = self.heard.replace(now).is_none();
         Ok(Accepted { layer: stream.layer, first_of_track, keyframe_start })
+    }
+
+    /// Whether the track fell silent since the last call: nothing came for two seconds. Said once; the next packet is again the
+    /// first of the track.
+    pub fn fell_silent(&mut self, now: Instant) -> bool {
+        self.heard.take_if(|last| now.saturating_duration_since(*last) >= SILENT_AFTER).is_some()
     }
 
     /// Takes a sender report of one of the track's SSRCs in. Gives the stream, and what each mirror of the track has to be told

@@ -1,14 +1,26 @@
-//! Which SSRC is what, in one session: from the offer's `a=ssrc` lines, or learned from the `mid` and `rid` header
-//! extensions (RFC 8843 section 9.2, RFC 8852), or, for publishers that send none of these, from a payload type that
-//! only one media section has. Everything else is refused (threats row 30).
+//! Which SSRC is what, in one session (RFC 8843 section 9.2): from the offer's `a=ssrc` lines, else by the `mid` and `rid`
+//! header extensions (RFC 8852), else by a payload type that only one media section has. Everything else is refused
+//! (threats row 30).
+//!
+//! A *role* is one layer of one media section, media or retransmissions. One SSRC at a time is live in a role, so the
+//! table is bounded by the plan, however many SSRCs a long session has used.
+
+use std::time::{Duration, Instant};
 
 use model::{DropReason, Mid, Pt, Rid, SessionPlan, Ssrc, TrackId, UpMedia};
 use rtp::ParsedExtensions;
 
 use crate::MAX_LAYERS;
 
-/// SSRCs that one session may use, those given up included.
-const MAX_STREAMS: usize = 20;
+/// Replaced SSRCs that are remembered. What still comes of them is refused, so that old and new do not take turns.
+const RETIRED_MAX: usize = 16;
+/// An SSRC that took a role from another one and still sends keeps it for so long. Each change of hands makes every viewer wait for a key
+/// frame, so a publisher that changes with each packet must not cause one for each packet.
+const HOLD: Duration = Duration::from_secs(1);
+/// A holder that sent nothing for so long is taken to have stopped: a new SSRC need not wait for the end of [`HOLD`].
+const QUIET: Duration = Duration::from_millis(200);
+/// A replaced SSRC gets its role back when the present holder sent nothing for so long.
+const RETURN: Duration = Duration::from_secs(1);
 
 /// What an SSRC of a publisher stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +43,11 @@ impl StreamRef {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The offer named it.
+    /// The offer named it, and no packet of it came yet.
     Named,
-    /// It was learned from a packet.
-    Learned,
-    /// Another SSRC took its role; what still comes of it is refused, so that the two do not take turns.
+    /// It holds its role; since this time, if it took the role from another SSRC.
+    Live(Option<Instant>),
+    /// Another SSRC took its role.
     Retired,
 }
 
@@ -43,6 +55,14 @@ enum State {
 struct Entry {
     stream: StreamRef,
     state: State,
+    /// When its last packet came that was let through; `None` before the first one.
+    heard: Option<Instant>,
+}
+
+impl Entry {
+    fn quiet_for(&self, now: Instant) -> Duration {
+        self.heard.map_or(Duration::MAX, |heard| now.saturating_duration_since(heard))
+    }
 }
 
 /// A media section, as far as streams are told apart by it.
@@ -77,6 +97,17 @@ impl Media {
         self.pts.iter().find(|(p, _)| *p == pt).map(|(_, is_rtx)| *is_rtx)
     }
 
+    /// Layers: its rids, else its SSRC lines, else one.
+    fn layers(&self) -> usize {
+        self.rids.len().max(self.ssrcs).clamp(1, MAX_LAYERS)
+    }
+
+    /// How many SSRCs may be live in it at once.
+    fn roles(&self) -> usize {
+        let has_rtx = self.pts.iter().any(|(_, is_rtx)| *is_rtx);
+        self.layers() * (1 + usize::from(has_rtx))
+    }
+
     fn layer(&self, ext: &ParsedExtensions, is_rtx: bool) -> Option<u8> {
         if self.rids.is_empty() {
             // Several SSRC lines and no rid: an unknown SSRC could be any of the layers.
@@ -88,7 +119,7 @@ impl Media {
     }
 }
 
-/// The SSRCs of one session: at most 20, learned from the plan and from header extensions.
+/// The SSRCs of one session.
 #[derive(Debug)]
 pub struct StreamTable {
     media: Vec<Media>,
@@ -98,7 +129,7 @@ pub struct StreamTable {
 impl StreamTable {
     /// The table of a session; knows the SSRCs that the offer named.
     pub fn new(plan: &SessionPlan) -> Self {
-        let mut table = Self { media: Vec::new(), entries: Vec::with_capacity(MAX_STREAMS) };
+        let mut table = Self { media: Vec::new(), entries: Vec::new() };
         table.update(plan);
         table
     }
@@ -112,7 +143,8 @@ impl StreamTable {
             let Some(old) = before.get(usize::from(e.stream.up)) else { return false };
             let Some(up) = media.iter().position(|m| m.track == old.track) else { return false };
             e.stream.up = up as u8;
-            usize::from(e.stream.layer) < media[up].rids.len().max(media[up].ssrcs).max(1)
+            // What the last offer named and never sent is named again below, if it still is.
+            e.state != State::Named && usize::from(e.stream.layer) < media[up].layers()
         });
         for (up, media) in plan.up.iter().enumerate().take(self.media.len()) {
             for (layer, named) in media.ssrcs.iter().enumerate().take(MAX_LAYERS) {
@@ -125,32 +157,53 @@ impl StreamTable {
         }
     }
 
-    /// What a known SSRC stands for. A scan over at most 20 entries.
+    /// How many SSRCs the session may have to be told apart at once: one in each role, and those replaced lately.
+    /// What else is kept for each SSRC (SRTP contexts) needs room for so many.
+    pub fn ssrcs_max(&self) -> usize {
+        self.media.iter().map(Media::roles).sum::<usize>() + RETIRED_MAX
+    }
+
+    /// What an SSRC stands for that the offer named or that holds a role. A scan over what [`StreamTable::ssrcs_max`]
+    /// says, and over the SSRCs that a later offer named and that sent nothing yet.
     pub fn lookup(&self, ssrc: Ssrc) -> Option<StreamRef> {
         self.entry(ssrc).filter(|e| e.state != State::Retired).map(|e| e.stream)
     }
 
-    /// Looks an SSRC up, and learns it when it is new. Call it for authenticated packets only.
+    /// Looks up the SSRC of a packet that came `now`, and gives it its role when it is new. Call it for authenticated
+    /// packets only.
     ///
     /// # Errors
-    /// - `UnknownStream`: mid or rid were not negotiated, or nothing tells which stream it is.
+    /// - `UnknownStream`: mid or rid were not negotiated, nothing tells which stream it is, or the SSRC was replaced by
+    ///   another one that still sends.
     /// - `UnknownPayloadType`: its media section has no such payload type.
-    /// - `TooManyStreams`: the session used up its 20 SSRCs.
+    /// - `TooManyStreams`: another SSRC took the same role less than a second ago and still sends.
     pub fn resolve(
         &mut self,
+        now: Instant,
         ssrc: Ssrc,
         pt: Pt,
         ext: &ParsedExtensions,
     ) -> Result<StreamRef, DropReason> {
-        match self.entry(ssrc) {
-            Some(Entry { state: State::Retired, .. }) => Err(DropReason::UnknownStream),
-            Some(entry) => Ok(entry.stream),
-            None => self.learn(ssrc, pt, ext),
+        let Some(at) = self.entries.iter().position(|e| e.stream.ssrc == ssrc) else {
+            return self.learn(now, ssrc, pt, ext);
+        };
+        let entry = &mut self.entries[at];
+        let stream = entry.stream;
+        if let State::Live(_) = entry.state {
+            entry.heard = Some(now);
+            return Ok(stream);
         }
+        if entry.state == State::Retired
+            && self.holder(&stream).is_some_and(|holder| holder.quiet_for(now) < RETURN)
+        {
+            return Err(DropReason::UnknownStream);
+        }
+        Ok(self.take_role(now, stream))
     }
 
     fn learn(
         &mut self,
+        now: Instant,
         ssrc: Ssrc,
         pt: Pt,
         ext: &ParsedExtensions,
@@ -161,19 +214,46 @@ impl StreamTable {
         };
         let media = self.media.get(usize::from(up)).ok_or(DropReason::UnknownStream)?;
         let layer = media.layer(ext, is_rtx).ok_or(DropReason::UnknownStream)?;
-        if self.entries.len() >= MAX_STREAMS {
+        let stream = StreamRef { up, layer, is_rtx, ssrc };
+        if let Some(holder) = self.holder(&stream)
+            && let State::Live(Some(since)) = holder.state
+            && now.saturating_duration_since(since) < HOLD
+            && holder.quiet_for(now) < QUIET
+        {
             return Err(DropReason::TooManyStreams);
         }
-        let stream = StreamRef { up, layer, is_rtx, ssrc };
-        for entry in self.entries.iter_mut().filter(|e| e.stream.has_role_of(&stream)) {
-            if entry.state == State::Named && ext.mid.is_none() {
-                // The offer named another SSRC, and nothing but the payload type speaks for this one.
-                return Err(DropReason::UnknownStream);
-            }
-            entry.state = State::Retired;
+        if ext.mid.is_some() {
+            // The publisher itself says that this SSRC is the section's now, whatever the offer named. A payload type
+            // says less: there, what the offer named still takes its role when it sends.
+            self.retire(|e| e.state == State::Named && e.stream.has_role_of(&stream));
         }
-        self.entries.push(Entry { stream, state: State::Learned });
-        Ok(stream)
+        Ok(self.take_role(now, stream))
+    }
+
+    /// Makes an SSRC the live one of its role.
+    fn take_role(&mut self, now: Instant, stream: StreamRef) -> StreamRef {
+        let since = self.holder(&stream).map(|_| now);
+        self.entries.retain(|e| e.stream.ssrc != stream.ssrc);
+        self.retire(|e| matches!(e.state, State::Live(_)) && e.stream.has_role_of(&stream));
+        self.entries.push(Entry { stream, state: State::Live(since), heard: Some(now) });
+        stream
+    }
+
+    /// Notes that these SSRCs were replaced. Of more than [`RETIRED_MAX`] those that were silent for longest are forgotten.
+    fn retire(&mut self, which: impl Fn(&Entry) -> bool) {
+        self.entries.iter_mut().filter(|e| which(e)).for_each(|e| e.state = State::Retired);
+        let is_retired = |e: &Entry| e.state == State::Retired;
+        while self.entries.iter().filter(|e| is_retired(e)).count() > RETIRED_MAX {
+            let retired = self.entries.iter().enumerate().filter(|(_, e)| is_retired(e));
+            let Some((oldest, _)) = retired.min_by_key(|(_, e)| e.heard) else { break };
+            self.entries.remove(oldest);
+        }
+    }
+
+    /// The SSRC that is live in a role.
+    fn holder(&self, stream: &StreamRef) -> Option<&Entry> {
+        let mut live = self.entries.iter().filter(|e| matches!(e.state, State::Live(_)));
+        live.find(|e| e.stream.has_role_of(stream))
     }
 
     fn by_mid(&self, mid: Mid, pt: Pt) -> Result<(u8, bool), DropReason> {
@@ -192,10 +272,13 @@ impl StreamTable {
         }
     }
 
+    /// Notes that the offer names an SSRC. One that is known in that role stays as it is.
     fn name(&mut self, stream: StreamRef) {
-        if self.entry(stream.ssrc).is_none() && self.entries.len() < MAX_STREAMS {
-            self.entries.push(Entry { stream, state: State::Named });
+        if self.entry(stream.ssrc).is_some_and(|e| e.stream == stream) {
+            return;
         }
+        self.entries.retain(|e| e.stream.ssrc != stream.ssrc);
+        self.entries.push(Entry { stream, state: State::Named, heard: None });
     }
 
     fn entry(&self, ssrc: Ssrc) -> Option<&Entry> {

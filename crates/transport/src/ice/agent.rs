@@ -1,6 +1,7 @@
 //! The ICE-lite agent of one session: its paths, the selected one, consent, and restarts.
 //!
-//! A path is learned, and the selected path moves, on an authenticated check only, never on media or DTLS.
+//! A path is learned, and the selected path moves, on an authenticated check only, never on media or DTLS. Authentic media
+//! may renew consent on a path that is known ([`LiteAgent::hear`]).
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +11,11 @@ use super::stun;
 
 /// Most addresses that one session may have.
 pub const MAX_PATHS: usize = 8;
-/// Consent of a peer lasts this long after its last authenticated check (RFC 7675 section 5.1).
+/// Consent of a peer lasts this long after the last authentic datagram that counts (RFC 7675 section 5.1).
 pub const CONSENT_LIFETIME: Duration = Duration::from_secs(30);
 /// Credentials from before a restart are honoured this long.
 pub const OLD_CREDENTIALS_LIFETIME: Duration = Duration::from_secs(3);
-/// A selected path without a check for this long gives way to a nominated path that is being checked: a peer that
+/// A selected path from which nothing authentic came for this long gives way to a nominated path that is being checked: a peer that
 /// nominates several paths at once (the aggressive nomination of RFC 5245) checks only the one it uses afterwards.
 /// Consent checks come every 4 to 6 s (RFC 7675 section 5.1), so this is three of them lost.
 pub const SELECTED_STALE: Duration = Duration::from_secs(15);
@@ -49,20 +50,22 @@ pub struct LiteAgent {
     paths: Vec<KnownPath>,
     /// Position in `paths`; meaningful when there is a path.
     selected: usize,
-    last_check: Option<Instant>,
+    /// When consent was renewed last.
+    last_consent: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct KnownPath {
     path: Path,
-    last_check: Instant,
+    /// When the last authentic datagram came on it.
+    last_heard: Instant,
     nominated: bool,
 }
 
 impl LiteAgent {
     /// An agent that knows no path yet.
     pub fn new(credentials: IceCredentials) -> Self {
-        Self { credentials, old: None, paths: Vec::new(), selected: 0, last_check: None }
+        Self { credentials, old: None, paths: Vec::new(), selected: 0, last_consent: None }
     }
 
     /// Answers a Binding request that came on `path`. A check that is answered with an error (420, 487) changes
@@ -93,17 +96,17 @@ impl LiteAgent {
     /// Takes note of a check that [`respond`](super::respond) authenticated and answered with success.
     pub fn accept(&mut self, now: Instant, path: Path, nominated: bool) -> PathChange {
         let mut change = PathChange::default();
-        self.last_check = Some(now);
+        self.last_consent = Some(now);
         let at = match self.paths.iter().position(|known| known.path == path) {
             Some(at) => at,
             None => {
                 change.validated = true;
                 change.removed = self.make_room();
-                self.paths.push(KnownPath { path, last_check: now, nominated: false });
+                self.paths.push(KnownPath { path, last_heard: now, nominated: false });
                 self.paths.len() - 1
             }
         };
-        self.paths[at].last_check = now;
+        self.paths[at].last_heard = now;
         // RFC 8445 section 7.3.1.5: the nominated flag stays with the pair.
         self.paths[at].nominated |= nominated;
         if self.should_select(now, at, nominated) {
@@ -119,10 +122,25 @@ impl LiteAgent {
         let selected = &self.paths[self.selected];
         nominated
             || self.paths.len() == 1
-            || (self.paths[at].nominated && now >= selected.last_check + SELECTED_STALE)
+            || (self.paths[at].nominated && now >= selected.last_heard + SELECTED_STALE)
     }
 
-    /// Drops the path that was checked longest ago, the selected one apart, if there is no room for another.
+    /// Takes note of an authentic datagram on `path` that is no check: media of a peer that sends no checks while media flows.
+    /// On the selected path it renews consent as a check does. A path that no check validated stays unknown.
+    pub fn hear(&mut self, now: Instant, path: &Path) {
+        let Some(at) = self.paths.iter().position(|known| known.path == *path) else { return };
+        self.paths[at].last_heard = now;
+        if at == self.selected {
+            self.last_consent = Some(now);
+        }
+    }
+
+    /// When the last authentic datagram came on a path; `None` when it is not the peer's.
+    pub fn last_heard(&self, path: &Path) -> Option<Instant> {
+        self.paths.iter().find(|known| known.path == *path).map(|known| known.last_heard)
+    }
+
+    /// Drops the path that was silent for longest, the selected one apart, if there is no room for another.
     fn make_room(&mut self) -> Option<Path> {
         if self.paths.len() < MAX_PATHS {
             return None;
@@ -130,7 +148,7 @@ impl LiteAgent {
         let selected = self.selected;
         let oldest = (0..self.paths.len())
             .filter(|at| *at != selected)
-            .min_by_key(|at| self.paths[*at].last_check)?;
+            .min_by_key(|at| self.paths[*at].last_heard)?;
         if oldest < selected {
             self.selected -= 1;
         }
@@ -170,14 +188,14 @@ impl LiteAgent {
     }
 
     /// Whether the peer consents to receive (RFC 7675 section 5.1). Each authenticated check renews it: a full agent
-    /// checks the pair it uses, and so a lite one learns consent without asking.
+    /// checks the pair it uses, and so a lite one learns consent without asking. So does [`LiteAgent::hear`].
     pub fn has_consent(&self, now: Instant) -> bool {
         self.consent_expires().is_some_and(|end| now < end)
     }
 
-    /// When consent ends if no further check comes; `None` before the first.
+    /// When consent ends if nothing renews it; `None` before the first check.
     pub fn consent_expires(&self) -> Option<Instant> {
-        self.last_check.map(|at| at + CONSENT_LIFETIME)
+        self.last_consent.map(|at| at + CONSENT_LIFETIME)
     }
 }
 
@@ -314,6 +332,26 @@ mod tests {
             Err(DropReason::StunUnknownUser)
         );
         assert!(session.check(2, true).selected);
+    }
+
+    #[test]
+    fn media_renews_consent_on_the_selected_path_and_moves_nothing() {
+        let mut session = Session::new();
+        session.check(1, true);
+        session.check(2, false);
+        for _ in 0..10 {
+            session.now += seconds(20);
+            session.agent.hear(session.now, &path(1));
+            assert!(session.agent.has_consent(session.now));
+        }
+        session.now += seconds(20);
+        session.agent.hear(session.now, &path(2));
+        session.agent.hear(session.now, &path(3));
+        assert_eq!(session.agent.selected(), Some(path(1)));
+        assert_eq!(session.agent.last_heard(&path(2)), Some(session.now));
+        assert!(!session.agent.is_validated(&path(3)), "media makes no path known");
+        session.now += seconds(10);
+        assert!(!session.agent.has_consent(session.now), "another path speaks for itself only");
     }
 
     #[test]

@@ -5,9 +5,8 @@
 use super::window::Window;
 use super::{REPLAY_WINDOW, SrtpError};
 
-/// SSRCs that a session may send with in its life: 64 slots with retransmissions, and as much again for each of several
-/// renegotiations.
-const MAX_STREAMS: usize = 1_024;
+/// SSRCs that a session may send with in its life: 64 slots with retransmissions, new ones in each of many renegotiations.
+const MAX_STREAMS: usize = 4_096;
 /// Tags that are remembered of a stream at first; a power of two.
 const TAGS: usize = 64;
 

@@ -3,6 +3,7 @@
 //! - [`keys`]: DTLS keying material into master keys, and master keys into session keys
 //! - `transform`: the choice between `gcm` and `cm`, the two families, on session keys
 //! - `window`: packet index guess, replay window
+//! - `contexts`: the windows of a session's SSRCs, and what is kept of those that fell silent
 //! - `indices`: which of our indices were used: each is good for one packet
 //! - [`sender`]: seals in place what we send
 //! - [`receiver`]: opens what we are sent
@@ -19,13 +20,14 @@
 //! | | struct | heap, GCM | heap, AES-CM | for each SSRC seen |
 //! | --- | --- | --- | --- | --- |
 //! | [`Sender`] | 128 | 2 × 584 | 2 × 1,752 | 168 for RTP; 512 to 8,192 more where packets may be sent again without RTX |
-//! | [`Receiver`] | 168 | 2 × 584 | 2 × 1,752 | 144 for RTP, 144 for RTCP |
+//! | [`Receiver`] | 184 | 2 × 584 | 2 × 1,752 | 152 for RTP, 152 for RTCP |
 //!
 //! So a publisher of three layers with RTX, over GCM, costs about 4 kB with its reports, and a subscriber with one
 //! RTCP SSRC 3.3 kB. Neither type allocates for a packet; both do once for each new SSRC, and a sender a few times where a stream's
-//! packets are sent again.
+//! packets are sent again. An SSRC that gave up its place at the receiver leaves 12 bytes, and there are 2,048 of these at most.
 
 mod cm;
+mod contexts;
 mod gcm;
 mod indices;
 pub mod keys;
@@ -42,8 +44,8 @@ pub use sender::Sender;
 
 use model::DropReason;
 
-/// Most SSRCs of which a session may send us RTP; the same bound holds for its SRTCP.
-pub const MAX_SSRCS: usize = 20;
+/// SSRCs that have a place in a receiver which nobody told how many were agreed ([`Receiver::set_ssrc_limits`]).
+pub const DEFAULT_SSRCS: usize = 20;
 
 /// Packets an SRTP or SRTCP packet may be behind the newest of its SSRC and still be accepted (RFC 3711 section 3.3.2
 /// wants at least 64; a window of 64 drops retransmissions).
@@ -139,8 +141,8 @@ pub enum SrtpError {
     /// caller's fault) no room for the result.
     #[error("the length is impossible")]
     Length,
-    /// A packet of one SSRC more than [`MAX_SSRCS`]; or, sealing, than a session sends with in its life.
-    #[error("more SSRCs than a session may have")]
+    /// Thousands of SSRCs were used in this session, and no more of them can be told from replays or sealed.
+    #[error("thousands of SSRCs were used already")]
     TooManyStreams,
     /// 2^48 SRTP or 2^31 SRTCP packets were made with this key (RFC 3711 section 9.2).
     #[error("the key has reached the end of its life")]

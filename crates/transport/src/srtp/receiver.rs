@@ -2,23 +2,24 @@
 
 use std::fmt;
 
+use super::contexts::{Contexts, Known};
 use super::keys::Usage;
 use super::transform::{Transform, rtcp_ssrc, rtp_ssrc};
 use super::window::Window;
 use super::{
-    MAX_PACKET, MAX_RTCP_PACKETS, MAX_RTP_PACKETS, MAX_SSRCS, Profile, RTCP_CLEAR, RTP_HEADER,
+    DEFAULT_SSRCS, MAX_PACKET, MAX_RTCP_PACKETS, MAX_RTP_PACKETS, Profile, RTCP_CLEAR, RTP_HEADER,
     SrtpError,
 };
 
 /// The peer's half of a session's SRTP.
 ///
 /// What it knows of an SSRC it learned from authentic packets only, so nobody without the keys can make it remember
-/// anything, move a window, or take one of the [`MAX_SSRCS`] places.
+/// anything, move a window, or take one of the places.
 pub struct Receiver {
     rtp: Transform,
     rtcp: Transform,
-    rtp_streams: Streams,
-    rtcp_streams: Streams,
+    rtp_contexts: Contexts,
+    rtcp_contexts: Contexts,
     /// Authentic packets, counted towards the life of the key.
     rtp_opened: u64,
     rtcp_opened: u64,
@@ -45,13 +46,19 @@ impl Receiver {
         Ok(Self::from_transforms(profile, rtp, rtcp))
     }
 
-    /// The same with room for another number of SSRCs than [`MAX_SSRCS`]: for a client that receives from a server
-    /// which it trusts to send no more streams than were agreed.
+    /// The same with room for another number of SSRCs than [`DEFAULT_SSRCS`], of RTP and of RTCP alike.
     #[must_use]
     pub fn with_ssrc_limit(mut self, most: u32) -> Self {
-        self.rtp_streams.most = most;
-        self.rtcp_streams.most = most;
+        self.set_ssrc_limits(most as usize, most as usize);
         self
+    }
+
+    /// Sets how many SSRCs have a place at once, those that send RTP and those that send RTCP: at least as many as were
+    /// agreed. For one more, the one that was silent for longest gives its place up; when it sends again it takes the place of
+    /// another one, and only what comes late of it from before is lost.
+    pub fn set_ssrc_limits(&mut self, rtp: usize, rtcp: usize) {
+        self.rtp_contexts.set_most(rtp);
+        self.rtcp_contexts.set_most(rtcp);
     }
 
     /// The profile of the session.
@@ -84,18 +91,27 @@ impl Receiver {
         }
         let ssrc = rtp_ssrc(packet);
         let sequence = u16::from_be_bytes([packet[2], packet[3]]);
-        let index = match self.rtp_streams.find(ssrc) {
-            Some(window) => {
+        let index = match self.rtp_contexts.find(ssrc) {
+            Known::Placed(window, used) => {
                 let index = window.guess(sequence)?;
                 window.check(index)?;
                 self.rtp.open_rtp(packet, header_len, index, out)?;
                 window.accept(index);
+                *used = self.rtp_opened;
                 index
             }
-            None => {
-                self.rtp_streams.has_place()?;
+            Known::Evicted(mut window) => {
+                let index = window.guess(sequence)?;
+                window.check(index)?;
+                self.rtp.open_rtp(packet, header_len, index, out)?;
+                window.accept(index);
+                self.rtp_contexts.add(ssrc, window, self.rtp_opened);
+                index
+            }
+            Known::New => {
+                self.rtp_contexts.has_place()?;
                 let index = open_first(&self.rtp, packet, header_len, sequence, out)?;
-                self.rtp_streams.add(ssrc, index);
+                self.rtp_contexts.add(ssrc, Window::new(index), self.rtp_opened);
                 index
             }
         };
@@ -121,16 +137,23 @@ impl Receiver {
         }
         let ssrc = rtcp_ssrc(packet);
         let index = self.rtcp.rtcp_index(packet)?;
-        match self.rtcp_streams.find(ssrc) {
-            Some(window) => {
+        match self.rtcp_contexts.find(ssrc) {
+            Known::Placed(window, used) => {
                 window.check(u64::from(index))?;
                 self.rtcp.open_rtcp(packet, index)?;
                 window.accept(u64::from(index));
+                *used = self.rtcp_opened;
             }
-            None => {
-                self.rtcp_streams.has_place()?;
+            Known::Evicted(mut window) => {
+                window.check(u64::from(index))?;
                 self.rtcp.open_rtcp(packet, index)?;
-                self.rtcp_streams.add(ssrc, u64::from(index));
+                window.accept(u64::from(index));
+                self.rtcp_contexts.add(ssrc, window, self.rtcp_opened);
+            }
+            Known::New => {
+                self.rtcp_contexts.has_place()?;
+                self.rtcp.open_rtcp(packet, index)?;
+                self.rtcp_contexts.add(ssrc, Window::new(u64::from(index)), self.rtcp_opened);
             }
         }
         self.rtcp_opened += 1;
@@ -141,8 +164,8 @@ impl Receiver {
         Self {
             rtp,
             rtcp,
-            rtp_streams: Streams::default(),
-            rtcp_streams: Streams::default(),
+            rtp_contexts: Contexts::new(DEFAULT_SSRCS),
+            rtcp_contexts: Contexts::new(DEFAULT_SSRCS),
             rtp_opened: 0,
             rtcp_opened: 0,
             profile,
@@ -177,49 +200,6 @@ fn open_first(
     }
 }
 
-/// The replay windows of the SSRCs seen.
-struct Streams {
-    entries: Vec<Stream>,
-    most: u32,
-    /// Entry found last: packets of an SSRC come in runs.
-    last: u32,
-}
-
-struct Stream {
-    ssrc: u32,
-    window: Window,
-}
-
-impl Default for Streams {
-    fn default() -> Self {
-        Self { entries: Vec::new(), most: MAX_SSRCS as u32, last: 0 }
-    }
-}
-
-impl Streams {
-    fn find(&mut self, ssrc: u32) -> Option<&mut Window> {
-        if self.entries.get(self.last as usize).is_none_or(|stream| stream.ssrc != ssrc) {
-            self.last = self.entries.iter().position(|stream| stream.ssrc == ssrc)? as u32;
-        }
-        self.entries.get_mut(self.last as usize).map(|stream| &mut stream.window)
-    }
-
-    /// Refuses one SSRC too many before any work is spent on it.
-    fn has_place(&self) -> Result<(), SrtpError> {
-        if self.entries.len() < self.most as usize {
-            Ok(())
-        } else {
-            Err(SrtpError::TooManyStreams)
-        }
-    }
-
-    fn add(&mut self, ssrc: u32, index: u64) {
-        // No spare places: most sessions see one to four SSRCs.
-        self.entries.reserve_exact(1);
-        self.entries.push(Stream { ssrc, window: Window::new(index) });
-    }
-}
-
 #[cfg(test)]
 impl Receiver {
     /// A receiver over session keys, as the vectors of RFC 7714 give them.
@@ -236,20 +216,6 @@ mod tests {
 
     const KEY: [u8; 32] = [7; 32];
     const SALT: [u8; 14] = [9; 14];
-
-    #[test]
-    fn a_client_may_allow_more_streams() {
-        let (mut sender, receiver) = pair(Profile::AeadAes128Gcm);
-        let mut receiver = receiver.with_ssrc_limit(25);
-        for ssrc in 0..26 {
-            let mut packet = rtp(ssrc, 1);
-            let len = packet.len();
-            packet.resize(len + 16, 0);
-            sender.seal_rtp(&mut packet, 12, len, 0).unwrap();
-            let opened = receiver.open_rtp(&packet, 12, &mut [0; 200]);
-            assert_eq!(opened.is_ok(), ssrc < 25, "{opened:?}");
-        }
-    }
 
     fn pair(profile: Profile) -> (Sender, Receiver) {
         let (key, salt) = (&KEY[..profile.key_len()], &SALT[..profile.salt_len()]);
@@ -339,8 +305,8 @@ mod tests {
                 bad[at] ^= 1 << (round % 8);
                 assert_eq!(receiver.open_rtcp(&mut bad), Err(SrtpError::Auth), "byte {at}");
             }
-            assert!(receiver.rtp_streams.entries.is_empty(), "state before authentication");
-            assert!(receiver.rtcp_streams.entries.is_empty(), "state before authentication");
+            assert!(receiver.rtp_contexts.is_empty(), "state before authentication");
+            assert!(receiver.rtcp_contexts.is_empty(), "state before authentication");
             assert_eq!(open(&mut receiver, &good), Ok(0xfff0));
             assert_eq!(receiver.open_rtcp(&mut good_rtcp), Ok(8));
 
@@ -389,22 +355,84 @@ mod tests {
 
     // Threats, row 30.
     #[test]
-    fn a_session_has_twenty_ssrcs_at_most_and_those_it_has_go_on() {
+    fn a_new_ssrc_takes_the_place_of_the_one_that_was_silent_for_longest() {
         for &profile in Profile::ALL {
-            let (mut sender, mut receiver) = pair(profile);
-            for ssrc in 0..MAX_SSRCS as u32 {
+            let (mut sender, receiver) = pair(profile);
+            let mut receiver = receiver.with_ssrc_limit(3);
+            // Nothing refuses the five hundredth SSRC of a day, and the two that always send stay as they are: what is
+            // late of theirs is still accepted.
+            for ssrc in 10..510 {
+                let index = u64::from(ssrc);
+                let late: Vec<_> = [1, 2].map(|live| sealed(&mut sender, live, 2 * index)).into();
+                for live in [1, 2] {
+                    let newest = sealed(&mut sender, live, 2 * index + 1);
+                    assert_eq!(open(&mut receiver, &newest), Ok(2 * index + 1));
+                    assert_eq!(receiver.open_rtcp(&mut sealed_rtcp(&mut sender, live)), Ok(8));
+                }
                 assert_eq!(open(&mut receiver, &sealed(&mut sender, ssrc, 1)), Ok(1));
                 assert_eq!(receiver.open_rtcp(&mut sealed_rtcp(&mut sender, ssrc)), Ok(8));
-            }
-            let one_more = sealed(&mut sender, 99, 1);
-            assert_eq!(open(&mut receiver, &one_more), Err(SrtpError::TooManyStreams));
-            let mut one_more = sealed_rtcp(&mut sender, 99);
-            assert_eq!(receiver.open_rtcp(&mut one_more), Err(SrtpError::TooManyStreams));
-            for ssrc in 0..MAX_SSRCS as u32 {
-                assert_eq!(open(&mut receiver, &sealed(&mut sender, ssrc, 2)), Ok(2));
-                assert_eq!(receiver.open_rtcp(&mut sealed_rtcp(&mut sender, ssrc)), Ok(8));
+                late.iter().for_each(|late| assert_eq!(open(&mut receiver, late), Ok(2 * index)));
             }
         }
+    }
+
+    // Threats, rows 27 and 30.
+    #[test]
+    fn an_ssrc_that_gave_its_place_up_comes_back_and_nothing_of_before_is_accepted_again() {
+        for &profile in Profile::ALL {
+            let (mut sender, receiver) = pair(profile);
+            let mut receiver = receiver.with_ssrc_limit(2);
+            // It has wrapped twice, so its rollover counter cannot be guessed anew.
+            let path = [0x7000, 0xe000, 0x1_5000, 0x1_c000, 0x2_3000];
+            let before: Vec<_> = path.map(|index| sealed(&mut sender, 1, index)).into();
+            before.iter().for_each(|packet| _ = open(&mut receiver, packet).unwrap());
+            let rtcp_before: Vec<_> = (0..3).map(|_| sealed_rtcp(&mut sender, 1)).collect();
+            rtcp_before.iter().for_each(|p| _ = receiver.open_rtcp(&mut p.clone()).unwrap());
+            for other in 10..20 {
+                assert_eq!(open(&mut receiver, &sealed(&mut sender, other, 1)), Ok(1));
+                assert_eq!(receiver.open_rtcp(&mut sealed_rtcp(&mut sender, other)), Ok(8));
+            }
+            let nothing_again = |receiver: &mut Receiver| {
+                for packet in &before {
+                    assert!(open(receiver, packet).is_err());
+                }
+                for packet in &rtcp_before {
+                    assert_eq!(receiver.open_rtcp(&mut packet.clone()), Err(SrtpError::Replay));
+                }
+            };
+            nothing_again(&mut receiver);
+            assert_eq!(open(&mut receiver, before.last().unwrap()), Err(SrtpError::Replay));
+            assert_eq!(open(&mut receiver, &sealed(&mut sender, 1, 0x2_3001)), Ok(0x2_3001));
+            assert_eq!(receiver.open_rtcp(&mut sealed_rtcp(&mut sender, 1)), Ok(8));
+            nothing_again(&mut receiver);
+            assert_eq!(open(&mut receiver, &sealed(&mut sender, 1, 0x2_3003)), Ok(0x2_3003));
+            assert_eq!(open(&mut receiver, &sealed(&mut sender, 1, 0x2_3002)), Ok(0x2_3002));
+        }
+    }
+
+    // Threats, row 30.
+    #[test]
+    fn ssrcs_without_end_are_refused_after_thousands_and_those_there_are_go_on() {
+        let (mut sender, receiver) = pair(Profile::AeadAes128Gcm);
+        let mut receiver = receiver.with_ssrc_limit(2);
+        let mut packets = Vec::new();
+        let opened = (0..4_000).filter(|ssrc| {
+            assert!(open(&mut receiver, &sealed(&mut sender, 99_999, u64::from(*ssrc))).is_ok());
+            packets.push(sealed(&mut sender, *ssrc, 1));
+            match open(&mut receiver, &packets[*ssrc as usize]) {
+                Ok(_) => true,
+                Err(error) => {
+                    assert_eq!(error, SrtpError::TooManyStreams);
+                    false
+                }
+            }
+        });
+        assert_eq!(opened.count(), 2_048 + 1);
+        for again in [0, 500, 0] {
+            let replayed = open(&mut receiver, &packets[again]);
+            assert_eq!(replayed, Err(SrtpError::Replay), "SSRC {again}");
+        }
+        assert_eq!(open(&mut receiver, &sealed(&mut sender, 500, 2)), Ok(2), "its place is known");
     }
 
     // Threats, row 19.
@@ -460,8 +488,8 @@ mod tests {
         assert_send::<Receiver>();
         assert_eq!(size_of::<Sender>(), 128);
         assert_eq!(size_of::<super::super::indices::Stream>(), 168);
-        assert_eq!(size_of::<Receiver>(), 168);
-        assert_eq!(size_of::<Stream>(), 144);
+        assert_eq!(size_of::<Receiver>(), 184);
+        assert_eq!(size_of::<super::super::contexts::Context>(), 152);
         assert_eq!(size_of::<super::super::cm::Cm>(), 1752);
     }
 }

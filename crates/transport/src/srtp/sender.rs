@@ -9,7 +9,7 @@ use super::{
     MAX_PACKET, MAX_RTCP_PACKETS, MAX_RTP_PACKETS, Profile, RTCP_CLEAR, RTP_HEADER, SrtpError,
 };
 
-/// Our half of a session's SRTP: one master key, up to 1,024 SSRCs in its life.
+/// Our half of a session's SRTP: one master key, up to 4,096 SSRCs in its life.
 ///
 /// The caller extends the sequence numbers, so it knows the rollover counter. Under which of them something was sealed is known
 /// here, and nothing else is sealed under one again: there is no other way to the cipher.

@@ -21,6 +21,16 @@ impl Window {
         window
     }
 
+    /// The window of an SSRC of which nothing is left but its newest index: nothing up to that is accepted any more.
+    pub(super) fn resumed(newest: u64) -> Self {
+        Self { newest, seen: [u64::MAX; WORDS] }
+    }
+
+    /// The newest index accepted.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
+    }
+
     /// The index that a sequence number most probably stands for (RFC 3711 section 3.3.1 and appendix A).
     ///
     /// # Errors
@@ -44,11 +54,6 @@ impl Window {
             return Err(SrtpError::KeyExhausted);
         }
         Ok(roc << 16 | u64::from(sequence))
-    }
-
-    /// The newest index that was accepted.
-    pub(super) fn newest(&self) -> u64 {
-        self.newest
     }
 
     /// Whether a packet may still be accepted (RFC 3711 section 3.3.2).
@@ -120,6 +125,18 @@ mod tests {
         assert_eq!(guessed(0x2_fffe, 0x7ffd), 0x3_7ffd);
         assert_eq!(guessed(0x2_fffe, 0x7ffe), 0x2_7ffe);
         assert_eq!(guessed(0x2_8000, 0x0000), 0x2_0000);
+    }
+
+    #[test]
+    fn a_resumed_window_accepts_later_packets_only() {
+        let mut window = Window::resumed(0x2_0005);
+        assert_eq!(window.guess(0x0006), Ok(0x2_0006));
+        for old in [0, 0x1_ffff, 0x2_0004, 0x2_0005] {
+            assert_eq!(window.check(old), Err(SrtpError::Replay));
+        }
+        window.accept(0x2_0008);
+        assert_eq!(window.check(0x2_0007), Ok(()), "it was skipped since");
+        assert_eq!(window.check(0x2_0005), Err(SrtpError::Replay));
     }
 
     #[test]

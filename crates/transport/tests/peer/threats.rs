@@ -5,7 +5,7 @@ use std::time::Duration;
 use dimpl::DtlsCertificate;
 use model::{CloseReason, DropReason, DtlsRole, Fingerprint};
 use transport::ice::agent::{CONSENT_LIFETIME, MAX_PATHS};
-use transport::{PeerEvent, demux, dtls};
+use transport::{Consent, PeerEvent, demux, dtls};
 
 use crate::disguise;
 use crate::harness::{Options, Pair, check, credentials, path};
@@ -344,6 +344,28 @@ fn without_consent_for_30_seconds_the_session_ends_and_sends_nothing_more() {
     pair.server.close(pair.now);
     pair.run_for(Duration::from_secs(5));
     assert_eq!(pair.log.len(), before, "not even a goodbye");
+}
+
+// Row 21.
+#[test]
+fn a_peer_that_sends_media_and_no_checks_stays_unless_the_operator_wants_checks() {
+    for (consent, stays) in [(Consent::ChecksOrMedia, true), (Consent::Checks, false)] {
+        let mut pair = Pair::new();
+        pair.server = pair.server.with_consent(consent);
+        pair.connect();
+        pair.client.checking = false;
+        for _ in 0..120 {
+            pair.run_for(Duration::from_secs(1));
+            pair.server.heard(pair.now, &path(1));
+            // Media from elsewhere is none of the peer's, and keeps nothing alive.
+            pair.server.heard(pair.now, &path(9));
+        }
+        assert_eq!(pair.server.is_connected(), stays, "{consent:?}");
+        assert_eq!(pair.server.is_live_on(pair.now, &path(1)), stays);
+        assert!(!pair.server.is_live_on(pair.now, &path(9)));
+        pair.run_for(CONSENT_LIFETIME + Duration::from_secs(1));
+        assert_eq!(pair.closed(), Some(CloseReason::ConsentExpired), "media ended as well");
+    }
 }
 
 // Row 22.

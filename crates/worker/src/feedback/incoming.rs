@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use model::{DropReason, Ssrc};
+use model::{DropReason, Path, Ssrc};
 use rtp::rtcp::{self, CompoundIter, ReportBlock, RtcpPacket, SenderReport};
 
 use transport::srtp::SrtpError;
@@ -18,11 +18,13 @@ impl Worker {
         &mut self,
         now: Instant,
         slot: SessionRef,
+        path: &Path,
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
         let session = self.sessions.at(slot).ok_or(DropReason::UnknownPath)?;
         let crypto = session.crypto.as_mut().ok_or(DropReason::NoKeys)?;
         let len = crypto.receiver.open_rtcp(datagram).map_err(SrtpError::drop_reason)?;
+        session.heard(now, path);
         let compound = datagram.get(..len).ok_or(DropReason::RtcpMalformed)?;
         // All or nothing: a packet that lies later must not have been acted on before.
         rtcp::validate(compound)?;

@@ -15,10 +15,13 @@ use crate::{
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of one RTCP packet before encryption.
 const COMPOUND_MAX: usize = 1_200;
-/// Room kept for receiver reports and the CNAME behind sender reports: 20 SSRCs at most are heard in a session.
-const REPORTS_RESERVE: usize = 28 + 8 + 20 * 24 + 64;
-/// RTCP packets in one go: enough for the reports of a session with 64 slots.
-const COMPOUNDS_MAX: usize = 8;
+/// Blocks of one receiver report (RFC 3550 section 6.4.2: the count has five bits).
+const BLOCKS_MAX: usize = 31;
+/// Room kept for a receiver report and the CNAME behind sender reports.
+const REPORTS_RESERVE: usize = 28 + 8 + BLOCKS_MAX * 24 + 64;
+/// RTCP packets in one go: enough for the reports of a session that sends 64 sections of four layers, and for the sender
+/// reports of one with 64 slots. What is left over waits for the next time.
+const COMPOUNDS_MAX: usize = 16;
 /// Room for the SRTCP index and tag.
 const OVERHEAD: usize = 32;
 
@@ -31,10 +34,15 @@ impl Worker {
         if session.crypto.is_none() {
             return;
         }
+        let due = !session.ups.is_empty() && now >= session.report_due;
+        let mut reports = Reports { due, left: blocks_due(now, session, due, blocks) };
+        if due {
+            session.report_due = now + REPORT_EVERY;
+        }
         for _ in 0..COMPOUNDS_MAX {
             let mut packet = [0; COMPOUND_MAX + OVERHEAD];
-            let compound =
-                write_compound(now, session, tracks, blocks, &mut packet[..COMPOUND_MAX]);
+            let room = &mut packet[..COMPOUND_MAX];
+            let compound = write_compound(now, session, tracks, &mut reports, room);
             if compound.len > 0
                 && let Some(crypto) = &mut session.crypto
                 && let Ok(len) = crypto.sender.seal_rtcp(&mut packet, compound.len)
@@ -60,7 +68,8 @@ impl Worker {
         };
         let mut packet = [0; COMPOUND_MAX + OVERHEAD];
         let mut rtcp = RtcpWriter::new(&mut packet[..COMPOUND_MAX]);
-        let written = write_reports(now, session, sender, &mut rtcp, blocks, true)
+        let mut reports = Reports { due: true, left: blocks_due(now, session, true, blocks) };
+        let written = write_reports(&session.orders.plan.cname, sender, &mut rtcp, &mut reports)
             .and_then(|()| rtcp.bye(&ssrcs).map(|_| ()));
         let len = rtcp.len();
         let Some(crypto) = session.crypto.as_mut().filter(|_| written.is_ok()) else { return };
@@ -80,7 +89,7 @@ fn write_compound(
     now: Instant,
     session: &mut Session,
     tracks: &mut Tracks,
-    blocks: &mut Vec<ReportBlock>,
+    reports: &mut Reports<'_>,
     room: &mut [u8],
 ) -> Compound {
     let sender = session.rtcp_ssrc();
@@ -99,17 +108,15 @@ fn write_compound(
             Err(NoRoom) => more = true,
         }
     }
-    let due = !session.ups.is_empty() && now >= session.report_due;
-    if due {
-        session.report_due = now + REPORT_EVERY;
-    }
-    some |= due;
+    some |= std::mem::take(&mut reports.due) || !reports.left.is_empty();
     // RFC 3550 section 6.1: a compound begins with a report, unless less was agreed (RFC 5506).
+    let cname = &session.orders.plan.cname;
     if (some || !session.orders.plan.rtcp_reduced_size)
-        && write_reports(now, session, sender, &mut rtcp, blocks, due).is_err()
+        && write_reports(cname, sender, &mut rtcp, reports).is_err()
     {
         more = true;
     }
+    more |= !reports.left.is_empty();
     for up in &mut session.ups {
         match up.up.poll_feedback(now, sender, &mut rtcp) {
             Ok(written) => some |= written,
@@ -129,23 +136,41 @@ fn write_compound(
     Compound { len: if some { rtcp.len() } else { 0 }, more: more && some }
 }
 
-/// Receiver report (with blocks when they are due) and the CNAME.
-fn write_reports(
+/// What is to be reported of what the peer sends.
+struct Reports<'a> {
+    /// A report is due, even without blocks.
+    due: bool,
+    /// Blocks that are not written yet.
+    left: &'a [ReportBlock],
+}
+
+/// Collects a block for each SSRC that was heard since the last report, if one is due.
+fn blocks_due<'a>(
     now: Instant,
     session: &mut Session,
-    sender: Ssrc,
-    rtcp: &mut RtcpWriter<'_>,
-    blocks: &mut Vec<ReportBlock>,
     due: bool,
-) -> Result<(), NoRoom> {
+    blocks: &'a mut Vec<ReportBlock>,
+) -> &'a [ReportBlock] {
     blocks.clear();
     if due {
         for up in &mut session.ups {
             up.up.report_blocks(now, blocks);
         }
     }
+    blocks
+}
+
+/// Receiver report, with as many of the blocks as one holds, and the CNAME.
+fn write_reports(
+    cname: &str,
+    sender: Ssrc,
+    rtcp: &mut RtcpWriter<'_>,
+    reports: &mut Reports<'_>,
+) -> Result<(), NoRoom> {
+    let (blocks, left) = reports.left.split_at(reports.left.len().min(BLOCKS_MAX));
     if rtcp.is_empty() || !blocks.is_empty() {
         rtcp.rr(sender, blocks)?;
+        reports.left = left;
     }
-    rtcp.sdes_cname(sender, &session.orders.plan.cname)
+    rtcp.sdes_cname(sender, cname)
 }

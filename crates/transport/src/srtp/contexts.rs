@@ -1,0 +1,122 @@
+//! The replay windows of the SSRCs that a session's packets came from: bounded by what is in use, and sound for ever.
+//!
+//! When all places are taken, the SSRC that was silent for longest gives its place to a new one. What is left of it is its
+//! newest index: should the SSRC come back, only later packets are accepted, so that nothing of before is accepted twice (RFC
+//! 3711 section 3.3.2), and its rollover counter is still known (section 3.3.1).
+
+use super::SrtpError;
+use super::window::Window;
+
+/// SSRCs that gave up their place, in the life of a session. They cannot be forgotten: whoever recorded their packets
+/// could send them again. A source that changes its SSRC each minute comes here after 34 hours.
+const EVICTED_MAX: usize = 2_048;
+
+/// See the head of the file.
+pub(super) struct Contexts {
+    entries: Vec<Context>,
+    /// Places; at least one.
+    most: u32,
+    /// Entry found last: packets of an SSRC come in runs.
+    last: u32,
+    /// Boxed, since most sessions have none.
+    evicted: Option<Box<Evicted>>,
+}
+
+/// One SSRC.
+pub(super) struct Context {
+    ssrc: u32,
+    window: Window,
+    /// Count of the session's authentic packets when its last one came: who has the least was silent for longest.
+    used: u64,
+}
+
+/// SSRCs that gave up their place. Two lists, since one of them is searched.
+#[derive(Default)]
+struct Evicted {
+    ssrcs: Vec<u32>,
+    /// Newest index of each.
+    newest: Vec<u64>,
+}
+
+/// What is known of the SSRC of a packet.
+pub(super) enum Known<'a> {
+    /// It has a place. What the second says has to become the present count when the packet is authentic.
+    Placed(&'a mut Window, &'a mut u64),
+    /// It gave up its place.
+    Evicted(Window),
+    /// Nothing.
+    New,
+}
+
+impl Contexts {
+    pub(super) fn new(most: usize) -> Self {
+        let mut contexts = Self { entries: Vec::new(), most: 1, last: 0, evicted: None };
+        contexts.set_most(most);
+        contexts
+    }
+
+    /// From now on there are so many places. Those beyond that are given up when they are wanted.
+    pub(super) fn set_most(&mut self, most: usize) {
+        self.most = u32::try_from(most).unwrap_or(u32::MAX).max(1);
+    }
+
+    pub(super) fn find(&mut self, ssrc: u32) -> Known<'_> {
+        if self.entries.get(self.last as usize).is_none_or(|context| context.ssrc != ssrc) {
+            let Some(at) = self.entries.iter().position(|context| context.ssrc == ssrc) else {
+                return self.find_evicted(ssrc);
+            };
+            self.last = at as u32;
+        }
+        match self.entries.get_mut(self.last as usize) {
+            Some(context) => Known::Placed(&mut context.window, &mut context.used),
+            None => Known::New,
+        }
+    }
+
+    fn find_evicted(&self, ssrc: u32) -> Known<'_> {
+        let evicted = self.evicted.as_ref();
+        match evicted.and_then(|e| Some(e.newest[e.ssrcs.iter().position(|s| *s == ssrc)?])) {
+            Some(newest) => Known::Evicted(Window::resumed(newest)),
+            None => Known::New,
+        }
+    }
+
+    /// Refuses an SSRC for which there can be no place, before any work is spent on its packet.
+    pub(super) fn has_place(&self) -> Result<(), SrtpError> {
+        let is_full = self.entries.len() >= self.most as usize;
+        if is_full && self.evicted.as_ref().is_some_and(|e| e.ssrcs.len() >= EVICTED_MAX) {
+            return Err(SrtpError::TooManyStreams);
+        }
+        Ok(())
+    }
+
+    /// Gives an SSRC a place after its first authentic packet, or its first since it gave its place up.
+    pub(super) fn add(&mut self, ssrc: u32, window: Window, used: u64) {
+        if let Some(evicted) = &mut self.evicted
+            && let Some(at) = evicted.ssrcs.iter().position(|s| *s == ssrc)
+        {
+            evicted.ssrcs.swap_remove(at);
+            evicted.newest.swap_remove(at);
+        }
+        while self.entries.len() >= self.most as usize {
+            self.evict();
+        }
+        // No spare places: most sessions see one to four SSRCs.
+        self.entries.reserve_exact(1);
+        self.entries.push(Context { ssrc, window, used });
+    }
+
+    fn evict(&mut self) {
+        let silent = self.entries.iter().enumerate().min_by_key(|(_, context)| context.used);
+        let Some((at, _)) = silent else { return };
+        let context = self.entries.swap_remove(at);
+        let evicted = self.evicted.get_or_insert_default();
+        evicted.ssrcs.push(context.ssrc);
+        evicted.newest.push(context.window.newest());
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.evicted.is_none()
+    }
+}
