@@ -564,7 +564,7 @@ fn a_packet_that_does_not_fit_is_dropped_and_its_number_stays_free() {
 }
 
 #[test]
-fn sender_reports_carry_the_publishers_clock() {
+fn sender_reports_carry_the_time_of_the_publishers_report() {
     let mut f = Flow::video(true);
     let seen = f.pass(&picture(11, 1, 100, true)).unwrap();
     let due = f.down.poll_timeout().unwrap();
@@ -607,7 +607,7 @@ fn sender_reports_carry_the_publishers_clock() {
 }
 
 #[test]
-fn without_a_report_of_the_publisher_our_own_clock_serves_after_two_seconds() {
+fn without_a_report_of_the_publisher_times_of_arrival_serve_after_two_seconds() {
     let mut f = Flow::video(true);
     let mut written = Vec::new();
     let begin = f.now;
