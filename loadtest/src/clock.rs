@@ -1,5 +1,6 @@
-//! The clock that all bots share: instants, nanoseconds of the system's monotonic clock (the same in all processes of
-//! a machine, so that one swarm may send what another receives), and NTP time for sender reports. And who is live.
+//! The clock of all bots: instants, nanoseconds of the system's monotonic clock (the same in all processes of a
+//! machine, so that one swarm can send what another receives), and NTP time for sender reports. Also which publishers
+//! are live.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -9,7 +10,7 @@ use std::{
 use model::{NtpTime, WallClock};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Ties instants to nanoseconds.
+/// Converts between instants and nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     base: Instant,
@@ -33,7 +34,7 @@ impl Clock {
         self.base_ns + since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())
     }
 
-    /// Since then; zero for times ahead.
+    /// Time since then; zero for times ahead.
     #[inline]
     pub(crate) fn since(&self, now: Instant, sent_ns: u64) -> Duration {
         Duration::from_nanos(self.ns(now).saturating_sub(sent_ns))
@@ -44,11 +45,11 @@ impl Clock {
     }
 }
 
-/// Which publishers send, and since when: a picture that stands still since its publisher left is no freeze.
+/// Which publishers send, and since when: a picture that stops because its publisher left is not a freeze.
 #[derive(Debug)]
 pub(crate) struct Directory(Box<[AtomicU64]>);
 
-/// Publishers that are told apart; ids go round.
+/// Publishers that are told apart; ids wrap.
 const PLACES: usize = 1 << 16;
 
 impl Directory {
@@ -61,12 +62,12 @@ impl Directory {
         self.place(publisher).store(now_ns, Ordering::Relaxed);
     }
 
-    /// This publisher sends no more.
+    /// This publisher has stopped sending.
     pub(crate) fn end(&self, publisher: u32) {
         self.place(publisher).store(0, Ordering::Relaxed);
     }
 
-    /// Since when a publisher sends.
+    /// Since when a publisher sends; `None` when it does not.
     pub(crate) fn live_since(&self, publisher: u32) -> Option<u64> {
         Some(self.place(publisher).load(Ordering::Relaxed)).filter(|since| *since > 0)
     }

@@ -1,5 +1,5 @@
-//! What bots offer, and what they read in an answer. The offers are templates of our own, as a browser would write
-//! them; answers are read with the parser of crate `sdp`, since an answer has the form of an offer.
+//! The offers of bots, and what they read in an answer. Offers are templates of our own, in the form of a browser's;
+//! answers are read with the parser of crate `sdp`, because an answer has the form of an offer.
 
 use std::{fmt::Write, net::SocketAddr};
 
@@ -16,7 +16,7 @@ pub(crate) struct OfferedSection {
     pub(crate) kind: MediaKind,
     /// Codecs in order of preference.
     pub(crate) codecs: Vec<Codec>,
-    /// What we send there; `None`: we receive.
+    /// What the bot sends there; `None`: it receives.
     pub(crate) sending: Option<OfferedSending>,
 }
 
@@ -38,11 +38,12 @@ pub(crate) struct OfferHead<'a> {
     /// Value of the `a=fingerprint` line.
     pub(crate) fingerprint: &'a str,
     pub(crate) cname: &'a str,
-    /// Our only candidate.
+    /// The only candidate.
     pub(crate) candidate: SocketAddr,
 }
 
-/// Extensions that bots offer, and under which id. The same in every section, as a bundle wants it.
+/// The header extensions that bots offer, with their ids: the same in every section, as a bundle needs it (RFC 8843
+/// section 9.2).
 const EXTENSIONS: [(Extension, u8); 4] = [
     (Extension::Mid, 4),
     (Extension::TransportCc, 3),
@@ -154,7 +155,7 @@ fn codec_lines(codec: Codec) -> &'static str {
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) credentials: Credentials,
-    /// Our role.
+    /// The bot's DTLS role.
     pub(crate) role: DtlsRole,
     pub(crate) fingerprints: Vec<Fingerprint>,
     pub(crate) candidates: Vec<SocketAddr>,
@@ -166,11 +167,11 @@ pub(crate) struct Answer {
 /// One section of an answer.
 #[derive(Debug, Clone)]
 pub(crate) struct AnsweredSection {
-    /// Place in the offer.
+    /// The index of its section in the offer.
     pub(crate) index: usize,
     pub(crate) mid: Mid,
     pub(crate) codecs: Vec<AnsweredCodec>,
-    /// Streams that the server names.
+    /// Streams that the server named.
     pub(crate) streams: Vec<StreamSsrc>,
     /// The server will receive simulcast.
     pub(crate) simulcast: bool,
@@ -192,7 +193,7 @@ impl Answer {
     /// What is wrong with it, in a few words that are the same for the same fault.
     pub(crate) fn parse(text: &str) -> Result<Answer, String> {
         let parsed = sdp::Offer::parse(text).map_err(|e| format!("answer: {e}"))?;
-        // Before anything else: without a section there need be no transport either.
+        // Checked first: an answer without any section has no transport either.
         if parsed.sections.iter().all(|section| section.rejected) {
             return Err("answer: every section is rejected".to_owned());
         }

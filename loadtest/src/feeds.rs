@@ -1,4 +1,4 @@
-//! From what was asked for to the media that publishers send.
+//! From the settings to the media that publishers send.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::{
     units::Span,
 };
 
-/// Packets of a key frame in real video when nothing else is said.
+/// Packets of a key frame in real video by default.
 const KEY_PACKETS: Span = Span { low: 40, high: 150 };
-/// Seconds from one key frame to the next in real video when nothing else is said.
+/// Seconds from one key frame to the next in real video by default.
 const KEY_SECONDS: u32 = 3;
 
 /// What publishers send.
@@ -26,16 +26,16 @@ pub(crate) struct Feeds {
     pub(crate) audio: Option<Feed>,
     /// Layers, the lowest first; one: no simulcast.
     pub(crate) video: Vec<Feed>,
-    /// Packets of a frame that leave at once, where that is told.
+    /// Packets of a frame that leave at once, if set.
     pub(crate) burst: Option<u16>,
-    /// What it is, for people.
+    /// A description for people.
     pub(crate) words: String,
 }
 
 /// Resolves the settings; `seed` decides what is random.
 ///
 /// # Errors
-/// What cannot be, and what is allowed.
+/// The setting that is impossible, and what is allowed.
 pub(crate) fn resolve(settings: &Settings, seed: u64) -> Result<Feeds, String> {
     let (video, pictures) = video(settings, seed)?;
     let (audio, sound) = audio(settings)?;
@@ -50,7 +50,7 @@ pub(crate) fn resolve(settings: &Settings, seed: u64) -> Result<Feeds, String> {
 }
 
 fn video(settings: &Settings, seed: u64) -> Result<(Vec<Feed>, Option<String>), String> {
-    // Who says how synthetic media looks wants it.
+    // Settings of synthetic media imply synthetic media.
     let shaped = settings.fps.is_some()
         || settings.packets.is_some()
         || settings.payload.is_some()
@@ -110,7 +110,7 @@ fn real(settings: &Settings, seed: u64) -> Result<(Vec<Feed>, String), String> {
     Ok((vec![Feed::Real(Real::new(shape, sizes)?)], words))
 }
 
-/// Frames a second, and what their packets look like.
+/// Frames per second, and the packets of a frame.
 fn shape(settings: &Settings) -> Result<(u32, Synthetic), String> {
     let fps = settings.fps.unwrap_or(30);
     if !(1..=240).contains(&fps) {

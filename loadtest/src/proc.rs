@@ -10,18 +10,18 @@ use serde::Serialize;
 pub struct Usage {
     /// User and system time of all its threads, those that ended too, in seconds.
     pub cpu_seconds: f64,
-    /// The user's part of it.
+    /// The user time in it.
     pub user_seconds: f64,
-    /// The system's.
+    /// The system time in it.
     pub system_seconds: f64,
     /// Resident memory in bytes.
     pub memory: u64,
-    /// Open files; 0 where we may not look.
+    /// Open files; 0 where they may not be read.
     pub files: u64,
 }
 
 impl Usage {
-    /// What was used since `earlier`; memory and files as they are now.
+    /// What was used since `earlier`; memory and files are those of now.
     #[must_use]
     pub fn since(&self, earlier: &Usage) -> Usage {
         Usage {
@@ -32,12 +32,12 @@ impl Usage {
         }
     }
 
-    /// Of a process; `None` when there is none, or no /proc.
+    /// The numbers of a process; `None` when there is none, or no /proc.
     pub fn of(pid: u32) -> Option<Usage> {
         Usage::read(&format!("/proc/{pid}"))
     }
 
-    /// Of this process.
+    /// The numbers of this process.
     pub fn own() -> Option<Usage> {
         Usage::read("/proc/self")
     }
@@ -73,7 +73,7 @@ fn resident(status: &str) -> Option<u64> {
     Some(kilobytes * 1_024)
 }
 
-/// Datagrams that this network namespace has dropped since their receiver's buffer, or the memory for all buffers, was full;
+/// Datagrams that this network namespace dropped because a receive buffer, or the memory for all of them, was full;
 /// IPv4 and IPv6.
 pub(crate) fn buffer_drops() -> u64 {
     let v4 = fs::read_to_string("/proc/self/net/snmp").unwrap_or_default();
@@ -84,7 +84,7 @@ pub(crate) fn buffer_drops() -> u64 {
         .sum()
 }
 
-/// A line of names, then a line of values, both begun by the protocol.
+/// The value with this name from a line of names and a line of values, both of which begin with the protocol.
 fn counted_v4(snmp: &str, name: &str) -> Option<u64> {
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Udp:"));
     let at = lines.next()?.split_ascii_whitespace().position(|other| other == name)?;
@@ -96,10 +96,10 @@ fn counted_v6(snmp6: &str, name: &str) -> Option<u64> {
     counters.filter_map(|line| line.strip_prefix(name)).next()?.trim().parse().ok()
 }
 
-/// Lets the process open as many files as it may: each bot is one.
+/// Raises the limit of open files as far as allowed: each bot is one file.
 pub(crate) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
-    // Without it bots fail one by one when the limit comes, and say why.
+    // If it cannot be raised, bots fail one by one at the limit, and say why.
     let _refused = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 

@@ -1,4 +1,4 @@
-//! Random numbers: seeded once, then cheap. Good for ids and choices; ICE passwords of bots protect nothing but a test.
+//! Random numbers: seeded once, then cheap. Good for ids and choices; the ICE passwords of bots protect only a test.
 
 use aws_lc_rs::rand;
 
@@ -15,7 +15,7 @@ impl Random {
     /// A seed from the system.
     pub(crate) fn seed() -> u64 {
         let mut bytes = [0; 8];
-        // Without randomness from the system a fixed seed does as well: nothing here is secret.
+        // Without randomness from the system a fixed seed is good enough, because nothing here is secret.
         match rand::fill(&mut bytes) {
             Ok(()) => u64::from_le_bytes(bytes),
             Err(_) => 0x5eed,

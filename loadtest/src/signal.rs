@@ -1,5 +1,5 @@
-//! The HTTP side of all bots: a few threads that ask the server, one request after the other, and put the answers into
-//! the mailboxes of the bots' threads. WHIP (RFC 9725) and WHEP: POST an offer, DELETE the session.
+//! The HTTP side of all bots: a few threads that send requests to the server, one after the other, and put the answers
+//! into the mailboxes of the bots' threads. WHIP (RFC 9725) and WHEP: POST an offer, DELETE the session.
 
 use std::{
     io,
@@ -25,9 +25,9 @@ use crate::{bot::BotId, thread::Order};
 /// Longest answer that is read.
 const MAX_BODY: u64 = 1 << 20;
 const MAX_REDIRECTS: usize = 5;
-/// When a server says "later" and not when.
+/// Waiting time when a server answers "later" without Retry-After.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
-/// A goodbye may take so long.
+/// Most time for a goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 const STACK: usize = 512 << 10;
 
@@ -39,7 +39,7 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// Puts an order in; a thread that is gone needs none.
+    /// Puts an order in; a thread that has ended needs none.
     pub(crate) fn send(&self, order: Order) {
         if self.orders.send(order).is_ok() {
             self.wake.wake();
@@ -47,7 +47,7 @@ impl Mailbox {
     }
 }
 
-/// What is to be asked.
+/// A request to the server.
 pub(crate) enum Request {
     /// A new session. The answer goes to the mailbox.
     Post { bot: BotId, offer: String, deadline: Instant, mailbox: Mailbox },
@@ -62,13 +62,13 @@ pub(crate) struct Job {
     pub(crate) request: Request,
 }
 
-/// What a server said to an offer.
+/// The server's answer to an offer.
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) sdp: String,
-    /// Where the session is.
+    /// The URL of the session.
     pub(crate) resource: Option<Url>,
-    /// What opened the door, and is needed to end the session.
+    /// The token of the request, which is needed to end the session.
     pub(crate) token: Option<Arc<str>>,
 }
 
@@ -77,13 +77,13 @@ pub(crate) struct Answered {
 pub(crate) struct SignalStats {
     /// Requests that are queued or on their way.
     pub(crate) pending: AtomicUsize,
-    /// The server said "later" (429, or 503 and 409 with Retry-After), and it was asked again.
+    /// The server answered "later" (429, or 503 and 409 with Retry-After), and the request was repeated.
     pub(crate) deferred: AtomicU64,
     /// Sessions that could not be deleted.
     pub(crate) undeleted: AtomicU64,
 }
 
-/// The queue to the pool. Clones lead to the same; the pool ends with the last.
+/// The queue of the pool. Clones share one queue; the pool ends with the last clone.
 #[derive(Clone)]
 pub(crate) struct Signaler {
     jobs: Sender<Job>,
@@ -94,7 +94,7 @@ impl Signaler {
     /// Starts a pool.
     ///
     /// # Errors
-    /// No threads are to be had.
+    /// The system has no threads left.
     pub(crate) fn start(threads: usize, insecure: bool) -> io::Result<Signaler> {
         let (jobs, queue) = channel();
         let queue: Arc<Mutex<Receiver<Job>>> = Arc::new(Mutex::new(queue));
@@ -165,7 +165,7 @@ impl Client {
                     request = request.header("authorization", format!("Bearer {token}"));
                 }
                 let response = request.config().timeout_global(Some(GOODBYE)).build().call();
-                // A session that the server ended by itself is gone as well.
+                // A session that the server has already ended counts as deleted.
                 let gone = response.is_ok_and(|r| {
                     r.status().is_success() || [404, 410].contains(&r.status().as_u16())
                 });
@@ -184,7 +184,7 @@ impl Client {
         deadline: Instant,
     ) -> Result<Answered, String> {
         let mut redirects = 0;
-        // Ends with the deadline, or with one redirect too many.
+        // Ends at the deadline, or with one redirect too many.
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -212,7 +212,7 @@ impl Client {
                     if wait >= deadline.saturating_duration_since(Instant::now()) {
                         return Err(reason(status, &mut response));
                     }
-                    // Drained, so that the connection can be used again.
+                    // Read to the end, so that the connection can be used again.
                     let _rest = response.body_mut().with_config().limit(MAX_BODY).read_to_vec();
                     thread::sleep(wait);
                 }
@@ -227,7 +227,7 @@ fn answered(response: &mut Response<ureq::Body>, url: &Url) -> Result<Answered, 
     let sdp = response.body_mut().with_config().limit(MAX_BODY).read_to_string();
     let sdp = sdp.map_err(|error| transport_error(&error))?;
     match resource {
-        // RFC 9725 section 4.2 demands it: without it the session cannot be ended.
+        // RFC 9725 section 4.2 requires it: without it the session cannot be ended.
         None => Err("http 201 without a Location".to_owned()),
         resource => Ok(Answered { sdp, resource, token: None }),
     }
@@ -238,14 +238,14 @@ fn location(headers: &HeaderMap, base: &Url) -> Option<Url> {
     base.join(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
 }
 
-/// Seconds only; dates are for caches.
+/// Seconds only; the form with a date is not used here.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds: u64 = headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.min(3_600)))
 }
 
-/// The status, and what a problem document (RFC 9457) calls it. A title that only repeats the status (section 4.2.1) says
-/// nothing, so the detail has to.
+/// The status, and the title of a problem document (RFC 9457). A title that only repeats the status (section 4.2.1)
+/// says nothing; then the detail is used.
 fn reason(status: u16, response: &mut Response<ureq::Body>) -> String {
     let body = response.body_mut().with_config().limit(MAX_BODY).read_to_vec().unwrap_or_default();
     let problem: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
@@ -259,7 +259,7 @@ fn reason(status: u16, response: &mut Response<ureq::Body>) -> String {
     }
 }
 
-/// The same text for the same fault: no addresses, no numbers of the moment.
+/// The same text for the same fault: no addresses and no changing numbers.
 fn transport_error(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Io(error) => match error.get_ref().and_then(|e| e.downcast_ref()) {
@@ -277,7 +277,7 @@ fn transport_error(error: &ureq::Error) -> String {
 
 fn tls_error(error: &rustls::Error) -> String {
     match error {
-        // What exactly is wrong with a certificate names hosts and times.
+        // The details of a certificate error name hosts and times.
         rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
             "http: tls: nobody we trust vouches for the certificate".to_owned()
         }

@@ -1,4 +1,4 @@
-//! All threads of a run: started, spoken to, ended. When what happens is the director's business.
+//! All threads of a run: started, given orders, ended. The director decides what happens when.
 
 use std::{
     io,
@@ -78,12 +78,12 @@ impl Swarm {
         Ok(Swarm { mailboxes, threads, news, signaler, epoch })
     }
 
-    /// How many threads there are.
+    /// Number of threads.
     pub(crate) fn threads(&self) -> usize {
         self.mailboxes.len()
     }
 
-    /// An order for one bot: it always lives in the same thread.
+    /// An order for one bot, to the thread that it lives in.
     pub(crate) fn order(&self, bot: BotId, order: Order) {
         self.mailboxes[bot.0 as usize % self.mailboxes.len()].send(order);
     }
@@ -93,10 +93,10 @@ impl Swarm {
         self.mailboxes.iter().for_each(|mailbox| mailbox.send(order()));
     }
 
-    /// Waits for the ends of the threads, which were ordered before.
+    /// Waits for the threads to end; they were told to before.
     ///
     /// # Errors
-    /// A thread failed, or met a defect.
+    /// A thread failed or panicked.
     pub(crate) fn join(self) -> io::Result<()> {
         for thread in self.threads {
             thread.join().map_err(|_| io::Error::other("a thread of bots met a defect"))??;

@@ -1,5 +1,5 @@
 //! A thread of bots: waits for all their sockets at once, reads in batches, keeps their timers, takes orders, counts.
-//! What a bot does is the bot's business; who joins when is the director's.
+//! What a bot does is decided in `bot`; when it joins, by the director.
 
 use std::{
     cmp::Reverse,
@@ -25,7 +25,7 @@ use crate::{
     stats::{Histogram, Sample, Tally},
 };
 
-/// What a thread is told.
+/// An order to a thread.
 pub(crate) enum Order {
     /// A new bot.
     Join(Box<BotPlan>),
@@ -33,14 +33,14 @@ pub(crate) enum Order {
     Answer {
         /// Which bot.
         bot: BotId,
-        /// What it said.
+        /// The answer.
         result: Result<Answered, String>,
     },
-    /// A bot goes; `silent`: without a word to the server.
+    /// A bot leaves; `silent`: without a goodbye.
     Leave {
         /// Which bot.
         bot: BotId,
-        /// As a phone that drops into water.
+        /// Without a goodbye, as when its machine is gone.
         silent: bool,
     },
     /// A bot changes its address.
@@ -48,27 +48,27 @@ pub(crate) enum Order {
         /// Which bot.
         bot: BotId,
     },
-    /// Nobody sends new media any more.
+    /// All bots stop sending new media.
     Mute,
-    /// Everybody leaves, and the thread ends.
+    /// All bots leave, and the thread ends.
     Finish,
 }
 
-/// What a thread tells.
+/// What a thread reports.
 pub(crate) enum News {
     /// A bot is connected.
     Joined(BotId),
-    /// A bot has stopped reading, as it was told.
+    /// A bot has stopped reading, as planned.
     Stalled(BotId),
-    /// A bot is over before its time.
+    /// A bot has failed.
     Failed(BotId, String),
-    /// A second is over.
+    /// A second has ended.
     Sample(Box<Sample>),
-    /// The thread has ended, with what it counted since the last sample.
+    /// The thread has ended; what it counted since the last sample.
     Finished,
 }
 
-/// Between two samples.
+/// Time between two samples.
 pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Sockets that are read after one wait.
 const EVENTS: usize = 256;

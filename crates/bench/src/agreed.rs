@@ -1,5 +1,5 @@
-//! Which SRTP profile node and swarm agree on. Both use the DTLS of this workspace, so a handshake in process tells, without
-//! listening on the wire.
+//! Which SRTP profile node and swarm agree on. Both use this workspace's DTLS, so a handshake in process tells it,
+//! without reading the network.
 
 use std::{io, sync::Arc, time::Instant};
 
@@ -8,13 +8,13 @@ use transport::dtls::{Certificate, DtlsEvent, Endpoint};
 
 use crate::limit::Cipher;
 
-/// Flights of a handshake are four; more is no handshake.
+/// Most flights of a handshake before it is given up; a real one takes four.
 const FLIGHTS: usize = 16;
 
-/// Shakes hands.
+/// Makes a handshake in process, and returns the cipher that it agreed on.
 ///
 /// # Errors
-/// The handshake does not come to its end.
+/// The handshake does not complete.
 pub(crate) fn cipher() -> io::Result<Cipher> {
     let certificate = Arc::new(Certificate::generate().map_err(io::Error::other)?);
     let now = Instant::now();

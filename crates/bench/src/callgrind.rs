@@ -1,33 +1,33 @@
-//! Reads the profiles that callgrind writes (its manual, "Callgrind Format Specification"): instructions by function, and by
-//! step of the packet path. Only the first event counts, which is instructions.
+//! Reads callgrind's output files (its manual, "Callgrind Format Specification"): instructions by function and by step
+//! of the packet path. Only the first event of a line is read, which is instructions.
 
 use std::collections::HashMap;
 
-/// Places in the sources and what they belong to; the first one that is part of a name decides.
+/// Parts of function or file names, and the step that each belongs to. The first part that a name contains decides.
 pub(crate) type Steps = [(&'static str, &'static str)];
 
-/// A profile.
+/// One profile.
 #[derive(Debug, Default)]
 pub(crate) struct Profile {
     /// All instructions.
     pub(crate) total: u64,
-    /// Own instructions of each function, inlined code with it.
+    /// Instructions of each function itself, with the code inlined into it.
     own: HashMap<String, u64>,
-    /// Instructions by step. What belongs to none is its caller's.
+    /// Instructions by step. Code that belongs to no step counts for the step that called it.
     steps: HashMap<&'static str, u64>,
 }
 
 impl Profile {
     /// Reads an output file of callgrind with positions by line.
     ///
-    /// Inlined code is where its file is, other code where its function is. What is neither, as are libraries, belongs with
-    /// all that it calls to the step that calls it.
+    /// Inlined code belongs to the step of its file, other code to the step of its function. Code of neither
+    /// (libraries) belongs, with everything it calls, to the step that calls it.
     pub(crate) fn parse(text: &str, steps: &Steps) -> Self {
         let mut names = [HashMap::new(), HashMap::new()];
         let [functions, files] = &mut names;
         let mut profile = Self::default();
         let (mut function, mut callee, mut file) = (String::new(), String::new(), String::new());
-        // The line after `calls=` tells what the call cost.
+        // The line after `calls=` holds the cost of the call.
         let mut called = false;
         for line in text.lines() {
             if let Some(name) = line.strip_prefix("fn=") {
@@ -41,7 +41,7 @@ impl Profile {
             } else if let Some(name) =
                 ["cfi=", "cfl="].iter().find_map(|kind| line.strip_prefix(kind))
             {
-                // It may be the first to tell what a number means.
+                // This line may be the first that gives the name behind a number.
                 expand(files, name);
             } else if line.starts_with("calls=") {
                 called = true;
@@ -79,8 +79,8 @@ fn step(steps: &Steps, place: &str) -> Option<&'static str> {
     steps.iter().find(|(part, _)| place.contains(part)).map(|&(_, step)| step)
 }
 
-/// A file of the workspace as its functions are called: `/x/crates/worker/src/core.rs` is `sfumato_worker::core.rs`.
-/// Empty for other files.
+/// The name that functions of a file begin with: `/x/crates/worker/src/core.rs` gives `sfumato_worker::core.rs`. Empty
+/// for files outside the workspace.
 fn module(file: &str) -> String {
     let inside = file.rsplit_once("/crates/").and_then(|(_, inside)| inside.split_once("/src/"));
     inside.map_or_else(String::new, |(name, path)| {
@@ -88,7 +88,7 @@ fn module(file: &str) -> String {
     })
 }
 
-/// A name, compressed as `(id) name` where it stands first and as `(id)` afterwards.
+/// A name in callgrind's compression: `(id) name` where it comes first, `(id)` afterwards.
 fn expand(names: &mut HashMap<String, String>, text: &str) -> String {
     let Some((id, name)) = text.strip_prefix('(').and_then(|text| text.split_once(')')) else {
         return text.to_owned();

@@ -1,4 +1,5 @@
-//! The least of an HTTP/1.1 client: one question without a body per connection, blocking. No TLS, no redirects, no chunks.
+//! A minimal HTTP/1.1 client: one request without a body per connection, blocking. No TLS, no redirects, no chunked
+//! encoding.
 
 use std::{
     io::{self, Read, Write},
@@ -7,13 +8,13 @@ use std::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest answer that is read.
+/// Longest answer in bytes that is read.
 const ANSWER_MAX: u64 = 4 << 20;
 
-/// Asks, and returns the body of an answer with this status.
+/// Sends a request, and returns the body of the answer if it has this status.
 ///
 /// # Errors
-/// No connection, no answer in time, something that is no HTTP, another status.
+/// No connection, no answer in time, an answer that is not HTTP, or another status.
 pub(crate) fn expect(
     server: SocketAddr,
     method: &str,
@@ -44,7 +45,7 @@ fn parse(answer: &str) -> Option<(u16, String)> {
     if fields.any(|(name, _)| name.eq_ignore_ascii_case("transfer-encoding")) {
         return None;
     }
-    // The connection ends with the answer, so what came is the body.
+    // The server closes the connection after its answer (Connection: close), so everything after the head is the body.
     Some((status, body.to_owned()))
 }
 

@@ -1,5 +1,5 @@
-//! The memory of a node with many workers and many idle sessions, in process and without sockets. It is measured in a process of its
-//! own, where nothing else was allocated and freed before.
+//! The memory of a node with many workers and many idle sessions, in process and without sockets. It runs in a process
+//! of its own, because memory that other parts freed would distort the figure.
 
 use std::{
     io,
@@ -29,17 +29,17 @@ use crate::{
 
 const WORKERS: usize = 64;
 const SESSIONS: usize = 20_000;
-/// Viewers of each room; each has a publisher beside them.
+/// Viewers of each room; each room has one publisher besides.
 const ROOM: usize = 1_000;
-/// What a node of this size may take.
+/// The most bytes that a node of this size should take.
 const MARK: u64 = 1_500_000_000;
-/// Rounds of turns after which the workers have to be idle.
+/// Turns of all workers after which they have to be idle.
 const ROUNDS: usize = 1_000;
 
-/// Measures in a process of its own.
+/// Starts the measuring process, and reads its result.
 ///
 /// # Errors
-/// The process does not end well, or says something else.
+/// The process fails, or prints something other than the result.
 pub(crate) fn measure() -> io::Result<Table> {
     let output = std::process::Command::new(std::env::current_exe()?)
         .args(["idle", &WORKERS.to_string(), &SESSIONS.to_string()])
@@ -81,7 +81,7 @@ fn table(start: f64, empty: f64, opened: f64, connected: f64) -> Table {
     table
 }
 
-/// What runs in the process of its own; the result is what it prints.
+/// The measuring process itself; returns what it prints.
 ///
 /// # Errors
 /// An offer is refused, or a session does not connect.
@@ -101,7 +101,7 @@ pub(crate) fn run_alone(workers: usize, sessions: usize) -> io::Result<String> {
     Ok(numbers.to_string())
 }
 
-/// A node in one thread.
+/// A whole node in one thread.
 struct Node {
     now: Instant,
     workers: Detached,
@@ -109,7 +109,7 @@ struct Node {
     core: signaling::Core,
     /// Plans of sessions that are not connected yet.
     plans: Arc<Mutex<Vec<Arc<SessionPlan>>>>,
-    /// Sessions that were connected, and where they live.
+    /// Connected sessions, and the worker that owns each.
     homes: Vec<(SessionId, usize)>,
 }
 
@@ -127,7 +127,7 @@ impl Node {
         Ok(Self { now, workers, count, core, plans, homes: Vec::new() })
     }
 
-    /// Rooms with a publisher and viewers, as long as there are viewers.
+    /// Opens rooms of one publisher and viewers until there are enough viewers.
     fn open(&self, viewers: usize) -> io::Result<()> {
         let publisher = ParticipantId::parse("publisher").map_err(io::Error::other)?;
         for viewer in 0..viewers {
@@ -142,7 +142,8 @@ impl Node {
         Ok(())
     }
 
-    /// Each session checks its path in a worker, the next one in the next, and has its keys there.
+    /// Connects each session: it checks its path in one worker, the next session in the next worker, and gets its keys
+    /// there.
     fn connect(&mut self) -> io::Result<()> {
         let plans = std::mem::take(&mut *self.plans.lock().unwrap_or_else(PoisonError::into_inner));
         for (number, plan) in plans.iter().enumerate() {
@@ -172,14 +173,14 @@ impl Node {
         Ok(())
     }
 
-    /// Lets the workers do what they have from each other.
+    /// Runs turns until the workers have handled what they sent each other.
     fn settle(&mut self) -> io::Result<()> {
         for _ in 0..ROUNDS {
             let mut busy = false;
             for at in 0..self.count {
                 busy |= self.workers.has_mail(at);
                 busy |= self.workers.turn(at, self.now);
-                // What they say to peers goes nowhere.
+                // Datagrams to peers are thrown away.
                 self.workers.sent(at);
             }
             if !busy {
@@ -202,7 +203,7 @@ impl Node {
     }
 }
 
-/// A check of a peer, which nominates its path (RFC 8445 section 7.1.1).
+/// A connectivity check that nominates its path (RFC 8445 section 7.1.1).
 fn check(ice: &IceCredentials) -> io::Result<Vec<u8>> {
     let wrong = |e: stun_types::message::StunWriteError| io::Error::other(e);
     let mut request = Message::builder_request(BINDING, MessageWriteVec::new());

@@ -1,5 +1,5 @@
-//! Instructions of the packet path, counted by callgrind in a run of this program under valgrind. They do not depend
-//! on what else the machine does, but they are no time: caches and the kernel are not in them.
+//! Instructions of the packet path, counted by callgrind in a run of this program under valgrind. The counts do not
+//! depend on what else the machine does, but they are not time: caches and the kernel are not in them.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use crate::{
     scenario::Outcome,
 };
 
-/// Which code is which step; the first line that fits decides.
+/// Which code belongs to which step; the first line that matches decides.
 const CODE: &Steps = &[
     ("transport::srtp::sender", "seal"),
     ("transport::srtp::receiver", "ingress"),
@@ -44,7 +44,7 @@ const CODE: &Steps = &[
     ("router::down_track", "egress"),
     ("worker::send", "send"),
 ];
-/// The steps in their order, and what they are.
+/// The steps in their order, with a description.
 const STEPS: &[(&str, &str)] = &[
     ("recv", "recv: datagrams from the kernel"),
     ("demux", "demux: which protocol, whose"),
@@ -55,12 +55,12 @@ const STEPS: &[(&str, &str)] = &[
     ("send", "send: trains to the system calls"),
 ];
 
-/// Functions that are listed by name.
+/// How many functions are listed by name.
 const HOTTEST: usize = 12;
-/// Subscribers with whom the ciphers are compared.
+/// Subscribers in the rows that compare ciphers.
 const COMPARED: usize = 100;
 
-/// Counts for each number of subscribers, and for each cipher.
+/// Counts instructions for each number of subscribers, and for each cipher.
 pub(crate) fn measure(subscribers: &[usize]) -> io::Result<Table> {
     let mut runs: Vec<_> = subscribers.iter().map(|&n| (n, Cipher::Aes128)).collect();
     runs.extend([(COMPARED, Cipher::Aes256), (COMPARED, Cipher::AesCm)]);
@@ -104,13 +104,13 @@ fn fill(table: &mut Table, profiles: &[(Profile, Outcome)]) {
     }
     let rest = profiles.iter().map(|(p, o)| {
         let steps: u64 = STEPS.iter().map(|(step, _)| p.step(step)).sum();
-        // What is counted twice would show as less than nothing.
+        // A step that was counted twice would give a negative remainder.
         per_packet(p.total as i64 - steps as i64, o)
     });
     table.row("the rest: timers, reports, the turn", "Ir", rest);
 }
 
-/// Pictures that give about as many forwarded packets whatever the number of subscribers.
+/// Number of pictures that gives about the same number of forwarded packets for each number of subscribers.
 fn pictures(subscribers: usize) -> u32 {
     (3_000 / subscribers.max(1)).clamp(6, 300) as u32
 }
@@ -141,7 +141,7 @@ fn profile(subscribers: usize, cipher: Cipher) -> io::Result<(Profile, Outcome)>
     Ok((Profile::parse(&std::fs::read_to_string(&file.0)?, CODE), outcome))
 }
 
-/// What the run under valgrind says at its end.
+/// What the run under valgrind prints at its end.
 pub(crate) fn say(outcome: Outcome) -> String {
     format!("accepted {} forwarded {}", outcome.accepted, outcome.forwarded)
 }
@@ -149,7 +149,7 @@ pub(crate) fn say(outcome: Outcome) -> String {
 fn parse(said: &str) -> Option<Outcome> {
     let (accepted, forwarded) = said.trim().strip_prefix("accepted ")?.split_once(" forwarded ")?;
     let (accepted, forwarded) = (accepted.parse().ok()?, forwarded.parse().ok()?);
-    // Time under valgrind says nothing.
+    // Time under valgrind means nothing.
     Some(Outcome { accepted, forwarded, cpu: Duration::ZERO })
 }
 
@@ -174,7 +174,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // It may never have been made.
+        // The file may never have been made.
         let _missing = std::fs::remove_file(&self.0);
     }
 }

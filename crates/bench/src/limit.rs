@@ -1,5 +1,5 @@
-//! The limit: what it costs to copy a packet, give it a header, seal it for each of N receivers and hand it to the kernel,
-//! and nothing else. No server on this machine can be cheaper than the best of these rows.
+//! The limit: the price of copying a packet, writing its header, sealing it for each of N receivers and giving it to
+//! the kernel, and nothing else. No server on this machine can be cheaper than the best of these rows.
 
 use std::{
     collections::BTreeMap,
@@ -21,29 +21,29 @@ use crate::{
     sinks::Sinks,
 };
 
-/// Receivers of sound.
+/// Receivers in the rows of sound.
 pub(crate) const LISTENERS: usize = 500;
-/// Bytes of payload of a packet of sound.
+/// Bytes of payload in a packet of sound.
 pub(crate) const SOUND: usize = 120;
-/// From one packet of sound to the next.
+/// Time between two packets of sound.
 const SOUND_EVERY: Duration = Duration::from_millis(20);
 /// Bytes of a fixed RTP header (RFC 3550 section 5.1).
 const HEADER: usize = 12;
-/// As the workers have it.
+/// Socket buffers as the workers have them.
 const ARENA: usize = 1 << 20;
 const MESSAGES: usize = 512;
 const SOCKET_BUFFER: usize = 4 << 20;
-/// Passes of a measurement; the best counts, since what disturbs only ever adds.
+/// Passes of a measurement. The best one counts, because disturbances can only add time.
 const PASSES: u32 = 5;
 
-/// A variant of sending.
+/// A variant: what is sent with which cipher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Variant {
     pub(crate) profile: Cipher,
     pub(crate) shape: Shape,
 }
 
-/// SRTP profiles, in an order.
+/// The SRTP profiles, in the order of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cipher {
     Aes128,
@@ -70,7 +70,7 @@ impl Cipher {
         }
     }
 
-    /// By its [`name`](Cipher::name).
+    /// The cipher with this [`name`](Cipher::name).
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|cipher| cipher.name() == name)
     }
@@ -84,18 +84,19 @@ impl Cipher {
     }
 }
 
-/// What is sent how.
+/// How packets are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Shape {
     /// Sealed and not sent.
     Seal,
-    /// One by one, many to a system call, in a tight loop.
+    /// In single datagrams, many per system call, in a tight loop.
     Singles,
-    /// In trains of so many, in a tight loop.
+    /// In trains of this many packets, in a tight loop.
     Trains(usize),
-    /// In trains of ten, thirty times a second: what a node has to do, with the caches that it finds.
+    /// In trains of ten, 30 times a second, as a node has to send: caches are cold.
     Paced,
-    /// In trains of ten, and the device cuts nothing up, so the kernel does it on the sender's account.
+    /// In trains of ten, through a device without segmentation offload: the kernel cuts the trains, on the sender's
+    /// account.
     Cut,
 }
 
@@ -111,11 +112,11 @@ impl Shape {
     }
 }
 
-/// All prices, in nanoseconds of processor time a packet.
+/// All prices, in nanoseconds of processor time per packet.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
     video: BTreeMap<(Variant, usize), f64>,
-    /// Packets of sound in a tight loop, and fifty times a second.
+    /// The price of a packet of sound in a tight loop, and 50 times a second.
     pub(crate) sound: Option<[f64; 2]>,
 }
 
@@ -124,7 +125,7 @@ impl Limits {
         self.video.get(&(Variant { profile, shape }, receivers)).copied()
     }
 
-    /// The cheapest way that a picture of ten packets can be sent in a tight loop.
+    /// The price of the cheapest way to send a picture of ten packets in a tight loop.
     pub(crate) fn best(&self, profile: Cipher, receivers: usize) -> Option<f64> {
         let tight = |shape: &Shape| matches!(shape, Shape::Singles | Shape::Trains(_));
         let of_these = self.video.iter().filter(|((variant, n), _)| {
@@ -134,7 +135,7 @@ impl Limits {
     }
 }
 
-/// Measures, and says so in tables.
+/// Measures all variants, and returns the tables.
 pub(crate) fn measure(net: &Net, effort: Effort) -> io::Result<Vec<Table>> {
     let mut limits = Limits::default();
     let mut dropped = 0.0_f64;
@@ -150,7 +151,7 @@ pub(crate) fn measure(net: &Net, effort: Effort) -> io::Result<Vec<Table>> {
             net.segmentation_offload(true)?;
             let (price, messages) = pass?;
             let drops = (net.stats()?.drops - before) as f64;
-            // What is cut up is dropped piece by piece.
+            // A train that was cut is dropped in single datagrams.
             let pieces = if shape == Shape::Cut { u64::from(PACKETS) } else { 1 };
             dropped = dropped.max(drops / (messages * pieces).max(1) as f64);
             limits.video.insert((Variant { profile, shape }, receivers), price);
@@ -160,8 +161,8 @@ pub(crate) fn measure(net: &Net, effort: Effort) -> io::Result<Vec<Table>> {
     Ok(vec![table(&limits, net, effort.receivers, dropped), sound_table(&limits, net)])
 }
 
-/// Measures these again, to be compared with what is measured next: what a core does in a second changes from minute to
-/// minute where others use the machine too.
+/// Measures these variants again, just before the node is measured: on a shared machine the speed of a core changes
+/// from minute to minute.
 pub(crate) fn again(
     net: &Net,
     effort: Effort,
@@ -178,14 +179,14 @@ pub(crate) fn again(
     Ok(limits)
 }
 
-/// Prices of a packet of sound, in a tight loop and at its pace.
+/// Prices of a packet of sound, in a tight loop and 50 times a second.
 pub(crate) fn sound(net: &Net, effort: Effort) -> io::Result<[f64; 2]> {
     let sinks = Sinks::open(LISTENERS, net.swarm)?;
     let mut stand = Stand::new(sinks.paths(net.server), SOUND, effort);
     net.on_server(|| stand.sound())
 }
 
-/// What is worth measuring for so many receivers.
+/// The variants that are worth measuring for this number of receivers.
 fn variants(receivers: usize) -> Vec<(Cipher, Shape)> {
     let ten = usize::from(PACKETS);
     let mut all = vec![
@@ -248,7 +249,7 @@ fn sound_table(limits: &Limits, net: &Net) -> Table {
     table
 }
 
-/// What is sent to whom.
+/// One measurement: receivers, the packet, and scratch memory.
 struct Stand {
     paths: Vec<Path>,
     template: Vec<u8>,
@@ -264,7 +265,7 @@ impl Stand {
         Self { paths, template, arena: vec![0; ARENA], effort, sequence: 0 }
     }
 
-    /// Price of a packet, and messages that the kernel was given.
+    /// The price of a packet, and the number of messages given to the kernel.
     fn measure(&mut self, profile: Profile, shape: Shape) -> io::Result<(f64, u64)> {
         let mut senders = self.senders(profile)?;
         let ten = usize::from(PACKETS);
@@ -283,7 +284,7 @@ impl Stand {
         self.send(&mut senders, ten, train, pause)
     }
 
-    /// Prices of a packet in a tight loop and at the pace of sound.
+    /// Prices of a packet of sound in a tight loop and 50 times a second.
     fn sound(&mut self) -> io::Result<[f64; 2]> {
         let mut senders = self.senders(Profile::AeadAes128Gcm)?;
         let (tight, _) = self.send(&mut senders, 1, 1, Duration::ZERO)?;
@@ -314,7 +315,7 @@ impl Stand {
         Ok(thread_cpu() - begun)
     }
 
-    /// Sends pictures of `count` packets; price of a packet, and messages.
+    /// Sends pictures of `count` packets; returns the price of a packet, and the number of messages.
     fn send(
         &mut self,
         senders: &mut [Sender],
@@ -359,7 +360,8 @@ impl Stand {
     }
 }
 
-/// Copies the packet, numbers it for a receiver and seals it; its length. A nonce never comes twice: the numbers go on.
+/// Copies the packet, numbers it for a receiver and seals it; returns its length. The numbers only rise, so no nonce
+/// is used twice.
 fn write(
     template: &[u8],
     sender: &mut Sender,
@@ -375,7 +377,8 @@ fn write(
     sender.seal_rtp(out, HEADER, len, sequence >> 16).map_err(io::Error::other)
 }
 
-/// Repeats a round of so many packets, which says what it spent; the best pass, in nanoseconds of a packet.
+/// Repeats a round of this many packets, which returns its processor time. Returns the best pass, in nanoseconds per
+/// packet.
 fn best(
     effort: Effort,
     packets: usize,
@@ -384,7 +387,7 @@ fn best(
 ) -> io::Result<f64> {
     round()?;
     let mut best = f64::INFINITY;
-    // What is paced needs some rounds to be itself.
+    // A paced variant needs several rounds until caches are as cold as they will be.
     let lasting = if pause.is_zero() { effort.pass } else { effort.pass.max(pause * 6) };
     for _ in 0..PASSES {
         let end = Instant::now() + lasting;

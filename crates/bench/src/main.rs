@@ -1,18 +1,18 @@
-//! Prices: what the machine itself costs, and beside it the node, its packet path and its sessions. In one run, since only
-//! ratios mean something on a machine that others use too.
+//! Benchmarks: the price of a packet and of a session on the node, beside the price on the bare machine. Both are
+//! measured in one run, because only ratios mean something on a shared machine.
 //!
-//! Server and swarm live in network namespaces of their own ([`net`]).
+//! Server and swarm run in network namespaces of their own ([`net`]).
 //!
 //! - [`limit`]: a bare sender: copying, sealing and sending, and nothing else
 //! - [`node`]: the real binary, loaded by the swarm
 //! - [`instructions`], [`path`]: the packet path in process ([`scenario`]), counted by callgrind, and timed
-//! - [`pictures`]: a key frame to a thousand viewers, and who is beside them
+//! - [`pictures`]: a key frame to a thousand viewers, and what others in the same worker notice of it
 //! - [`sessions`]: what sessions cost
 //! - [`room`]: a room of thousands of viewers, in process, and [`idle`]: the memory of many idle sessions
-//! - [`extra`]: what takes longer
-//! - [`targets`]: what is to be reached
+//! - [`extra`]: parts that take longer
+//! - [`targets`]: the marks, and whether they are reached
 //!
-//! `cargo xtask bench` runs it. It asks what a packet costs; how many there can be is the load test's question.
+//! `cargo xtask bench` runs it. It measures prices; how many sessions a node carries is measured by the load test.
 
 #![expect(clippy::print_stdout, reason = "a command-line tool speaks on standard output")]
 
@@ -55,13 +55,13 @@ use report::Table;
 struct Cli {
     #[command(subcommand)]
     inner: Option<Inner>,
-    /// Shorter, for a look: about two minutes.
+    /// A short run of about two minutes, for a first look.
     #[arg(long)]
     quick: bool,
-    /// One part alone; may be repeated.
+    /// Run only this part; may be repeated.
     #[arg(long, value_enum)]
     only: Vec<Part>,
-    /// All parts, those that take longer too.
+    /// Run all parts, also those that take longer.
     #[arg(long, conflicts_with = "only")]
     all: bool,
     /// Minutes of the soak.
@@ -76,10 +76,10 @@ struct Cli {
     /// Writes the results to a file as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// The node's binary; without it, it is built.
+    /// The node's binary; built when not given.
     #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
-    /// The swarm's binary; without it, it is built.
+    /// The swarm's binary; built when not given.
     #[arg(long, value_name = "PATH")]
     swarm: Option<PathBuf>,
 }
@@ -115,12 +115,12 @@ enum Part {
     Workers,
     /// Whether slow viewers hurt others.
     Slow,
-    /// Coming and going for long (--soak), and whether anything is lost or left over.
+    /// Sessions come and go for a long time (--soak), and whether anything is lost or left over.
     Soak,
 }
 
 impl Part {
-    /// What runs when nothing is said.
+    /// The parts that run by default.
     const USUAL: [Part; 7] = [
         Part::Limit,
         Part::Node,
@@ -134,7 +134,7 @@ impl Part {
 
 #[derive(Debug, Subcommand)]
 enum Inner {
-    /// What runs under callgrind.
+    /// The program that runs under callgrind.
     #[command(hide = true)]
     Core {
         /// Subscribers.
@@ -145,7 +145,7 @@ enum Inner {
         #[arg(value_parser = cipher)]
         cipher: Cipher,
     },
-    /// What has its memory measured.
+    /// The program whose memory is measured.
     #[command(hide = true)]
     Idle {
         /// Workers.
@@ -155,17 +155,17 @@ enum Inner {
     },
 }
 
-/// How much time is taken.
+/// How much is measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
-    /// One of the passes of a bare sender.
+    /// Time of one pass of the bare sender.
     pub(crate) pass: Duration,
-    /// How long the node is looked at.
+    /// Time that the node is measured for.
     pub(crate) window: Duration,
-    /// How many sessions are set up, and over what time.
+    /// Sessions that are set up, and over what time.
     pub(crate) sessions: usize,
     pub(crate) join_over: Duration,
-    /// Audiences.
+    /// Numbers of receivers.
     pub(crate) receivers: &'static [usize],
 }
 
@@ -191,7 +191,7 @@ impl Effort {
     }
 }
 
-/// What all measurements need.
+/// What all parts need.
 pub(crate) struct Bench {
     pub(crate) net: Net,
     /// The node's binary.
@@ -200,7 +200,7 @@ pub(crate) struct Bench {
     pub(crate) swarm: PathBuf,
     pub(crate) effort: Effort,
     pub(crate) gro: bool,
-    /// What node and swarm agree on.
+    /// The cipher that node and swarm agree on.
     pub(crate) cipher: Cipher,
 }
 
@@ -215,7 +215,7 @@ impl Bench {
         Ok(Self { net: Net::open(cli.net)?, node, swarm, effort, gro: cli.gro, cipher })
     }
 
-    /// The flags that let the swarm's totals begin so much after its start.
+    /// The flags with which the swarm starts its totals this long after its own start.
     pub(crate) fn warm_up(&self, time: Duration) -> [String; 2] {
         swarm::flag("warm-up", swarm::time(time))
     }
@@ -248,7 +248,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> io::Result<()> {
     let (load, stolen) = (proc::load(), proc::stolen());
-    // Rooms in process need neither a node's binary nor a network.
+    // The part `room` runs in process, and needs neither a node's binary nor a network.
     let bench = (cli.only != [Part::Room]).then(|| Bench::open(cli)).transpose()?;
     let mut tables = Vec::new();
     if let Some(bench) = &bench {
@@ -326,7 +326,7 @@ fn measure(cli: &Cli, bench: &Bench, tables: &mut Vec<Table>) -> io::Result<()> 
     Ok(())
 }
 
-/// Prints a table as soon as it is there: the next one may take a while.
+/// Prints a table at once, because the next one may take a while.
 fn show(tables: &mut Vec<Table>, table: Table) {
     println!("{table}");
     tables.push(table);

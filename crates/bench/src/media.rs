@@ -8,11 +8,12 @@ pub(crate) const PAYLOAD: usize = 1_100;
 pub(crate) const PACKETS: u16 = 10;
 /// Pictures a second.
 pub(crate) const PICTURES: u32 = 30;
-/// Pictures of real sizes: from one key frame to the next. A window of ten seconds has four, whenever it begins.
+/// Pictures of real sizes: pictures from one key frame to the next. A window of ten seconds holds four key frames,
+/// whenever it begins.
 pub(crate) const KEY_EVERY: u32 = 75;
-/// Decides the sizes of these pictures: all runs send the same ones.
+/// Seed of the picture sizes: all runs send the same ones.
 pub(crate) const SEED: u64 = 7;
-/// From picture to picture.
+/// Time from picture to picture.
 pub(crate) const FRAME: Duration = Duration::from_nanos(33_333_333);
 
 /// The payload of packet `index` of a picture, [`PAYLOAD`] bytes.

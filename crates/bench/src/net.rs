@@ -1,8 +1,8 @@
-//! Where server and swarm live: two network namespaces joined by a veth, so that the receiver's way through the kernel is
-//! not billed to the sender; or one loopback, which needs no root and lies about that.
+//! The network between server and swarm: two network namespaces joined by a veth, so that the receiver's work in the
+//! kernel is not billed to the sender; or loopback, which needs no root but bills it to the sender.
 //!
-//! A namespace lives as long as a process in it. Its holder is killed by the kernel when this program ends, however it
-//! ends, and so is everything that is started here: nothing can be left over.
+//! A namespace lives as long as a process in it. The kernel kills that process when this program ends, however it
+//! ends, and also every process started here, so nothing is left behind.
 
 use std::{
     ffi::OsStr,
@@ -31,12 +31,12 @@ pub(crate) enum Kind {
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 213, 77, 1);
 const SWARM: Ipv4Addr = Ipv4Addr::new(10, 213, 77, 2);
-/// Nanoseconds between two looks of a receiving thread, and looks in vain until it has to be woken again.
+/// Nanoseconds between two polls of a receiving kernel thread, and the number of empty polls after which it sleeps.
 const REST_NS: u32 = 100_000;
 const REST_LOOKS: u32 = 20;
-/// See setpriority(2).
+/// The nice value; see setpriority(2).
 const NICE: i32 = -15;
-/// The tools that a veth needs, each with its package in Debian.
+/// The tools that a veth needs, each with its Debian package.
 const TOOLS: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
@@ -47,10 +47,10 @@ const TOOLS: [(&str, &str); 8] = [
     ("chrt", "util-linux"),
     ("mount", "mount"),
 ];
-/// How long the tools may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Most time that a tool may take.
+const TOOL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The network, and which cores belong to whom.
+/// The network, and which cores belong to server and swarm.
 pub(crate) struct Net {
     pub(crate) kind: Kind,
     /// The server's address.
@@ -64,7 +64,7 @@ pub(crate) struct Net {
     veth: Option<Veth>,
 }
 
-/// Two namespaces joined.
+/// Two joined namespaces.
 struct Veth {
     server: Place,
     swarm: Place,
@@ -72,26 +72,27 @@ struct Veth {
     napi: Vec<u32>,
 }
 
-/// A namespace, its device, and the process that keeps it.
+/// A namespace, its device, and the process that keeps it alive.
 struct Place {
     holder: Child,
     device: String,
 }
 
-/// What the kernel's receiving threads and the devices counted.
+/// Counters of the kernel's receiving threads and of the devices.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct WireStats {
     /// Processor time of the receiving threads of both ends.
     pub(crate) napi: Duration,
-    /// Messages that the server's end dropped since the other end's ring was full.
+    /// Messages that the server's device dropped because the ring of the other end was full.
     pub(crate) drops: u64,
 }
 
 impl Net {
-    /// Makes it. The calling thread, and all that it starts, is in the swarm's place from here on.
+    /// Makes the network. The calling thread, and all processes that it starts, are in the swarm's namespace from then
+    /// on.
     ///
     /// # Errors
-    /// Not root, a missing tool, or what the tools say.
+    /// Not root, a tool is missing, or a tool fails.
     pub(crate) fn open(kind: Kind) -> io::Result<Self> {
         let cores = udp::cores();
         let server_core = cores[0];
@@ -102,10 +103,10 @@ impl Net {
             Kind::Veth => (SERVER, SWARM, Some(Veth::open(&swarm_cores)?)),
         };
         if veth.is_some() {
-            // Before what others do on this machine; what we start is so too.
+            // A higher priority than other programs of this machine; our children inherit it.
             rustix::process::setpriority_process(None, NICE)?;
         }
-        // The server's core is the server's.
+        // Nothing else runs on the server's core.
         udp::pin_to_core(swarm_cores[0])?;
         if let Some(veth) = &veth {
             veth.swarm.enter()?;
@@ -120,7 +121,7 @@ impl Net {
         })
     }
 
-    /// A command that runs in the server's place on these cores, and ends with us.
+    /// A command that runs in the server's namespace on these cores, and ends with this program.
     pub(crate) fn server_command(&self, cores: &[usize], program: &std::path::Path) -> Command {
         let mut command = ends_with_us();
         if let Some(veth) = &self.veth {
@@ -130,16 +131,16 @@ impl Net {
         command
     }
 
-    /// The same in the swarm's place, on its cores.
+    /// A command that runs in the swarm's namespace, on its cores.
     pub(crate) fn swarm_command(&self, program: &std::path::Path) -> Command {
         let mut command = ends_with_us();
-        // We are there already, and children are where their parents are.
+        // This thread is in the swarm's namespace, and so are its children.
         command.args(["taskset", "-c", &list(&self.swarm_cores)]).arg(program);
         command
     }
 
-    /// The same before everything else there, where that is allowed: for a swarm whose own delays must not be taken for the
-    /// server's.
+    /// As above, with a higher priority than everything else there where that is allowed. For a swarm that measures
+    /// delay: its own delays must not count as the server's.
     pub(crate) fn urgent_swarm_command(&self, program: &std::path::Path) -> Command {
         if self.veth.is_none() {
             return self.swarm_command(program);
@@ -150,7 +151,7 @@ impl Net {
         command
     }
 
-    /// Does something on a thread in the server's place, on the server's core.
+    /// Runs a closure on a thread in the server's namespace, on the server's core.
     pub(crate) fn on_server<T: Send>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send,
@@ -169,7 +170,7 @@ impl Net {
         })
     }
 
-    /// What the wire has counted so far; zeros for loopback.
+    /// The counters of the network so far; zeros for loopback.
     pub(crate) fn stats(&self) -> io::Result<WireStats> {
         let Some(veth) = &self.veth else { return Ok(WireStats::default()) };
         let mut stats = WireStats::default();
@@ -181,8 +182,8 @@ impl Net {
         Ok(stats)
     }
 
-    /// Lets the server's device take trains whole, or makes the kernel cut them up on the sender's account. Nothing
-    /// happens on loopback, which always takes them whole.
+    /// Lets the server's device take whole trains (segmentation offload), or makes the kernel cut them on the sender's
+    /// account. Does nothing on loopback, which always takes whole trains.
     pub(crate) fn segmentation_offload(&self, on: bool) -> io::Result<()> {
         let Some(veth) = &self.veth else { return Ok(()) };
         let state = if on { "on" } else { "off" };
@@ -190,12 +191,12 @@ impl Net {
         run(command.args(["-K", &veth.server.device, "tx-udp-segmentation", state]))
     }
 
-    /// There is one core for both.
+    /// Whether server and swarm share one core.
     pub(crate) fn shares_a_core(&self) -> bool {
         self.swarm_cores.contains(&self.server_core)
     }
 
-    /// In a few words, for titles.
+    /// A few words about the network, for titles.
     pub(crate) fn words(&self) -> &'static str {
         match self.kind {
             Kind::Veth => "over a veth",
@@ -241,7 +242,7 @@ impl Place {
             .map_err(|e| io::Error::new(e.kind(), format!("setpriv: {e}")))?;
         let mut place = Self { holder, device };
         let ours = fs::read_link("/proc/self/ns/net")?;
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TOOL_TIMEOUT;
         while fs::read_link(place.path()).is_ok_and(|theirs| theirs == ours) {
             if let Some(status) = place.holder.try_wait()? {
                 return Err(io::Error::other(format!("unshare --net ended with {status}")));
@@ -266,22 +267,22 @@ impl Place {
         enter(&self.file()?)
     }
 
-    /// A command in this place.
+    /// A command in this namespace.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path())).arg(program);
         command
     }
 
-    /// A device that is `rested` looks for messages at intervals once it has been woken, as network cards do (interrupt
-    /// moderation): else each message of the other end pays for waking a thread on another core, which was a third of all
-    /// that a bare sender paid.
+    /// `rested`: the device polls at intervals once it has been woken, as network cards do (interrupt moderation).
+    /// Without it, each message of the other end pays for waking a thread on another core, which was a third of the
+    /// bare sender's price.
     fn configure(&self, address: Ipv4Addr, rested: bool) -> io::Result<()> {
         let device = &self.device;
         run(self.command("ip").args(["addr", "add", &format!("{address}/24"), "dev", device]))?;
         run(self.command("ip").args(["link", "set", "lo", "up"]))?;
-        // What is received is joined again (GRO), and trains travel whole: a device that can segment would cut them
-        // after the sender's account is closed.
+        // Received segments are joined (GRO), and trains travel whole: a device that can segment would cut them after
+        // the sender's processor time was taken.
         run(self.command("ethtool").args(["-K", device, "tso", "off", "gro", "on"]))?;
         run(self.command("ip").args(["link", "set", device, "up"]))?;
         // /sys shows the devices of the namespace in which it was mounted.
@@ -297,8 +298,8 @@ impl Place {
         run(self.command("unshare").args(["--mount", "sh", "-c", &script]))
     }
 
-    /// Finds the kernel threads that receive for the device, and puts them on these cores, before everything else
-    /// there: what waits for them would count as the network's delay.
+    /// Finds the kernel threads that receive for the device, and puts them on these cores, with a higher priority than
+    /// everything else there: time that packets wait for them would count as the network's delay.
     fn receiving_threads(&self, cores: &[usize]) -> io::Result<Vec<u32>> {
         let beginning = format!("napi/{}-", self.device);
         let threads = proc::named(&beginning)?;
@@ -316,13 +317,13 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // One that is gone already is as good.
+        // The process may be gone already.
         let _gone = self.holder.kill();
         let _status = self.holder.wait();
     }
 }
 
-/// Says which of the tools are not on this search path, and how to get them; `None` when all are there.
+/// Says which of the tools are not on this search path, and how to install them; `None` when all are there.
 fn missing_tools(path: &OsStr) -> Option<String> {
     let is_there = |tool: &str| std::env::split_paths(path).any(|dir| dir.join(tool).is_file());
     let missing: Vec<_> = TOOLS.iter().filter(|(tool, _)| !is_there(tool)).collect();
@@ -350,7 +351,7 @@ fn list(cores: &[usize]) -> String {
     cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Runs a tool to its end.
+/// Runs a tool until it ends.
 fn run(command: &mut Command) -> io::Result<()> {
     let output = command.stdin(Stdio::null()).output().map_err(|e| {
         io::Error::new(e.kind(), format!("{}: {e}", command.get_program().to_string_lossy()))
@@ -362,8 +363,8 @@ fn run(command: &mut Command) -> io::Result<()> {
     Err(io::Error::other(format!("{command:?} ended with {}: {}", output.status, said.trim())))
 }
 
-/// Packets that a device did not send, from `/proc/net/dev`: eight fields of receiving, then bytes, packets, errors and
-/// drops of sending.
+/// Packets that a device did not send, from `/proc/net/dev`: eight fields of receiving, then bytes, packets, errors
+/// and drops of sending.
 fn sent_drops(text: &str, device: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.trim_start().strip_prefix(device))?;
     line.strip_prefix(':')?.split_ascii_whitespace().nth(11)?.parse().ok()
@@ -416,7 +417,7 @@ mod tests {
     #[test]
     #[ignore = "needs root, ip, ethtool and a kernel that allows namespaces"]
     fn a_network_vanishes_with_its_holders() {
-        // On a thread of its own: it moves.
+        // In a thread of its own, because it changes its namespace.
         let holders = std::thread::spawn(|| {
             let net = Net::open(Kind::Veth).unwrap();
             let listener = net.on_server(|| std::net::TcpListener::bind((SERVER, 0))).unwrap();

@@ -1,5 +1,5 @@
-//! The real binary under load: packets forwarded per second of its processor time, beside the limit, and what the
-//! receivers saw meanwhile.
+//! The real binary under load: packets forwarded per second of its processor time beside the limit, and the delay and
+//! loss that the receivers saw.
 
 use std::{
     io,
@@ -18,15 +18,15 @@ use crate::{
     swarm::{Report, Swarm, flag, time},
 };
 
-/// From everybody's being connected to the beginning of the measurement, at least.
+/// Least time from the moment when all are connected to the beginning of the measurement.
 pub(crate) const SETTLE: Duration = Duration::from_secs(2);
-/// How long joining may take beyond what was planned.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Most time that joining may take beyond what was planned.
+const JOIN_MARGIN: Duration = Duration::from_secs(15);
 /// Joins a second.
 const JOINS: u32 = 250;
-/// Parts of the window; the cheapest one tells the price.
+/// Parts of the window; the price is that of the cheapest part.
 const SLICES: u32 = 5;
-/// Before their end publishers fall silent for 0.7 s; the rest is for what is late.
+/// Publishers stop 0.7 s before their end; the rest is a margin for what is late.
 pub(crate) const TAIL: Duration = Duration::from_millis(1_500);
 
 const DROPPED_OUT: &str = "sfumato_worker_dropped_out_total";
@@ -35,22 +35,22 @@ pub(crate) const RATE: &str = "packets per processor second";
 pub(crate) const SHARE: &str = "of the limit";
 pub(crate) const P50: &str = "delay p50";
 pub(crate) const P99: &str = "delay p99";
-/// What stands behind the name of a show with pictures of real sizes.
+/// What follows the name of a show with pictures of real sizes.
 pub(crate) const REAL: &str = " real";
 pub(crate) const CORES: &str = "the node's cores";
 
-/// What is shown to whom.
+/// What is sent, and to whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Show {
-    /// Pictures from one to so many.
+    /// One publisher of pictures, and this many viewers.
     Video(usize),
-    /// The same with pictures of real sizes, of the same rate.
+    /// The same with pictures of real sizes at the same rate.
     Real(usize),
-    /// So many rooms of ten who watch each other.
+    /// This many rooms of ten members who watch each other.
     Rooms(usize),
-    /// The same with pictures of real sizes, of the same rate.
+    /// The same with pictures of real sizes at the same rate.
     RealRooms(usize),
-    /// Lonely packets of sound, from one to many.
+    /// One publisher of sound, one packet at a time, and many listeners.
     Sound,
 }
 
@@ -75,13 +75,13 @@ impl Show {
     fn viewers(self) -> usize {
         match self {
             Show::Video(viewers) | Show::Real(viewers) => viewers,
-            // A member who watches has a session for that.
+            // A member of a room has a second session for watching.
             Show::Rooms(rooms) | Show::RealRooms(rooms) => 10 * rooms,
             Show::Sound => LISTENERS,
         }
     }
 
-    /// Copies that are to be forwarded in a second.
+    /// Copies that should be forwarded per second.
     fn copies(self) -> f64 {
         let pictures = f64::from(PICTURES) * f64::from(PACKETS);
         match self {
@@ -107,8 +107,8 @@ impl Show {
         [people.concat(), media].concat()
     }
 
-    /// What the bare sender pays now: its best variant in a tight loop, the same paced, and paced with the cipher that is
-    /// used.
+    /// The bare sender's prices now: its best variant in a tight loop, the same paced, and paced with the cipher that
+    /// the node uses.
     fn limits(self, bench: &Bench) -> io::Result<[Option<f64>; 3]> {
         if self == Show::Sound {
             let [tight, paced] = limit::sound(&bench.net, bench.effort)?;
@@ -134,7 +134,7 @@ pub(crate) fn sound() -> Vec<String> {
     [flag("video", "off"), flag("audio", "synthetic"), flag("audio-payload", SOUND)].concat()
 }
 
-/// Everything that was looked at between two moments.
+/// What was measured between two moments.
 pub(crate) struct Window {
     pub(crate) lasted: Duration,
     pub(crate) cpu: Duration,
@@ -142,26 +142,26 @@ pub(crate) struct Window {
     pub(crate) wire: WireStats,
     pub(crate) before: Scrape,
     pub(crate) after: Scrape,
-    /// Nanoseconds of processor time for a forwarded packet, in each slice of the window.
+    /// Nanoseconds of processor time per forwarded packet, in each part of the window.
     pub(crate) prices: Vec<f64>,
-    /// Resident memory at its end, in bytes.
+    /// Resident memory at the end of the window, in bytes.
     pub(crate) resident: u64,
-    /// Processor time of each of the node's threads, by name.
+    /// Processor time of each thread of the node, by name.
     pub(crate) threads: Vec<(String, Duration)>,
 }
 
-/// What a run gave.
+/// The result of a run.
 pub(crate) struct Outcome {
     pub(crate) window: Window,
     pub(crate) report: Report,
-    /// Bytes of resident memory before anybody came.
+    /// Resident memory in bytes before any session.
     pub(crate) resident_before: u64,
 }
 
-/// Plays a show on a fresh node, and looks at it once everybody is there.
+/// Runs a show on a fresh node, and measures once all are connected.
 ///
 /// # Errors
-/// The node or the swarm do not start, or not everybody is connected in time.
+/// The node or the swarm does not start, or not all are connected in time.
 pub(crate) fn play(bench: &Bench, show: Show, cores: &[usize]) -> io::Result<Outcome> {
     let server = Server::start_on(&bench.net, &bench.node, cores)?;
     let resident_before = server.resident()?;
@@ -172,12 +172,12 @@ pub(crate) fn play(bench: &Bench, show: Show, cores: &[usize]) -> io::Result<Out
     flags.extend(flag("join-over", time(join_over)));
     flags.extend(flag("duration", time(begins + bench.effort.window + TAIL)));
     flags.extend(bench.warm_up(begins));
-    // Packets of sound have nothing to be joined with, and the wire keeps for up to 4 ms what might be joined.
+    // Packets of sound are never joined (GRO), and the device would hold packets that might be joined for up to 4 ms.
     flags.extend(flag("gro", bench.gro && show != Show::Sound));
     let started = Instant::now();
     let swarm = Swarm::start(&bench.net, &bench.swarm, &server, &flags)?;
     let everybody = (show.publishers() + show.viewers()) as f64;
-    server.wait_for("everybody is connected", join_over + PATIENCE, |scrape| {
+    server.wait_for("everybody is connected", join_over + JOIN_MARGIN, |scrape| {
         scrape.sum("sfumato_sessions_connected") == Some(everybody)
     })?;
     std::thread::sleep(begins.saturating_sub(started.elapsed()));
@@ -187,7 +187,7 @@ pub(crate) fn play(bench: &Bench, show: Show, cores: &[usize]) -> io::Result<Out
 }
 
 impl Window {
-    /// Looks for as long as the effort says.
+    /// Measures for as long as the effort says.
     pub(crate) fn look(bench: &Bench, server: &Server, swarm: &Swarm) -> io::Result<Self> {
         let before = server.scrape()?;
         let (wire, threads) = (bench.net.stats()?, crate::proc::threads(server.pid())?);
@@ -195,7 +195,7 @@ impl Window {
         let (mut prices, mut last) = (Vec::new(), (before.clone(), cpu));
         for _ in 0..SLICES {
             std::thread::sleep(bench.effort.window / SLICES);
-            // What asking costs is in the next slice.
+            // The processor time of the scrape falls into the next part.
             let now = (server.cpu()?, server.scrape()?);
             let spent = (now.0 - last.1).as_nanos() as f64;
             prices.extend(per(Some(spent), now.1.rise(&last.0, "forwarded")));
@@ -226,26 +226,26 @@ impl Window {
         self.after.rise(&self.before, counter)
     }
 
-    /// Why the node did not send packets that it had chosen for a receiver: the reasons that came up meanwhile.
+    /// The reasons for which the node did not send packets that it had selected for a receiver.
     pub(crate) fn dropped_out(&self) -> Vec<String> {
         let mut reasons = self.after.labels(DROPPED_OUT, "reason");
         reasons.retain(|reason| self.dropped_out_for(reason) > 0.0);
         reasons
     }
 
-    /// How many it did not send for this reason.
+    /// How many packets it did not send for this reason.
     pub(crate) fn dropped_out_for(&self, reason: &str) -> f64 {
         let at = |scrape: &Scrape| scrape.labelled(DROPPED_OUT, "reason", reason);
         at(&self.after) - at(&self.before)
     }
 
-    /// Nanoseconds of the node's processor time for a forwarded packet, in the best slice: as with the limit, what
-    /// disturbs only ever adds.
+    /// Nanoseconds of the node's processor time per forwarded packet in the best part, as with the limit: disturbances
+    /// can only add time.
     pub(crate) fn price(&self) -> Option<f64> {
         self.prices.iter().copied().reduce(f64::min)
     }
 
-    /// The same over all of the window.
+    /// The same over the whole window.
     fn mean_price(&self) -> Option<f64> {
         per(Some(self.cpu.as_nanos() as f64), self.rise("forwarded"))
     }
@@ -255,7 +255,7 @@ impl Window {
     }
 }
 
-/// A quotient, where there is one.
+/// A quotient; `None` when the divisor is missing or 0.
 pub(crate) fn per(over: Option<f64>, under: Option<f64>) -> Option<f64> {
     Some(over? / under?).filter(|ratio| ratio.is_finite())
 }

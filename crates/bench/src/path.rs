@@ -1,5 +1,5 @@
-//! The packet path in process and in time: the same scene as under callgrind, but with real receivers across the wire, in a
-//! tight loop. What the node costs beyond this is waking up, HTTP and the cold caches of its pace.
+//! The packet path in process, timed: the same scene as under callgrind, but with real receivers across the network,
+//! in a tight loop. The node costs more than this because of wake-ups, HTTP and caches that are cold at its pace.
 
 use std::io;
 
@@ -16,7 +16,7 @@ use crate::{
 
 /// Numbers of subscribers.
 const SUBSCRIBERS: [usize; 2] = [100, 500];
-/// Passes; the best counts.
+/// Passes; the best one counts.
 const PASSES: usize = 3;
 pub(crate) const DEARER: &str = "AES-CM over AES-128-GCM";
 
@@ -52,7 +52,7 @@ pub(crate) fn measure(bench: &Bench) -> io::Result<Table> {
     Ok(table)
 }
 
-/// Nanoseconds for a forwarded packet, the best of some passes.
+/// Nanoseconds per forwarded packet, the best of several passes.
 fn price(net: &Net, cipher: Cipher, subscribers: usize) -> io::Result<f64> {
     let sinks = Sinks::open(subscribers, net.swarm)?;
     let paths = sinks.paths(net.server);
@@ -65,7 +65,7 @@ fn price(net: &Net, cipher: Cipher, subscribers: usize) -> io::Result<f64> {
     Ok(best)
 }
 
-/// As many as give enough packets, and not more than the sessions' patience: they wait 15 s for a handshake.
+/// As many pictures as give enough packets, but less time than sessions wait for their handshake (15 s).
 fn pictures(subscribers: usize) -> u32 {
     (50_000 / subscribers.max(1)).clamp(6, 300) as u32
 }

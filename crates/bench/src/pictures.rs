@@ -1,4 +1,4 @@
-//! A key frame to a thousand: what its packets wait, and what a small room on the same node notices of it.
+//! A key frame to a thousand viewers: the delay of its packets, and of the packets of a small room on the same node.
 
 use std::{
     collections::BTreeSet,
@@ -21,21 +21,21 @@ const VIEWERS: usize = 1_000;
 const KEY_PACKETS: u16 = 100;
 /// Pictures from one key frame to the next: two seconds.
 const KEY_EVERY: u32 = 2 * PICTURES;
-/// Packets of a picture on average, key frames included: the other pictures have one or two.
+/// Packets of a picture on average, key frames included; the other pictures have one or two.
 const MEAN: u16 = 3;
-/// Those who hear sound in a room of their own.
+/// Listeners of sound in a room of their own.
 const BYSTANDERS: usize = 20;
-/// The bystanders come so long before the others.
+/// Time between the listeners' start and that of the viewers.
 const EARLIER: Duration = Duration::from_secs(2);
-/// Joining takes so long for the others.
+/// Time over which the viewers join.
 const JOIN_OVER: Duration = Duration::from_secs(4);
 
 /// How a key frame leaves its publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leaves {
-    /// Nobody sends pictures: the bystanders alone.
+    /// No pictures: the listeners alone.
     Never,
-    /// In bursts of 17 each 5 ms, as a browser's pacer does it.
+    /// In bursts of 17 packets every 5 ms, as a browser's pacer sends it.
     Paced,
     /// In one burst.
     AtOnce,
@@ -45,7 +45,7 @@ impl Leaves {
     const ALL: [(&str, Leaves); 3] =
         [("nobody else", Leaves::Never), ("paced", Leaves::Paced), ("at once", Leaves::AtOnce)];
 
-    /// The flags of a thousand viewers and whom they watch; `None` where there are none.
+    /// The flags of the swarm of a thousand viewers; `None` where there are none.
     fn flags(self) -> Option<Vec<String>> {
         let burst = match self {
             Leaves::Never => return None,
@@ -64,19 +64,19 @@ impl Leaves {
     }
 }
 
-/// What a run gave.
+/// The result of a run.
 struct Outcome {
     window: Window,
-    /// The bystanders' report.
+    /// The report of the listeners.
     bystanders: Report,
-    /// That of the thousand, where they were there.
+    /// The report of the viewers, if there were any.
     crowd: Option<Report>,
 }
 
-/// Measures.
+/// Measures all ways of sending a key frame.
 ///
 /// # Errors
-/// The node or a swarm do not start, or not everybody is connected in time.
+/// The node or a swarm does not start, or not all are connected in time.
 pub(crate) fn measure(bench: &Bench) -> io::Result<Table> {
     let title = format!(
         "a key frame of {KEY_PACKETS} packets to {VIEWERS} viewers each {} s {}, one worker; {:.0} s each",
@@ -114,7 +114,7 @@ pub(crate) fn measure(bench: &Bench) -> io::Result<Table> {
     Ok(table)
 }
 
-/// Plays it on a fresh node, and looks once everybody is there.
+/// Runs one way of sending on a fresh node, and measures once all are connected.
 fn play(bench: &Bench, leaves: Leaves) -> io::Result<Outcome> {
     let server = Server::start(&bench.net, &bench.node)?;
     let started = Instant::now();
@@ -123,7 +123,7 @@ fn play(bench: &Bench, leaves: Leaves) -> io::Result<Outcome> {
     let mut flags = vec!["webinar".to_owned()];
     flags.extend(flag("viewers", BYSTANDERS).into_iter().chain(flag("join-over", "1s")));
     flags.extend(flag("duration", time(begins + window + TAIL)));
-    // Packets of sound have nothing to be joined with.
+    // Packets of sound are never joined (GRO).
     flags.extend(bench.warm_up(begins).into_iter().chain(flag("gro", false)));
     flags.extend(sound());
     let bystanders = Swarm::start_urgent(&bench.net, &bench.swarm, &server, &flags)?;

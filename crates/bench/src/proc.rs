@@ -1,4 +1,4 @@
-//! What Linux tells of processes and threads (`/proc`), read as text.
+//! What Linux says of processes and threads (`/proc`), read as text.
 
 use std::{fs, io, time::Duration};
 
@@ -10,8 +10,8 @@ pub(crate) fn thread_cpu() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-/// Processor time of all threads that a process has now. Threads that ended are not in it, so that a process that
-/// keeps its threads is measured to the microsecond, which `/proc/PID/stat` with its ticks does not do.
+/// Processor time of all threads that a process has now. It leaves out threads that ended, so it fits processes that
+/// keep their threads; it is exact to the microsecond, while `/proc/PID/stat` counts ticks.
 pub(crate) fn process_cpu(pid: u32) -> io::Result<Duration> {
     let mut sum = Duration::ZERO;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -20,7 +20,7 @@ pub(crate) fn process_cpu(pid: u32) -> io::Result<Duration> {
         sum += schedstat(&text).ok_or_else(|| bad("schedstat", &text))?;
     }
     if sum.is_zero() {
-        // A kernel that does not keep schedstat.
+        // The kernel keeps no schedstat.
         let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         return stat(&text).ok_or_else(|| bad("stat", &text));
     }
@@ -54,7 +54,7 @@ pub(crate) fn open_files(pid: u32) -> io::Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
-/// Processes, kernel threads among them, whose name begins so.
+/// Processes, also kernel threads, whose name begins so.
 pub(crate) fn named(beginning: &str) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -62,7 +62,7 @@ pub(crate) fn named(beginning: &str) -> io::Result<Vec<u32>> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        // One that has ended meanwhile is none.
+        // The process may have ended meanwhile.
         let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
         if name.starts_with(beginning) {
             found.push(pid);
@@ -82,8 +82,8 @@ pub(crate) fn load() -> Option<[f64; 3]> {
     load_of(&fs::read_to_string("/proc/loadavg").ok()?)
 }
 
-/// Hundredths of a second that the host gave to others while we could have run, and all that have passed, over all cores:
-/// proc_stat(5).
+/// Hundredths of a second that the host gave to others while this machine could have run, and all that have passed,
+/// over all cores (proc_stat(5)).
 pub(crate) fn stolen() -> Option<[f64; 2]> {
     stolen_of(&fs::read_to_string("/proc/stat").ok()?)
 }
@@ -114,7 +114,7 @@ fn resident_of(text: &str) -> Option<u64> {
 
 fn stolen_of(text: &str) -> Option<[f64; 2]> {
     let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
-    // Guest time, behind the eighth field, is in user time already.
+    // User time contains guest time, which is a later field.
     let times: Vec<f64> =
         line.split_ascii_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
     Some([*times.get(7)?, times.iter().sum()])
@@ -157,7 +157,7 @@ mod tests {
         while thread_cpu() - thread < Duration::from_millis(30) {
             assert!(begun.elapsed() < Duration::from_secs(60), "the clock stands still");
         }
-        // The other tests' threads come and go; ours is in the sum, but for what came since the last tick.
+        // Threads of other tests come and go. This thread is in the sum, apart from the time since the last tick.
         assert!(process_cpu(std::process::id()).unwrap() > Duration::from_millis(15));
         assert!(resident(std::process::id()).unwrap() > 100_000);
     }

@@ -1,4 +1,4 @@
-//! Numbers out of the Prometheus text format: enough of it for the node's `/metrics`.
+//! Reads numbers from the Prometheus text format, as far as the node's `/metrics` needs it.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ pub(crate) struct Scrape {
 }
 
 impl Scrape {
-    /// Reads what can be read; comments and lines of another form are passed over.
+    /// Reads the samples; comments and lines of another form are skipped.
     pub(crate) fn parse(text: &str) -> Self {
         let mut scrape = Self::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {

@@ -12,26 +12,26 @@ pub(crate) struct Table {
     pub(crate) title: String,
     pub(crate) columns: Vec<String>,
     pub(crate) rows: Vec<Row>,
-    /// What one has to know to read the numbers.
+    /// Notes that are needed to read the numbers.
     pub(crate) notes: Vec<String>,
 }
 
-/// A quantity, one value for each column; `None` where it was not measured.
+/// A quantity, one value per column; `None` where it was not measured.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) unit: &'static str,
     pub(crate) values: Vec<Option<f64>>,
-    /// Whether a mark is reached, where there is one.
+    /// Whether its mark is reached, if it has one.
     pub(crate) reached: Option<bool>,
 }
 
 /// What a value should be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Mark {
-    /// So much or less.
+    /// This or less.
     AtMost(f64),
-    /// So much or more.
+    /// This or more.
     AtLeast(f64),
 }
 
@@ -60,7 +60,7 @@ impl Table {
         });
     }
 
-    /// A measured value beside the mark that it should reach: at most or at least.
+    /// A measured value beside its mark: at most or at least.
     pub(crate) fn mark(
         &mut self,
         name: impl Into<String>,
@@ -134,7 +134,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// As many digits as one can believe: three or four, thousands apart.
+/// As many digits as the measurement supports: three or four, with a mark between thousands.
 fn number(value: f64) -> String {
     if value != 0.0 && value.abs() < 10.0 {
         return format!("{value:.2}");

@@ -1,5 +1,6 @@
-//! A big room in process, without sockets: what it costs to join it, how long a publisher waits to be accepted, and for how long the room
-//! answers nobody else while thousands of viewers are told of a change. Beside it a small room, and the longest offers.
+//! A big room in process, without sockets: what a join costs, how long a publisher waits for its answer, and for how
+//! long the room is locked while thousands of viewers are told of a change. Beside it a small room, and the longest
+//! accepted offers.
 
 use std::{
     fmt::Write,
@@ -25,9 +26,9 @@ pub(crate) const WATCH: &str = include_str!("../../sdp/fixtures/chromium-watch.s
 
 const SMALL: usize = 10;
 const BIG: usize = 5_000;
-/// Passes; of each quantity the best counts.
+/// Passes; of each quantity the best one counts.
 const PASSES: usize = 3;
-/// Workers whose directory takes the commands, where there are any.
+/// Workers of the session directory that takes the commands, in the rows that have one.
 const WORKERS: usize = 2;
 
 /// Where the rooms' commands go.
@@ -35,7 +36,7 @@ const WORKERS: usize = 2;
 enum Behind {
     /// They are counted.
     Nothing,
-    /// They are counted and carried out by the session directory of two workers.
+    /// They are counted, and carried out by the session directory of two workers.
     Directory,
 }
 
@@ -43,21 +44,21 @@ enum Behind {
 #[derive(Debug, Clone)]
 struct Life {
     joins: Vec<Duration>,
-    /// The same offers again, step by step: negotiated, and taken in by a room that is in hand.
+    /// The time of the same offers in two steps: negotiation, and the commit in the room.
     negotiations: Vec<Duration>,
     turns: Vec<Duration>,
-    /// A publisher comes, and leaves.
+    /// A publisher joins, and leaves.
     changes: [Change; 2],
     leaves: Vec<Duration>,
 }
 
-/// What a change for all viewers takes.
+/// The times of a change that concerns all viewers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Change {
-    /// Until the one who brought it has an answer.
+    /// Until whoever caused the change has an answer.
     accepted: Duration,
     commands_at_once: usize,
-    /// Until all viewers took it in.
+    /// Until the change has reached all viewers.
     all: Duration,
     longest_slice: Duration,
     slices: usize,
@@ -68,11 +69,11 @@ struct Change {
 struct Stage {
     core: Core,
     commands: Arc<AtomicUsize>,
-    /// Keeps the workers while their directory is in use.
+    /// Keeps the workers alive while their directory is in use.
     _workers: Option<Detached>,
 }
 
-/// Measures.
+/// Measures the rooms and the offers.
 ///
 /// # Errors
 /// An offer is refused, a viewer is not told of the publisher, or the system refuses an eventfd.
@@ -141,9 +142,9 @@ fn worst(times: &[Duration]) -> Duration {
     times.iter().max().copied().unwrap_or_default()
 }
 
-/// A room's life: viewers come, a publisher comes and goes, the viewers go.
+/// One room: viewers join, a publisher joins and leaves, the viewers leave.
 fn live(viewers: usize, behind: Behind) -> io::Result<Life> {
-    // The allocator puts in order what the last room left; that is no time of this one.
+    // Lets the allocator finish the work that the last room left, so that it is not measured here.
     negotiated(Roles::FromPeer, PUBLISH, 1)?;
     let stage = Stage::set(behind)?;
     let (core, now) = (&stage.core, Instant::now());
@@ -155,7 +156,7 @@ fn live(viewers: usize, behind: Behind) -> io::Result<Life> {
         joins.push(begun.elapsed());
         sessions.push(joined.session);
     }
-    // The room in hand stays until the end: to free it is work that the allocator does later, in the middle of what comes next.
+    // The room is kept until the end: freeing it makes work for the allocator in the middle of later measurements.
     let (_room, negotiations, turns) = step_by_step(viewers)?;
     let mut publisher = SessionId(0);
     let come = stage.change(|core| {
@@ -181,7 +182,7 @@ fn live(viewers: usize, behind: Behind) -> io::Result<Life> {
     Ok(Life { joins, negotiations, turns, changes: [come, go], leaves })
 }
 
-/// Viewers join a room that is in hand: how long each is negotiated with, and how long the room's turn is.
+/// Viewers join a room that is held directly: the time of each negotiation, and of each commit in the room.
 fn step_by_step(viewers: usize) -> io::Result<(Room, Vec<Duration>, Vec<Duration>)> {
     let (config, ids, now) = (room_config(), Ids::default(), Instant::now());
     let mut random = random;
@@ -219,7 +220,7 @@ impl Stage {
         Ok(Self { core, commands, _workers: workers })
     }
 
-    /// Brings a change about, and lets all viewers take it in.
+    /// Makes a change, and works until it has reached all viewers.
     fn change(&self, bring: impl FnOnce(&Core) -> io::Result<()>) -> io::Result<Change> {
         let before = self.commands.load(Relaxed);
         let since = || self.commands.load(Relaxed) - before;
@@ -239,7 +240,7 @@ impl Stage {
     }
 }
 
-/// The longest offers that are accepted, beside the usual ones.
+/// The longest offers that are accepted, beside usual ones.
 fn offers() -> io::Result<Table> {
     let title = "offers, in process: how long the negotiation takes, and a room's turn after it";
     let mut table = Table::new("offers", title, &["usual", "longest"]);
@@ -296,19 +297,19 @@ fn offer_pass(crowd: &[&str], publish: &str) -> io::Result<[f64; 5]> {
     Ok([viewer, publisher, joined, came, came_to_many].map(ms))
 }
 
-/// Limits of descriptions, as `sdp` has them; the longest offer stays below them.
+/// Limits of descriptions in `sdp`; the longest offer stays below them.
 mod sdp_limits {
     pub(super) const BYTES: usize = 256 * 1024;
     pub(super) const LINES: usize = 8_192;
 }
-/// Viewers who are told in the turn that accepts a publisher.
+/// Viewers that are told in the same turn that accepts a publisher.
 const CROWD: usize = 64;
 const CROWDED: &str = "publisher comes to 64 such viewers";
 const SECTIONS: usize = 64;
-/// Payload types that RTP has beside RTCP on one port.
+/// Payload types that RTP may use when RTCP shares the port (RFC 5761 section 4).
 const CODECS: u8 = 96;
 
-/// As many sections and codecs as are accepted; the codecs' order is turned by so many.
+/// An offer with as many sections and codecs as are accepted; the list of codecs is rotated by `turned` places.
 fn longest(direction: &str, turned: usize) -> String {
     const HEAD: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-ufrag:q2Kd\r\na=ice-pwd:u0mYlBc8xVQhJ2tZr5nW2eGp\r\na=fingerprint:sha-256 0E:1B:28:35:42:4F:5C:69:76:83:90:9D:AA:B7:C4:D1:DE:EB:F8:05:12:1F:2C:39:46:53:60:6D:7A:87:94:A1\r\na=setup:actpass\r\n";
     const NAMES: [&str; 4] = ["VP8", "VP9", "AV1", "H265"];
@@ -332,7 +333,7 @@ fn longest(direction: &str, turned: usize) -> String {
     offer
 }
 
-/// The time of one of so many negotiations alone.
+/// The time of one negotiation, as the mean of several.
 fn negotiated(roles: Roles, offer: &str, times: usize) -> io::Result<Duration> {
     let (config, ids) = (room_config(), Ids::default());
     let mut random = random;
@@ -343,7 +344,7 @@ fn negotiated(roles: Roles, offer: &str, times: usize) -> io::Result<Duration> {
     Ok(begun.elapsed() / times.max(1) as u32)
 }
 
-/// All rooms of a node over a sink of commands.
+/// All rooms of a node, with a sink for their commands.
 pub(crate) fn core(sink: impl Fn(Command) + Send + Sync + 'static) -> Core {
     Core::new(room_config(), 1, random, sink, |_: &room::Notice| ())
 }
@@ -357,7 +358,7 @@ fn room_config() -> RoomConfig {
     }
 }
 
-/// Workers without sockets, whose events nobody hears.
+/// Workers without sockets, whose events are ignored.
 pub(crate) fn workers(count: usize, now: Instant) -> io::Result<Detached> {
     let certificate = Certificate::generate().map_err(io::Error::other)?;
     let clock = WallClock::new(now, SystemTime::now());
@@ -365,7 +366,7 @@ pub(crate) fn workers(count: usize, now: Instant) -> io::Result<Detached> {
 }
 
 fn random(bytes: &mut [u8]) {
-    // The operating system's generator does not fail once it has begun.
+    // The operating system's random generator does not fail once it is seeded.
     aws_lc_rs::rand::fill(bytes).unwrap_or_default();
 }
 

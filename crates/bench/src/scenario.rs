@@ -1,5 +1,5 @@
-//! The packet path in process: one publisher and its subscribers in one worker, without a thread and without handshakes.
-//! This is what runs under callgrind, and what is timed without wake-ups.
+//! The packet path in process: one publisher and its subscribers in one worker, without a thread and without
+//! handshakes. It runs under callgrind, and is timed without wake-ups.
 
 use std::{
     io,
@@ -24,9 +24,9 @@ use crate::{
     sinks::Sinks,
 };
 
-/// Pictures before the measured ones: pools fill, streams are learned, the key frame is passed on.
+/// Pictures before the measured ones: they fill the pools, and the streams and the key frame pass.
 const WARM_UP: u32 = 15;
-/// Sinks under callgrind, which does not see what many addresses cost.
+/// Receivers under callgrind, which does not count what many addresses cost.
 const SINKS: usize = 16;
 
 const TRACK: TrackId = TrackId(1);
@@ -35,33 +35,34 @@ const UP_PT: Pt = Pt(96);
 const DOWN_PT: Pt = Pt(102);
 const UP_SSRC: Ssrc = Ssrc(0x1111_1111);
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// Packets that were taken in the measured part.
+    /// Packets that came in during the measured part.
     pub(crate) accepted: u64,
-    /// Packets that were sealed for subscribers in the measured part.
+    /// Packets that were sealed for subscribers during the measured part.
     pub(crate) forwarded: u64,
     /// Processor time of the measured part.
     pub(crate) cpu: Duration,
 }
 
-/// What callgrind runs: everything on loopback.
+/// The run under callgrind: everything on loopback.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn run_alone(subscribers: usize, pictures: u32, cipher: Cipher) -> io::Result<Outcome> {
     let sinks = Sinks::open(SINKS, Ipv4Addr::LOCALHOST.into())?;
     let paths = sinks.paths(Ipv4Addr::LOCALHOST.into());
-    // Valgrind has no clock of its own that could be asked.
+    // Valgrind has no processor time to ask for.
     run(subscribers, pictures, cipher, &paths, || Duration::ZERO)
 }
 
-/// Lets `pictures` pictures go to so many subscribers, who live at `paths` in turn, after a warm-up. As fast as it goes:
-/// the worker is told of a time that passes without waiting. `clock` tells the processor time of the thread.
+/// Sends `pictures` pictures to this many subscribers, whose addresses are `paths` in turn, after a warm-up. It runs
+/// as fast as it can: the worker is given a time that advances without waiting. `clock` returns the processor time of
+/// the thread.
 ///
 /// # Errors
-/// The system refuses sockets, or the worker did not forward every packet to everyone.
+/// The system refuses sockets, or the worker did not forward every packet to every subscriber.
 pub(crate) fn run(
     subscribers: usize,
     pictures: u32,
@@ -98,7 +99,7 @@ pub(crate) fn run(
     Ok(outcome)
 }
 
-/// What callgrind is told to count.
+/// The part that callgrind counts.
 #[inline(never)]
 fn measured_turn(lab: &mut Lab, now: Instant) {
     turn(lab, now);
@@ -127,7 +128,8 @@ impl Stage {
         let mut config = Config::new(Arc::new(certificate), clock, Arc::new(|_| ()));
         config.bind = vec![local];
         let mut lab = Lab::new(config)?;
-        // The publisher is on this side, so that what it sends is there at once. What it is sent goes unread.
+        // The publisher's socket is in this process, so its packets arrive at once. What the worker sends to it is not
+        // read.
         let publisher = UdpSocket::bind(&UdpConfig {
             reuse_port: false,
             ..UdpConfig::new(SocketAddr::new(local, 0))
@@ -148,7 +150,7 @@ impl Stage {
         Ok(Self { lab, publisher, outgoing, sealer, worker })
     }
 
-    /// Sends a picture to the worker's socket: one train.
+    /// Sends a picture to the worker's socket, as one train.
     fn show(&mut self, picture: u32) -> io::Result<()> {
         self.outgoing.begin(self.worker);
         for index in 0..PACKETS {
@@ -174,7 +176,7 @@ impl Stage {
             ssrc: UP_SSRC,
         };
         let mut bytes = vec![0; PAYLOAD + 64];
-        // The extensions that browsers send with each packet of a picture.
+        // The header extensions that browsers send with each packet of a picture.
         let (abs_send_time, counter) = ((number << 8).to_be_bytes(), (number as u16).to_be_bytes());
         let mid = mid()?;
         let extensions: [(u8, &[u8]); 3] =
@@ -198,7 +200,7 @@ fn join(
 ) -> io::Result<()> {
     let session = plan.id;
     lab.command(now, Command::Open(Arc::new(plan)));
-    // What a peer seals with is what the worker opens with; subscribers send nothing here.
+    // The publisher's sending key is the worker's receiving key; subscribers send nothing here.
     let (key, salt) = keys(session, cipher);
     let receiver = srtp::Receiver::new(cipher.profile(), &key, &salt).map_err(io::Error::other)?;
     if lab.connect(now, session, path, sender(session, cipher)?, receiver) {
@@ -237,6 +239,7 @@ fn plan(id: SessionId, publishes: bool) -> io::Result<SessionPlan> {
         channels: 1,
         fmtp: String::new(),
         feedback: Feedback { nack: true, pli: true, fir: true, transport_cc: true, remb: false },
+        parameter_sets: None,
     };
     let up = UpMedia {
         track: TRACK,

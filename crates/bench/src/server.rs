@@ -1,5 +1,5 @@
-//! The node as a child process in the server's place: started on the server's cores, measured from outside, killed when
-//! dropped.
+//! The node as a child process in the server's namespace: started on the server's cores, measured from outside, killed
+//! when dropped.
 
 use std::{
     io,
@@ -11,24 +11,24 @@ use std::{
 
 use crate::{http, net::Net, proc, prometheus::Scrape};
 
-/// From the start to readiness.
+/// Most time from the start until the node is ready.
 const READY_WITHIN: Duration = Duration::from_secs(15);
 
-/// A running node that everyone may use.
+/// A running node without authentication.
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
 }
 
 impl Server {
-    /// Starts the binary with one worker on the server's core, and waits until it takes sessions.
+    /// Starts the binary with one worker on the server's core, and waits until it is ready.
     pub(crate) fn start(net: &Net, binary: &Path) -> io::Result<Self> {
         Self::start_on(net, binary, &[net.server_core])
     }
 
     /// Starts the binary with a worker on each of these cores.
     pub(crate) fn start_on(net: &Net, binary: &Path, cores: &[usize]) -> io::Result<Self> {
-        // The port is free now; that nobody takes it before the node does is likely enough.
+        // The port is free now; another program is unlikely to take it before the node does.
         let ip = net.server;
         let address =
             net.on_server(move || TcpListener::bind((ip, 0)).and_then(|it| it.local_addr()))?;
@@ -42,7 +42,7 @@ impl Server {
         command.args(["serve", "--insecure-no-auth", "--advertise", &ip.to_string()]);
         command.args(["--listen", &address.to_string(), "--media-port", "0"]);
         command.args(["--workers", &workers, "--log-level", "error"]);
-        // All clients are one address here.
+        // All clients have one address here.
         for setting in [
             "demo.test_card=false",
             "http.requests_per_second=0",
@@ -76,13 +76,13 @@ impl Server {
         }
     }
 
-    /// Where it is asked.
+    /// The address of its HTTP port.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        // The tools before it have each become the next.
+        // `exec` replaces each tool by the next one, so this is the node's own process id.
         self.child.id()
     }
 
@@ -91,7 +91,7 @@ impl Server {
         Ok(Scrape::parse(&http::expect(self.address, "GET", "/metrics", 200)?))
     }
 
-    /// Waits until a condition on its counters holds; the counters then.
+    /// Waits until a condition on its counters holds; returns the counters.
     pub(crate) fn wait_for(
         &self,
         what: &str,
@@ -115,7 +115,7 @@ impl Server {
         }
     }
 
-    /// Processor time so far, of all threads that there are.
+    /// Processor time so far of all its present threads.
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
         proc::process_cpu(self.pid())
     }
@@ -128,16 +128,16 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It keeps nothing that a clean stop would save, and its clients are ours. One that is gone already is as good.
+        // The node keeps nothing that a clean stop would save, and all clients are ours. It may be gone already.
         let _gone = self.child.kill();
         let _status = self.child.wait();
     }
 }
 
-/// A release binary of the workspace: built now, next to this one, unless another is given.
+/// A release binary of the workspace, beside this program's own; built now unless another is given.
 pub(crate) fn binary(given: Option<PathBuf>, package: &str) -> io::Result<PathBuf> {
     if let Some(path) = given {
-        // What is started elsewhere needs to find it.
+        // The command may be started from another directory.
         return path
             .canonicalize()
             .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())));
@@ -146,7 +146,7 @@ pub(crate) fn binary(given: Option<PathBuf>, package: &str) -> io::Result<PathBu
     cargo.args(["build", "--quiet", "--release", "-p", package, "--manifest-path"]);
     cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
     let own = std::env::current_exe()?;
-    // target/release/sfumato-bench
+    // This program is target/release/sfumato-bench.
     let target = own.parent().and_then(Path::parent);
     let target = target.ok_or_else(|| io::Error::other("this program stands nowhere"))?;
     let status = cargo.arg("--target-dir").arg(target).status()?;

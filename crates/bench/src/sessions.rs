@@ -1,5 +1,5 @@
-//! What sessions cost besides packets: processor time to set them up, how long joining takes when everybody comes at once
-//! and what those who were there notice, and memory.
+//! What sessions cost besides packets: processor time to set them up, the time of a join when all come at once, what
+//! those who are connected already notice, and memory.
 
 use std::{io, time::Duration};
 
@@ -11,20 +11,20 @@ use crate::{
     swarm::{Report, Swarm, flag, time},
 };
 
-/// Sessions before the first measured one: the allocator and the thread pools have made themselves at home.
+/// Sessions before the first measured one, so that allocator and thread pools have grown.
 const FIRST: usize = 10;
-/// Who watches when the others come.
+/// Viewers that are connected when the others come.
 const BYSTANDERS: usize = 50;
-/// How long those who only keep a place stay at most; they are killed when they are not needed.
+/// Longest life of sessions that only hold their place; they are killed when no longer needed.
 const LONG: Duration = Duration::from_secs(600);
-/// Before the others come, and from then on.
+/// Time before the others come.
 const CALM: Duration = Duration::from_secs(3);
 const FLASH: Duration = Duration::from_secs(5);
-/// How long joining may take.
-const PATIENCE: Duration = Duration::from_secs(40);
-/// Until the allocator has come to rest.
+/// Most time that joining may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(40);
+/// Time until the allocator has settled.
 const REST: Duration = Duration::from_secs(1);
-/// Before media has filled what remembers it.
+/// Time in which media fills the caches of packets and numbers.
 const FILLED: Duration = Duration::from_secs(3);
 
 pub(crate) const CPU: &str = "processor time per session";
@@ -37,7 +37,7 @@ pub(crate) const IDLE: &str = "idle session";
 pub(crate) const ACTIVE: &str = "active session";
 pub(crate) const VALUE: &str = "value";
 
-/// Setting up, and what an idle session weighs: one run gives both.
+/// Setting sessions up, and the memory of an idle one; one run gives both.
 pub(crate) fn measure(bench: &Bench) -> io::Result<[Table; 2]> {
     let count = bench.effort.sessions;
     let mut setup = Table::new("setup", format!("setting up {count} sessions"), &[VALUE]);
@@ -68,7 +68,7 @@ struct Idle {
     report: Report,
 }
 
-/// Viewers of a room without media, who come over so long.
+/// Viewers of a room without media, who join over this time.
 fn idle(bench: &Bench, count: usize, over: Duration) -> io::Result<Idle> {
     let server = Server::start(&bench.net, &bench.node)?;
     let _first = start(bench, &server, &empty_room(FIRST, Duration::from_secs(1), LONG))?;
@@ -76,7 +76,7 @@ fn idle(bench: &Bench, count: usize, over: Duration) -> io::Result<Idle> {
     std::thread::sleep(REST);
     let (memory, cpu) = (server.resident()?, server.cpu()?);
     let swarm = start(bench, &server, &empty_room(count, over, over + 4 * REST))?;
-    // Asking costs the node something too.
+    // The scrape itself costs processor time.
     std::thread::sleep(over);
     connected(&server, FIRST + count)?;
     let cpu = server.cpu()? - cpu;
@@ -86,7 +86,7 @@ fn idle(bench: &Bench, count: usize, over: Duration) -> io::Result<Idle> {
     Ok(Idle { cpu_ms: cpu.as_secs_f64() * 1e3 / count as f64, bytes, report })
 }
 
-/// Everybody comes within a second to a room in which some watch already.
+/// All viewers come within a second to a room that has viewers already.
 fn flash(bench: &Bench, count: usize, table: &mut Table) -> io::Result<()> {
     let server = Server::start(&bench.net, &bench.node)?;
     let room = flag("room", "bench");
@@ -94,8 +94,8 @@ fn flash(bench: &Bench, count: usize, table: &mut Table) -> io::Result<()> {
     flags.extend(flag("viewers", BYSTANDERS).into_iter().chain(flag("join-over", "1s")));
     flags.extend(flag("duration", time(CALM + FLASH)).into_iter().chain(bench.warm_up(CALM)));
     flags.extend(video(4).into_iter().chain(room.clone()));
-    // Those who watch have a process of their own, which goes first: the others keep the swarm's core busy with their
-    // own side of the handshakes, and what that delays is not the server's doing.
+    // The first viewers run in a process of their own with a higher priority: the others keep the swarm's core busy
+    // with their side of the handshakes, and that delay is not the server's.
     let watching = Swarm::start_urgent(&bench.net, &bench.swarm, &server, &flags)?;
     connected(&server, BYSTANDERS + 1)?;
     std::thread::sleep(CALM.saturating_sub(REST));
@@ -120,7 +120,7 @@ fn flash(bench: &Bench, count: usize, table: &mut Table) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes for each viewer that receives video.
+/// Bytes of memory per viewer that receives video.
 fn active(bench: &Bench, count: usize) -> io::Result<f64> {
     let server = Server::start(&bench.net, &bench.node)?;
     let mut flags = vec!["webinar".to_owned()];
@@ -140,7 +140,7 @@ fn active(bench: &Bench, count: usize) -> io::Result<f64> {
     Ok((server.resident()? as f64 - memory as f64) / count as f64)
 }
 
-/// Viewers, and nobody to watch.
+/// Viewers without a publisher.
 pub(crate) fn empty_room(viewers: usize, over: Duration, lasting: Duration) -> Vec<String> {
     let mut flags = vec!["webinar".to_owned()];
     flags.extend(flag("publishers", 0).into_iter().chain(flag("viewers", viewers)));
@@ -148,12 +148,12 @@ pub(crate) fn empty_room(viewers: usize, over: Duration, lasting: Duration) -> V
     flags
 }
 
-/// Pictures of so many packets, without sound.
+/// Pictures of this many packets, without sound.
 pub(crate) fn video(packets: u16) -> Vec<String> {
     pictures("synthetic", packets)
 }
 
-/// Pictures of a kind that the swarm knows, of so many packets on average, without sound.
+/// Pictures of a kind that the swarm knows, of this many packets on average, without sound.
 pub(crate) fn pictures(kind: &str, packets: u16) -> Vec<String> {
     let flags = [
         flag("video", kind),
@@ -171,7 +171,7 @@ pub(crate) fn start(bench: &Bench, server: &Server, flags: &[String]) -> io::Res
 
 pub(crate) fn connected(server: &Server, count: usize) -> io::Result<()> {
     let everybody = count as f64;
-    server.wait_for(&format!("{count} sessions are connected"), PATIENCE, |scrape| {
+    server.wait_for(&format!("{count} sessions are connected"), CONNECT_WITHIN, |scrape| {
         scrape.sum("sfumato_sessions_connected").is_some_and(|n| n >= everybody)
     })?;
     Ok(())

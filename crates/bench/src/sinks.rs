@@ -1,5 +1,5 @@
-//! Receivers that nobody reads: their sockets take what comes as viewers' sockets do, are full at once, and drop it. So the
-//! way through the kernel is walked to its end, and nothing else is paid.
+//! Receivers that nobody reads: their sockets are full at once and drop what comes. So packets go the whole way
+//! through the kernel, and the receiver costs nothing more.
 
 use std::{
     io,
@@ -9,20 +9,20 @@ use std::{
 use model::Path;
 use udp::{UdpConfig, UdpSocket};
 
-/// So many sockets.
+/// This many sockets.
 pub(crate) struct Sinks {
     sockets: Vec<UdpSocket>,
 }
 
 impl Sinks {
-    /// Opens them where the calling thread is.
+    /// Opens them in the namespace of the calling thread.
     ///
     /// # Errors
-    /// What the system says to sockets: each is an open file.
+    /// The system refuses a socket; each one is an open file.
     pub(crate) fn open(count: usize, address: IpAddr) -> io::Result<Self> {
         let config = UdpConfig {
             reuse_port: false,
-            // The least that there is.
+            // The kernel raises this to its smallest buffer.
             recv_buffer: Some(1),
             ..UdpConfig::new(SocketAddr::new(address, 0))
         };
@@ -30,7 +30,7 @@ impl Sinks {
         Ok(Self { sockets })
     }
 
-    /// The ways from this address to them.
+    /// The paths from this address to them.
     pub(crate) fn paths(&self, local: IpAddr) -> Vec<Path> {
         self.sockets.iter().map(|sink| Path { remote: sink.local_addr(), local }).collect()
     }

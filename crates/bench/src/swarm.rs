@@ -1,4 +1,5 @@
-//! The swarm (`sfumato-loadtest`) as a child process on the cores that are not the server's, and what its report says.
+//! The swarm (`sfumato-loadtest`) as a child process on the cores that are not the server's, and the numbers of its
+//! report.
 
 use std::{
     io,
@@ -11,18 +12,18 @@ use serde_json::Value;
 
 use crate::{net::Net, proc, server::Server};
 
-/// A swarm at work.
+/// A running swarm.
 pub(crate) struct Swarm {
     /// `None` once it has ended.
     child: Option<Child>,
 }
 
-/// The report of a swarm: its JSON.
+/// The report of a swarm, as JSON.
 #[derive(Debug)]
 pub(crate) struct Report(Value);
 
 impl Swarm {
-    /// Starts it; `flags` begin with the scenario.
+    /// Starts a swarm; `flags` begin with the scenario.
     pub(crate) fn start(
         net: &Net,
         binary: &Path,
@@ -32,7 +33,7 @@ impl Swarm {
         Self::spawn(net, net.swarm_command(binary), server, flags)
     }
 
-    /// Starts one that goes before the others.
+    /// Starts a swarm with a higher priority than the other processes there.
     pub(crate) fn start_urgent(
         net: &Net,
         binary: &Path,
@@ -64,10 +65,10 @@ impl Swarm {
         self.child.as_ref().map_or(Ok(Duration::ZERO), |child| proc::process_cpu(child.id()))
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     ///
     /// # Errors
-    /// What it says when it could not do what it was told.
+    /// The swarm fails; the error holds what it printed.
     pub(crate) fn finish(mut self) -> io::Result<Report> {
         let child = self.child.take().ok_or_else(|| io::Error::other("the swarm has ended"))?;
         let output = child.wait_with_output()?;
@@ -88,18 +89,18 @@ impl Drop for Swarm {
 }
 
 impl Report {
-    /// Reads the JSON; what a person would read may stand before it.
+    /// Reads the JSON; text for people may stand before it.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let start = if text.starts_with('{') { 0 } else { text.find("\n{")? + 1 };
         serde_json::from_str(&text[start..]).ok().map(Self)
     }
 
-    /// A number at such a place, as in `/times_ms/delay/p99`.
+    /// The number at this JSON pointer, as in `/times_ms/delay/p99`.
     pub(crate) fn number(&self, pointer: &str) -> Option<f64> {
         self.0.pointer(pointer)?.as_f64()
     }
 
-    /// The largest of a number over the seconds of the run.
+    /// The largest value of a number over the seconds of the run.
     pub(crate) fn worst_second(&self, pointer: &str) -> Option<f64> {
         let seconds = self.0.get("timeline")?.as_array()?;
         seconds.iter().filter_map(|second| second.pointer(pointer)?.as_f64()).reduce(f64::max)
@@ -110,7 +111,7 @@ impl Report {
         self.number("/bots/joined").unwrap_or(0.0)
     }
 
-    /// Why bots failed, for people; empty when none did.
+    /// Why bots failed, as text; empty when none did.
     pub(crate) fn failures(&self) -> String {
         let failed = self.number("/bots/failed").unwrap_or(0.0);
         if failed == 0.0 {
@@ -125,7 +126,7 @@ pub(crate) fn flag(name: &str, value: impl std::fmt::Display) -> [String; 2] {
     [format!("--{name}"), value.to_string()]
 }
 
-/// A time as the swarm reads it.
+/// A duration as the swarm's flags take it.
 pub(crate) fn time(time: Duration) -> String {
     format!("{}ms", time.as_millis())
 }

@@ -1,5 +1,5 @@
-//! The marks that the packet path is held against, and what was measured. They are looked at, not enforced: seconds lie on a
-//! machine that others use too.
+//! The marks of the packet path, beside what was measured. They are printed and not enforced, because times depend on
+//! what else the machine does.
 
 use crate::{
     extra,
@@ -9,14 +9,14 @@ use crate::{
     sessions,
 };
 
-/// A mark: its name and unit, what was measured, and what it should be.
+/// A mark: its name and unit, the measured value, and what it should be.
 type Target = (String, &'static str, Option<f64>, Mark);
 
-/// What can be told from these tables.
+/// The marks that these tables can answer.
 pub(crate) fn table(tables: &[Table]) -> Table {
     let mut table = Table::new("targets", "what is to be reached", &["measured", "mark"]);
     for (name, unit, measured, mark) in packets(tables).into_iter().chain(others(tables)) {
-        // What was not measured is no target of this run.
+        // A quantity that was not measured in this run has no mark.
         if let Some(measured) = measured {
             table.mark(name, unit, measured, mark);
         }
@@ -70,7 +70,7 @@ fn packets(tables: &[Table]) -> Vec<Target> {
     all
 }
 
-/// Of the show of constant pictures that loads the node by about half.
+/// From the show of constant pictures that loads the node by about half.
 fn delay(tables: &[Table]) -> Option<Target> {
     let node = tables.iter().find(|table| table.id == "node")?;
     let loads = node.columns.iter().filter_map(|column| {

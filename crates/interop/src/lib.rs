@@ -1,10 +1,10 @@
-//! Peers of another make, and a node in process, for tests over real sockets on loopback.
+//! Peers of another WebRTC stack (str0m) and a node in process, for tests over real sockets on loopback.
 //!
 //! - [`Node`]: rooms and workers as the binary wires them, without HTTP
 //! - [`Peer`]: one WebRTC peer on the str0m stack, with a network of its own that can lose and move
 //! - [`Publisher`], [`Viewer`]: peers that send and check numbered pictures
 //!
-//! For tests only: what fails here panics, and says where.
+//! For tests only: a failure panics and names the place.
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

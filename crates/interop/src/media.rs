@@ -32,7 +32,7 @@ pub struct Picture {
     pub packets: u16,
     /// Packets of it that were sent.
     pub of: u16,
-    /// It can be decoded without any other.
+    /// Whether it can be decoded without another picture (a key frame).
     pub key: bool,
 }
 
@@ -44,7 +44,7 @@ pub struct Publisher {
     pub packets_per_picture: u16,
     /// Pictures sent.
     pub pictures: u32,
-    /// Key frames asked for.
+    /// Key frames that the node asked for.
     pub key_frame_requests: u32,
     /// The camera is on.
     pub camera: bool,
@@ -122,7 +122,7 @@ impl Publisher {
         }
     }
 
-    /// Sends what is due, takes in what came.
+    /// Sends what is due, and takes in what arrived.
     pub fn poll(&mut self) {
         let now = Instant::now();
         if self.peer.connected {
@@ -220,9 +220,9 @@ fn fill(number: u32, index: u16, at: usize) -> u8 {
 /// Everything that a viewer saw of one media section.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Extended sequence numbers, each once.
+    /// Extended sequence numbers received, each once.
     pub sequences: BTreeSet<u64>,
-    /// Packets that came twice.
+    /// Packets that arrived twice.
     pub duplicates: u64,
     /// Packets whose bytes are not those that were sent.
     pub damaged: u64,
@@ -232,9 +232,9 @@ pub struct Seen {
     pub sounds: BTreeSet<u32>,
     /// RTP timestamps by picture.
     pub timestamps: BTreeMap<u32, u32>,
-    /// When the first packet came.
+    /// When the first packet arrived.
     pub first_at: Option<Instant>,
-    /// When the last packet came.
+    /// When the last packet arrived.
     pub last_at: Option<Instant>,
     pictures: BTreeMap<u32, (BTreeSet<u16>, u16, bool)>,
 }
@@ -252,7 +252,7 @@ impl Seen {
         .collect()
     }
 
-    /// Pictures of which every packet came.
+    /// Pictures of which every packet arrived.
     pub fn complete(&self) -> usize {
         self.pictures().iter().filter(|p| p.packets == p.of).count()
     }
@@ -309,7 +309,7 @@ pub struct Viewer {
     pub peer: Peer,
     /// The node's session.
     pub session: SessionId,
-    /// What came, by media section.
+    /// What arrived, by media section.
     pub seen: HashMap<Mid, Seen>,
     /// The video sections, in the order of the offer.
     pub video: Vec<Mid>,
@@ -356,17 +356,17 @@ impl Viewer {
         added
     }
 
-    /// What came through the first video slot.
+    /// What arrived through the first video slot.
     pub fn pictures(&mut self) -> &mut Seen {
         self.seen.entry(self.video[0]).or_default()
     }
 
-    /// What came through the first audio slot.
+    /// What arrived through the first audio slot.
     pub fn sounds(&mut self) -> &mut Seen {
         self.seen.entry(self.audio[0]).or_default()
     }
 
-    /// Takes in what came.
+    /// Takes in what arrived.
     pub fn poll(&mut self) {
         let (seen, videos) = (&mut self.seen, &self.video);
         self.peer.poll(|_, event| {
@@ -407,7 +407,7 @@ pub fn drive(
     drive_until(node, publishers, viewers, lasting, |_, _| Instant::now() >= end);
 }
 
-/// Lets them run until something is so; says whether it came to be in time.
+/// Runs node, publishers and viewers until a condition holds; returns whether it held in time.
 pub fn drive_until(
     node: &Node,
     publishers: &mut [&mut Publisher],

@@ -81,12 +81,12 @@ impl Node {
         self.handle.local_port()
     }
 
-    /// Somebody publishes.
+    /// A peer publishes.
     pub fn publish(&self, room: &str, who: &str, offer: &str) -> Result<Accepted, RoomError> {
         self.core.publish(Instant::now(), &room_id(room), &participant(who), offer)
     }
 
-    /// Somebody watches everyone, or one participant.
+    /// A peer watches everyone, or one participant.
     pub fn subscribe(
         &self,
         room: &str,
@@ -107,7 +107,8 @@ impl Node {
         self.core.renegotiate(Instant::now(), session, offer)
     }
 
-    /// Lets the rooms hear what the workers said, and do their work. Tests call it in their loop, as the node's event task does.
+    /// Gives the workers' events to the rooms, and lets the rooms work. Tests call it in their loop, as the node's
+    /// event task does.
     pub fn pump(&self) {
         let events: Vec<Event> = self.events.lock().unwrap().try_iter().collect();
         for event in &events {
@@ -142,7 +143,7 @@ impl Node {
         self.handle.metrics()
     }
 
-    /// Speaks to the workers directly.
+    /// The handle to send commands to the workers.
     pub fn workers(&self) -> &WorkersHandle {
         &self.handle
     }
@@ -169,7 +170,7 @@ fn participant(text: &str) -> ParticipantId {
     ParticipantId::parse(text).expect("a participant id")
 }
 
-/// xorshift: tests want repeatable credentials, not secret ones.
+/// xorshift: tests want repeatable credentials; secrecy does not matter.
 fn random(seed: &mut u64, bytes: &mut [u8]) {
     for byte in bytes {
         *seed ^= *seed << 13;

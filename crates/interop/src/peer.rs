@@ -15,11 +15,11 @@ use str0m::{
 /// What the network does to datagrams, both ways. Seeded, so that a run can be repeated.
 #[derive(Debug, Clone, Copy)]
 pub struct Network {
-    /// Lost of a hundred on the way to the peer.
+    /// Percent of datagrams lost on the way to the peer.
     pub loss_in: u32,
-    /// Lost of a hundred on the way from the peer.
+    /// Percent of datagrams lost on the way from the peer.
     pub loss_out: u32,
-    /// Where the dice start.
+    /// Seed of the losses.
     pub seed: u64,
 }
 
@@ -35,7 +35,7 @@ pub struct Peer {
     pub rtc: Rtc,
     /// What the network does.
     pub network: Network,
-    /// The peer is silent and deaf, as when its machine is gone.
+    /// The peer neither sends nor receives, as when its machine is gone.
     pub dead: bool,
     /// ICE and DTLS are done.
     pub connected: bool,
@@ -43,10 +43,10 @@ pub struct Peer {
     pub closed: bool,
     /// When the peer connected.
     pub connected_at: Option<Instant>,
-    /// Every datagram that left, while there is a list for them: what an eavesdropper has.
+    /// Every datagram that left, if recording is on: what an eavesdropper has.
     pub tapped: Option<Vec<Vec<u8>>>,
     socket: UdpSocket,
-    /// The address that the stack knows; after a move the socket has another.
+    /// The address that the stack believes it has; after a move the socket has another.
     address: SocketAddr,
     pending: Option<SdpPendingOffer>,
     timeout: Instant,
@@ -103,17 +103,17 @@ impl Peer {
         self.socket.local_addr().expect("an address")
     }
 
-    /// From now on datagrams come from another port, as after a NAT forgot its mapping. The stack knows nothing of it.
+    /// Moves the socket to another port, as after a NAT lost its mapping. The stack does not know of it.
     pub fn move_address(&mut self) {
         self.socket = bind();
     }
 
-    /// Sends bytes past the stack.
+    /// Sends bytes from the peer's socket without the stack.
     pub fn send_raw(&self, bytes: &[u8], to: SocketAddr) {
         let _lost = self.socket.send_to(bytes, to);
     }
 
-    /// Lets the peer do what it has to; events go to `on_event`.
+    /// Runs the peer's timers and I/O; events go to `on_event`.
     pub fn poll(&mut self, mut on_event: impl FnMut(&mut Rtc, Event)) {
         self.drain(&mut on_event);
         let mut bytes = [0; 2_000];

@@ -10,7 +10,7 @@ fn sum(drops: &[(DropReason, u64)]) -> u64 {
     drops.iter().map(|(_, n)| n).sum()
 }
 
-/// Waits until nothing moves any more, so that the rings are empty and the counters agree.
+/// Waits until nothing moves, so that the rings are empty and the counters agree.
 fn at_rest(node: &Node) -> WorkerMetrics {
     let end = Instant::now() + Duration::from_secs(5);
     let mut last = node.metrics();
@@ -37,7 +37,7 @@ fn what_comes_in_is_forwarded_or_dropped_for_a_reason() {
     let mut all: Vec<_> = publishers.iter_mut().collect();
     let mut watching: Vec<_> = viewers.iter_mut().collect();
     drive(&node, &mut all, &mut watching, Duration::from_secs(4));
-    // Strangers' bytes belong to the account too.
+    // Datagrams of strangers count too.
     let to = ([127, 0, 0, 1], node.port()).into();
     for len in [0_usize, 1, 20, 200, 1_499, 1_600] {
         for first in [0x00, 0x16, 0x80, 0x81, 0x40, 0xff] {

@@ -1,4 +1,4 @@
-//! Calls between peers of another make, over real sockets, through rooms and workers.
+//! Calls between peers of another WebRTC stack, over real sockets, through rooms and workers.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn a_viewer_sees_every_picture_and_hears_every_sound() {
     assert_eq!((sounds.damaged, sounds.missing(), sounds.duplicates), (0, 0, 0));
 }
 
-/// The media that waits for the viewer in the cache must not overtake the end of its handshake.
+/// Media from the cache must not overtake the end of the viewer's handshake.
 #[test]
 fn a_viewer_that_joins_right_after_a_key_frame_gets_that_one() {
     for round in 0..4 {

@@ -1,5 +1,5 @@
-//! Strangers write no log: with the level that a node has by default, nothing that is sent to the media port makes a
-//! line. Alone in its process, since the log is the process's.
+//! Datagrams of strangers write no log line at the default level. In a process of its own, because the log belongs to
+//! the process.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -27,7 +27,7 @@ fn loses_a_twentieth_of_all_packets_and_recovers() {
     println!("{whole} of {all} pictures whole, {} packets sent again", metrics.retransmitted);
     assert!(metrics.retransmitted > 0, "seed {seed}: nothing was sent again");
     assert!(all > 150, "seed {seed}: {all} pictures");
-    // What NACK could not bring in time, a key frame mends: few pictures may be lost on the way.
+    // What NACK does not repair in time, a key frame repairs; only a few pictures may be lost on the way.
     assert!(whole * 100 >= all * 95, "seed {seed}: {whole} of {all}, {metrics:?}");
     assert_eq!(seen.damaged, 0, "seed {seed}");
 }
@@ -40,7 +40,7 @@ fn a_viewer_whose_address_moves_stays_in_the_call() {
     drive_until(&node, &mut [&mut publisher], &mut [&mut viewer], LIMIT, |_, v| {
         v[0].pictures().complete() >= 10
     });
-    // The kernel brings each new port to a worker of its choice: with five moves, to both of them.
+    // The kernel maps each new port to a worker at random; with five moves both workers are reached.
     for moved in 0..5 {
         viewer.peer.move_address();
         let at = Instant::now();
@@ -73,6 +73,6 @@ fn a_publisher_whose_address_moves_to_another_worker_is_handed_over() {
             });
         assert!(goes_on, "move {moved}: {:?}", node.metrics_by_worker());
     }
-    // Six ports on four workers: all of them in the first one's worker is one chance in four thousand.
+    // Six ports on four workers: the chance that all map to the first worker is one in four thousand.
     assert!(node.metrics().handed_over > 0, "{:?}", node.metrics_by_worker());
 }

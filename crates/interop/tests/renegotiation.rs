@@ -1,5 +1,5 @@
-//! Later offers of live sessions, from peers of another make over real sockets: what is added works, and what was there does not
-//! notice.
+//! Later offers of live sessions, from peers of another stack over real sockets: what is added works, and what was
+//! there before goes on undisturbed.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
@@ -8,13 +8,13 @@ use sfumato_interop::{Node, Publisher, Seen, Viewer, drive, drive_until};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What came is without a gap, a double or a wrong byte.
+/// The received packets have no gap, no double and no wrong byte.
 fn assert_whole(seen: &Seen, what: &str) {
     assert!(!seen.sequences.is_empty(), "{what}: nothing came");
     assert_eq!((seen.damaged, seen.missing(), seen.duplicates), (0, 0, 0), "{what}");
 }
 
-/// All pictures from the first one on, each whole, but for the last, of which packets may be on their way.
+/// All pictures from the first one on are whole, except the last, whose packets may still be on their way.
 fn assert_every_picture(seen: &Seen, what: &str) {
     assert_whole(seen, what);
     let pictures = seen.pictures();
@@ -27,7 +27,7 @@ fn key_frames(seen: &Seen) -> usize {
     seen.pictures().iter().filter(|p| p.key).count()
 }
 
-/// Sounds by their number: none is left out between the first and the last.
+/// Sounds by number: none is missing between the first and the last.
 fn assert_every_sound(seen: &Seen, what: &str) {
     assert_whole(seen, what);
     let (first, last) = (seen.sounds.first().unwrap(), seen.sounds.last().unwrap());
@@ -71,7 +71,7 @@ fn a_viewer_adds_a_section_and_sees_a_second_publisher_while_the_first_goes_on()
         assert!(viewer.seen[&second].pictures()[0].key, "{what}: it begins with a key frame");
         assert_every_picture(&viewer.seen[&first], &format!("{what}, the old section"));
         assert_every_sound(&viewer.seen[&sound], &format!("{what}, the sound"));
-        // What was there needed no new beginning.
+        // What was there before needed no new key frame.
         assert_eq!(ann.key_frame_requests, requests, "{what}");
         assert_eq!(key_frames(&viewer.seen[&first]), keys, "{what}");
         assert!(viewer.peer.connected && !viewer.peer.closed, "{what}");
@@ -121,7 +121,7 @@ fn many_renegotiations_under_way_lose_nothing() {
     assert_every_picture(viewer.pictures(), "the first section");
     assert_eq!(key_frames(viewer.pictures()), keys);
     assert_every_sound(viewer.sounds(), "the sound");
-    // There is one publisher: what was added waits for others.
+    // There is one publisher only, so the added section stays empty.
     let added = &viewer.video[1..];
     assert_eq!(added.len(), SECTIONS);
     assert!(added.iter().all(|mid| !viewer.seen.contains_key(mid)));

@@ -1,4 +1,4 @@
-//! What attackers try, over real sockets; what cannot be shown here stands with the part that it concerns.
+//! Attacks over real sockets. Attacks that cannot be shown here are tested in the crate that they concern.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ fn forged_check(username: &str, integrity: bool) -> Vec<u8> {
     bytes
 }
 
-/// The node's ufrag, as the viewer's stack knows it from the answer: whoever sees the signaling can know it.
+/// The node's ufrag, from the answer: everyone who sees the signaling knows it.
 fn ufrag_of(answer: &str) -> String {
     let line = answer.lines().find_map(|l| l.strip_prefix("a=ice-ufrag:"));
     line.unwrap_or_default().to_owned()
@@ -48,7 +48,7 @@ fn forged_checks_and_strangers_bytes_disturb_no_call() {
     drive_until(&node, &mut [&mut publisher], &mut [&mut viewer], LIMIT, |_, v| {
         v[0].pictures().complete() >= 10
     });
-    // The answer of a session of the same node shows what an eavesdropper could read.
+    // The answer of another session of the node shows what an eavesdropper could read.
     let mut other = sfumato_interop::Peer::new(|c| c);
     let (offer, _) = other.offer(|api| {
         let (kind, dir) = (str0m::media::MediaKind::Video, str0m::media::Direction::RecvOnly);
@@ -159,9 +159,9 @@ fn replayed_and_changed_media_is_counted_and_never_forwarded() {
         publisher.peer.send_raw(datagram, to);
         let mut changed = datagram.clone();
         let last = changed.len() - 1;
-        // The tag of SRTP; what SRTCP has after its tag is the index, and that is authenticated as well.
+        // The last bytes of SRTP are the tag. SRTCP has the index after its tag, and the index is authenticated too.
         changed[last] ^= 1;
-        // A stream of its own: whoever authenticates before anything else sees a bad tag, not a replay.
+        // On an SSRC of its own, so that it counts as a bad tag and not as a replay.
         let ssrc = if classify(datagram) == Kind::Rtcp { 4 } else { 8 };
         changed[ssrc] ^= 0x80;
         publisher.peer.send_raw(&changed, to);
@@ -185,7 +185,7 @@ fn a_viewer_that_neither_reads_nor_answers_hurts_no_other() {
     drive_until(&node, &mut [&mut publisher], &mut [deaf, good], LIMIT, |_, v| {
         v.iter_mut().all(|v| v.pictures().complete() >= 5)
     });
-    // Its socket is never read again, so the kernel's buffer fills and overflows.
+    // The socket is never read again, so the kernel's buffer fills and overflows.
     deaf.peer.dead = true;
     let before = good.pictures().complete();
     drive(&node, &mut [&mut publisher], &mut [good], Duration::from_secs(3));

@@ -8,7 +8,7 @@ use crate::{Binding, IceCredentials, Mid, SessionId, SessionPlan, TrackId};
 /// From signaling to the workers.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// A session was agreed: checks for its ufrag are welcome.
+    /// A session was agreed: from now on ICE checks for its ufrag are answered.
     Open(Arc<SessionPlan>),
     /// A session was renegotiated: the new plan of the same session. Media sections that stay keep their tracks, SSRCs,
     /// numbering and keys. ICE credentials and fingerprints in it are those of the session; [`Command::Restart`] changes
@@ -21,14 +21,14 @@ pub enum Command {
         /// The new credentials of both sides.
         ice: IceCredentials,
     },
-    /// Which tracks flow through slots from now on; slots that are not named stay as they are.
+    /// Which tracks flow through the named slots from now on; slots that are not named stay as they are.
     Bind {
         /// The subscriber's session.
         session: SessionId,
-        /// Slots by their media section, and what flows; `None` pauses.
+        /// Each slot by its media section, and the track that flows through it; `None` pauses the slot.
         slots: Vec<(Mid, Option<Binding>)>,
     },
-    /// End a session: RTCP BYE, DTLS close_notify, forget.
+    /// Ends a session: the worker sends RTCP BYE and DTLS close_notify, and forgets it.
     Close {
         /// Which session.
         session: SessionId,
@@ -50,13 +50,20 @@ impl Command {
 /// From the workers to signaling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// ICE and DTLS are done, media may flow.
+    /// ICE and DTLS are done; media may flow.
     Connected {
         /// Which session.
         session: SessionId,
     },
-    /// The first media packet of a track came.
+    /// Media of a track comes: its first packet, or the first one after [`Event::TrackSilent`].
     TrackActive {
+        /// The publisher's session.
+        session: SessionId,
+        /// The track.
+        track: TrackId,
+    },
+    /// No media of a track came for two seconds, though some had come before.
+    TrackSilent {
         /// The publisher's session.
         session: SessionId,
         /// The track.
@@ -69,6 +76,18 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
+}
+
+impl Event {
+    /// The session that it is about.
+    pub fn session(&self) -> SessionId {
+        match self {
+            Event::Connected { session }
+            | Event::TrackActive { session, .. }
+            | Event::TrackSilent { session, .. }
+            | Event::Closed { session, .. } => *session,
+        }
+    }
 }
 
 /// Why a session ended.
@@ -84,9 +103,13 @@ pub enum CloseReason {
     NeverConnected,
     /// The certificate is not the one of the offer (RFC 8122 section 6).
     FingerprintMismatch,
+    /// The certificate has a key, or makes a signature, of a kind that is not taken.
+    CertificateUnsupported,
+    /// The peer offers no SRTP profile that we know (RFC 5764 section 4.1.2).
+    NoSrtpProfile,
     /// The DTLS handshake or connection failed.
     DtlsFailed,
-    /// A defect of ours; this session alone was ended.
+    /// A panic in the node while it worked on this session; only this session was ended.
     Internal,
 }
 
@@ -99,6 +122,8 @@ impl CloseReason {
             CloseReason::ConsentExpired => "consent_expired",
             CloseReason::NeverConnected => "never_connected",
             CloseReason::FingerprintMismatch => "fingerprint_mismatch",
+            CloseReason::CertificateUnsupported => "certificate_unsupported",
+            CloseReason::NoSrtpProfile => "no_srtp_profile",
             CloseReason::DtlsFailed => "dtls_failed",
             CloseReason::Internal => "internal",
         }

@@ -56,6 +56,8 @@ reasons! {
     SrtpLength = "srtp_length",
     /// A key at the end of its life (RFC 3711 section 9.2).
     KeyExhausted = "key_exhausted",
+    /// Ours, and never sent: something else was sealed under its SRTP index.
+    IndexUsed = "index_used",
     // RTP and RTCP.
     /// Header, padding or extension block that does not parse.
     RtpMalformed = "rtp_malformed",
@@ -67,24 +69,24 @@ reasons! {
     TooManyStreams = "too_many_streams",
     /// Payload type outside what was negotiated.
     UnknownPayloadType = "unknown_payload_type",
-    /// Already there (a retransmission that came beside the original).
+    /// The packet came before (a retransmission and its original both arrived).
     Duplicate = "duplicate",
     /// Older than the packet cache reaches back.
     TooOld = "too_old",
-    /// A retransmission for a packet that we do not know.
+    /// A retransmission of a packet of a stream that is not known.
     RtxUnmatched = "rtx_unmatched",
     /// Padding only: it ends here, and the gap is closed for subscribers.
     PaddingOnly = "padding_only",
     // Fan-out.
-    /// Nobody subscribes.
+    /// No subscriber.
     NoSubscriber = "no_subscriber",
-    /// A layer that this subscriber does not get.
+    /// Not the layer that was selected for this subscriber.
     LayerNotSelected = "layer_not_selected",
     /// Waiting for a key frame of the layer to start or splice at.
     AwaitingKeyFrame = "awaiting_key_frame",
     /// The subscriber's codecs hold nothing for this payload type.
     CodecMismatch = "codec_mismatch",
-    /// Came after the splice that it belongs before.
+    /// Older than the last splice of this subscriber, and arrived after it.
     BeforeSplice = "before_splice",
     /// The subscriber is not connected yet, or its path is not known.
     NotConnected = "not_connected",
@@ -93,17 +95,25 @@ reasons! {
     RingFull = "ring_full",
     /// No packet buffer is free.
     PoolExhausted = "pool_exhausted",
+    /// The publisher holds as many packet buffers as it may.
+    SessionMemory = "session_memory",
+    /// The publisher sends more bytes or packets than it may.
+    MediaRate = "media_rate",
+    /// More RTCP than a session may send.
+    RtcpRate = "rtcp_rate",
+    /// A retransmission beyond the sequence numbers that a subscriber may report missing.
+    NackRate = "nack_rate",
     /// The packet would not fit into a datagram.
     TooLarge = "too_large",
-    /// More waits for this subscriber than may.
+    /// The exit queue of this subscriber is full.
     ExitFull = "exit_full",
-    /// Waited for this subscriber for longer than it would be of use.
+    /// Waited in the exit queue of this subscriber for longer than its bound.
     ExitLate = "exit_late",
     /// The subscriber's session ended while it waited.
     SessionEnded = "session_ended",
     /// The kernel's send buffer is full.
     SendBufferFull = "send_buffer_full",
-    /// A retransmission over its share of the bitrate.
+    /// A retransmission beyond the share of the bitrate that retransmissions may have.
     RtxLimit = "rtx_limit",
     /// A retransmission asked for again within one round trip.
     RtxTooSoon = "rtx_too_soon",

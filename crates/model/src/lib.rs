@@ -7,12 +7,14 @@
 //! - [`plan`]: what signaling agreed with a peer, as the packet path needs it
 //! - [`control`]: commands to the workers and events from them
 //! - [`drops`]: the named reasons for which a packet is not forwarded
+//! - [`log_limit`]: how often a log line may be written that a stranger causes
 //! - [`net`]: network paths
 //! - [`time`]: the wall clock beside the monotonic one, for NTP stamps
 
 pub mod control;
 pub mod drops;
 pub mod ids;
+pub mod log_limit;
 pub mod media;
 pub mod net;
 pub mod plan;
@@ -21,6 +23,7 @@ pub mod time;
 pub use control::{CloseReason, Command, Event};
 pub use drops::DropReason;
 pub use ids::{IdError, Mid, NodeId, ParticipantId, Pt, Rid, RoomId, SessionId, Ssrc, TrackId};
+pub use log_limit::LogLimit;
 pub use media::{Codec, CodecSpec, Extension, ExtensionMap, Feedback, MediaKind};
 pub use net::Path;
 pub use plan::{

@@ -1,5 +1,7 @@
 //! Codecs, header extensions and payload type tables, as signaling agrees them and the packet path uses them.
 
+use std::sync::Arc;
+
 use crate::Pt;
 
 /// Audio or video.
@@ -95,6 +97,10 @@ pub struct CodecSpec {
     pub fmtp: String,
     /// Feedback as agreed.
     pub feedback: Feedback,
+    /// Parameter sets that the publisher told in its offer (`sprop-parameter-sets`, RFC 6184 section 8.1; `sprop-vps`, `-sps` and `-pps`,
+    /// RFC 7798 section 7.1): NAL units without start codes, in the order in which a decoder wants them; at most 16, of 4 KiB in all. They are
+    /// to be sent before a key frame that comes without any. `None` for audio, other codecs, and what we send.
+    pub parameter_sets: Option<Arc<[Box<[u8]>]>>,
 }
 
 /// Header extensions that the node understands or passes on (RFC 8285).

@@ -104,6 +104,7 @@ mod tests {
             advertise: parse(advertise),
             interfaces: interfaces.iter().map(|&name| name.to_owned()).collect(),
             workers: None,
+            bounds: crate::config::MediaBounds::default(),
             pin: false,
             consent: transport::Consent::default(),
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use model::{Command, WallClock};
 use room::RoomConfig;
-use signaling::{CommandSink, Operations, Signaling};
+use signaling::{Certificates, CommandSink, Operations, ServerConfig, Signaling};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -37,6 +37,7 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
         None => None,
     };
     let address = listener.local_addr()?;
+    let server = server_config(&config)?;
 
     let certificate = Certificate::generate().map_err(io::Error::other)?;
     let fingerprint = certificate.fingerprint_text();
@@ -53,7 +54,9 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
     };
     let measured = handle.clone();
     let operations = Operations {
-        metrics: Box::new(move |text| metrics::write(&measured.metrics(), started, text)),
+        metrics: Box::new(move |text| {
+            metrics::write(&measured.metrics(), &measured.turn_ages(), started, text);
+        }),
         ready: Box::new(|| true),
     };
     let sink = WorkerSink(handle.clone());
@@ -68,10 +71,11 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
     announce(&config, address, &candidates);
 
     let (stop, stopping) = watch::channel(false);
-    let limits = config.http.limits.clone();
-    let public = serve(listener, signaling.router(), &limits, stopping.clone());
-    let operators = metrics_listener
-        .map(|listener| serve(listener, signaling.operations_router(), &limits, stopping));
+    let public = serve(listener, signaling.router(), server, stopping.clone());
+    let operators = metrics_listener.map(|listener| {
+        let server = ServerConfig { limits: config.http.limits.clone(), ..ServerConfig::default() };
+        serve(listener, signaling.operations_router(), server, stopping)
+    });
 
     let signal = signals.next().await;
     tracing::info!(signal, "stopping");
@@ -117,6 +121,7 @@ fn start_workers(
     settings.port = config.media.port;
     settings.pin = config.media.pin;
     settings.consent = config.media.consent;
+    config.media.bounds.apply(&mut settings);
     if let Some(workers) = config.media.workers {
         settings.workers = workers;
     }
@@ -152,19 +157,41 @@ fn signaling_config(config: &Config) -> signaling::Config {
     }
 }
 
+/// The public listener. Its certificate is looked after for as long as the node runs.
+fn server_config(config: &Config) -> io::Result<ServerConfig> {
+    let http = &config.http;
+    let tls = match &http.tls {
+        Some(files) => {
+            let (certificate, key) = (files.certificate.clone(), files.key.clone());
+            let certificates = Certificates::load(certificate, key).map_err(|error| {
+                io::Error::other(format!("http.tls_cert, http.tls_key: {error}"))
+            })?;
+            let certificates = Arc::new(certificates);
+            tokio::spawn(certificates.clone().keep_fresh());
+            Some(certificates)
+        }
+        None => None,
+    };
+    Ok(ServerConfig {
+        limits: http.limits.clone(),
+        trusted_proxies: http.trusted_proxies.clone(),
+        proxy_protocol: http.proxy_protocol,
+        tls,
+    })
+}
+
 fn serve(
     listener: TcpListener,
     router: axum::Router,
-    limits: &signaling::Limits,
+    server: ServerConfig,
     mut stopping: watch::Receiver<bool>,
 ) -> tokio::task::JoinHandle<()> {
-    let limits = limits.clone();
     tokio::spawn(async move {
         let stop = async move {
             // An error means that the sender is gone, which is a stop as well.
             stopping.wait_for(|&stop| stop).await.map(|_| ()).unwrap_or_default();
         };
-        signaling::serve(listener, router, &limits, stop).await;
+        signaling::serve(listener, router, &server, stop).await;
     })
 }
 
@@ -199,7 +226,8 @@ fn announce(config: &Config, address: SocketAddr, candidates: &[SocketAddr]) {
         std::net::IpAddr::V6(ip) => format!("[{ip}]"),
         ip => ip.to_string(),
     };
-    let base = format!("http://{host}:{}", address.port());
+    let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+    let base = format!("{scheme}://{host}:{}", address.port());
     match &config.test_card {
         Some(room) => tracing::info!("open {base}/?room={room} to see the test card and to talk"),
         None => tracing::info!("open {base}/ to talk"),

@@ -29,9 +29,9 @@ pub fn channel<T: Send>(capacity: usize) -> (Producer<T>, Consumer<T>) {
 /// The sending end.
 pub struct Producer<T> {
     shared: Arc<Shared<T>>,
-    /// Our own index, as in `shared.tail`.
+    /// A copy of `shared.tail`, which only this end writes.
     tail: usize,
-    /// The consumer's index when we last looked; it can only have grown since.
+    /// `shared.head` when we last read it; it can only have grown since.
     head_seen: usize,
 }
 
@@ -62,7 +62,7 @@ impl<T> Producer<T> {
         Ok(())
     }
 
-    /// The consumer was dropped: nobody will read what is pushed.
+    /// The consumer was dropped; pushed elements will never be read.
     pub fn is_closed(&self) -> bool {
         self.shared.consumer_gone.load(Ordering::Acquire)
     }
@@ -85,7 +85,7 @@ impl<T> Producer<T> {
 
 impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
-        // Release: whoever sees the flag sees all that was pushed.
+        // Release: a consumer that sees the flag also sees every element pushed before.
         self.shared.producer_gone.store(true, Ordering::Release);
     }
 }
@@ -102,9 +102,9 @@ impl<T> fmt::Debug for Producer<T> {
 /// The receiving end.
 pub struct Consumer<T> {
     shared: Arc<Shared<T>>,
-    /// Our own index, as in `shared.head`.
+    /// A copy of `shared.head`, which only this end writes.
     head: usize,
-    /// The producer's index when we last looked; it can only have grown since.
+    /// `shared.tail` when we last read it; it can only have grown since.
     tail_seen: usize,
 }
 
@@ -153,7 +153,7 @@ impl<T> Consumer<T> {
 }
 
 impl<T> Drop for Consumer<T> {
-    /// Drops what waits, so that no element lives on only because the producer does.
+    /// Drops the elements that wait: otherwise they would live as long as the producer.
     fn drop(&mut self) {
         self.shared.consumer_gone.store(true, Ordering::Release);
         while self.pop().is_some() {}
@@ -169,7 +169,7 @@ impl<T> fmt::Debug for Consumer<T> {
     }
 }
 
-/// What both ends hold. The indices count for ever and wrap with `usize`; the slot of an index is its lower bits.
+/// The memory that both ends share. The indices count for ever and wrap with `usize`; the slot of an index is its lower bits.
 struct Shared<T> {
     slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
     mask: usize,

@@ -1,12 +1,15 @@
-//! Who owns something that several threads may come to own, and how its owner learns that the owner's orders changed.
+//! A claim says which worker owns a thing (a session), and makes sure that the owner learns of changed orders.
 //!
-//! The orders themselves stand beside the claim, in whatever can be replaced and read from several threads. Whoever replaces
-//! them calls [`Claim::tell`] afterwards; the owner calls [`Claim::heard`] before it reads them. The argument is that of the
-//! wake-up (see the crate's head): the writer stores the orders, passes a sequentially consistent fence and looks for an owner; who
-//! claims it swaps the owner in, passes such a fence and reads the orders. Whichever fence is first, either the writer sees the owner
-//! and tells it, or the owner's first read sees the new orders. So nothing has to wait for an owner anywhere.
+//! The orders are stored beside the claim, in a value that several threads can replace and read. A writer replaces the orders
+//! and then calls [`Claim::tell`]; the owner calls [`Claim::heard`] and then reads the orders.
 //!
-//! The same holds for those who wait until there is an owner ([`Claim::wait`]): either they see it, or it sees them.
+//! Why no change is missed: the writer stores the orders, passes a sequentially consistent fence, and reads the owner. The new
+//! owner swaps itself in, passes such a fence, and reads the orders. One of the two fences is first. If it is the writer's, the
+//! owner's read sees the new orders; if it is the owner's, the writer sees the owner and tells it. So no queue is needed for
+//! orders that come before there is an owner.
+//!
+//! The same holds for workers that wait for an owner ([`Claim::wait`]): either the waiting worker sees the owner, or the owner
+//! finds the waiting worker in the set.
 
 use std::fmt;
 
@@ -14,42 +17,43 @@ use crate::sync::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
 
 const NOBODY: u8 = u8::MAX;
 const GONE: u8 = u8::MAX - 1;
-/// Owners are numbered from 0; there may be so many.
+/// The number of possible owners; they are numbered from 0.
 pub const OWNERS_MAX: usize = GONE as usize;
 
 const BITS: usize = 64;
-/// Words of the set of those who wait. The models of loom have few threads, and each word is one more thing to interleave.
+/// Words of the bit set of waiting workers. One under loom: its models have few threads, and each further atomic multiplies the
+/// interleavings.
 #[cfg(loom)]
 const WORDS: usize = 1;
 #[cfg(not(loom))]
 const WORDS: usize = 4;
 
-/// Whose something is.
+/// The state of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// Nobody's yet: whoever settles it first owns it.
+    /// No owner yet; the first worker that calls [`Claim::settle`] becomes it.
     Nobody,
-    /// This one's, from now until it is gone.
+    /// Owned by this worker until it ends the claim.
     Of(u8),
-    /// It is over; nobody will own it.
+    /// Ended; it will never have an owner again.
     Gone,
 }
 
-/// See the head of the file.
+/// An owner, the mark of a notice under way, and the set of workers that wait for an owner. See the module's head.
 pub struct Claim {
     owner: AtomicU8,
-    /// A notice is on its way to the owner.
+    /// A notice is on its way to the owner, which has not read the orders since.
     told: AtomicBool,
     waiting: [AtomicUsize; WORDS],
 }
 
 impl Claim {
-    /// Of nobody.
+    /// A claim without an owner.
     pub fn new() -> Claim {
         Claim::with(NOBODY)
     }
 
-    /// Of an owner from the start.
+    /// A claim that has an owner from the start.
     pub fn of(owner: u8) -> Claim {
         Claim::with(owner.min(GONE - 1))
     }
@@ -62,15 +66,15 @@ impl Claim {
         }
     }
 
-    /// Whose it is.
+    /// The owner now.
     pub fn owner(&self) -> Owner {
         read(self.owner.load(Ordering::Acquire))
     }
 
-    /// Makes it the caller's. The caller then reads the orders, and tells those of [`Claim::waiting`].
+    /// Makes `me` the owner. The caller must then read the orders, and tell the workers in [`Claim::waiting`].
     ///
     /// # Errors
-    /// Whose it is already; [`Owner::Gone`] when it is over. The caller itself is an error, too: it has been here before.
+    /// The present owner, also when that is `me`; [`Owner::Gone`] when the claim has ended.
     pub fn settle(&self, me: u8) -> Result<(), Owner> {
         match self.owner.compare_exchange(NOBODY, me, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {
@@ -82,7 +86,7 @@ impl Claim {
         }
     }
 
-    /// Those who wait for an owner; each is given once.
+    /// The workers that wait for an owner. Each is given once: reading empties the set.
     pub fn waiting(&self) -> impl Iterator<Item = u8> + '_ {
         self.waiting.iter().enumerate().flat_map(|(at, word)| {
             let bits = word.swap(0, Ordering::AcqRel);
@@ -90,8 +94,8 @@ impl Claim {
         })
     }
 
-    /// Asks to be told when it has an owner, and says whose it is now. Who gets an owner here need not wait for the word of it,
-    /// which may come all the same.
+    /// Enters `me` into the set of waiting workers, and returns the owner now. When that is an owner, the caller need not wait;
+    /// the new owner may tell it all the same.
     pub fn wait(&self, me: u8) -> Owner {
         let (word, bit) = (usize::from(me) / BITS % WORDS, usize::from(me) % BITS);
         self.waiting[word].fetch_or(1 << bit, Ordering::AcqRel);
@@ -100,8 +104,8 @@ impl Claim {
         self.owner()
     }
 
-    /// To be called after the orders were replaced: the owner that must be sent a notice. `None` when there is none, or when a
-    /// notice that it has not heard is on its way, which will do.
+    /// To be called after the orders were replaced. Returns the owner that must be sent a notice; `None` when there is no owner,
+    /// or when an earlier notice is still on its way (the owner reads the newest orders when it takes that one).
     pub fn tell(&self) -> Option<u8> {
         // Pairs with the fence in `settle`.
         fence(Ordering::SeqCst);
@@ -111,19 +115,20 @@ impl Claim {
         }
     }
 
-    /// To be called by the owner that was sent a notice, before it reads the orders.
+    /// To be called by the owner when it takes a notice, before it reads the orders.
     pub fn heard(&self) {
-        // A swap: whoever found the mark set, and so sent nothing, is ordered before this.
+        // A swap, not a store: a writer that found the mark set (and so sent nothing) is then ordered before this read, and
+        // its orders are seen.
         self.told.swap(false, Ordering::AcqRel);
         fence(Ordering::SeqCst);
     }
 
-    /// Ends it while nobody owns it. `true` when it did; else the owner has to end it.
+    /// Ends the claim if it has no owner. `false` when it has one: then the owner has to end it.
     pub fn end_unclaimed(&self) -> bool {
         self.owner.compare_exchange(NOBODY, GONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// The owner ends it.
+    /// Ends the claim. To be called by the owner.
     pub fn end(&self) {
         self.owner.swap(GONE, Ordering::AcqRel);
     }
@@ -177,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_named_once() {
+    fn a_waiting_worker_is_named_once() {
         let claim = Claim::new();
         for who in [0, 63, 64, 253] {
             assert_eq!(claim.wait(who), Owner::Nobody);
@@ -189,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_ended_before_anybody_owned_it_is_nobodys() {
+    fn a_claim_that_ended_without_an_owner_cannot_be_settled() {
         let claim = Claim::new();
         assert!(claim.end_unclaimed());
         assert_eq!(claim.settle(0), Err(Owner::Gone));

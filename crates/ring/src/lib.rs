@@ -1,10 +1,10 @@
-//! What a thread per core needs of memory: single-producer single-consumer rings and the wake-up of a sleeping worker,
-//! model-checked with loom, and asking for memory before it is needed.
+//! Shared memory between worker threads: single-producer single-consumer rings, the wake-up of a sleeping worker and claims of
+//! ownership, all model-checked with loom; and prefetching.
 //!
 //! - [`channel()`]: a bounded ring from one thread to another
 //! - [`parking()`]: how a producer wakes the consumer only when it sleeps, without ever losing a wake-up
-//! - [`Claim`]: who owns something that several threads may come to own, and how the owner learns of new orders
-//! - [`prefetch()`]: the next thing's memory, asked for while working on this one
+//! - [`Claim`]: which worker owns a session, and how the owner learns of changed orders
+//! - [`prefetch()`]: asks the processor for the memory of the next value
 //!
 //! Not here: the eventfd (crate `udp` has it; the wake-up is any closure), threads, and what travels on the rings.
 //!
@@ -31,12 +31,12 @@
 //! could read the old value of what the other wrote. The mark outlives the race between leaving it and blocking, as an eventfd's
 //! count does; one that comes late costs a needless round of the consumer's loop.
 //!
-//! A hint is a push that matters only once something else has woken the consumer (a datagram of the session that it tells of).
-//! Of a consumer in light sleep, who listens for that something, it is left lying: by the same argument the consumer either
-//! saw it before it slept, or looks at its rings when it is woken. One that does not listen sleeps deeply and is woken.
+//! A hint is a push that matters only when the next datagram comes (a command about a session that has no owner yet). A consumer
+//! in light sleep is not woken for a hint: it wakes with any datagram, and looks at its rings first. A consumer in deep sleep does
+//! not wake with every datagram, so a hint wakes it.
 //!
-//! The argument asks nothing of the queue but that a push which happens before a look is seen by it, so any queue will do, also one
-//! with a lock.
+//! The argument asks only one thing of the queue: a look sees every push that happened before it. So it holds for any queue, also
+//! for one with a lock.
 #![allow(
     unsafe_code,
     reason = "slots are shared by two threads without a lock; the indices say whose a slot is, and loom checks it"

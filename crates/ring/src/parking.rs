@@ -1,16 +1,17 @@
 //! Waking a consumer that sleeps, and only then.
 //!
-//! A system call per element would cost more than the element. So the consumer says when it is about to sleep, and a
-//! producer pays for the wake-up only if it reads that.
+//! A wake-up is a system call, which costs more than the element that was pushed. So the consumer sets a flag before it sleeps, and a
+//! producer makes the system call only when it finds the flag set.
 
 use std::fmt;
 
 use crate::sync::{Arc, AtomicU8, Ordering, fence};
 
-/// What the flag says of the consumer.
+/// The consumer is awake.
 const AWAKE: u8 = 0;
-/// It sleeps, and whatever makes a hint matter wakes it too.
+/// The consumer sleeps, but the event that makes a hint matter (a datagram) will wake it.
 const LIGHT: u8 = 1;
+/// The consumer sleeps, and only a producer can wake it.
 const DEEP: u8 = 2;
 
 /// Makes the two sides of a sleeping place. `wake` ends the consumer's sleep: it writes an eventfd, for instance.
@@ -70,14 +71,14 @@ impl fmt::Debug for Waker {
     }
 }
 
-/// The flag between the two sides, for those who bring their own way to sleep. [`Sleeper`] and [`Waker`] use it rightly.
+/// The flag between consumer and producers, for callers with their own way to sleep. [`Sleeper`] and [`Waker`] use it in the right order.
 #[derive(Debug)]
 pub struct Parking {
     sleep: AtomicU8,
 }
 
 impl Parking {
-    /// Awake.
+    /// A flag that says awake.
     pub fn new() -> Parking {
         Parking { sleep: AtomicU8::new(AWAKE) }
     }
@@ -87,8 +88,8 @@ impl Parking {
         self.prepare(DEEP);
     }
 
-    /// The same; but whatever will make a hint matter wakes the consumer as well, so that hints need not
-    /// ([`Parking::should_wake_for_hint`]).
+    /// As [`Parking::prepare_sleep`], for a consumer that also wakes when a datagram comes on any of its sockets. Hints
+    /// ([`Parking::should_wake_for_hint`]) do not wake it then.
     pub fn prepare_light_sleep(&self) {
         self.prepare(LIGHT);
     }
@@ -100,12 +101,12 @@ impl Parking {
         fence(Ordering::SeqCst);
     }
 
-    /// Consumer: "I am awake". After blocking, or when the second look found something.
+    /// Consumer: "I am awake". To be called after blocking, or when the second look at the rings found something.
     pub fn cancel_sleep(&self) {
         self.sleep.swap(AWAKE, Ordering::AcqRel);
     }
 
-    /// Producer, after pushing: whether it has to wake the consumer. Of several producers one is told so.
+    /// Producer, after pushing: whether it has to wake the consumer. Of several producers only one gets `true`.
     pub fn should_wake(&self) -> bool {
         // Pairs with the fence in `prepare`: see the crate's head.
         fence(Ordering::SeqCst);
@@ -114,8 +115,8 @@ impl Parking {
             && self.sleep.swap(AWAKE, Ordering::AcqRel) != AWAKE
     }
 
-    /// Producer, after pushing what the consumer only has to know before something else wakes it: whether it has to be
-    /// woken all the same, since it would not notice that something else.
+    /// Producer, after pushing a hint (something that matters only when the next datagram comes): whether it has to wake the
+    /// consumer. `true` only in deep sleep, because a consumer in light sleep is woken by that datagram itself.
     pub fn should_wake_for_hint(&self) -> bool {
         fence(Ordering::SeqCst);
         self.sleep.load(Ordering::Relaxed) == DEEP

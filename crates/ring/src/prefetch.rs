@@ -1,8 +1,7 @@
-//! Asking the processor for memory before it is needed. Who walks over many things that lie apart waits for each of
-//! them; who asks for the next one while working on this one does not.
+//! Prefetching: asking the processor for memory before it is needed. A loop over values that lie apart in memory waits for each of
+//! them; a loop that prefetches the next value while it works on this one does not wait.
 
-/// Asks for all cache lines of a value. A hint: nothing is read, nothing changes, and where the processor has no such
-/// instruction (or we do not know it) nothing happens.
+/// Prefetches all cache lines of a value. It is a hint: nothing is read or changed. On processors other than x86-64 it does nothing.
 #[inline]
 pub fn prefetch<T>(value: &T) {
     #[cfg(all(target_arch = "x86_64", not(loom)))]

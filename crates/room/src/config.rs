@@ -26,7 +26,8 @@ impl RoomConfig {
     }
 }
 
-/// How much may be there at once. At the bound a newcomer gets [`ErrorKind::Full`](crate::ErrorKind::Full).
+/// How much may be there at once. At the bound a newcomer gets [`ErrorKind::Full`](crate::ErrorKind::Full), or
+/// [`ErrorKind::Quota`](crate::ErrorKind::Quota) where the bound is its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Rooms on this node.
@@ -35,6 +36,10 @@ pub struct Limits {
     pub participants_per_room: usize,
     /// Sessions on this node, publishers and viewers together.
     pub sessions: usize,
+    /// Watching sessions in one room; 0: no limit but that of the node.
+    pub viewers_per_room: usize,
+    /// Sessions opened with tokens of one subject, in all rooms; 0: no limit but that of the node.
+    pub sessions_per_subject: usize,
     /// Media sections in one offer; more than [`sdp::MAX_SECTIONS`] are never taken.
     pub sections_per_session: usize,
 }
@@ -45,6 +50,8 @@ impl Default for Limits {
             rooms: 1_000,
             participants_per_room: 500,
             sessions: 10_000,
+            viewers_per_room: 0,
+            sessions_per_subject: 0,
             sections_per_session: 64,
         }
     }

@@ -17,6 +17,8 @@ pub enum ErrorKind {
     Conflict,
     /// A limit of the node is reached; later may work: 503.
     Full,
+    /// The client has as much as it may have; less of it, or later, may work: 429.
+    Quota,
     /// A defect of ours: 500.
     Internal,
 }
@@ -30,6 +32,7 @@ impl ErrorKind {
             ErrorKind::NotFound => 404,
             ErrorKind::Conflict => 409,
             ErrorKind::Full => 503,
+            ErrorKind::Quota => 429,
             ErrorKind::Internal => 500,
         }
     }
@@ -42,6 +45,7 @@ impl ErrorKind {
             ErrorKind::NotFound => "not_found",
             ErrorKind::Conflict => "conflict",
             ErrorKind::Full => "full",
+            ErrorKind::Quota => "quota",
             ErrorKind::Internal => "internal",
         }
     }

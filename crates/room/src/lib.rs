@@ -19,19 +19,28 @@
 //! What this crate does not know: HTTP, tokens, packets, other rooms.
 
 mod agreement;
+mod answering;
 pub mod config;
+mod entering;
 pub mod error;
+mod events;
+mod extensions;
 mod ids;
 mod listing;
 mod mappings;
+mod media;
 mod negotiate;
 pub mod policy;
 mod publishers;
 mod random;
 pub mod records;
+mod renegotiation;
 pub mod room;
+mod rounds;
+mod seats;
 mod session;
 mod slots;
+mod sources;
 pub mod view;
 
 pub use agreement::{Agreement, Roles};
@@ -42,7 +51,7 @@ pub use negotiate::{Agreed, Negotiator};
 pub use policy::{ByArrival, BySpeaker, Pinned, SlotPolicy};
 pub use records::{ParticipantRecord, RecordChange, TrackRecord};
 pub use room::{CONNECT_TIMEOUT, Entering, Renegotiated, Room};
-pub use slots::Source;
+pub use sources::Source;
 pub use view::{
     Accepted, Counts, EndReason, LocalMedia, LocalPublished, Notice, ParticipantInfo, RoomInfo,
     SlotInfo, Target, TrackInfo, ViewerInfo,

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use model::ParticipantId;
 
-use crate::slots::Source;
+use crate::sources::Source;
 
 /// Orders the sources of a viewer. Sources at the front get a place first.
 pub trait SlotPolicy: Debug + Send {

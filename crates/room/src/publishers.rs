@@ -97,14 +97,14 @@ impl Publishers {
         }
     }
 
-    /// Changes the record of a session of this node. False when it does not publish.
+    /// Changes the record of a session of this node, if it publishes.
     pub(crate) fn update(
         &mut self,
         session: SessionId,
         mappings: &mut Mappings,
         change: impl FnOnce(&mut ParticipantRecord),
-    ) -> bool {
-        let Some(at) = self.place(session) else { return false };
+    ) {
+        let Some(at) = self.place(session) else { return };
         let mut record = ParticipantRecord::clone(&self.order[at].record);
         change(&mut record);
         if record != *self.order[at].record {
@@ -113,15 +113,14 @@ impl Publishers {
             self.changed.insert(session, RecordChange::Put(record.clone()));
             self.order[at] = Publisher::new(record, mappings);
         }
-        true
     }
 
-    /// A session of this node publishes no more. False when it did not.
-    pub(crate) fn remove(&mut self, session: SessionId) -> bool {
-        let Some(at) = self.place(session) else { return false };
-        self.order.remove(at);
-        self.bury(session);
-        true
+    /// A session of this node publishes no more.
+    pub(crate) fn remove(&mut self, session: SessionId) {
+        if let Some(at) = self.place(session) {
+            self.order.remove(at);
+            self.bury(session);
+        }
     }
 
     /// Takes a change of another node's record in.
@@ -172,6 +171,11 @@ impl Publishers {
 
     pub(crate) fn poll_change(&mut self) -> Option<RecordChange> {
         self.changed.pop_first().map(|(_, change)| change)
+    }
+
+    /// Whether a session of this node publishes.
+    pub(crate) fn publishes(&self, session: SessionId) -> bool {
+        self.place(session).is_some()
     }
 
     fn place(&self, session: SessionId) -> Option<usize> {

@@ -39,8 +39,10 @@ pub struct TrackRecord {
     pub codecs: Arc<[CodecSpec]>,
     /// Simulcast layers; empty without simulcast.
     pub rids: Vec<Rid>,
-    /// Media has come.
+    /// Media comes; false before the first packet, and when nothing came for two seconds.
     pub active: bool,
+    /// Media is about to come, since the session just took the place of one that sent. It counts as live until then.
+    pub awaited: bool,
 }
 
 /// A change of a record.
@@ -82,11 +84,11 @@ impl RecordChange {
 impl TrackRecord {
     pub(crate) fn of_plan(media: &UpMedia, codecs: Arc<[CodecSpec]>) -> Self {
         let (id, kind) = (media.track, media.kind);
-        Self { id, kind, codecs, rids: media.rids.clone(), active: false }
+        Self { id, kind, codecs, rids: media.rids.clone(), active: false, awaited: false }
     }
 
     pub(crate) fn of_local(id: TrackId, media: LocalMedia, codecs: Arc<[CodecSpec]>) -> Self {
-        Self { id, kind: media.kind, codecs, rids: media.rids, active: true }
+        Self { id, kind: media.kind, codecs, rids: media.rids, active: true, awaited: false }
     }
 
     pub(crate) fn info(&self) -> TrackInfo {
@@ -121,7 +123,9 @@ impl ParticipantRecord {
     pub(crate) fn update_tracks(&mut self, tracks: Vec<TrackRecord>) {
         let before = std::mem::replace(&mut self.tracks, tracks);
         for track in &mut self.tracks {
-            track.active = before.iter().any(|t| t.id == track.id && t.active);
+            if let Some(old) = before.iter().find(|t| t.id == track.id) {
+                (track.active, track.awaited) = (old.active, old.awaited);
+            }
         }
     }
 }

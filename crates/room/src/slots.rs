@@ -1,48 +1,25 @@
 //! Which track flows through which slot of a viewer.
 //!
 //! Slots come in groups: the nth audio slot and the nth video slot of an offer belong together, share a MediaStream, and
-//! always carry the same participant, so that lips and voice stay in step. A *source* is what one publisher can put
-//! into one group: its nth audio track with its nth video track. Sources take groups in order of arrival, keep them
-//! until they go, and wait while none is free; a policy may put some of them in front of others ([`crate::policy`]).
+//! always carry the same participant, so that lips and voice stay in step. Each group has one source ([`crate::sources`]) at most.
+//! Sources take groups in order of arrival and keep them until they go; a policy may put some of them in front of others
+//! ([`crate::policy`]). A source of which no media comes gives its group to a live source that waits: otherwise a publisher that died and came
+//! back under another name would wait for its own corpse, until the consent of the dead session expires after 30 s.
 //!
-//! Among free groups a source takes the one where most of its tracks flow; among these the one with the fewest slots
-//! left idle: a voice alone does not take a video slot that somebody else could fill.
+//! Among the open groups a source takes the one where most of its tracks flow; among these a free one, and the one with the fewest slots
+//! left idle: a voice alone does not take a video slot that somebody else could fill. A source moves to another group only where more of it
+//! flows, for example when it adds a camera and its group has no video slot.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{Binding, DownMedia, MediaKind, Mid, ParticipantId, PtMapping, SessionId, TrackId};
+use model::{Binding, DownMedia, MediaKind, Mid, SessionId, Ssrc, TrackId};
 
 use crate::mappings::{CodecList, Mappings};
 use crate::policy::SlotPolicy;
+use crate::seats::Seats;
+use crate::sources::{Held, Source, SourceKey, SourceTrack};
 use crate::view::SlotInfo;
-
-/// A track as far as slots are concerned.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SourceTrack<'a> {
-    pub(crate) id: TrackId,
-    pub(crate) codecs: &'a CodecList,
-}
-
-/// What a publisher can put into one group.
-#[derive(Debug, Clone, Copy)]
-pub struct Source<'a> {
-    /// Who publishes it.
-    pub(crate) participant: &'a ParticipantId,
-    pub(crate) session: SessionId,
-    /// 0 for the first audio and video track of the publisher, 1 for the second ones, ...
-    pub(crate) place: usize,
-    pub(crate) audio: Option<SourceTrack<'a>>,
-    pub(crate) video: Option<SourceTrack<'a>>,
-}
-
-impl Source<'_> {
-    /// The source, and what it consists of now.
-    fn content(&self) -> (SourceKey, [Option<TrackId>; 2]) {
-        let tracks = [self.audio, self.video].map(|track| track.map(|t| t.id));
-        ((self.session, self.place), tracks)
-    }
-}
 
 /// What has changed in one viewer.
 #[derive(Debug, Default)]
@@ -52,8 +29,6 @@ pub(crate) struct Changes {
     pub(crate) incompatible: Vec<(TrackId, SessionId)>,
 }
 
-type SourceKey = (SessionId, usize);
-
 /// The slots of one viewer.
 #[derive(Debug)]
 pub(crate) struct SlotTable {
@@ -62,10 +37,12 @@ pub(crate) struct SlotTable {
     order: Vec<Mid>,
     /// Sources of which nothing can flow here, with the tracks that they had. They are tried again when their tracks or our codecs change.
     hopeless: BTreeSet<(SourceKey, [Option<TrackId>; 2])>,
-    /// Tracks that were found incompatible, with their source.
-    incompatible: Vec<(TrackId, SourceKey)>,
+    /// Tracks of which no slot takes a codec.
+    incompatible: Vec<TrackId>,
     /// Slots whose binding does not hold any more.
     unbound: Vec<Mid>,
+    /// A source waits, or has a group where less of it flows than could.
+    crowded: bool,
 }
 
 #[derive(Debug, Default)]
@@ -78,14 +55,15 @@ struct Group {
 #[derive(Debug)]
 struct Slot {
     mid: Mid,
+    /// A mid that moved to another section has another SSRC, and is another slot.
+    ssrc: Ssrc,
     codecs: CodecList,
     track: Option<TrackId>,
 }
 
 /// A source fitted into a group.
+#[derive(Debug, Clone, Copy)]
 struct Fit {
-    audio: Option<Arc<[PtMapping]>>,
-    video: Option<Arc<[PtMapping]>>,
     /// How many of its tracks flow.
     flowing: usize,
     /// How many slots of the group stay idle.
@@ -101,6 +79,7 @@ impl SlotTable {
             hopeless: BTreeSet::new(),
             incompatible: Vec::new(),
             unbound: Vec::new(),
+            crowded: false,
         };
         table.update(down, mappings);
         table
@@ -115,16 +94,20 @@ impl SlotTable {
         self.groups.resize_with(most.max(self.groups.len()), Group::default);
         for group in &mut self.groups {
             for slot in [&mut group.audio, &mut group.video] {
-                if slot.as_ref().is_some_and(|s| !self.order.contains(&s.mid)) {
-                    *slot = None;
-                }
+                let stays = |s: &Slot| {
+                    let same = |m: &DownMedia| (m.mid, m.ssrc.media) == (s.mid, s.ssrc);
+                    down.iter().any(|(media, _)| same(media))
+                };
+                let gone = slot.take_if(|s| !stays(s)).filter(|s| s.track.is_some());
+                // What flowed must not go on in another section that has the mid now.
+                self.unbound.extend(gone.filter(|s| self.order.contains(&s.mid)).map(|s| s.mid));
             }
         }
         for (media, group) in down {
             let codecs = mappings.list(&media.codecs);
             let place = self.groups[*group].slot(media.kind);
             match place {
-                Some(slot) if slot.mid == media.mid => {
+                Some(slot) if (slot.mid, slot.ssrc) == (media.mid, media.ssrc.media) => {
                     if !Arc::ptr_eq(&slot.codecs.codecs, &codecs.codecs) {
                         // What flows is bound anew, with the payload types of now, or not at all.
                         (slot.codecs, slot.track) = (codecs, None);
@@ -132,7 +115,8 @@ impl SlotTable {
                     }
                 }
                 _ => {
-                    *place = Some(Slot { mid: media.mid, codecs, track: None });
+                    *place =
+                        Some(Slot { mid: media.mid, ssrc: media.ssrc.media, codecs, track: None });
                 }
             }
         }
@@ -146,6 +130,16 @@ impl SlotTable {
         }
     }
 
+    /// The groups that sources have, and what flows in them.
+    pub(crate) fn held(&self) -> impl Iterator<Item = Held> {
+        self.groups.iter().filter_map(|group| Some((group.holder?, group.flows())))
+    }
+
+    /// Whether a source waits for slots, or for better ones than it has.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded
+    }
+
     /// Fits the sources, given in order of arrival, into the groups, and says what changed.
     pub(crate) fn assign(
         &mut self,
@@ -155,21 +149,18 @@ impl SlotTable {
     ) -> Changes {
         let mut changes = Changes::default();
         changes.binds.extend(self.unbound.drain(..).map(|mid| (mid, None)));
-        self.release(sources, &mut changes, mappings);
         let first = policy.arrange(sources).min(sources.len());
-        self.make_room(sources, first, &mut changes);
-        for source in &*sources {
-            if self.groups.iter().all(|g| g.holder.is_some()) {
+        let mut seats = Seats::new(sources, self.groups.iter().map(|g| g.holder), first);
+        self.release(&mut seats, &mut changes, mappings);
+        self.make_room(&mut seats, &mut changes);
+        // Who had to make way for a live source may find another group.
+        for _ in 0..=self.groups.len() {
+            if !self.seat_all(&mut seats, &mut changes, mappings) {
                 break;
             }
-            let key = (source.session, source.place);
-            if self.hopeless.contains(&source.content())
-                || self.groups.iter().any(|g| g.holder == Some(key))
-            {
-                continue;
-            }
-            self.place(source, &mut changes, mappings);
         }
+        self.crowded = seats.waiting().any(|source| !self.hopeless.contains(&source.content()))
+            || seats.seated().any(|(source, at)| self.groups[at].flowing() < self.most(source));
         // A slot that one source left and another took is bound once, to the latter.
         for at in (0..changes.binds.len()).rev() {
             let mid = changes.binds[at].0;
@@ -180,105 +171,114 @@ impl SlotTable {
         changes
     }
 
-    /// Frees as many groups as the sources in front lack, the holders that stand last first.
-    fn make_room(&mut self, sources: &[Source<'_>], first: usize, changes: &mut Changes) {
-        let key = |s: &Source<'_>| (s.session, s.place);
-        let wanted = first.min(self.groups.len());
-        let held = |key: SourceKey, groups: &[Group]| groups.iter().any(|g| g.holder == Some(key));
-        let lacking = sources[..wanted]
-            .iter()
-            .filter(|s| !held(key(s), &self.groups) && !self.hopeless.contains(&s.content()))
-            .count();
-        let free = self.groups.iter().filter(|g| g.holder.is_none()).count();
-        let rank = |key: SourceKey| {
-            sources.iter().position(|s| (s.session, s.place) == key).unwrap_or(sources.len())
-        };
-        for _ in free..lacking {
-            let holders = self.groups.iter_mut().filter(|g| g.holder.is_some());
-            let last = holders.max_by_key(|g| g.holder.map(rank));
-            let Some(group) = last.filter(|g| g.holder.is_some_and(|k| rank(k) >= wanted)) else {
-                break;
-            };
-            group.vacate(changes);
-        }
-    }
-
-    /// Frees the groups of sources that are gone.
-    fn release(&mut self, sources: &[Source<'_>], changes: &mut Changes, mappings: &mut Mappings) {
-        let there: BTreeSet<SourceKey> = sources.iter().map(|s| (s.session, s.place)).collect();
-        let contents: BTreeSet<_> = sources.iter().map(Source::content).collect();
-        self.hopeless.retain(|content| contents.contains(content));
-        self.incompatible.retain(|(_, key)| there.contains(key));
-        for group in &mut self.groups {
-            if group.holder.is_none_or(|key| there.contains(&key)) {
-                continue;
-            }
-            group.vacate(changes);
-        }
-        // A track that its publisher gave up, or that a new slot could show: the source is placed anew.
-        for group in &mut self.groups {
-            let Some(key) = group.holder else { continue };
-            let source = sources.iter().find(|s| (s.session, s.place) == key);
-            if source.is_some_and(|source| group.is_outdated(source, mappings)) {
-                group.vacate(changes);
-            }
-        }
-    }
-
-    fn place(&mut self, source: &Source<'_>, changes: &mut Changes, mappings: &mut Mappings) {
-        let key = (source.session, source.place);
-        let free = self.groups.iter().enumerate().filter(|(_, g)| g.holder.is_none());
-        let fits = free.map(|(at, group)| (at, group.fit(source, mappings)));
-        let best = fits.min_by_key(|(at, fit)| (usize::MAX - fit.flowing, fit.idle, *at));
-        let Some((at, fit)) = best else { return };
-        self.note_incompatible(source, changes, mappings);
-        if fit.flowing == 0 {
-            // With groups that are not alike, a busy one might still take it later.
-            if !self
-                .groups
-                .iter()
-                .any(|g| g.holder.is_some() && g.fit(source, mappings).flowing > 0)
-            {
-                self.hopeless.insert(source.content());
-            }
-            return;
-        }
-        let group = &mut self.groups[at];
-        group.holder = Some(key);
-        let pairs = [
-            (&mut group.audio, source.audio, fit.audio),
-            (&mut group.video, source.video, fit.video),
-        ];
-        for (slot, track, payload_types) in pairs {
-            if let (Some(slot), Some(track), Some(payload_types)) = (slot, track, payload_types) {
-                slot.track = Some(track.id);
-                let publisher = source.session;
-                let binding = Binding { track: track.id, publisher, payload_types };
-                changes.binds.push((slot.mid, Some(binding)));
-            }
-        }
-    }
-
-    /// Notes tracks for which there are slots, and none that takes their codecs.
-    fn note_incompatible(
+    /// Frees the groups of sources that are gone. In the others what flows is what the source has now: a slot whose track is still
+    /// there is not touched.
+    fn release(
         &mut self,
-        source: &Source<'_>,
+        seats: &mut Seats<'_, '_>,
         changes: &mut Changes,
         mappings: &mut Mappings,
     ) {
-        let key = (source.session, source.place);
+        let contents: BTreeSet<_> = seats.sources.iter().map(Source::content).collect();
+        self.hopeless.retain(|content| contents.contains(content));
+        let tracks: BTreeSet<TrackId> =
+            seats.sources.iter().flat_map(Source::tracks).map(|t| t.id).collect();
+        self.incompatible.retain(|track| tracks.contains(track));
+        for (at, group) in self.groups.iter_mut().enumerate() {
+            match seats.source_at(at) {
+                Some(source) => group.fill(source, changes, mappings),
+                None => group.vacate(changes),
+            }
+            if group.flowing() == 0 {
+                group.holder = None;
+                seats.leave(at);
+            }
+        }
+    }
+
+    /// Frees as many groups as the sources in front lack, the holders that stand last first.
+    fn make_room(&mut self, seats: &mut Seats<'_, '_>, changes: &mut Changes) {
+        let wanted = seats.first.min(self.groups.len());
+        let lacking = (0..wanted)
+            .filter(|&source| {
+                seats.group_of[source].is_none()
+                    && !self.hopeless.contains(&seats.sources[source].content())
+            })
+            .count();
+        let free = seats.holders.iter().filter(|holder| holder.is_none()).count();
+        for _ in free..lacking {
+            let held = seats.holders.iter().enumerate();
+            let last = held.filter_map(|(at, holder)| Some((holder.as_ref()?, at))).max();
+            let Some((_, at)) = last.filter(|(source, _)| **source >= wanted) else { break };
+            self.groups[at].vacate(changes);
+            seats.leave(at);
+        }
+    }
+
+    /// Gives each source the group where most of its tracks flow, in the order of the sources. A source that has a group moves only where
+    /// more of it flows. `true` when a group became free that somebody may take.
+    fn seat_all(
+        &mut self,
+        seats: &mut Seats<'_, '_>,
+        changes: &mut Changes,
+        mappings: &mut Mappings,
+    ) -> bool {
+        let mut freed = false;
+        for at in 0..seats.sources.len() {
+            if !seats.has_open() {
+                break;
+            }
+            let source = seats.sources[at];
+            let (before, content) = (seats.group_of[at], source.content());
+            let flowing = before.map_or(0, |group| self.groups[group].flowing());
+            if flowing >= self.most(&source) || self.hopeless.contains(&content) {
+                continue;
+            }
+            self.note_incompatible(&source, changes);
+            let open = (0..self.groups.len()).filter(|&group| seats.is_open(group, &source));
+            let fits = open.map(|group| (group, self.groups[group].fit(&source)));
+            let best = fits.min_by_key(|&(group, fit)| {
+                (usize::MAX - fit.flowing, seats.holders[group].is_some(), fit.idle, group)
+            });
+            let Some((group, _)) = best.filter(|(_, fit)| fit.flowing > flowing) else {
+                // With groups that are not alike, a busy one might still take it later.
+                let mut all = self.groups.iter();
+                if flowing == 0 && all.all(|g| g.fit(&source).flowing == 0) {
+                    self.hopeless.insert(content);
+                }
+                continue;
+            };
+            freed |= before.is_some() || seats.holders[group].is_some();
+            for left in [before, Some(group)].into_iter().flatten() {
+                self.groups[left].vacate(changes);
+                seats.leave(left);
+            }
+            self.groups[group].holder = Some(source.key());
+            self.groups[group].fill(&source, changes, mappings);
+            seats.take(group, at);
+        }
+        freed
+    }
+
+    /// How many tracks of a source could flow if it had the best of groups.
+    fn most(&self, source: &Source<'_>) -> usize {
+        source.tracks().filter(|track| !self.incompatible.contains(&track.id)).count()
+    }
+
+    /// Notes tracks for which there are slots, and none that takes their codecs.
+    fn note_incompatible(&mut self, source: &Source<'_>, changes: &mut Changes) {
         for (track, is_video) in [(source.audio, false), (source.video, true)] {
             let Some(track) = track else { continue };
-            if self.incompatible.iter().any(|(id, _)| *id == track.id) {
+            if self.incompatible.contains(&track.id) {
                 continue;
             }
             let mut slot = |g: &'_ Group| -> Option<bool> {
                 let slot = if is_video { g.video.as_ref() } else { g.audio.as_ref() };
-                slot.map(|s| mappings.table(track.codecs, &s.codecs).is_empty())
+                slot.map(|s| !track.codecs.fits(&s.codecs))
             };
             let mut empty = self.groups.iter().filter_map(&mut slot).peekable();
             if empty.peek().is_some() && empty.all(|nothing_fits| nothing_fits) {
-                self.incompatible.push((track.id, key));
+                self.incompatible.push(track.id);
                 changes.incompatible.push((track.id, source.session));
             }
         }
@@ -300,7 +300,7 @@ impl SlotTable {
 
     /// Tracks that cannot flow here.
     pub(crate) fn incompatible(&self) -> Vec<TrackId> {
-        self.incompatible.iter().map(|(track, _)| *track).collect()
+        self.incompatible.clone()
     }
 }
 
@@ -322,28 +322,42 @@ impl Group {
         }
     }
 
-    /// Whether something flows that the source has no longer, or the source has a track that could flow through an idle slot.
-    fn is_outdated(&self, source: &Source<'_>, mappings: &mut Mappings) -> bool {
-        let pairs = [(&self.audio, source.audio), (&self.video, source.video)];
-        pairs.into_iter().any(|(slot, track)| {
-            let Some(slot) = slot else { return false };
-            match (slot.track, track) {
-                (Some(flows), track) => Some(flows) != track.map(|t| t.id),
-                (None, Some(track)) => !mappings.table(track.codecs, &slot.codecs).is_empty(),
-                (None, None) => false,
-            }
-        })
+    /// What flows: audio, video.
+    fn flows(&self) -> [Option<TrackId>; 2] {
+        [&self.audio, &self.video].map(|slot| slot.as_ref().and_then(|s| s.track))
     }
 
-    fn fit(&self, source: &Source<'_>, mappings: &mut Mappings) -> Fit {
-        let mut map = |slot: &Option<Slot>, track: Option<SourceTrack<'_>>| {
-            let table = mappings.table(track?.codecs, &slot.as_ref()?.codecs);
-            (!table.is_empty()).then_some(table)
+    /// How many tracks flow.
+    fn flowing(&self) -> usize {
+        self.flows().iter().flatten().count()
+    }
+
+    /// Lets the tracks of a source flow as far as the codecs of the slots take them. Slots through which they flow already are not touched.
+    fn fill(&mut self, source: &Source<'_>, changes: &mut Changes, mappings: &mut Mappings) {
+        let publisher = source.session;
+        for (slot, track) in [(&mut self.audio, source.audio), (&mut self.video, source.video)] {
+            let Some(slot) = slot.as_mut().filter(|s| s.track != track.map(|t| t.id)) else {
+                continue;
+            };
+            if let Some(track) = track.filter(|track| track.codecs.fits(&slot.codecs)) {
+                let payload_types = mappings.table(track.codecs, &slot.codecs);
+                let binding = Binding { track: track.id, publisher, payload_types };
+                slot.track = Some(track.id);
+                changes.binds.push((slot.mid, Some(binding)));
+            } else if slot.track.take().is_some() {
+                changes.binds.push((slot.mid, None));
+            }
+        }
+    }
+
+    fn fit(&self, source: &Source<'_>) -> Fit {
+        let flows = |slot: &Option<Slot>, track: Option<SourceTrack<'_>>| {
+            let (Some(slot), Some(track)) = (slot, track) else { return false };
+            track.codecs.fits(&slot.codecs)
         };
-        let audio = map(&self.audio, source.audio);
-        let video = map(&self.video, source.video);
-        let flowing = usize::from(audio.is_some()) + usize::from(video.is_some());
+        let flowing = usize::from(flows(&self.audio, source.audio))
+            + usize::from(flows(&self.video, source.video));
         let slots = usize::from(self.audio.is_some()) + usize::from(self.video.is_some());
-        Fit { audio, video, flowing, idle: slots - flowing }
+        Fit { flowing, idle: slots - flowing }
     }
 }

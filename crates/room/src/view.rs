@@ -137,7 +137,7 @@ pub struct TrackInfo {
     pub codecs: Vec<&'static str>,
     /// Simulcast layers in the order of the offer; empty without simulcast.
     pub rids: Vec<String>,
-    /// Media has come.
+    /// Media comes; false before the first packet, and when nothing came for two seconds.
     pub active: bool,
 }
 

@@ -197,6 +197,7 @@ fn an_in_process_publisher_is_bound_like_any_other() {
         channels: 1,
         fmtp: String::new(),
         feedback: Feedback::default(),
+        parameter_sets: None,
     };
     let media =
         || vec![LocalMedia { kind: MediaKind::Video, codecs: vec![vp8.clone()], rids: vec![] }];

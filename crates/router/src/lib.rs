@@ -28,16 +28,20 @@ pub mod up_track;
 pub use catch_up::{CatchUp, CatchUpLimits};
 pub use down_track::{DownStats, DownTrack, Leave, Pick, Written};
 pub use packet::{Packet, PacketMeta, Relayed, StreamId};
-pub use pool::{PacketBuf, PacketPool, PoolLimits, PoolStats};
+pub use pool::{Account, PacketBuf, PacketPool, PoolLimits, PoolStats};
 pub use up_track::cache::Cache;
 pub use up_track::mirror::TrackMirror;
-pub use up_track::report::SenderInfo;
+pub use up_track::report::{PublisherClock, SenderInfo};
 pub use up_track::streams::{StreamRef, StreamTable};
 pub use up_track::watch::{LayerWatch, Ranking};
 pub use up_track::{Accepted, LayerStats, UpTrack};
 
 /// Layers that one track may have: simulcast in the field has three.
 pub const MAX_LAYERS: usize = 4;
+
+/// Packets in front of a key frame that may belong to it: delimiter, three kinds of parameter sets, and supplemental information, each
+/// in a packet of its own, and some in reserve.
+pub const LEAD_MAX: usize = 8;
 
 #[cfg(test)]
 mod fixtures {

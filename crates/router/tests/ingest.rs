@@ -47,6 +47,20 @@ fn a_retransmission_fills_its_gap_as_the_original_would_have() {
 }
 
 #[test]
+fn a_track_falls_silent_once_and_the_next_packet_is_its_first_again() {
+    let (mut r, t) = (rig(), start());
+    assert!(!r.up.fell_silent(t + Duration::from_secs(60)), "it never spoke");
+    r.receive(t, &packet(1, 1, true).bytes()).unwrap();
+    assert!(!r.up.fell_silent(t + Duration::from_millis(1_999)));
+    let later = t + Duration::from_secs(2);
+    assert!(r.up.fell_silent(later) && !r.up.fell_silent(later));
+    for (sequence, first) in [(2, true), (3, false)] {
+        r.receive(later, &packet(sequence, sequence, false).bytes()).unwrap();
+        assert_eq!(r.last.unwrap().first_of_track, first);
+    }
+}
+
+#[test]
 fn probes_on_the_ssrc_of_retransmissions_end_here() {
     let (mut r, t) = (rig(), start());
     let early = packet(2, 2, false).wrapped(12, 1).bytes();
@@ -64,9 +78,10 @@ fn bytes_that_are_no_packet_are_refused_and_nothing_panics() {
     let media = video(1, "0", &[], &[(11, 12)]);
     let mut up = UpTrack::new(&media, &extensions());
     let mut pool = PacketPool::new(t, PoolLimits::default());
+    let account = pool.open();
     let mut random = Random(7);
     for i in 0..20_000u32 {
-        let mut buf = pool.alloc(300).unwrap();
+        let mut buf = pool.alloc(account, 300).unwrap();
         let len = random.below(300) as usize;
         let space = buf.space();
         for byte in &mut space[..len] {
@@ -82,7 +97,7 @@ fn bytes_that_are_no_packet_are_refused_and_nothing_panics() {
         let _ = up.ingest(t, StreamRef { up: 0, layer, is_rtx, ssrc }, &mut buf, len);
         pool.release(buf);
     }
-    let mut buf = pool.alloc(300).unwrap();
+    let mut buf = pool.alloc(account, 300).unwrap();
     let stream = StreamRef { up: 0, layer: 0, is_rtx: false, ssrc: Ssrc(11) };
     assert_eq!(up.ingest(t, stream, &mut buf, 9_999).err(), Some(DropReason::RtpMalformed));
     assert_eq!(up.ingest(t, stream, &mut buf, 11).err(), Some(DropReason::RtpMalformed));

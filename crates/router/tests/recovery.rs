@@ -198,7 +198,6 @@ impl World {
             keys: self.publisher.keys,
             up: self.rig.up.stats(0).unwrap(),
             down: *self.down.stats(),
-            viewer_octets: self.viewer.got.values().map(|s| s.payload.len() as u64).sum(),
         }
     }
 }
@@ -318,7 +317,6 @@ struct Outcome {
     keys: u32,
     up: LayerStats,
     down: DownStats,
-    viewer_octets: u64,
 }
 
 impl Outcome {
@@ -366,20 +364,32 @@ fn loses_a_fifth_of_packets_and_recovers() {
     assert!(lost * 1_000 <= shot, "{lost} of {shot}");
 }
 
-/// Threats row 33 holds where a subscriber's network is worse than its share of retransmissions can mend; whoever
-/// loses less gets everything.
+/// Retransmissions are lost as often as the packets that they repair, and so are the NACKs.
 #[test]
-fn a_subscriber_that_loses_a_fifth_gets_no_more_than_its_share() {
-    for seed in 0..8 {
+fn a_subscriber_that_loses_a_fifth_gets_whole_pictures() {
+    let (mut lost, mut shot) = (0, 0);
+    for seed in 0..16 {
         let outcome = play(seed, 0, 20, 30);
+        let missing = outcome.lost();
+        // A packet is kept for a second, which is eight tries, each lost with 36 %.
+        assert!(missing.len() <= 3, "seed {seed}: {missing:?}");
+        lost += missing.len();
+        shot += outcome.seen.len();
         let (rtx, all) = (outcome.down.rtx_octets, outcome.down.octets);
-        assert!(rtx <= all * 16 / 100 + 48_000, "seed {seed}: {rtx} of {all}");
-        assert!(rtx >= all * 14 / 100, "seed {seed}: {rtx} of {all}");
-        assert!(outcome.viewer_octets * 100 >= all * 90, "seed {seed}");
+        assert!(rtx >= all * 25 / 100, "seed {seed}: {rtx} of {all}");
     }
+    assert!(lost * 1_000 <= shot, "{lost} of {shot}");
+}
+
+/// Threats row 33, where a network is worse than the share of retransmissions can mend.
+#[test]
+fn a_subscriber_that_loses_two_fifths_gets_no_more_than_its_share() {
     for seed in 0..8 {
-        let outcome = play(seed, 0, 10, 15);
-        assert_eq!(outcome.lost(), [0u64; 0], "seed {seed}");
+        let outcome = play(seed, 0, 40, 30);
+        // Headers are earned with, and not counted here.
+        let (rtx, all) = (outcome.down.rtx_octets, outcome.down.octets);
+        assert!(rtx <= all * 37 / 100 + 48_000, "seed {seed}: {rtx} of {all}");
+        assert!(rtx >= all * 34 / 100, "seed {seed}: {rtx} of {all}");
     }
 }
 

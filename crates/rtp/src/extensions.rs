@@ -58,12 +58,9 @@ impl<'a> Extensions<'a> {
         } else {
             (first >> 4, self.at + 1, usize::from(first & 0x0f) + 1)
         };
-        if !self.two_byte && id == 15 {
-            // RFC 8285 section 4.2 reserves 15; no sender that we negotiate with has a use for it.
-            return self.fail(RtpError::ExtensionId);
-        }
-        if id == 0 {
-            // RFC 8285 section 4.2: id 0 with a length ends the processing of the block.
+        if id == 0 || (!self.two_byte && id == 15) {
+            // RFC 8285 section 4.2: id 0 with a length, and id 15 in the one-byte form, end the processing of the block;
+            // the elements in front of it and the packet stay good.
             self.at = self.end;
             return None;
         }
@@ -133,12 +130,12 @@ pub struct ParsedExtensions {
 }
 
 impl ParsedExtensions {
-    /// Reads all elements in one pass. Ids that the map does not hold are skipped, and so are empty `mid`, `rid` and
-    /// `repaired-rid` values (RFC 7941 section 4.1.1 lets the two-byte form carry them).
+    /// Reads all elements in one pass. Ids that the map does not hold are skipped (RFC 8285 section 4.1), and so are values of
+    /// an impossible length and `mid`, `rid` and `repaired-rid` values that are empty or no token: extensions are optional, and
+    /// media that comes with one that makes no sense is still media.
     ///
     /// # Errors
-    /// [`RtpError::ExtensionOverrun`], [`RtpError::ExtensionId`], or [`RtpError::ExtensionValue`] when the value of a
-    /// known extension has an impossible length or is no token.
+    /// [`RtpError::ExtensionOverrun`]: an element reaches past the block, so where the others stand is unknown.
     #[inline]
     pub fn parse(header: &RtpHeader<'_>, map: &ExtensionMap) -> Result<Self, RtpError> {
         let mut parsed = Self::default();
@@ -147,7 +144,7 @@ impl ParsedExtensions {
             let Element { id, start, end } = element?;
             if let Some(extension) = map.extension(id) {
                 let value = header.raw().get(start..end).unwrap_or_default();
-                parsed.set(extension, value, start)?;
+                parsed.set(extension, value, start);
             }
         }
         Ok(parsed)
@@ -160,53 +157,52 @@ impl ParsedExtensions {
         packet.get(usize::from(offset)..usize::from(offset) + usize::from(len))
     }
 
+    /// Takes a value in; one that makes no sense changes nothing.
     #[inline]
-    fn set(&mut self, extension: Extension, value: &[u8], offset: usize) -> Result<(), RtpError> {
+    fn set(&mut self, extension: Extension, value: &[u8], offset: usize) {
         match extension {
-            Extension::Mid => self.mid = text(value, Mid::parse)?,
-            Extension::Rid => self.rid = text(value, Rid::parse)?,
-            Extension::RepairedRid => self.repaired_rid = text(value, Rid::parse)?,
+            Extension::Mid => self.mid = text(value, Mid::parse).or(self.mid),
+            Extension::Rid => self.rid = text(value, Rid::parse).or(self.rid),
+            Extension::RepairedRid => {
+                self.repaired_rid = text(value, Rid::parse).or(self.repaired_rid);
+            }
             Extension::AbsSendTime => {
-                let [a, b, c] = exactly(value)?;
-                self.abs_send_time = Some(u32::from_be_bytes([0, a, b, c]));
+                if let &[a, b, c] = value {
+                    self.abs_send_time = Some(u32::from_be_bytes([0, a, b, c]));
+                }
             }
             Extension::TransportCc => {
                 // Version 2 of the extension adds two bytes of feedback request behind the number.
-                let Some(&number) = value.first_chunk::<2>() else {
-                    return Err(RtpError::ExtensionValue);
-                };
-                self.transport_cc = Some(u16::from_be_bytes(number));
+                if let &[a, b] | &[a, b, _, _] = value {
+                    self.transport_cc = Some(u16::from_be_bytes([a, b]));
+                }
             }
             Extension::AudioLevel => {
-                let [byte] = exactly(value)?;
-                self.audio_level = Some(AudioLevel::from_byte(byte));
+                if let &[byte] = value {
+                    self.audio_level = Some(AudioLevel::from_byte(byte));
+                }
             }
             Extension::VideoOrientation => {
-                let [byte] = exactly(value)?;
-                self.video_orientation = Some(byte);
+                if let &[byte] = value {
+                    self.video_orientation = Some(byte);
+                }
             }
-            Extension::PlayoutDelay => self.playout_delay = Some(exactly(value)?),
+            Extension::PlayoutDelay => {
+                if let &[a, b, c] = value {
+                    self.playout_delay = Some([a, b, c]);
+                }
+            }
             Extension::DependencyDescriptor => {
                 // A packet is at most MAX_PACKET long, so both fit.
                 self.dependency_descriptor = Some((offset as u16, value.len() as u16));
             }
         }
-        Ok(())
     }
 }
 
 #[inline]
-fn exactly<const N: usize>(value: &[u8]) -> Result<[u8; N], RtpError> {
-    value.try_into().map_err(|_| RtpError::ExtensionValue)
-}
-
-#[inline]
-fn text<T, E>(value: &[u8], parse: impl Fn(&str) -> Result<T, E>) -> Result<Option<T>, RtpError> {
-    if value.is_empty() {
-        return Ok(None);
-    }
-    let text = std::str::from_utf8(value).map_err(|_| RtpError::ExtensionValue)?;
-    parse(text).map(Some).map_err(|_| RtpError::ExtensionValue)
+fn text<T, E>(value: &[u8], parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
+    parse(std::str::from_utf8(value).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -284,10 +280,35 @@ mod tests {
     }
 
     #[test]
-    fn values_of_impossible_length_or_letters_are_refused() {
-        assert_eq!(parse(0xbede, &[0x11, b'a', 0, 0]), Err(RtpError::ExtensionValue));
-        assert_eq!(parse(0xbede, &[0x50, 1, 0, 0]), Err(RtpError::ExtensionValue));
-        assert_eq!(parse(0xbede, &[0x41, 1, 2, 0]), Err(RtpError::ExtensionValue));
-        assert_eq!(parse(0xbede, &[0x10, 0xff, 0, 0]), Err(RtpError::ExtensionValue));
+    fn id_15_in_the_one_byte_form_ends_the_block_and_keeps_what_is_in_front() {
+        let parsed = parse(0xbede, &[0x10, b'a', 0xf0, 0x20, 0x20, b'b', 0, 0]).unwrap();
+        assert_eq!((parsed.mid, parsed.rid), (Mid::parse("a").ok(), None));
+        // Even where its length would reach past the block.
+        assert_eq!(parse(0xbede, &[0xff, 1, 0, 0]), Ok(ParsedExtensions::default()));
+        // In the two-byte form 15 is an id as any other.
+        let parsed = parse(0x1000, &[15, 1, 9, 2, 1, b'x', 0, 0]).unwrap();
+        assert_eq!(parsed.rid, Rid::parse("x").ok());
+    }
+
+    #[test]
+    fn values_of_impossible_length_or_letters_are_passed_over_and_the_others_count() {
+        for bad in [
+            &[0x11, b'a', b' '][..],
+            &[0x10, 0xff],
+            &[0x50, 1],
+            &[0x52, 1, 2, 3],
+            &[0x41, 1, 2],
+            &[0x43, 1, 2, 3, 4],
+            &[0x61, 1, 2],
+            &[0x71, 1, 2],
+            &[0x81, 1, 2],
+        ] {
+            let mut block = [bad, &[0x20, b'h']].concat();
+            block.resize(block.len().next_multiple_of(4), 0);
+            let only_rid = ParsedExtensions { rid: Rid::parse("h").ok(), ..Default::default() };
+            assert_eq!(parse(0xbede, &block), Ok(only_rid), "{bad:02x?}");
+        }
+        let parsed = parse(0xbede, &[0x10, b'a', 0x10, 0xff]).unwrap();
+        assert_eq!(parsed.mid, Mid::parse("a").ok(), "the good one stays");
     }
 }

@@ -26,10 +26,6 @@ pub enum RtpError {
     HeaderOverrun,
     /// An extension element reaches past its block.
     ExtensionOverrun,
-    /// Id 15 in the one-byte form (RFC 8285 section 4.2).
-    ExtensionId,
-    /// An extension that we know, with a value of the wrong length or with characters that it may not hold.
-    ExtensionValue,
     /// The padding count is 0 or larger than the payload.
     Padding,
     /// The caller's buffer, or the form of an extension, is too small for what should be written.
@@ -44,8 +40,6 @@ impl fmt::Display for RtpError {
             RtpError::Version => "RTP version is not 2",
             RtpError::HeaderOverrun => "CSRCs or extension block reach past the end",
             RtpError::ExtensionOverrun => "a header extension reaches past its block",
-            RtpError::ExtensionId => "header extension id 15",
-            RtpError::ExtensionValue => "a header extension with an impossible value",
             RtpError::Padding => "padding of 0 or past the payload",
             RtpError::NoRoom => "no room for the header",
         })

@@ -130,7 +130,7 @@ fn h264_frames_of_their_packetizer() {
     let idr = [&[0x65, 0x88][..], &[0xaa; 698]].concat();
     let key = annex_b(&[&[0x67, 0x42, 0xe0, 0x1f], &[0x68, 0xce, 0x3c, 0x80], &idr]);
     let key = inspected(Codec::H264, &mut payloader, key);
-    assert_eq!(key[0], (true, true), "parameter sets in one packet");
+    assert_eq!(key[0], (false, true), "parameter sets in one packet");
     assert_eq!(key[1], (true, true), "the first fragment of the picture");
     assert!(key[2..].iter().all(|flags| *flags == (false, false)));
     let inter = annex_b(&[&[&[0x41, 0x9a][..], &[0xaa; 400]].concat()]);
@@ -144,8 +144,8 @@ fn h265_frames_of_their_packetizer() {
     let idr = [&[19 << 1, 1, 0x80][..], &[0xaa; 700]].concat();
     let key = annex_b(&[&[32 << 1, 1, 9, 9], &[33 << 1, 1, 9, 9], &[34 << 1, 1, 9, 9], &idr]);
     let key = inspected(Codec::H265, &mut payloader, key);
-    assert_eq!(key[0], (true, true));
-    assert!(!key.last().unwrap().0);
+    assert_eq!(key[0], (false, true), "parameter sets");
+    assert_eq!(key.iter().filter(|flags| flags.0).count(), 1, "{key:?}");
     let inter = annex_b(&[&[&[1 << 1, 1, 0x80][..], &[0xaa; 400]].concat()]);
     let inter = inspected(Codec::H265, &mut payloader, inter);
     assert_eq!(inter[0], (false, true));
@@ -156,10 +156,13 @@ fn h265_frames_of_their_packetizer() {
 fn av1_frames_of_their_packetizer() {
     let mut payloader = rtc_rtp::codec::av1::Av1Payloader {};
     // OBUs with their size: a sequence header of 3 bytes, a frame of 500.
-    let frame = [&[0x32, 0xf4, 0x03][..], &[0xaa; 500]].concat();
-    let key = [&[0x0a, 3, 1, 2, 3][..], &frame].concat();
+    let frame = |first| [&[0x32, 0xf4, 0x03, first][..], &[0xaa; 499]].concat();
+    let key = [&[0x0a, 3, 1, 2, 3][..], &frame(0x10)].concat();
     let key = inspected(Codec::Av1, &mut payloader, key);
     assert_eq!(key, [(true, true), (false, false)]);
-    let inter = inspected(Codec::Av1, &mut payloader, frame);
+    let inter = inspected(Codec::Av1, &mut payloader, frame(0x30));
     assert_eq!(inter, [(false, true), (false, false)]);
+    let both = [&[0x0a, 3, 1, 2, 3][..], &frame(0x30)].concat();
+    let both = inspected(Codec::Av1, &mut payloader, both);
+    assert_eq!(both, [(false, true), (false, false)], "a sequence header is no key frame");
 }

@@ -87,8 +87,13 @@ pub struct Limits {
     /// Open HTTP connections; more wait in the kernel's backlog. One address (IPv6: each /64) gets a quarter of them,
     /// more of it are closed at once; loopback gets all.
     pub connections: usize,
-    /// From the first byte to the end of the headers.
+    /// From the first byte of a request to the end of its headers; for the first request of a connection, from the
+    /// connection's beginning. As long for a PROXY protocol header.
     pub header_timeout: Duration,
+    /// For a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From an answer to the next request of the connection.
+    pub idle_timeout: Duration,
     /// For the whole body.
     pub body_timeout: Duration,
     /// Largest request body in bytes.
@@ -103,6 +108,8 @@ impl Default for Limits {
             table_size: 65_536,
             connections: 4_096,
             header_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(5),
             body_size: 256 * 1024,
         }

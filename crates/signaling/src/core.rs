@@ -6,10 +6,6 @@
 //! busy room costs the others nothing. Offers are parsed and matched under no lock at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{
-    AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed},
-};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -18,6 +14,8 @@ use room::{
     Accepted, Agreed, Counts, Entering, ErrorKind, Ids, LocalMedia, LocalPublished, Negotiator,
     Notice, ParticipantInfo, Renegotiated, Roles, Room, RoomConfig, RoomError, RoomInfo, Target,
 };
+
+use crate::capacity::{Place, Totals, Wanted};
 
 /// Sessions that one slice of [`Core::work`] looks at in a room.
 const SLICE: usize = 256;
@@ -59,16 +57,6 @@ pub struct Core {
     totals: Totals,
 }
 
-/// Sums over all rooms, kept as rooms change.
-#[derive(Default)]
-struct Totals {
-    participants: AtomicUsize,
-    viewers: AtomicUsize,
-    connected: AtomicUsize,
-    /// Sessions that are there, and those that are being negotiated.
-    sessions: AtomicUsize,
-}
-
 /// One room's place.
 struct Cell {
     id: RoomId,
@@ -86,25 +74,6 @@ struct CellState {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic ends the request that caused it, not the node.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Places (one or none) that are counted for a session under negotiation; given back unless they are used.
-struct Place<'c> {
-    core: &'c Core,
-    count: usize,
-}
-
-impl Place<'_> {
-    /// The room's turn takes the count over.
-    fn used(&mut self) -> usize {
-        std::mem::take(&mut self.count)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.core.totals.sessions.fetch_sub(self.count, AcqRel);
-    }
 }
 
 impl Core {
@@ -178,14 +147,44 @@ impl Core {
         roles: Roles,
         offer: &str,
     ) -> Result<Accepted, RoomError> {
-        let mut place = self.reserve(now, room, entering.participant.as_ref())?;
+        self.enter_for(now, None, room, entering, roles, offer)
+    }
+
+    /// The same for the bearer of a token with this subject, whose sessions are counted.
+    ///
+    /// # Errors
+    /// As [`Core::publish`]; `Quota` when the subject has as many sessions as it may.
+    pub fn enter_for(
+        &self,
+        now: Instant,
+        subject: Option<&ParticipantId>,
+        room: &RoomId,
+        entering: Entering,
+        roles: Roles,
+        offer: &str,
+    ) -> Result<Accepted, RoomError> {
+        let mut place = self.reserve(now, subject, room, &entering, roles)?;
         let agreed = self.negotiate(|negotiator| negotiator.answer(roles, offer))?;
         let session = agreed.session();
+        log_remarks(&agreed);
         self.in_room(room, |room, cell| {
+            let there = entering.participant.as_ref().is_some_and(|who| room.publishes(who));
+            if place.is_instead()
+                && !there
+                && let Err(full) = place.stand_alone(&self.config.limits)
+            {
+                return (Err(full), 0);
+            }
             lock(&self.sessions).insert(session, cell.clone());
-            let entered = room.enter(now, &self.config, entering.clone(), agreed.clone());
+            place.belongs_to(session);
+            let (entering, agreed) = (entering.clone(), agreed.clone());
+            let entered = match place.is_instead() {
+                true => room.enter_instead(now, &self.config, entering, agreed),
+                false => room.enter(now, &self.config, entering, agreed),
+            };
             if entered.is_err() {
                 lock(&self.sessions).remove(&session);
+                self.totals.forget(session);
                 return (entered, 0);
             }
             (entered, place.used())
@@ -223,6 +222,7 @@ impl Core {
     ) -> Result<Renegotiated, RoomError> {
         let before = self.of_session(session, |room| room.agreement(session))??;
         let agreed: Agreed = self.negotiate(|n| n.answer_again(&before, offer))?;
+        log_remarks(&agreed);
         self.of_session(session, |room| room.renegotiate(now, agreed))?
     }
 
@@ -260,11 +260,7 @@ impl Core {
 
     /// An event from a worker. Events of sessions that are gone are ignored.
     pub fn handle_event(&self, now: Instant, event: Event) {
-        let session = match &event {
-            Event::Connected { session }
-            | Event::TrackActive { session, .. }
-            | Event::Closed { session, .. } => *session,
-        };
+        let session = event.session();
         let _gone = self.of_session(session, |room| room.handle_event(now, event));
     }
 
@@ -324,14 +320,8 @@ impl Core {
 
     /// How much is there. The numbers are kept, not counted.
     pub fn counts(&self) -> Counts {
-        let value = |count: &AtomicUsize| count.load(Relaxed);
-        Counts {
-            rooms: lock(&self.names).len(),
-            participants: value(&self.totals.participants),
-            viewers: value(&self.totals.viewers),
-            sessions: value(&self.totals.sessions),
-            connected: value(&self.totals.connected),
-        }
+        let rooms = lock(&self.names).len();
+        self.totals.counts(rooms)
     }
 }
 
@@ -341,34 +331,27 @@ impl Core {
         f(&mut Negotiator::new(&self.config, &self.ids, &mut random))
     }
 
-    /// A place for one session more. Overdue sessions make space, also when their timer is late; who publishes again
-    /// under the same name takes none.
+    /// A place for one session more. Overdue sessions make space, also when their timer is late. A room that would refuse the session
+    /// does so before its offer is read.
     fn reserve(
         &self,
         now: Instant,
+        subject: Option<&ParticipantId>,
         room: &RoomId,
-        participant: Option<&ParticipantId>,
+        entering: &Entering,
+        roles: Roles,
     ) -> Result<Place<'_>, RoomError> {
-        let limits = &self.config.limits;
-        // A room that would refuse the publisher does so before its offer is read.
-        let publishes = |who| {
-            let look =
-                |room: &Room| room.check_publisher(&self.config, who).map(|()| room.publishes(who));
-            self.look(room, look).unwrap_or(Ok(false))
-        };
-        let count = usize::from(!participant.map_or(Ok(false), publishes)?);
-        let take = || {
-            let taken = |there| (there + count <= limits.sessions).then_some(there + count);
-            count == 0 || self.totals.sessions.fetch_update(AcqRel, Acquire, taken).is_ok()
-        };
-        if !take() {
-            self.handle_timeout(now);
-            if !take() {
-                let text = format!("the node has {} sessions, which is its limit", limits.sessions);
-                return Err(RoomError::new(ErrorKind::Full, text));
+        let (limits, who) = (&self.config.limits, entering.participant.as_ref());
+        let look = |room: &Room| -> Result<bool, RoomError> {
+            who.map_or(Ok(()), |who| room.check_publisher(&self.config, who))?;
+            if roles.to_peer() {
+                room.check_viewer(&self.config)?;
             }
-        }
-        let place = Place { core: self, count };
+            Ok(who.is_some_and(|who| room.publishes(who)))
+        };
+        let again = self.look(room, look).unwrap_or(Ok(false))?;
+        let wanted = Wanted { subject, again, own: again && subject == who };
+        let place = self.totals.reserve(limits, wanted, || self.handle_timeout(now))?;
         let names = lock(&self.names);
         if !names.contains_key(room) && names.len() >= limits.rooms {
             return Err(too_many_rooms(room, limits.rooms));
@@ -452,6 +435,7 @@ impl Core {
     fn take_notice(&self, notice: &Notice) {
         if let Notice::SessionClosed { session, .. } = notice {
             lock(&self.sessions).remove(session);
+            self.totals.forget(*session);
         }
         (self.observer)(notice);
     }
@@ -479,21 +463,14 @@ impl Core {
     }
 }
 
+/// At most one line for each header extension of an offer; offers are limited in rate.
+fn log_remarks(agreed: &Agreed) {
+    for remark in agreed.remarks() {
+        tracing::debug!(session = %agreed.session(), remark, "a part of an offer was passed over");
+    }
+}
+
 fn too_many_rooms(room: &RoomId, most: usize) -> RoomError {
     let text = format!("room {room}: the node has {most} rooms, which is its limit");
     RoomError::new(ErrorKind::Full, text)
-}
-
-impl Totals {
-    /// `counted`: sessions of `after` that are in the sum already.
-    fn change(&self, before: &Counts, after: &Counts, counted: usize) {
-        let add = |total: &AtomicUsize, before: usize, after: usize| {
-            // Wrapping: a difference may be negative.
-            total.fetch_add(after.wrapping_sub(before), AcqRel);
-        };
-        add(&self.participants, before.participants, after.participants);
-        add(&self.viewers, before.viewers, after.viewers);
-        add(&self.connected, before.connected, after.connected);
-        add(&self.sessions, before.sessions + counted, after.sessions);
-    }
 }

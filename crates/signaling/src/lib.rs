@@ -15,22 +15,25 @@
 //! Signaling never sees a worker, only a [`CommandSink`] and a channel of events; it parses no SDP itself.
 
 mod auth;
+mod capacity;
+mod client;
 mod config;
 pub mod core;
 mod counters;
 mod http;
 mod limits;
-mod places;
+mod log;
 mod secret;
 mod server;
 mod state;
 
 pub use auth::{NewToken, mint};
+pub use client::{Network, NetworkError};
 pub use config::{AuthConfig, Config, IceServer, Limits, Rate};
 pub use core::{CommandSink, Core};
 pub use http::cors::{OriginRule, OriginRuleError};
 pub use secret::Secret;
-pub use server::serve;
+pub use server::{Certificates, ServerConfig, serve};
 pub use state::{Operations, Signaling};
 
 impl Signaling {

@@ -13,7 +13,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use model::{Event, ParticipantId, RoomId, SessionId};
 use room::{
-    Accepted, ErrorKind, LocalMedia, LocalPublished, Notice, RoomConfig, RoomError, Target,
+    Accepted, Entering, ErrorKind, LocalMedia, LocalPublished, Notice, Roles, RoomConfig,
+    RoomError, Target,
 };
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -339,7 +340,11 @@ impl Signaling {
             Some(participant) => participant,
             None => guest()?,
         };
-        self.open(Face::Whip, room, owner, |core, now| core.publish(now, room, &participant, offer))
+        let (subject, participant) = (owner.clone(), Some(participant));
+        let entering = Entering { participant, identity: None, target: Target::any() };
+        self.open(Face::Whip, room, owner, |core, now| {
+            core.enter_for(now, subject.as_ref(), room, entering, Roles::FromPeer, offer)
+        })
     }
 
     /// Somebody watches.
@@ -351,8 +356,10 @@ impl Signaling {
         owner: Option<ParticipantId>,
         offer: &str,
     ) -> Result<Opened, Problem> {
+        let subject = owner.clone();
+        let entering = Entering { participant: None, identity: viewer, target };
         self.open(Face::Whep, room, owner, |core, now| {
-            core.subscribe(now, room, viewer.as_ref(), target, offer)
+            core.enter_for(now, subject.as_ref(), room, entering, Roles::ToPeer, offer)
         })
     }
 
@@ -460,6 +467,13 @@ fn refused(error: &RoomError) -> Problem {
         ErrorKind::NotFound => Problem::not_found(),
         ErrorKind::Conflict => Problem::new(StatusCode::CONFLICT, "conflict", "Conflict", text),
         ErrorKind::Full => unavailable(text),
+        ErrorKind::Quota => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-sessions",
+            "Too many requests",
+            text,
+        )
+        .retry_after(RETRY_WHEN_FULL),
         ErrorKind::Internal => {
             tracing::error!(error = text, "the rooms failed");
             Problem::internal()

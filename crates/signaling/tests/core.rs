@@ -4,14 +4,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use model::{CloseReason, Command, Event, ParticipantId, RoomId, SessionId, TrackId};
+use model::{
+    CloseReason, CodecSpec, Command, Event, MediaKind, ParticipantId, RoomId, SessionId, TrackId,
+};
 use room::{
-    Accepted, CONNECT_TIMEOUT, Counts, EndReason, ErrorKind, Limits, Notice, RoomConfig, RoomError,
-    Target,
+    Accepted, CONNECT_TIMEOUT, Counts, EndReason, Entering, ErrorKind, Limits, LocalMedia, Notice,
+    Roles, RoomConfig, RoomError, Target,
 };
 use sfumato_signaling::{CommandSink, Core};
 
@@ -33,14 +35,17 @@ fn core(
     sink: impl CommandSink + 'static,
     observer: impl Fn(&Notice) + Send + Sync + 'static,
 ) -> Core {
-    let config = RoomConfig {
+    let random = |bytes: &mut [u8]| aws_lc_rs::rand::fill(bytes).unwrap();
+    Core::new(config(limits), 1, random, sink, observer)
+}
+
+fn config(limits: Limits) -> RoomConfig {
+    RoomConfig {
         candidates: vec!["127.0.0.1:7000".parse().unwrap()],
         fingerprint: ["AB"; 32].join(":"),
         cname: "test".into(),
         limits,
-    };
-    let random = |bytes: &mut [u8]| aws_lc_rs::rand::fill(bytes).unwrap();
-    Core::new(config, 1, random, sink, observer)
+    }
 }
 
 impl Node {
@@ -119,6 +124,118 @@ fn a_full_node_refuses_before_it_reads_the_offer_and_a_replacement_takes_no_plac
     assert_eq!(node.end_of(first), Some(EndReason::Replaced));
     let counts = node.core.counts();
     assert_eq!((counts.sessions, counts.participants, counts.viewers), (2, 1, 1));
+}
+
+#[test]
+fn on_a_full_node_who_publishes_again_takes_the_place_of_the_session_that_is_there() {
+    let node = Node::with(Limits { sessions: 2, ..Limits::default() });
+    let old = node.publish("r", "ann", PUBLISH).unwrap().session;
+    node.core.handle_event(node.now, Event::Connected { session: old });
+    // With a place left both are there until the new one is connected.
+    let next = node.publish("r", "ann", PUBLISH).unwrap().session;
+    assert!(node.core.contains(old) && node.core.contains(next));
+    // Without one the old one goes at once, and its successor with it.
+    let last = node.publish("r", "ann", PUBLISH).unwrap().session;
+    assert!(!node.core.contains(old) && !node.core.contains(next) && node.core.contains(last));
+    assert_eq!(node.core.counts().sessions, 1);
+}
+
+#[test]
+fn the_limit_holds_where_a_participant_leaves_while_its_replacement_negotiates() {
+    let core: Arc<OnceLock<Core>> = Arc::default();
+    let (hold, now) = (core.clone(), Instant::now());
+    let leaves: Arc<Mutex<Option<SessionId>>> = Arc::default();
+    let asked = leaves.clone();
+    // Random bytes are asked for in the middle of a negotiation. Then ann leaves, and somebody else takes the place.
+    let random = move |bytes: &mut [u8]| {
+        bytes.fill(7);
+        if let Some(ann) = asked.lock().unwrap().take() {
+            let core = hold.get().unwrap();
+            core.close(now, ann).unwrap();
+            let codec = CodecSpec {
+                pt: model::Pt(96),
+                rtx_pt: None,
+                codec: model::Codec::Vp8,
+                clock_rate: 90_000,
+                channels: 1,
+                fmtp: String::new(),
+                feedback: model::Feedback::default(),
+                parameter_sets: None,
+            };
+            let media =
+                LocalMedia { kind: MediaKind::Video, codecs: vec![codec], rids: Vec::new() };
+            core.publish_local(&id("other"), &who("card"), vec![media]).unwrap();
+        }
+    };
+    let limits = Limits { sessions: 1, ..Limits::default() };
+    let made = Core::new(config(limits), 1, random, |_: Command| (), |_: &Notice| ());
+    assert!(core.set(made).is_ok());
+    let core = core.get().unwrap();
+    let ann = core.publish(now, &id("r"), &who("ann"), PUBLISH).unwrap().session;
+    *leaves.lock().unwrap() = Some(ann);
+    assert_eq!(kind(core.publish(now, &id("r"), &who("ann"), PUBLISH)), ErrorKind::Full);
+    assert_eq!(core.counts().sessions, 1);
+}
+
+#[test]
+fn a_token_subject_has_so_many_sessions_in_all_rooms_and_no_more() {
+    let node = Node::with(Limits { sessions_per_subject: 2, ..Limits::default() });
+    let watch = |room: &str, subject: &str| {
+        let entering = Entering { participant: None, identity: None, target: Target::any() };
+        let subject = who(subject);
+        node.core.enter_for(node.now, Some(&subject), &id(room), entering, Roles::ToPeer, WATCH)
+    };
+    let first = watch("a", "ann").unwrap().session;
+    watch("b", "ann").unwrap();
+    let refused = watch("c", "ann").unwrap_err();
+    assert_eq!((refused.kind(), refused.status()), (ErrorKind::Quota, 429));
+    assert!(refused.to_string().contains("at most 2 are allowed"), "{refused}");
+    assert!(node.core.look(&id("c"), |_| ()).is_none(), "who is refused leaves no room behind");
+    watch("c", "bob").expect("others have their own");
+    node.watch("c").expect("without a subject nothing is counted");
+    node.close(first);
+    watch("c", "ann").expect("one has gone");
+    // An offer that cannot be read counts for nothing.
+    let entering = || Entering { participant: None, identity: None, target: Target::any() };
+    let enter = |offer| {
+        let cat = who("cat");
+        node.core.enter_for(node.now, Some(&cat), &id("c"), entering(), Roles::ToPeer, offer)
+    };
+    for _ in 0..3 {
+        assert_eq!(kind(enter("no description")), ErrorKind::BadSdp);
+    }
+    assert!(enter(WATCH).is_ok() && enter(WATCH).is_ok() && enter(WATCH).is_err());
+}
+
+#[test]
+fn who_publishes_again_at_its_limit_of_sessions_takes_the_place_of_its_own() {
+    let node = Node::with(Limits { sessions_per_subject: 1, ..Limits::default() });
+    let publish = |name: &str, subject: &str| {
+        let participant = Some(who(name));
+        let entering = Entering { participant, identity: None, target: Target::any() };
+        let subject = who(subject);
+        node.core.enter_for(node.now, Some(&subject), &id("r"), entering, Roles::FromPeer, PUBLISH)
+    };
+    let old = publish("ann", "ann").unwrap().session;
+    node.core.handle_event(node.now, Event::Connected { session: old });
+    for _ in 0..3 {
+        publish("ann", "ann").unwrap();
+        assert_eq!(node.core.counts().sessions, 1);
+    }
+    assert!(!node.core.contains(old));
+    publish("bob", "bob").unwrap();
+    assert_eq!(kind(publish("bob", "ann")), ErrorKind::Quota, "bob's session is not ann's");
+}
+
+#[test]
+fn a_room_that_is_full_of_viewers_says_so_before_the_offer_is_read() {
+    let node = Node::with(Limits { viewers_per_room: 1, ..Limits::default() });
+    node.watch("r").unwrap();
+    let refused = node.watch("r").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Full);
+    assert!(refused.to_string().contains("room r has 1 viewers"), "{refused}");
+    node.watch("other").unwrap();
+    node.publish("r", "ann", PUBLISH).unwrap();
 }
 
 #[test]
@@ -211,8 +328,9 @@ fn counts_are_zero_and_no_room_is_left_when_everyone_has_gone() {
 #[test]
 fn sessions_that_come_at_once_are_counted_once_each() {
     const THREADS: usize = 4;
-    // As many places as there are ever sessions, so that nobody may be refused.
-    let limits = Limits { sessions: THREADS, ..Limits::default() };
+    // Two places for each thread, because a participant that publishes again has two sessions for a moment. So no request may be
+    // refused.
+    let limits = Limits { sessions: 2 * THREADS, ..Limits::default() };
     let core = Arc::new(core(limits, |_: Command| (), |_: &Notice| ()));
     let now = Instant::now();
     let threads: Vec<_> = (0..THREADS)

@@ -23,8 +23,8 @@ async fn say(node: &Node, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn http_2_is_not_spoken_and_nothing_is_upgraded() {
-    let limits = Limits { header_timeout: Duration::from_millis(300), ..Limits::default() };
+async fn http_2_is_not_spoken_in_the_clear_and_nothing_is_upgraded() {
+    let limits = Limits { idle_timeout: Duration::from_millis(300), ..Limits::default() };
     let node = Node::configured(Config { limits, ..Config::default() }).await;
     // The preface of RFC 9113 section 3.4, SETTINGS, and a run of RST_STREAM and empty DATA frames.
     let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
@@ -49,7 +49,7 @@ async fn http_2_is_not_spoken_and_nothing_is_upgraded() {
 
 #[tokio::test]
 async fn a_connection_that_falls_silent_after_a_request_is_closed() {
-    let limits = Limits { header_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { idle_timeout: Duration::from_millis(300), ..Limits::default() };
     let node = Node::configured(Config { limits, ..Config::default() }).await;
     let start = Instant::now();
     let answer = say(&node, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;

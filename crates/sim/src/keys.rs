@@ -1,5 +1,5 @@
-//! SRTP keys in place of a DTLS handshake, and the two datagrams that stand for it: the peer says hello until the node says done.
-//! Both look like DTLS to whoever sorts datagrams (RFC 7983).
+//! SRTP keys in place of a DTLS handshake, and two datagrams in its place: the peer sends a hello until the node
+//! answers done. Both look like DTLS to a demultiplexer (RFC 7983).
 
 use model::SessionId;
 use transport::srtp::{Profile, Receiver, Sender, SrtpError};
@@ -9,7 +9,7 @@ use crate::rng::Rng;
 const HELLO: [u8; 4] = [22, 0xfe, 0xfd, 1];
 const DONE: [u8; 4] = [22, 0xfe, 0xfd, 2];
 
-/// The keys of one session, which both sides have.
+/// The keys of one session, as both sides have them.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     profile: Profile,
@@ -32,26 +32,26 @@ impl Keys {
         Self { profile, peer, node }
     }
 
-    /// What the peer seals with.
+    /// The peer's sender.
     pub(crate) fn peer_sender(&self) -> Result<Sender, SrtpError> {
         let (key, salt) = self.split(&self.peer);
         Sender::new(self.profile, key, salt)
     }
 
-    /// What the peer opens with; and whoever looks over its shoulder.
+    /// The peer's receiver, also for checks that read what is sent to the peer.
     pub(crate) fn peer_receiver(&self) -> Result<Receiver, SrtpError> {
         let (key, salt) = self.split(&self.node);
         // Two SSRCs for each slot.
         Ok(Receiver::new(self.profile, key, salt)?.with_ssrc_limit(200))
     }
 
-    /// What the node seals with.
+    /// The node's sender.
     pub(crate) fn node_sender(&self) -> Result<Sender, SrtpError> {
         let (key, salt) = self.split(&self.node);
         Sender::new(self.profile, key, salt)
     }
 
-    /// What the node opens with.
+    /// The node's receiver.
     pub(crate) fn node_receiver(&self) -> Result<Receiver, SrtpError> {
         let (key, salt) = self.split(&self.peer);
         Receiver::new(self.profile, key, salt)

@@ -1,13 +1,13 @@
 //! A whole node and its peers in one thread, on a virtual clock, over a simulated network.
 //!
-//! - [`run`]: one run. Its seed decides everything: who comes and goes, what the network does, in which order the workers have their
-//!   turns, what all random bytes are. The same seed gives the same datagrams at the same times.
+//! - [`run`]: one run. Its seed decides everything: which peers come and go, what the network does, in which order the
+//!   workers run, what all random bytes are. The same seed gives the same datagrams at the same times.
 //! - `node`: signaling's core and the workers, wired as the binary wires them, without sockets
 //! - `peer`: peers with real SDP, ICE and SRTP; keys stand in place of DTLS
 //! - `net`: delay, loss, doubling, reordering and rates
-//! - `queue`, `world`: what happens next, the clock, and the place where all meet
-//! - `script`: what the peers are made to do
-//! - `check`: what has to hold, at every moment and at the end
+//! - `queue`, `world`: the queue of events, the clock, and the place that connects all parts
+//! - `script`: the actions of the peers
+//! - `check`: what must hold, at every moment and at the end
 //!
 //! What is not simulated: sockets and the kernel, DTLS, HTTP. `docs/simulation.md` says how to use it.
 
@@ -35,20 +35,20 @@ pub struct Options {
     pub all_events: bool,
     /// Datagrams are events too.
     pub datagrams: bool,
-    /// Something that peers do wrong, so that a check has to fail.
+    /// A fault of the peers, which a check has to find.
     pub fault: Option<Fault>,
 }
 
-/// What peers may be made to do wrong, to see that it is found.
+/// Faults that peers may have, to prove that the checks can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Publishers do not answer requests for key frames.
     NoKeyFrames,
-    /// Publishers change a byte of what they send again.
+    /// Publishers change a byte of what they resend.
     ForgedRetransmissions,
 }
 
-/// How a run went.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// The seed.
@@ -73,8 +73,8 @@ pub struct Outcome {
     pub longest_wait: Duration,
     /// How much virtual time passed.
     pub lasted: Duration,
-    /// What did not hold, if anything.
+    /// The first check that failed, if any.
     pub failure: Option<String>,
-    /// What happened, the last events or all of them.
+    /// The events: the last ones, or all.
     pub events: Vec<String>,
 }

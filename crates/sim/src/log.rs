@@ -1,11 +1,11 @@
-//! What happened in a run: the last events as text, and a digest of every datagram with its time.
+//! The log of a run: the last events as text, and a digest of every datagram with its time.
 
 use std::{collections::VecDeque, fmt::Display, net::SocketAddr, time::Duration};
 
 /// Events that are kept when not all are.
 const KEPT: usize = 60;
 
-/// See the head of the file.
+/// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Log {
     events: VecDeque<String>,
@@ -16,7 +16,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// `all`: every event is kept, and not only the last ones.
+    /// `all`: keep every event, not only the last ones.
     pub(crate) fn new(all: bool) -> Self {
         Self { events: VecDeque::new(), all, digest: 0xcbf2_9ce4_8422_2325, datagrams: 0 }
     }

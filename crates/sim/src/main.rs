@@ -1,4 +1,4 @@
-//! Runs seeds: `sfumato-sim --seeds 1000`, or one again with everything that happened: `sfumato-sim --seed 7`.
+//! Runs seeds: `sfumato-sim --seeds 1000`, or one seed with all its events: `sfumato-sim --seed 7`.
 #![expect(clippy::print_stdout, reason = "a command-line tool speaks on standard output")]
 
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! The network between the peers and the node: each peer has a line with two ways, and each way delays, loses, doubles, reorders
-//! and throttles what goes over it.
+//! The network between the peers and the node. Each peer has a line with two directions; each direction delays, loses,
+//! doubles, reorders and throttles datagrams.
 
 use std::time::Duration;
 
@@ -8,27 +8,27 @@ use crate::rng::Rng;
 /// How good the lines of a run are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weather {
-    /// Delay and jitter; nothing is lost, doubled or overtaken.
+    /// Delay and jitter; nothing is lost, doubled or reordered.
     Calm,
-    /// A few of a hundred lost or overtaken, some doubled.
+    /// A few percent lost or reordered, some doubled.
     Breezy,
-    /// Up to a tenth lost, rates that are only just enough.
+    /// Up to a tenth lost, with rates that are only just enough.
     Stormy,
 }
 
-/// What one way of a line does to datagrams.
+/// What one direction of a line does to datagrams.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Conditions {
     pub(crate) delay: Duration,
-    /// Up to so much more.
+    /// Up to this much more delay.
     pub(crate) jitter: Duration,
-    /// Whether what left later may come sooner.
+    /// Whether a later datagram may arrive earlier.
     pub(crate) reorders: bool,
-    /// Of a thousand.
+    /// Lost, of a thousand.
     pub(crate) loss: u32,
-    /// Of a thousand.
+    /// Doubled, of a thousand.
     pub(crate) doubles: u32,
-    /// Bytes in a second, and how long something may wait for its turn.
+    /// Bytes per second, and how long a datagram may wait in the queue.
     pub(crate) rate: Option<(u64, Duration)>,
 }
 
@@ -64,15 +64,15 @@ impl Conditions {
     }
 }
 
-/// One way of a line.
+/// One direction of a line.
 #[derive(Debug)]
 pub(crate) struct Way {
     pub(crate) conditions: Conditions,
-    /// When what went in before has left the queue.
+    /// When the queue has sent everything that entered it.
     free_at: Duration,
-    /// When the last one came out.
+    /// When the last datagram arrived.
     last: Duration,
-    /// Datagrams that did not come out.
+    /// Datagrams that were lost.
     pub(crate) lost: u64,
 }
 
@@ -81,7 +81,7 @@ impl Way {
         Self { conditions, free_at: Duration::ZERO, last: Duration::ZERO, lost: 0 }
     }
 
-    /// When a datagram that enters now comes out: never, once or twice.
+    /// When a datagram that enters now arrives: never, once or twice.
     pub(crate) fn pass(&mut self, now: Duration, len: usize, rng: &mut Rng) -> Vec<Duration> {
         let Conditions { delay, jitter, reorders, loss, doubles, rate } = self.conditions;
         let mut leaves = now;

@@ -1,5 +1,5 @@
-//! The node minus its sockets: signaling's core, the workers' cores, and the wiring between them. The few calls that the
-//! simulation needs of it; what calls it and when is [`crate::world`]'s.
+//! The node without its sockets: signaling's core, the workers' cores, and the wiring between them. [`crate::world`]
+//! decides what is called and when.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use model::{Event, ParticipantId, Path, RoomId, SessionId, WallClock};
+use model::{Event, MediaKind, ParticipantId, Path, RoomId, SessionId, WallClock};
 use room::{Accepted, EndReason, Entering, Limits, Notice, Roles, RoomConfig, RoomError, Target};
 use signaling::Core;
 use transport::dtls::Certificate;
@@ -27,10 +27,10 @@ use crate::{
 /// Where the node is.
 pub(crate) const NODE: &str = "198.51.100.1:7000";
 const FINGERPRINT: &str = "sha-256 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F";
-/// What stands in NTP times of the node at the beginning of a run.
+/// The node's wall clock at the beginning of a run.
 const WALL_CLOCK: Duration = Duration::from_secs(1_700_000_000);
 
-/// Under which face a peer comes: what its sections may do.
+/// The face under which a peer comes: what its sections may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Face {
     /// WHIP: it sends.
@@ -41,7 +41,7 @@ pub(crate) enum Face {
     Meet,
 }
 
-/// What peers ask of signaling, over a connection that loses nothing. Beside an offer stand its sections, for the checks.
+/// Requests to signaling, over a connection that loses nothing. Beside each offer are its sections, for the checks.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
     Enter {
@@ -83,7 +83,7 @@ pub(crate) struct Ended {
     pub(crate) reason: EndReason,
 }
 
-/// See the head of the file.
+/// See the module's head.
 pub(crate) struct Node {
     seed: u64,
     base: Instant,
@@ -91,7 +91,7 @@ pub(crate) struct Node {
     notices: Arc<Mutex<Vec<Notice>>>,
     workers: Detached,
     events: Receiver<Event>,
-    /// What the kernel has for each worker.
+    /// The kernel's receive queue of each worker.
     inbound: Vec<VecDeque<(SocketAddr, Vec<u8>)>>,
     /// Sessions that have their keys.
     shaken: BTreeSet<SessionId>,
@@ -149,7 +149,7 @@ impl Node {
         self.inbound.len()
     }
 
-    /// What a peer asks reaches signaling.
+    /// A peer's request reaches signaling.
     pub(crate) fn request(&mut self, now: Duration, request: &Request) -> Response {
         self.carry_out(self.base + now, request).unwrap_or_else(Response::Refused)
     }
@@ -187,9 +187,24 @@ impl Node {
         }
     }
 
-    /// What a worker told reaches signaling.
+    /// A worker's event reaches signaling.
     pub(crate) fn event(&mut self, now: Duration, event: Event) {
         self.core.handle_event(self.base + now, event);
+    }
+
+    /// The track that an event is about, as its publisher knows it: its kind, and which one of that kind.
+    pub(crate) fn track_of(&self, event: &Event) -> Option<(MediaKind, usize)> {
+        let (Event::TrackActive { session, track } | Event::TrackSilent { session, track }) = event
+        else {
+            return None;
+        };
+        let rooms = self.core.rooms().into_iter();
+        let mut participants =
+            rooms.filter_map(|room| self.core.participants(&room.id)).flat_map(|(all, _)| all);
+        let tracks = participants.find(|p| p.session == *session)?.tracks;
+        let kind = tracks.iter().find(|t| t.id == *track)?.kind;
+        let nth = tracks.iter().filter(|t| t.kind == kind).position(|t| t.id == *track)?;
+        Some((kind, nth))
     }
 
     /// When signaling has something to do.
@@ -200,7 +215,7 @@ impl Node {
         self.core.poll_timeout().map(|at| at.saturating_duration_since(self.base))
     }
 
-    /// Lets signaling do what is due, and one slice of the work that changes left.
+    /// Lets signaling do what is due, and one slice of `work`.
     pub(crate) fn signaling_turn(&mut self, now: Duration) {
         self.core.handle_timeout(self.base + now);
         self.core.work();
@@ -216,27 +231,27 @@ impl Node {
         ended.collect()
     }
 
-    /// The kernel has a datagram for a worker.
+    /// The kernel receives a datagram for a worker.
     pub(crate) fn arrive(&mut self, at: usize, from: SocketAddr, datagram: Vec<u8>) {
         self.inbound[at].push_back((from, datagram));
     }
 
-    /// Whether a worker has something to do before its time.
+    /// Whether a worker has something to do before its next timer.
     pub(crate) fn is_busy(&self, at: usize) -> bool {
         !self.inbound[at].is_empty() || self.workers.has_mail(at)
     }
 
-    /// When a worker wants its turn, if nothing comes.
+    /// When a worker's next timer is due.
     pub(crate) fn next_wake(&self, at: usize) -> Option<Duration> {
         self.workers.next_wake(at).map(|wake| wake.saturating_duration_since(self.base))
     }
 
-    /// Gives a worker its turn. Returns whether there may be more to do at once, and what it sent.
+    /// Runs one turn of a worker. Returns whether there may be more to do at once, and what it sent.
     pub(crate) fn turn(&mut self, at: usize, now: Duration) -> (bool, Vec<(SocketAddr, Vec<u8>)>) {
         let instant = self.base + now;
         let mut sent = Vec::new();
         if self.workers.has_mail(at) {
-            // Words and orders come before datagrams.
+            // Messages and orders come before datagrams.
             self.workers.turn(at, instant);
         }
         while let Some((from, mut datagram)) = self.inbound[at].pop_front() {
@@ -256,10 +271,10 @@ impl Node {
         (more, sent)
     }
 
-    /// The end of a handshake: once for each session, in the worker that the peer's hello came to.
+    /// Ends a handshake: once per session, in the worker where the peer's hello arrived.
     fn shake(&mut self, at: usize, now: Duration, session: SessionId) -> bool {
         if self.shaken.contains(&session) {
-            // Said again, since the answer was lost.
+            // Sent again, because the answer was lost.
             return self.workers.owner(session).is_some();
         }
         let keys = Keys::of(self.seed, session);
@@ -273,7 +288,7 @@ impl Node {
         connected
     }
 
-    /// What workers told since the last call.
+    /// The workers' events since the last call.
     pub(crate) fn events(&self) -> Vec<Event> {
         self.events.try_iter().collect()
     }
@@ -287,7 +302,7 @@ impl Node {
         (0..self.count()).all(|at| !self.is_busy(at))
     }
 
-    /// What is left once everybody is gone: one line for each thing.
+    /// What is left after all peers are gone: one line per thing.
     pub(crate) fn left_behind(&mut self) -> Vec<String> {
         let mut left = Vec::new();
         let mut complain = |what: &str, count: usize| {
@@ -306,9 +321,9 @@ impl Node {
             complain(&format!("timers in worker {at}"), usize::from(self.next_wake(at).is_some()));
         }
         for at in 0..self.count() {
-            let held = self.workers.held_buffers(at);
+            let held = self.workers.held_packet_bytes(at);
             if held > 0 {
-                left.push(format!("{held} packet buffers held in worker {at}"));
+                left.push(format!("{held} bytes of packets held in worker {at}"));
             }
         }
         left
@@ -319,7 +334,7 @@ fn local() -> std::net::IpAddr {
     std::net::Ipv4Addr::UNSPECIFIED.into()
 }
 
-/// One certificate for all runs: nobody shakes hands with it.
+/// One certificate for all runs: no handshake uses it.
 fn certificate() -> Result<Arc<Certificate>, String> {
     static CERTIFICATE: OnceLock<Result<Arc<Certificate>, String>> = OnceLock::new();
     let make = || Certificate::generate().map(Arc::new).map_err(|e| format!("certificate: {e}"));

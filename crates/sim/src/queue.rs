@@ -1,4 +1,4 @@
-//! What happens next: events in the order of their times, and of one time in the order in which they were entered.
+//! The queue of events, in the order of their times; events of one time in the order in which they were entered.
 
 use std::{cmp::Ordering, collections::BinaryHeap, net::SocketAddr, time::Duration};
 
@@ -6,7 +6,7 @@ use model::Event;
 
 use crate::node::{Request, Response};
 
-/// What happens at some time.
+/// An event.
 pub(crate) enum What {
     /// A datagram reaches the node.
     ToNode { from: SocketAddr, bytes: Vec<u8> },
@@ -16,11 +16,11 @@ pub(crate) enum What {
     Request { peer: usize, request: Request },
     /// An answer reaches a peer.
     Response { peer: usize, response: Response },
-    /// What a worker told reaches signaling.
+    /// A worker's event reaches signaling.
     Told(Event),
-    /// The script goes on.
+    /// The script takes its next action.
     Act,
-    /// Checks.
+    /// The checks run.
     Look,
 }
 
@@ -45,13 +45,13 @@ impl PartialOrd for Entry {
 }
 
 impl Ord for Entry {
-    /// The earliest is the greatest; of one time the one that was entered first.
+    /// The earliest event is the greatest; of one time the one that was entered first.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.number).cmp(&(self.at, self.number))
     }
 }
 
-/// See the head of the file.
+/// See the module's head.
 #[derive(Default)]
 pub(crate) struct Queue {
     heap: BinaryHeap<Entry>,

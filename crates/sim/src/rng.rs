@@ -1,5 +1,5 @@
-//! The only source of chance in a run: SplitMix64 (Steele, Lea, Flood 2014), split into independent streams, so that one more
-//! die rolled by a peer changes nothing for the network.
+//! The only source of randomness in a run: SplitMix64 (Steele, Lea, Flood 2014), split into independent streams, so
+//! that one more number drawn by a peer changes nothing for the network.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ impl Rng {
         Self(seed)
     }
 
-    /// An independent stream with a name of its own; this one does not move.
+    /// An independent stream for this purpose; drawing from it does not change this stream.
     pub(crate) fn fork(&self, name: u64) -> Self {
         Self(mix(self.0 ^ mix(name.wrapping_add(0x5851_f42d_4c95_7f2d))))
     }
@@ -32,7 +32,7 @@ impl Rng {
         low + self.next() % (high.saturating_sub(low) + 1)
     }
 
-    /// True so often in a thousand.
+    /// True with this probability, in thousandths.
     pub(crate) fn chance(&mut self, permille: u32) -> bool {
         self.next() % 1_000 < u64::from(permille)
     }
@@ -56,7 +56,7 @@ impl Rng {
         }
     }
 
-    /// Letters and digits, as ICE credentials have them.
+    /// Letters and digits, for ICE credentials.
     pub(crate) fn text(&mut self, len: usize) -> String {
         const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
         (0..len).map(|_| char::from(LETTERS[self.below(LETTERS.len())])).collect()

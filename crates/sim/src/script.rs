@@ -1,4 +1,5 @@
-//! What the peers are made to do: they come, go with or without a word, move, restart ICE, publish again, and turn cameras off.
+//! The actions of the peers: they join, leave politely or silently, move, restart ICE, publish again, and turn cameras
+//! off.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -20,19 +21,22 @@ use crate::{
     world::World,
 };
 
-/// Most peers that are there at a time.
+/// Most peers at a time.
 const PUBLISHERS_MAX: usize = 4;
 const VIEWERS_MAX: usize = 6;
-/// Most sections that a session comes to by offering again.
+/// Most sections of one session.
 const SECTIONS_MAX: usize = 10;
 /// What a section does: whether the peer sends, and whether it receives.
 const SENDS: (bool, bool) = (true, false);
 const RECEIVES: (bool, bool) = (false, true);
 const BOTH: (bool, bool) = (true, true);
-/// How long everything goes on undisturbed before everybody leaves.
+/// The last bytes of a check are MESSAGE-INTEGRITY and FINGERPRINT (RFC 8489 sections 14.5 and 14.7): a receiver may take a check
+/// whose FINGERPRINT is wrong, because MESSAGE-INTEGRITY does not cover it.
+const CHECK_TAIL: usize = 24 + 8;
+/// How long everything runs undisturbed before all peers leave.
 const CALM: Duration = Duration::from_millis(1_500);
 
-/// See the head of the file.
+/// See the module's head.
 pub(crate) struct Script {
     rng: Rng,
     left: usize,
@@ -59,12 +63,12 @@ impl Script {
         }
     }
 
-    /// When everybody had left.
+    /// When all peers had left.
     pub(crate) fn ended_at(&self) -> Option<Duration> {
         self.ended
     }
 
-    /// Does the next thing, and plans the one after it.
+    /// Takes the next action, and plans the one after it.
     pub(crate) fn act(&mut self, world: &mut World) {
         if self.ended.is_some() {
             return;
@@ -128,7 +132,7 @@ impl Script {
         self.bring(world, wish);
     }
 
-    /// A peer comes with a wish.
+    /// A peer joins.
     fn bring(&mut self, world: &mut World, wish: Wish) {
         let id = world.lines.len() as u16;
         let (address, second_hand) = self.address(world);
@@ -193,7 +197,7 @@ impl Script {
         Wish { face: Face::Watch, room, who, whom, sections, habits }
     }
 
-    /// Somebody in a meeting, who sends and receives in one session.
+    /// A member of a meeting, who sends and receives in one session.
     fn member(&mut self, id: u16, room: u8, who: u16) -> Wish {
         let habits = Habits::roll(&mut self.rng);
         let mut sections = Vec::new();
@@ -209,7 +213,7 @@ impl Script {
         Wish { face: Face::Meet, room, who: Some(who), whom: None, sections, habits }
     }
 
-    /// Offers one section more, in the place of one that was stopped or behind all others.
+    /// Adds one section to an offer, in the place of a stopped one or behind all others.
     fn add(
         &mut self,
         sections: &mut Vec<Offered>,
@@ -284,7 +288,7 @@ impl Script {
         kinds.join(" ")
     }
 
-    /// An address that is new, or that somebody else had before.
+    /// An address that is new, or that another peer had before.
     fn address(&mut self, world: &mut World) -> (SocketAddr, bool) {
         let left = world.left_addresses.iter().filter(|(_, free)| *free <= world.now);
         let left: Vec<SocketAddr> = left.map(|(address, _)| *address).collect();
@@ -345,7 +349,7 @@ impl Script {
         }
     }
 
-    /// A participant publishes again, from a page that was loaded again, or from another one.
+    /// A participant publishes again, from a reloaded page or from another one.
     fn republish(&mut self, world: &mut World, of: &[usize]) {
         let Some(at) = self.rng.pick(of) else { return };
         let Wish { room, who, .. } = world.lines[at].peer.wish.clone();
@@ -375,25 +379,26 @@ impl Script {
         world.log.event(world.now, format_args!("peer {at} sends {sent:?} layers at most"));
     }
 
-    /// Somebody sends what nobody should take: datagrams of others, changed, cut, or once more, and noise.
+    /// Sends noise to the node: other peers' datagrams, changed, cut or repeated, and random bytes.
     fn mischief(&mut self, world: &mut World) {
         world.log.event(world.now, "somebody sends noise");
         let stranger = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 66), 6_666));
         for _ in 0..self.rng.between(5, 40) {
             let nth = self.rng.below(world.overheard.len());
             let Some((from, mut bytes)) = world.overheard.get(nth).cloned() else { return };
-            // The handshake is the simulation's own, and a check that is sent once more is as good as the first.
+            // Handshakes are not noise's to send: the simulation replaces DTLS by keys. A check that is sent once more
+            // unchanged is a genuine check, so checks are always changed.
             let is_media = matches!(bytes.first(), Some(128..));
             let is_handshake = matches!(bytes.first(), Some(20..=63));
             let at = self.rng.below(bytes.len());
             match self.rng.below(4) {
                 _ if is_handshake => continue,
-                0 => bytes[at] ^= 1 << self.rng.below(8),
+                0 => flip(&mut self.rng, &mut bytes, if is_media { 0 } else { CHECK_TAIL }),
                 1 => bytes.truncate(at),
                 2 if is_media => {}
                 _ => self.rng.fill(&mut bytes),
             }
-            // Noise may look like anything.
+            // Random bytes may look like a handshake.
             if matches!(bytes.first(), Some(20..=63)) {
                 continue;
             }
@@ -407,7 +412,7 @@ impl Script {
         let Some(at) = self.rng.pick(of) else { return };
         let conditions = Conditions::roll(world.weather, &mut self.rng);
         let line = &mut world.lines[at];
-        // A rate stays what it was: it decides what may be expected of the line.
+        // A rate does not change: it decides what may be expected of the line.
         let way = if self.rng.chance(500) { &mut line.up } else { &mut line.down };
         way.conditions = Conditions { rate: way.conditions.rate, ..conditions };
     }
@@ -419,6 +424,15 @@ impl Script {
                 self.let_go(world, at, politely);
             }
         }
+    }
+}
+
+/// Changes one bit, but none of the last `spared` bytes. A datagram that has no other bytes stays as it is.
+fn flip(rng: &mut Rng, bytes: &mut [u8], spared: usize) {
+    let covered = bytes.len().saturating_sub(spared);
+    let (at, bit) = (rng.below(covered), rng.below(8));
+    if at < covered {
+        bytes[at] ^= 1 << bit;
     }
 }
 

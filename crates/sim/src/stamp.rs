@@ -1,5 +1,5 @@
-//! What the payloads of the simulated media say: who made it, and which picture or sound it is. Behind a real VP8 descriptor, or as
-//! the whole of a sound.
+//! The payloads of the simulated media: who made it, and which picture or sound it is. Behind a real VP8 descriptor,
+//! or as the whole payload of a sound.
 
 use model::MediaKind;
 
@@ -26,11 +26,11 @@ pub(crate) struct Stamp {
     pub(crate) key: bool,
 }
 
-/// A payload that was read.
+/// A payload that was parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Read {
     pub(crate) stamp: Stamp,
-    /// VP8: PictureID and TL0PICIDX as they stand now.
+    /// VP8: PictureID and TL0PICIDX as they arrived.
     pub(crate) picture: Option<(u16, u8)>,
 }
 

@@ -1,4 +1,4 @@
-//! The clock and the queue of what happens next, and the one place where everything meets: peers, network, node and checks.
+//! The clock, the event queue, and the place that connects peers, network, node and checks.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::SessionId;
+use model::{Event, SessionId};
 
 use crate::{
     Options, Outcome,
@@ -27,13 +27,13 @@ use crate::{
     script::Script,
 };
 
-/// Between looks at what has to hold.
+/// Time between two checks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// After everybody left: longer than consent lasts (RFC 7675 section 5.1).
+/// Time after all peers left: longer than consent lasts (RFC 7675 section 5.1).
 const REST: Duration = Duration::from_secs(45);
-/// Datagrams that whoever listens in remembers.
+/// Datagrams that an eavesdropper remembers.
 const OVERHEARD: usize = 64;
-/// A run that does not end is ended.
+/// A run that does not end by then is stopped.
 const EVENTS_MAX: u64 = 5_000_000;
 
 /// A peer and its line.
@@ -47,7 +47,7 @@ pub(crate) struct Line {
     pub(crate) second_hand: bool,
 }
 
-/// See the head of the file.
+/// See the module's head.
 pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) options: Options,
@@ -57,19 +57,19 @@ pub(crate) struct World {
     pub(crate) log: Log,
     pub(crate) oracle: Oracle,
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,
-    /// Addresses that nobody has any more, and from when on somebody may get them.
+    /// Addresses that no peer has any more, and from when on one may get them.
     pub(crate) left_addresses: Vec<(SocketAddr, Duration)>,
     queue: Queue,
     pub(crate) node: Node,
     /// When each worker has its next turn.
     due: Vec<Option<Duration>>,
-    /// Until when each worker comes to nothing.
+    /// Until when each worker is stalled.
     stalls: Vec<Duration>,
-    /// When the last one had come round again.
+    /// When the last stalled worker ran again.
     pub(crate) stalled_until: Duration,
-    /// The last datagrams to the node, for whoever listens in.
+    /// The last datagrams to the node, as an eavesdropper has them.
     pub(crate) overheard: VecDeque<(SocketAddr, Vec<u8>)>,
-    /// How long a worker takes at most to come to something.
+    /// The longest time until a worker with something to do runs.
     slack: u64,
     network: Rng,
     schedule: Rng,
@@ -115,8 +115,8 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
 }
 
 impl Line {
-    /// Since when the peer sends in a section so that it can come to the node, and whether that is after packets were lost or layers
-    /// changed.
+    /// Since when the peer sends in a section so that it can reach the node, and whether that is after packets were
+    /// lost or layers changed.
     pub(crate) fn sends(&self, number: u8) -> Option<(Duration, bool)> {
         let track = self.peer.out.as_ref()?.tracks.iter().find(|t| t.number == number && t.on)?;
         let late = self.peer.has_moved || track.other_layers;
@@ -206,7 +206,7 @@ impl World {
         next.chain(peers).min().map(|at| at.max(self.now))
     }
 
-    /// Does the first thing that is due.
+    /// Handles the first event.
     fn step(&mut self, script: &mut Script) -> Result<(), String> {
         if let Some(what) = self.queue.pop_due(self.now) {
             return self.happen(what, script);
@@ -216,6 +216,7 @@ impl World {
         }
         if self.node.signaling_timeout().is_some_and(|at| at <= self.now) {
             self.node.signaling_turn(self.now);
+            self.oracle.tick(self.now);
             return self.after_signaling();
         }
         let due = |l: &Line| l.peer.poll_timeout().is_some_and(|at| at <= self.now);
@@ -248,10 +249,7 @@ impl World {
             What::ToPeer { to, bytes } => self.reaches_peer(to, bytes),
             What::Request { peer, request } => self.request(peer, &request),
             What::Response { peer, response } => self.response(peer, response),
-            What::Told(event) => {
-                self.node.event(self.now, event);
-                self.after_signaling()
-            }
+            What::Told(event) => self.told(event),
             What::Act => {
                 script.act(self);
                 Ok(())
@@ -263,6 +261,23 @@ impl World {
         }
     }
 
+    /// Signaling hears what a worker told, and so does the model of the rooms.
+    fn told(&mut self, event: Event) -> Result<(), String> {
+        let heard = self.node.track_of(&event);
+        self.node.event(self.now, event.clone());
+        match event {
+            Event::Connected { session } => self.oracle.connected(self.now, session),
+            Event::TrackActive { session, .. } | Event::TrackSilent { session, .. } => {
+                let live = matches!(event, Event::TrackActive { .. });
+                if let Some(track) = heard {
+                    self.oracle.heard(self.now, session, track, live);
+                }
+            }
+            Event::Closed { .. } => {}
+        }
+        self.after_signaling()
+    }
+
     /// Which worker the kernel gives a peer's datagrams to: a hash of the remote address says.
     pub(crate) fn worker_of(&self, from: SocketAddr) -> usize {
         let ip = match from {
@@ -272,7 +287,7 @@ impl World {
         Rng::new(self.spread ^ (ip << 16 | u64::from(from.port()))).below(self.due.len())
     }
 
-    /// Workers that have something to do come to it soon, in an order that is left to chance.
+    /// Schedules the workers that have something to do, soon and in random order.
     fn wake_workers(&mut self) {
         for at in 0..self.due.len() {
             if self.node.is_busy(at) {
@@ -283,7 +298,7 @@ impl World {
         }
     }
 
-    /// Lets one worker come to nothing for a while, as when the machine has other things to do.
+    /// Stalls one worker for a while, as when the machine runs other programs.
     pub(crate) fn stall(&mut self, at: usize, lasting: Duration) {
         let at = at % self.due.len();
         let until = self.now + lasting;
@@ -297,7 +312,7 @@ impl World {
         let (more, sent) = self.node.turn(at, self.now);
         self.due[at] = match more {
             true => Some(self.now + Duration::from_micros(50)),
-            // Never at once: time has to go on.
+            // Never at once, because time has to advance.
             false => self.node.next_wake(at).map(|w| w.max(self.now + Duration::from_micros(200))),
         };
         for event in self.node.events() {
@@ -316,7 +331,7 @@ impl World {
         self.log.datagram(self.now, false, to, &bytes);
         let is_rtp =
             matches!(bytes.first(), Some(128..=191)) && !matches!(bytes.get(1), Some(192..=223));
-        // The end of the handshake is the simulation's own.
+        // The end of the handshake is the simulation's own datagram.
         self.counted.sent += u64::from(crate::keys::read_done(&bytes).is_none());
         if is_rtp {
             self.counted.sent_rtp += 1;
@@ -349,7 +364,7 @@ impl World {
         }
         let before = peer.phase;
         let taken = peer.take_datagram(self.now, &mut bytes);
-        // Who had this address before may still be sent something.
+        // The node may still send to the peer that had this address before.
         taken.or_else(|e| if *second_hand { Ok(()) } else { Err(format!("peer {at}: {e}")) })?;
         self.after_peer(at, before)
     }
@@ -411,7 +426,7 @@ impl World {
         self.after_signaling()
     }
 
-    /// What signaling agreed to: the model of the rooms hears of it, and who looks at what leaves the node.
+    /// Signaling agreed to something: the model of the rooms and the witness are told.
     fn take_in(&mut self, at: usize, request: &Request, response: &Response) -> Result<(), String> {
         match (request, response) {
             (
@@ -462,7 +477,7 @@ impl World {
         self.after_peer(at, before)
     }
 
-    /// Takes in what signaling did: workers have orders, sessions are over.
+    /// Takes in what signaling did: workers have new orders, sessions have ended.
     fn after_signaling(&mut self) -> Result<(), String> {
         self.wake_workers();
         for Ended { session, reason } in self.node.ended() {
@@ -473,7 +488,7 @@ impl World {
         Ok(())
     }
 
-    /// A new line for a peer that is about to come.
+    /// A new line for a peer that is about to join.
     pub(crate) fn add(
         &mut self,
         peer: Peer,
@@ -490,7 +505,7 @@ impl World {
     }
 }
 
-/// The numbers of the sections that are there for something, by kind.
+/// The numbers of the sections that are active, by kind.
 fn by_kind(sections: &[Offered], what: fn(&Offered) -> bool) -> ByKind {
     let mut numbers = ByKind::default();
     for section in sections.iter().filter(|s| !s.stopped && what(s)) {

@@ -10,6 +10,7 @@
 //! - [`steer`]: a program that chooses among the sockets of a port, and a table that it looks into
 //! - [`wake`]: [`WakeFd`], [`wait`] and [`wait_both`]
 //! - [`machine`]: cores, pinning, interface addresses
+//! - [`memory`](mod@memory): how much memory the process may use
 //!
 //! All memory is allocated when a batch is made; receiving and sending allocate nothing.
 #![allow(
@@ -22,6 +23,7 @@ mod address;
 mod bpf;
 mod control;
 pub mod machine;
+pub mod memory;
 mod outgoing;
 pub mod recv;
 pub mod send;
@@ -31,6 +33,7 @@ mod train;
 pub mod wake;
 
 pub use machine::{InterfaceAddress, cores, interface_addresses, pin_to_core};
+pub use memory::memory;
 pub use recv::{Datagram, Datagrams, Message, RecvBatch, RecvStats};
 pub use send::{FlushStats, MIN_SPACE, SendBatch};
 pub use socket::{UdpConfig, UdpSocket};

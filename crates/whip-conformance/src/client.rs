@@ -198,7 +198,7 @@ pub(crate) struct Client {
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_REDIRECTS: usize = 5;
-const MAX_PATIENCE: Duration = Duration::from_secs(15);
+const MAX_RETRY_WAIT: Duration = Duration::from_secs(15);
 const MAX_RETRIES: usize = 5;
 const MAX_BODY: u64 = 1024 * 1024;
 
@@ -269,7 +269,7 @@ impl Client {
             let told = exchange.header("retry-after").and_then(|v| v.parse().ok());
             if let (429 | 503, Some(wait)) = (exchange.status, told.map(Duration::from_secs))
                 && retries < MAX_RETRIES
-                && wait <= MAX_PATIENCE
+                && wait <= MAX_RETRY_WAIT
             {
                 retries += 1;
                 thread::sleep(wait);

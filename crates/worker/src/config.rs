@@ -9,6 +9,8 @@ use std::{
 
 use model::{Event, WallClock};
 
+use crate::RateLimits;
+
 /// How workers report to signaling. Called on a worker's thread: it must not block.
 pub type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
 
@@ -29,8 +31,14 @@ pub struct Config {
     /// How long packets of a picture may wait for the rest of it, so that they leave as one train. The
     /// last packet of a picture, and audio, never wait.
     pub train_window: Duration,
-    /// Most packet buffers that a worker keeps; at the bound new media is dropped and counted.
-    pub packet_buffers_max: usize,
+    /// Bytes that the packets of all workers may take; `None`: a quarter of the memory that the process may use, and 128 MiB
+    /// for each worker at most.
+    pub packet_memory: Option<usize>,
+    /// Bytes that the packets of one publisher may take. At the bound its oldest packets are let go, so that its viewers can ask for
+    /// fewer again.
+    pub session_packet_memory: usize,
+    /// How much one session may send.
+    pub rates: RateLimits,
     /// What keeps a session alive, and lets it be sent to.
     pub consent: transport::Consent,
     /// The node's certificate.
@@ -58,13 +66,33 @@ impl Config {
             pin: true,
             socket_buffer: 4 << 20,
             train_window: Duration::from_millis(2),
-            packet_buffers_max: 65_536,
+            packet_memory: None,
+            session_packet_memory: 16 << 20,
+            rates: RateLimits::default(),
             consent: transport::Consent::default(),
             certificate,
             wall_clock,
             events,
             steering: None,
         }
+    }
+}
+
+/// Packet memory of one worker where nothing is configured: 75,000 packets of full size.
+const WORKER_PACKET_MEMORY: u64 = 128 << 20;
+/// A worker has this much in any case, though less were configured: a second of 50 Mbit/s.
+const WORKER_PACKET_MEMORY_MIN: u64 = 8 << 20;
+
+impl Config {
+    /// Bytes that the packets of one of so many workers may take, on a machine where the process may use `memory` bytes.
+    pub(crate) fn worker_packet_memory(&self, workers: usize, memory: Option<u64>) -> usize {
+        let workers = workers.max(1) as u64;
+        let all = match self.packet_memory {
+            Some(bytes) => bytes as u64,
+            // The rest is for the kernel's socket buffers, sessions, HTTP and the page cache.
+            None => memory.map_or(u64::MAX, |bytes| bytes / 4).min(workers * WORKER_PACKET_MEMORY),
+        };
+        usize::try_from((all / workers).max(WORKER_PACKET_MEMORY_MIN)).unwrap_or(usize::MAX)
     }
 }
 
@@ -76,5 +104,24 @@ impl std::fmt::Debug for Config {
             .field("workers", &self.workers)
             .field("pin", &self.pin)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packet_memory_follows_the_machine_and_the_configuration() {
+        const MIB: usize = 1 << 20;
+        let certificate = Arc::new(transport::dtls::Certificate::generate().unwrap());
+        let clock = WallClock::new(std::time::Instant::now(), std::time::SystemTime::now());
+        let mut config = Config::new(certificate, clock, Arc::new(|_| ()));
+        assert_eq!(config.worker_packet_memory(4, Some(64 << 30)), 128 * MIB);
+        assert_eq!(config.worker_packet_memory(4, None), 128 * MIB, "nobody knows");
+        assert_eq!(config.worker_packet_memory(4, Some(1 << 30)), 64 * MIB, "a quarter of it");
+        assert_eq!(config.worker_packet_memory(4, Some(1 << 20)), 8 * MIB, "and enough to work");
+        config.packet_memory = Some(600 * MIB);
+        assert_eq!(config.worker_packet_memory(4, Some(1 << 30)), 150 * MIB);
     }
 }

@@ -8,7 +8,7 @@ use router::{Packet, SenderInfo, StreamId};
 use crate::{
     WorkerId,
     core::Worker,
-    exit::run::RUN_MAX,
+    exit::run::FRESH_MAX,
     mail::{Media, Word},
     tracks::TrackRef,
 };
@@ -56,7 +56,7 @@ impl Worker {
             return;
         }
         let due = if complete { None } else { Some(now + self.config.train_window) };
-        if self.tracks.push(at, packet, due, RUN_MAX) {
+        if self.tracks.push(at, packet, due, FRESH_MAX) {
             self.rounds.begin(now, &mut self.tracks, at);
         }
     }

@@ -131,7 +131,8 @@ fn a_viewer_in_another_worker_learns_of_the_capture_time_before_it_came() {
     let track = b.tracks.by_id(TrackId(7)).unwrap();
     let reports: Vec<_> = b.tracks.at(track).unwrap().mirror.sender_reports().collect();
     let [(stream, info)] = reports[..] else { panic!("{reports:?}") };
-    assert_eq!((stream, info.ntp, info.rtp_timestamp), (told.stream, NtpTime(5 << 32), 960));
+    let ours = b.config.wall_clock.ntp(now);
+    assert_eq!((stream, info.ntp, info.rtp_timestamp), (told.stream, ours, 960));
 }
 
 #[test]
@@ -381,12 +382,21 @@ fn renegotiation_keeps_what_stays_and_brings_what_is_new() {
     assert_eq!(before.len(), 1);
     assert!(after.contains(&(before[0].0, before[0].1.wrapping_add(1))), "{before:?} {after:?}");
     assert_eq!(after.iter().filter(|(ssrc, _)| *ssrc == 99).count(), 1, "the new slot");
+    // The new one becomes another slot under the same mid: nothing flows on under the old SSRC.
+    more.down[1].ssrc.media = Ssrc(98);
+    benches[0].command(Command::Update(more.clone().into()));
+    let slots = vec![(other, Some(binding()))];
+    benches[0].command(Command::Bind { session: SessionId(VIEWER), slots });
+    benches[0].worker.take_notices(now);
+    let moved = sequence(&mut benches[0], &mut sound, 3);
+    assert!(moved.iter().any(|(ssrc, _)| *ssrc == 98), "{moved:?}");
+    assert!(!moved.iter().any(|(ssrc, _)| *ssrc == 99), "{moved:?}");
     // And the first one goes.
     more.down.remove(0);
     benches[0].command(Command::Update(more.into()));
     benches[0].worker.take_notices(now);
-    let last = sequence(&mut benches[0], &mut sound, 3);
-    assert_eq!(last.iter().map(|(ssrc, _)| *ssrc).collect::<Vec<_>>(), [99]);
+    let last = sequence(&mut benches[0], &mut sound, 4);
+    assert_eq!(last.iter().map(|(ssrc, _)| *ssrc).collect::<Vec<_>>(), [98]);
     assert!(benches[0].worker.sessions.at(at).is_some());
 }
 
@@ -433,6 +443,45 @@ fn a_publisher_that_renegotiates_keeps_its_tracks() {
 }
 
 #[test]
+fn silence_of_a_track_is_told_once_and_that_it_speaks_again() {
+    let (mut benches, start) = (benches(1), Instant::now());
+    let mut plan = (*plan(PUBLISHER)).clone();
+    plan.up = vec![up_media(MediaKind::Audio)];
+    let entry = open(&benches[0].worker, plan.into());
+    benches[0].worker.paths.pend(start, path(4), &entry, true);
+    let at = benches[0].worker.settle(start, &entry).unwrap();
+    let mut sender = connect(&mut benches[0].worker, start, at);
+    let mut send = |bench: &mut Bench, now: Instant, sequence: u8| {
+        let mut packet = vec![0x80, PT.0, 0, sequence, 0, 0, sequence, 0, 0, 0, 0, 11, 1, 2, 3];
+        packet.resize(64, 0);
+        let len = sender.seal_rtp(&mut packet, 12, 15, 0).unwrap();
+        bench.worker.take_datagram(now, path(4), &mut packet[..len]);
+    };
+    // When what was told, in milliseconds: packets come for two seconds, then for five none, then one.
+    let mut told = Vec::new();
+    for step in 0..80_u64 {
+        let now = start + Duration::from_millis(100 * step);
+        if step < 20 || step == 70 {
+            send(&mut benches[0], now, step as u8);
+        }
+        benches[0].worker.call_due(now);
+        let events = benches[0].events().into_iter().skip(told.len());
+        told.extend(events.map(|event| (100 * step, event)).collect::<Vec<_>>());
+    }
+    let (session, track) = (SessionId(PUBLISHER), TrackId(7));
+    let [(0, connected), (0, active), (silence, silent), (7_000, again)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(*connected, Event::Connected { session });
+    assert_eq!((active, again), (&Event::TrackActive { session, track }, active));
+    assert_eq!(*silent, Event::TrackSilent { session, track });
+    assert!(
+        (3_900..=5_000).contains(silence),
+        "two to three seconds after the last packet: {silence}"
+    );
+}
+
+#[test]
 fn a_big_key_frame_is_spread_over_turns_and_sound_goes_on_in_between() {
     let (mut benches, now) = (benches(1), Instant::now());
     let mut video = local(up_media(MediaKind::Video), &mut benches, now);
@@ -472,6 +521,31 @@ fn a_big_key_frame_is_spread_over_turns_and_sound_goes_on_in_between() {
         assert!(expected.is_none_or(|e| e == number));
     }
     assert_eq!(last.len() as u64, viewers);
+}
+
+#[test]
+fn parameter_sets_of_an_earlier_train_leave_before_the_key_frame_that_a_viewer_begins_with() {
+    let (mut benches, now) = (benches(1), Instant::now());
+    let mut video = local(up_media(MediaKind::Video), &mut benches, now);
+    let worker = |benches: &mut Vec<Bench>, video: &mut Source, seq: u64, lead: bool| {
+        let mut head = head(0, seq);
+        head.info.keyframe_start = !lead;
+        (head.info.lead, head.info.parameter_sets) = (lead, lead);
+        video.push(head, vec![seq as u8; 50]).unwrap();
+        let worker = &mut benches[0].worker;
+        worker.take_sources(now);
+        send_all(worker, now);
+        worker.outbox.flush();
+        worker.outbox.drain().len()
+    };
+    viewer(MediaKind::Video, VIEWER, &mut benches[0].worker, now);
+    bind(&mut benches[0], now);
+    // Two packets of parameter sets, each with a marker, so that each is a train of its own.
+    assert_eq!(worker(&mut benches, &mut video, 0, true), 0);
+    assert_eq!(worker(&mut benches, &mut video, 1, true), 0);
+    assert_eq!(worker(&mut benches, &mut video, 2, false), 3, "both, and the key frame");
+    assert_eq!(worker(&mut benches, &mut video, 3, true), 1);
+    assert_eq!(worker(&mut benches, &mut video, 4, false), 1, "who has them gets nothing twice");
 }
 
 #[test]

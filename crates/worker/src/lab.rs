@@ -180,25 +180,11 @@ impl Detached {
         self.handle.metrics()
     }
 
-    /// Packet buffers of the worker `at` that somebody holds: a cache, a ring, an exit. To be asked when nothing flows: the
-    /// pool is emptied to find out, and gets one buffer of each size more.
-    pub fn held_buffers(&mut self, at: usize) -> usize {
+    /// Bytes of packet buffers of the worker `at` that somebody holds: a cache, a ring, an exit.
+    pub fn held_packet_bytes(&mut self, at: usize) -> usize {
         let Some(Worker { pool, .. }) = self.workers.get_mut(at) else { return 0 };
-        let there = pool.stats().buffers;
-        let mut free = Vec::new();
-        for len in [1, 1_500] {
-            let made = pool.stats().buffers;
-            while let Some(buffer) = pool.alloc(len) {
-                free.push(buffer);
-                if pool.stats().buffers > made {
-                    break;
-                }
-            }
-        }
-        let new = pool.stats().buffers - there;
-        let held = there - (free.len() - new);
-        free.into_iter().for_each(|buffer| pool.release(buffer));
-        held
+        pool.tidy_all();
+        pool.stats().used_bytes
     }
 }
 

@@ -11,6 +11,7 @@ use crossbeam_queue::{ArrayQueue, SegQueue};
 use model::{Path, SessionId, TrackId};
 use ring::{Consumer, Producer};
 use router::{Packet, Ranking, SenderInfo, StreamId};
+use rtp::sequence::ExtSeq;
 
 use crate::{WorkerId, asks::Ask, directory::Entry, source::SourcePeer, waker::Waker};
 
@@ -38,6 +39,9 @@ pub(crate) enum Notice {
     Attach(Arc<Entry>, Box<SourcePeer>),
     /// End all sessions, and stop when their goodbyes are sent.
     Shutdown,
+    /// Test hook: the thread is to end by a panic.
+    #[cfg(any(test, feature = "lab"))]
+    Break,
 }
 
 /// Words between workers.
@@ -53,6 +57,8 @@ pub(crate) enum Word {
     Ask { publisher: SessionId, track: TrackId, ask: Ask },
     /// A sender report of the publisher: the mapping from RTP to NTP time.
     Report { track: TrackId, stream: StreamId, info: SenderInfo },
+    /// Packets of a stream below a number are to be let go: the publisher is at the bound of its memory.
+    LetGo { track: TrackId, stream: StreamId, below: ExtSeq },
     /// How the layers of a track rank.
     Ranking { track: TrackId, ranking: Ranking },
 }
@@ -119,6 +125,11 @@ impl Mail {
         Self { me, boxes, peers, touched: Vec::new(), media_in: Vec::new() }
     }
 
+    /// Whose end it is.
+    pub(crate) fn me(&self) -> WorkerId {
+        self.me
+    }
+
     /// Gives a packet to another worker; false when its ring is full.
     #[inline]
     pub(crate) fn send_media(&mut self, to: WorkerId, media: Media) -> bool {
@@ -177,6 +188,16 @@ impl Mail {
         {
             self.touched.push(to);
         }
+    }
+
+    /// Words that wait for room in the queues of other workers.
+    pub(crate) fn waiting(&self) -> usize {
+        // What waits for nobody who was touched is empty.
+        self.touched
+            .iter()
+            .filter_map(|to| self.peers.get(to.index()))
+            .map(|p| p.backlog.len())
+            .sum()
     }
 
     /// Wakes those that something was pushed for, once for the whole batch.

@@ -9,12 +9,13 @@ use std::{
 
 use model::{CloseReason, DropReason, Event, SessionId, TrackId};
 use ring::{Consumer, Producer};
-use router::{Relayed, SenderInfo, StreamId};
+use router::{PublisherClock, Relayed, SenderInfo, StreamId};
 
 use crate::{
     core::Worker,
     directory::Entry,
     mail::Mailbox,
+    memory::Memory,
     tracks::{Origin, TrackRef},
 };
 
@@ -87,8 +88,11 @@ pub(crate) struct SourcePeer {
     given: Option<Consumer<Given>>,
     requests: Producer<TrackId>,
     entry: Option<Arc<Entry>>,
+    /// What its packets take.
+    memory: Memory,
     /// As `SessionPlan::up`.
     tracks: Vec<SourceTrack>,
+    clock: PublisherClock,
 }
 
 struct SourceTrack {
@@ -106,7 +110,9 @@ pub(crate) fn source(session: SessionId, mailbox: Arc<Mailbox>) -> (Source, Sour
         given: Some(taken),
         requests: asking,
         entry: None,
+        memory: Memory::default(),
         tracks: Vec::new(),
+        clock: PublisherClock::default(),
     };
     (Source { given, requests, mailbox }, peer)
 }
@@ -176,6 +182,8 @@ impl Worker {
         let Some(source) = source else { return };
         source.given = None;
         let (tracks, entry) = (std::mem::take(&mut source.tracks), source.entry.take());
+        let memory = std::mem::take(&mut source.memory);
+        self.close_memory(&memory);
         let Some(entry) = entry else { return };
         for track in tracks {
             self.tracks.lose_origin(track.at, &entry);
@@ -208,17 +216,23 @@ impl Worker {
     }
 
     fn take_given(&mut self, now: Instant, at: usize, given: &Given) -> Result<(), DropReason> {
-        let Worker { sources, tracks, pool, .. } = self;
+        let Worker { sources, tracks, pool, config, .. } = self;
         let source = sources.get_mut(at).ok_or(DropReason::UnknownStream)?;
         let place = source.tracks.get_mut(usize::from(given.head.up));
         let place = place.ok_or(DropReason::UnknownStream)?;
         let track = tracks.at(place.at).ok_or(DropReason::UnknownStream)?;
-        let packet = pool.enter(now, track.id, &given.head, &given.payload)?;
+        let account = *source.memory.account.get_or_insert_with(|| pool.open());
+        let is_near = pool.is_near_bound(account);
+        let packet = pool.enter(now, account, track.id, &given.head, &given.payload);
         let (at, report) = (place.at, place.report(now, &given.head));
         if let Some(info) = report {
+            let info = source.clock.tell(info, &config.wall_clock);
             self.tell_sender_report(at, given.head.stream, info);
         }
-        self.fan_out(now, at, packet);
+        if is_near {
+            self.let_oldest_go(account);
+        }
+        self.fan_out(now, at, packet?);
         Ok(())
     }
 }

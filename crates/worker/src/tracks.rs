@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
 use hashbrown::HashMap;
 use model::{MediaKind, SessionId, TrackId, UpMedia};
-use router::{LayerWatch, Packet, TrackMirror};
+use router::{LEAD_MAX, LayerWatch, Packet, TrackMirror};
 
 use crate::{WorkerId, asks::Asked, directory::Entry, sessions::SessionRef};
 
@@ -69,8 +69,8 @@ pub(crate) struct Track {
     workers: Vec<WorkerSink>,
     /// Runs on their way through the sinks.
     pub(crate) runs: u32,
-    /// With which sink the next run begins.
-    pub(crate) rotation: u32,
+    /// The place of the sink that the next run begins with.
+    rotation: usize,
     /// Packets that are in no run yet.
     fresh: Vec<Arc<Packet>>,
     due: Due,
@@ -156,6 +156,18 @@ impl Track {
     #[inline]
     pub(crate) fn places(&self) -> &[Option<Subscriber>] {
         &self.downs
+    }
+
+    /// The place that a run through so many places begins with: another one each time.
+    pub(crate) fn next_first(&mut self, places: usize) -> usize {
+        let first = self.rotation % places.max(1);
+        self.rotation = first + 1;
+        first
+    }
+
+    /// The next run begins here: the last one did not come so far.
+    pub(crate) fn next_begins_with(&mut self, place: usize) {
+        self.rotation = place;
     }
 
     pub(crate) fn subscribers(&self) -> impl Iterator<Item = Subscriber> + '_ {
@@ -315,6 +327,18 @@ impl Tracks {
             track.downs.retain(Option::is_some);
         }
         std::mem::swap(&mut track.fresh, empty);
+    }
+
+    /// Puts in front of a run what leads to the key frame that begins in it, where that left in an earlier run: receivers that begin
+    /// with the key frame need it. Those that have it refuse it as a duplicate.
+    pub(crate) fn add_lead(&mut self, at: TrackRef, packets: &mut Vec<Arc<Packet>>) {
+        let Some(track) = self.at(at) else { return };
+        let mut lead = [const { None }; LEAD_MAX];
+        let places = lead.iter_mut().zip(track.mirror.lead_in(packets));
+        places.for_each(|(place, packet)| *place = Some(Arc::clone(packet)));
+        let count = lead.iter().flatten().count();
+        packets.extend(lead.into_iter().flatten());
+        packets.rotate_right(count);
     }
 
     /// The earliest time at which packets are due.

@@ -33,7 +33,8 @@ impl Worker {
                         }
                     }
                 }
-                PeerEvent::Connected { sender, receiver, .. } => {
+                PeerEvent::Connected { sender, receiver, profile } => {
+                    tracing::debug!(session = ?self.sessions.at(at).map(|s| s.id.0), ?profile, "keys agreed");
                     // The end of the handshake goes before the first media: a peer that lacks it has no keys yet, and
                     // would lose the key frame that a new subscriber gets from the cache.
                     self.transmit(at);
@@ -118,6 +119,7 @@ impl Worker {
                 self.after_peer(now, at);
             }
             self.send_feedback(now, at);
+            self.report_silence(now, at);
             self.arm(now, at);
             self.current = None;
         }

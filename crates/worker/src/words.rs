@@ -36,6 +36,11 @@ impl Worker {
                     track.mirror.sender_report(stream, info);
                 }
             }
+            Word::LetGo { track, stream, below } => {
+                if let Some(track) = self.tracks.by_id(track).and_then(|t| self.tracks.at(t)) {
+                    track.mirror.forget(stream, below);
+                }
+            }
             Word::Ranking { track, ranking } => {
                 let Some(at) = self.tracks.by_id(track) else { return };
                 if let Some(track) = self.tracks.at(at) {
@@ -79,7 +84,7 @@ impl Worker {
                 continue;
             }
             self.take_datagram(now, path, &mut bytes);
-            self.steer_here(&path);
+            self.steer_here(now, &path);
         }
     }
 

@@ -82,6 +82,7 @@ fn vp8() -> Vec<CodecSpec> {
         channels: 1,
         fmtp: String::new(),
         feedback,
+        parameter_sets: None,
     }]
 }
 

@@ -1,5 +1,5 @@
-//! What a viewer would see of one track: frames put together from packets, shown in order, frozen or not. It reads the
-//! stamps; it knows nothing of RTCP.
+//! What a viewer would see of one track: frames are assembled from packets and shown in order, and freezes are
+//! counted. It reads the stamps in the payloads, and knows nothing of RTCP.
 
 use std::{
     collections::VecDeque,
@@ -14,22 +14,22 @@ use crate::{
     stats::{Histogram, Tally},
 };
 
-/// Frames that are put together at once; older ones are given up.
+/// Frames that are assembled at a time; older ones are given up.
 const MAX_OPEN: usize = 32;
-/// Packets of a frame whose stamp has not come yet.
+/// Packets of a frame that wait for its stamp.
 const MAX_PENDING: usize = 512;
-/// Lost frames that may still come late.
+/// Lost frames that are remembered, because they may still arrive late.
 const MAX_MISSING: usize = 64;
-/// Gaps between pictures that make the average.
+/// Gaps between pictures that the average is made of.
 const GAPS: usize = 30;
-/// Before there are so many, nothing counts as a freeze.
+/// With fewer gaps than this nothing counts as a freeze.
 const MIN_GAPS: usize = 5;
-/// A gap is a freeze when it is longer than three times the average and than the average and this.
+/// A gap is a freeze when it is longer than three times the average, and longer than the average by this.
 const FREEZE_MARGIN: Duration = Duration::from_millis(150);
-/// A picture that cannot be shown for want of another is waited for so long, then a key frame is asked for.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// A picture that needs a missing picture is waited for this long; then a key frame is requested.
+const KEY_FRAME_AFTER: Duration = Duration::from_millis(200);
 
-/// What everybody in a thread knows.
+/// What all bots of a thread share.
 pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
     pub(crate) run: u32,
@@ -40,9 +40,9 @@ pub(crate) struct Context<'a> {
     pub(crate) delays: &'a mut Histogram,
     /// When the bot began to join.
     pub(crate) joined_ns: u64,
-    /// What the bot waits for: pictures, where it asked for any.
+    /// What the bot's join ends with: a picture, if it asked for video, else a sound.
     pub(crate) awaits: MediaKind,
-    /// It was shown or heard already.
+    /// The first picture or sound was counted.
     pub(crate) has_begun: &'a mut bool,
 }
 
@@ -67,19 +67,19 @@ pub(crate) struct Frames {
     gaps: VecDeque<Duration>,
     /// All of them.
     gap_sum: Duration,
-    /// Since when nothing can be shown although frames are there.
+    /// Since when no picture can be shown although frames arrived.
     blocked_since: Option<Instant>,
-    /// The present gap was counted already.
+    /// The present gap was already counted as a freeze.
     frozen: bool,
 }
 
 #[derive(Debug)]
 struct Open {
     timestamp: u32,
-    /// The stamp that tells of the frame, and the number of its first packet.
+    /// The stamp of the frame, and the sequence number of its first packet.
     stamp: Option<(Stamp, u64)>,
     got: u16,
-    /// Packets without a stamp, before the frame's stamp came: number and hash.
+    /// Packets that arrived before the frame's stamp: sequence number and hash.
     pending: Vec<(u64, u64)>,
     complete: bool,
 }
@@ -101,7 +101,7 @@ impl Frames {
         }
     }
 
-    /// Takes a packet in, each one once.
+    /// Takes a packet; each one once.
     pub(crate) fn take(&mut self, context: &mut Context<'_>, packet: Arrived<'_>) {
         match Stamp::read(packet.payload) {
             Some(stamp) if stamp.run == context.run && stamp.index < stamp.count => {
@@ -113,16 +113,16 @@ impl Frames {
         }
     }
 
-    /// From when on a key frame is needed, if nothing else helps before.
+    /// When a key frame has to be requested, if nothing else helps before.
     pub(crate) fn key_wanted_at(&self) -> Option<Instant> {
-        self.blocked_since.map(|since| since + PATIENCE)
+        self.blocked_since.map(|since| since + KEY_FRAME_AFTER)
     }
 
-    /// Looks whether the picture stands still by now.
+    /// Checks whether the picture is frozen now.
     pub(crate) fn check(&mut self, context: &mut Context<'_>) {
         let live = self.publisher.is_some_and(|p| context.directory.live_since(p).is_some());
         if !live {
-            // What comes after is another beginning.
+            // Pictures that follow belong to a new beginning.
             self.shown_at = None;
         } else if let Some(gap) = self.shown_at.map(|at| context.now - at)
             && !self.frozen
@@ -134,7 +134,8 @@ impl Frames {
     }
 
     fn take_stamped(&mut self, context: &mut Context<'_>, packet: Arrived<'_>, stamp: &Stamp) {
-        // What was sent before we came is old because we are late, not because it was under way.
+        // A packet that was sent before the bot joined is old because of the join, and tells nothing of the network's
+        // delay.
         if stamp.sent_ns >= context.joined_ns {
             let delay = context.clock.since(context.now, stamp.sent_ns);
             context.tally.times.delay.record(delay);
@@ -184,7 +185,7 @@ impl Frames {
     /// A packet of a clip that is not the last of its frame.
     fn take_bare(&mut self, context: &mut Context<'_>, packet: Arrived<'_>) {
         if self.publisher.is_none() && self.open.len() == MAX_OPEN {
-            // Frame after frame without a stamp: not ours.
+            // Many frames without a stamp: this is not media of a bot.
             context.tally.counters.foreign += 1;
         }
         let hash = media::hash(self.codec, packet.payload);
@@ -205,7 +206,7 @@ impl Frames {
         }
     }
 
-    /// The frame with this timestamp, the latest ones first.
+    /// The frame with this timestamp; the latest ones are looked at first.
     fn open(&mut self, timestamp: u32) -> usize {
         if let Some(back) = self.open.iter().rev().position(|o| o.timestamp == timestamp) {
             return self.open.len() - 1 - back;
@@ -229,7 +230,7 @@ impl Frames {
         let follows = self.shown.map(|shown| shown.wrapping_add(1)) == Some(stamp.frame);
         if follows || (stamp.key && self.shown.is_none_or(|shown| stamp.frame >= shown)) {
             self.show(context, &stamp);
-            // At most as many as are open: each turn takes one.
+            // Bounded by the number of open frames: each turn takes one.
             while let Some(next) = self.next_complete() {
                 self.show(context, &next);
             }
@@ -244,7 +245,7 @@ impl Frames {
         complete.filter_map(|open| open.stamp).map(|(s, _)| s).find(|s| s.frame == wanted)
     }
 
-    /// Counts a frame that is whole, and those before it that are not.
+    /// Counts a complete frame, and the incomplete ones before it.
     fn count(&mut self, context: &mut Context<'_>, frame: u32) {
         let counters = &mut context.tally.counters;
         counters.frames += 1;
@@ -291,7 +292,8 @@ impl Frames {
         }
         self.frozen = false;
         self.shown_at = Some(now);
-        // What was shown, and what is older and whole, is done with. A few stay open where some of a frame is missing.
+        // Frames that were shown, and complete ones before them, are dropped. A few stay open where packets are
+        // missing.
         let done = |open: &Open| match open.stamp {
             Some((of, _)) => open.complete && of.frame <= stamp.frame,
             None => false,
@@ -321,7 +323,7 @@ impl Frames {
 
     fn begin_publisher(&mut self, now: Instant, publisher: u32) {
         let is_first = self.publisher.is_none();
-        // What is open may be of the new one already.
+        // Open frames may already be part of the new stream.
         let open = std::mem::take(&mut self.open);
         let blocked_since = self.blocked_since.filter(|_| is_first).or(Some(now));
         *self = Frames::new(self.codec, now);
@@ -344,7 +346,7 @@ mod tests {
         delays: Histogram,
         has_begun: bool,
         frames: Frames,
-        /// When the viewer came.
+        /// When the viewer joined.
         joined: Duration,
     }
 
@@ -389,7 +391,7 @@ mod tests {
             act(&mut self.frames, &mut context)
         }
 
-        /// The packets of a frame arrive, all but `lost`, `late` after their time.
+        /// The packets of a frame arrive, except `lost`, with this delay.
         fn frame(&mut self, number: u32, key: bool, lost: Option<u16>, late: Duration) {
             for index in (0..PACKETS).filter(|index| Some(*index) != lost) {
                 self.packet(number, key, index, late);
@@ -478,12 +480,16 @@ mod tests {
     #[test]
     fn a_key_frame_is_asked_for_after_some_patience() {
         let mut world = World::new();
-        assert_eq!(world.frames.key_wanted_at(), Some(world.start + PATIENCE), "nothing was shown");
+        assert_eq!(
+            world.frames.key_wanted_at(),
+            Some(world.start + KEY_FRAME_AFTER),
+            "nothing was shown"
+        );
         (0..10).for_each(|number| world.frame(number, number == 0, None, SOON));
         assert_eq!(world.frames.key_wanted_at(), None, "nothing is blocked");
         world.frame(11, false, None, SOON);
         let blocked = world.start + INTERVAL * 11 + SOON;
-        assert_eq!(world.frames.key_wanted_at(), Some(blocked + PATIENCE));
+        assert_eq!(world.frames.key_wanted_at(), Some(blocked + KEY_FRAME_AFTER));
     }
 
     #[test]

@@ -15,26 +15,26 @@ use aws_lc_rs::hmac;
 use super::stun::{self, Check, Class, Message, Transaction};
 use crate::random::Random;
 
-/// Between the first checks of different pairs (RFC 8445 section 14.2: Ta).
+/// Time between the first checks of different pairs (RFC 8445 section 14.2: Ta).
 const PACE: Duration = Duration::from_millis(50);
-/// RFC 8489 section 6.2.1 begins at 500 ms; on paths of a test lab 250 are plenty.
+/// First retransmission timeout. RFC 8489 section 6.2.1 says 500 ms; on the paths of a test lab 250 ms are enough.
 const FIRST_RTO: Duration = Duration::from_millis(250);
 const MAX_RTO: Duration = Duration::from_secs(2);
-/// RFC 7675 section 5.1: every 5 s, spread by a fifth.
+/// Consent checks (RFC 7675 section 5.1): every 5 s, spread by a fifth.
 const CONSENT_EVERY: Duration = Duration::from_secs(5);
-/// RFC 7675 section 5.1.
+/// Consent expires after this time without an answer (RFC 7675 section 5.1).
 const CONSENT_LIFETIME: Duration = Duration::from_secs(30);
 /// Most candidates of the server that are checked.
 const MAX_PAIRS: usize = 8;
-/// Checks whose answers are still awaited.
+/// Checks that may wait for an answer at a time.
 const MAX_OUTSTANDING: usize = 16;
 
-/// What an agent has to say.
+/// What an agent reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IceEvent {
-    /// This address answers: DTLS may begin.
+    /// This address answered: DTLS may begin.
     Selected(SocketAddr),
-    /// Nobody answered for 30 s.
+    /// No answer for 30 s.
     ConsentLost,
 }
 
@@ -57,9 +57,9 @@ pub(crate) struct Agent {
     outstanding: Vec<Outstanding>,
     selected: Option<SocketAddr>,
     nominated: bool,
-    /// The last answer to a check of ours.
+    /// When the last check was answered.
     heard: Instant,
-    /// Since our address is what it is.
+    /// Since when the local address is the present one.
     answered: bool,
     lost: bool,
     random: Random,
@@ -80,7 +80,7 @@ struct Outstanding {
 }
 
 impl Agent {
-    /// An agent that begins with checks to `candidates`, the preferred first.
+    /// An agent that begins to check `candidates`, the preferred one first.
     pub(crate) fn new(
         now: Instant,
         local: Credentials,
@@ -108,7 +108,7 @@ impl Agent {
         }
     }
 
-    /// Where to send.
+    /// The address to send to.
     pub(crate) fn selected(&self) -> Option<SocketAddr> {
         self.selected
     }
@@ -157,7 +157,7 @@ impl Agent {
         None
     }
 
-    /// Takes a STUN message. What is not for us or not authentic is ignored, as RFC 8489 section 6.3 says.
+    /// Takes a STUN message. One that is not for this agent or not authentic is ignored (RFC 8489 section 6.3).
     pub(crate) fn handle(
         &mut self,
         now: Instant,
@@ -172,12 +172,12 @@ impl Agent {
                 None
             }
             Class::Success => self.succeed(now, from, &message),
-            // A refused check is repeated, until the bot's time to join is over.
+            // A refused check is repeated until the time to join is over.
             Class::Error => None,
         }
     }
 
-    /// Our address has changed: the pair in use is checked at once, and again until there is an answer.
+    /// The local address has changed: the pair in use is checked at once, and again until there is an answer.
     pub(crate) fn moved(&mut self, now: Instant) {
         self.answered = false;
         for pair in &mut self.pairs {
@@ -198,8 +198,8 @@ impl Agent {
         Check { transaction, username, tie_breaker, nominate, key }.to_bytes()
     }
 
-    /// RFC 8445 section 7.3. We are controlling, and a server that answers an offer is controlled, so roles never
-    /// conflict.
+    /// RFC 8445 section 7.3. This agent is controlling, and a server that answers an offer is controlled, so there is
+    /// never a role conflict.
     fn answer(
         &self,
         from: SocketAddr,
@@ -219,7 +219,7 @@ impl Agent {
         message: &Message<'_>,
     ) -> Option<IceEvent> {
         let at = self.outstanding.iter().position(|o| o.transaction == message.transaction)?;
-        // RFC 8445 section 7.2.5.2.1: an answer from elsewhere proves nothing.
+        // RFC 8445 section 7.2.5.2.1: an answer from another address proves nothing.
         if self.outstanding[at].remote != from || !message.is_authentic(&self.remote_key) {
             return None;
         }
@@ -227,7 +227,7 @@ impl Agent {
         self.heard = now;
         if self.selected.is_none() {
             self.selected = Some(from);
-            // The others are of no use any more; this one is nominated at once (RFC 8445 section 8.1.1).
+            // The other pairs are not needed any more; this one is nominated at once (RFC 8445 section 8.1.1).
             self.pairs.retain(|pair| pair.remote == from);
             self.moved(now);
             return Some(IceEvent::Selected(from));
@@ -272,7 +272,7 @@ mod tests {
         (Agent::new(now, local, &remote, &candidates, Random::new(1)), lite)
     }
 
-    /// Lets both speak until the end; the server hears only what goes to its address.
+    /// Lets both sides exchange messages until nothing is left; the server receives only what goes to its address.
     fn run(agent: &mut Agent, lite: &mut LiteAgent, from: Instant, to: Instant) -> Vec<IceEvent> {
         let mut events = Vec::new();
         let mut now = from;
@@ -333,7 +333,7 @@ mod tests {
         let moved = start + Duration::from_secs(2);
         agent.moved(moved);
         let mut sent = Vec::new();
-        // The line loses the first two.
+        // The network loses the first two.
         for _ in 0..2 {
             let due = agent.poll_timeout().unwrap();
             agent.handle_timeout(due, |_, _| sent.push(due - moved));

@@ -1,4 +1,4 @@
-//! How a bot joins: its offer, the server's answer, and what follows from it once the keys are there.
+//! How a bot joins: its offer, the server's answer, and what is built once the keys are there.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -23,7 +23,7 @@ const RIDS: [&str; 3] = ["l", "m", "h"];
 const MAX_STREAMS: u32 = 512;
 
 impl Bot {
-    /// The offer, and the sections that it has.
+    /// The offer, and its sections.
     pub(super) fn offer(&mut self, shared: &Shared) -> String {
         self.sections = match &self.plan.role {
             Role::Publish { audio, video, .. } => {
@@ -77,7 +77,7 @@ impl Bot {
         let v4 = self.socket.local_addr().is_ipv4();
         let mut candidates: Vec<SocketAddr> =
             answer.candidates.iter().copied().filter(|c| c.is_ipv4() == v4).collect();
-        // Stable: the server's order stays among the others.
+        // A stable sort: the server's order stays within equal candidates.
         candidates.sort_by_key(|candidate| Some(candidate.ip()) != shared.server);
         if candidates.is_empty() {
             let event = Some(self.fail("answer: no candidate of our address family"));

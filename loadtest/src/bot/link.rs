@@ -1,5 +1,5 @@
-//! A bad line between a bot and its socket: loss, delay, jitter and a rate limit, each way for itself. Sans-IO, seeded.
-//! It holds what is delayed; when nothing is asked for, there is no link.
+//! A bad line between a bot and its socket: loss, delay, jitter and a rate limit, each way by itself. Sans-IO, seeded.
+//! It holds delayed datagrams; without faults there is no link.
 
 use std::{
     cmp::Reverse,
@@ -11,21 +11,21 @@ use std::{
 
 use crate::{random::Random, units};
 
-/// What is wrong with a line. Each applies both ways.
+/// The faults of a line. Each applies both ways.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Faults {
     /// Share of datagrams that are lost, 0 to 1.
     pub loss: f64,
-    /// How long each datagram takes.
+    /// Delay of each datagram.
     pub delay: Duration,
-    /// Up to so much longer, evenly spread: datagrams overtake each other.
+    /// Up to this much more delay, evenly spread; datagrams may overtake each other.
     pub jitter: Duration,
     /// Bits per second each way; 0 for no limit. Up to 200 ms queue before datagrams are dropped.
     pub rate: u64,
 }
 
 impl Faults {
-    /// Whether there is anything to do.
+    /// Whether there is any fault.
     pub fn any(&self) -> bool {
         *self != Faults::default()
     }
@@ -44,16 +44,16 @@ impl fmt::Display for Faults {
     }
 }
 
-/// A queue of a slow line is not longer than this.
+/// Longest queue of a rate limit.
 const MAX_QUEUE: Duration = Duration::from_millis(200);
-/// Datagrams on the way, each way.
+/// Most datagrams under way, each way.
 const MAX_HELD: usize = 4_096;
 
 /// One way of a line.
 #[derive(Debug, Default)]
 struct Way {
     held: BinaryHeap<Reverse<Held>>,
-    /// When the rate limiter has sent all that it was given.
+    /// When the rate limiter has sent everything that it holds.
     free_at: Option<Instant>,
     order: u64,
 }
@@ -80,27 +80,27 @@ impl Link {
         Link { faults, random, out: Way::default(), into: Way::default() }
     }
 
-    /// Takes a datagram on its way out; false when it is lost.
+    /// Takes an outgoing datagram; false when it is lost.
     pub(crate) fn send(&mut self, now: Instant, to: SocketAddr, bytes: Vec<u8>) -> bool {
         self.out.push(now, &self.faults, &mut self.random, to, bytes)
     }
 
-    /// Takes a datagram on its way in; false when it is lost.
+    /// Takes an incoming datagram; false when it is lost.
     pub(crate) fn receive(&mut self, now: Instant, from: SocketAddr, bytes: Vec<u8>) -> bool {
         self.into.push(now, &self.faults, &mut self.random, from, bytes)
     }
 
-    /// What goes out by now.
+    /// Outgoing datagrams that are due now.
     pub(crate) fn due_out(&mut self, now: Instant) -> Option<(SocketAddr, Vec<u8>)> {
         self.out.pop(now).map(|held| (held.peer, held.bytes))
     }
 
-    /// What comes in by now, and when it came.
+    /// Incoming datagrams that are due now, and when each arrived.
     pub(crate) fn due_in(&mut self, now: Instant) -> Option<(Instant, SocketAddr, Vec<u8>)> {
         self.into.pop(now).map(|held| (held.due, held.peer, held.bytes))
     }
 
-    /// When something is due.
+    /// When the next datagram is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let first = |way: &Way| way.held.peek().map(|held| held.0.due);
         [first(&self.out), first(&self.into)].into_iter().flatten().min()

@@ -1,11 +1,11 @@
-//! One bot: a peer with a socket of its own, from the offer to the goodbye. Sans-IO but for its socket: the thread says
-//! when, carries its requests to the signaling pool, and lends it buffers.
+//! One bot: a peer with a socket of its own, from the offer to the goodbye. Sans-IO except for its socket: the thread
+//! calls it when it is due, carries its HTTP requests to the signaling pool, and lends it buffers.
 //!
 //! - [`ice`], [`stun`]: connectivity
 //! - [`publish`]: what it sends
 //! - [`watch`], [`track`], [`frames`]: what it receives
-//! - `join`, `receive`: its beginning, and what its socket brings
-//! - [`outlet`], [`link`]: the way out, and a bad line
+//! - `join`, `receive`: how it joins, and what its socket receives
+//! - [`outlet`], [`link`]: sending, and a bad line
 
 pub(crate) mod frames;
 pub(crate) mod ice;
@@ -50,11 +50,11 @@ use crate::{
     stats::{Histogram, Tally},
 };
 
-/// Who a bot is, over the whole run.
+/// A bot's id, unique in the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct BotId(pub(crate) u32);
 
-/// What a bot does.
+/// What a bot does in the session.
 #[derive(Debug, Clone)]
 pub(crate) enum Role {
     /// Sends.
@@ -82,7 +82,7 @@ impl Role {
     }
 }
 
-/// What a bot is told when it is made.
+/// What a bot is made from.
 #[derive(Debug, Clone)]
 pub(crate) struct BotPlan {
     pub(crate) id: BotId,
@@ -91,11 +91,11 @@ pub(crate) struct BotPlan {
     pub(crate) url: Url,
     pub(crate) token: Option<Arc<str>>,
     pub(crate) faults: Faults,
-    /// How long joining may take.
+    /// Most time that joining may take.
     pub(crate) patience: Duration,
-    /// It is one of those whose view is reported apart.
+    /// Whether its view is reported apart (a bystander).
     pub(crate) bystands: bool,
-    /// It stops reading with its first frame.
+    /// Whether it stops reading with its first frame.
     pub(crate) stalls: bool,
 }
 
@@ -105,7 +105,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) directory: Arc<Directory>,
     pub(crate) certificate: Arc<Certificate>,
-    /// Where bots bind, port 0.
+    /// The address that bots bind, with port 0.
     pub(crate) bind: SocketAddr,
     /// The address that stands in offers.
     pub(crate) local: SocketAddr,
@@ -115,28 +115,29 @@ pub(crate) struct Shared {
     pub(crate) gso: bool,
     /// Packets of a frame that leave at once; `None`: as a browser's pacer does it.
     pub(crate) burst: Option<u16>,
-    /// What does not count in the totals.
+    /// What is not counted in the totals.
     pub(crate) warm_up: Duration,
 }
 
 /// Buffers that all bots of a thread share.
 pub(crate) struct Buffers {
     pub(crate) incoming: RecvBatch,
-    /// Room for one message: where no more is expected, it saves the system the search for a second one.
+    /// Room for one message: where only one is expected, reading into one saves the system call that looks for a
+    /// second.
     pub(crate) single: RecvBatch,
     pub(crate) outgoing: SendBatch,
     /// A packet in the clear.
     pub(crate) plain: Box<[u8; 2_048]>,
 }
 
-/// What a bot has to say to its thread.
+/// What a bot reports to its thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BotEvent {
     /// Connected: media may flow.
     Joined,
-    /// It stopped reading, as it was told.
+    /// It stopped reading, as it was told to.
     Stalled,
-    /// Over before its time, and why.
+    /// It ended before its time, and why.
     Failed(String),
 }
 
@@ -147,7 +148,7 @@ enum Phase {
     /// ICE and DTLS.
     Connecting,
     Connected,
-    /// It reads nothing and says nothing, but is not gone.
+    /// It neither reads nor sends, but is not gone.
     Stalled,
     Over,
 }
@@ -156,7 +157,7 @@ enum Phase {
 pub(crate) struct Bot {
     pub(crate) plan: BotPlan,
     pub(crate) socket: UdpSocket,
-    /// Where its session is, once there is one.
+    /// The URL of its session, once there is one.
     pub(crate) resource: Option<Url>,
     phase: Phase,
     started: Instant,
@@ -167,23 +168,23 @@ pub(crate) struct Bot {
     answer: Option<Box<Answer>>,
     agent: Option<Box<Agent>>,
     dtls: Option<Box<Endpoint>>,
-    /// It may have something to say.
+    /// It may have something to report.
     dtls_is_busy: bool,
-    /// What DTLS said in the middle of a batch.
+    /// What DTLS reported in the middle of a batch.
     news: Option<BotEvent>,
     keys: Option<Box<(Sender, Receiver)>>,
     publisher: Option<Box<Publisher>>,
     watcher: Option<Box<Watcher>>,
     link: Option<Box<Link>>,
-    /// The delays that it saw since the warm-up was over.
+    /// Delays since the warm-up ended.
     pub(crate) delays: Histogram,
     has_begun: bool,
     muted: bool,
-    /// What came may have changed other timers than those of received media.
+    /// Received packets may have changed timers other than those of received media.
     stirred: bool,
-    /// The turn of the thread in which it was read last.
+    /// The turn of the thread in which it was last read.
     pub(crate) read_in: u64,
-    /// DTLS output on its way.
+    /// DTLS output that is being sent.
     scratch: Vec<u8>,
 }
 
@@ -191,7 +192,7 @@ impl Bot {
     /// A bot with a socket, and its offer.
     ///
     /// # Errors
-    /// No socket is to be had.
+    /// The system has no socket left.
     pub(crate) fn new(
         now: Instant,
         plan: BotPlan,
@@ -250,7 +251,8 @@ impl Bot {
         due.filter(|_| !matches!(self.phase, Phase::Stalled | Phase::Over))
     }
 
-    /// As [`Bot::poll_timeout`] after [`Bot::receive`], where only what that may have brought forward is looked at.
+    /// As [`Bot::poll_timeout`] after [`Bot::receive`], which looks only at what a received packet may have brought
+    /// forward.
     pub(crate) fn poll_sooner(&mut self) -> Option<Instant> {
         match &self.watcher {
             Some(watcher) if !std::mem::take(&mut self.stirred) && self.link.is_none() => {
@@ -265,7 +267,7 @@ impl Bot {
         matches!(self.plan.role, Role::Publish { .. })
     }
 
-    /// It reads nothing any more.
+    /// It does not read any more.
     pub(crate) fn is_stalled(&self) -> bool {
         self.phase == Phase::Stalled
     }
@@ -321,7 +323,7 @@ impl Bot {
         event.or_else(|| self.stall(tally))
     }
 
-    /// What is looked at each second.
+    /// What is done every second.
     pub(crate) fn sample(&mut self, now: Instant, shared: &Shared, tally: &mut Tally) {
         if self.muted || self.is_stalled() {
             return;
@@ -342,7 +344,7 @@ impl Bot {
         }
     }
 
-    /// No new media from now on.
+    /// Sends no new media from now on.
     pub(crate) fn mute(&mut self, shared: &Shared) {
         self.muted = true;
         self.leave_directory(shared);
@@ -351,10 +353,10 @@ impl Bot {
         }
     }
 
-    /// Another address: as a phone that changes networks. Returns the old socket.
+    /// Moves to another address, as a phone that changes networks. Returns the old socket.
     ///
     /// # Errors
-    /// No socket is to be had; the old one stays.
+    /// The system has no socket left; the old one stays.
     pub(crate) fn change_address(
         &mut self,
         now: Instant,
@@ -367,7 +369,7 @@ impl Bot {
         Ok(old)
     }
 
-    /// The end: with the goodbyes of RTCP and DTLS, or (`silent`) without a word.
+    /// Ends the session: with RTCP BYE and DTLS close_notify, or (`silent`) without a goodbye.
     pub(crate) fn leave(
         &mut self,
         now: Instant,
@@ -391,7 +393,7 @@ impl Bot {
                 publisher.bye(to, &mut keys.0, &mut outlet);
             }
             if let Some(dtls) = &mut self.dtls {
-                dtls.close(now);
+                dtls.close();
             }
             self.drain_dtls(now, shared, &mut buffers.outgoing, tally);
             buffers.outgoing.flush(Some(&self.socket), Some(&self.socket));
@@ -417,7 +419,7 @@ impl Bot {
         BotEvent::Failed(reason.into())
     }
 
-    /// One who is to stop reading does so once it has seen something. What it misses from then on is no loss.
+    /// A bot that is to stop reading stops after its first frame. What it misses from then on is not counted as loss.
     fn stall(&mut self, tally: &mut Tally) -> Option<BotEvent> {
         if !self.plan.stalls || !self.has_begun || self.phase != Phase::Connected {
             return None;
@@ -443,7 +445,7 @@ impl Bot {
 pub(crate) const BATCH: usize = 16;
 /// Bytes of a bot's receive buffer: a burst of key frames fits.
 const RECV_BUFFER: usize = 1 << 20;
-/// That of one who will stop reading: soon full.
+/// The receive buffer of a bot that will stop reading: it is soon full.
 const STALLED_BUFFER: usize = 128 << 10;
 
 fn socket(shared: &Shared, stalls: bool) -> io::Result<UdpSocket> {

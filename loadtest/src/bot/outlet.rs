@@ -1,4 +1,4 @@
-//! The way out of a bot for the length of one turn: into the thread's batch, or through the bot's bad line.
+//! How a bot sends during one turn: into the thread's batch, or through the bot's bad line.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -14,12 +14,12 @@ use crate::stats::Counters;
 /// Longest datagram that goes out.
 const MAX_DATAGRAM: usize = 1_500;
 
-/// Where a bot writes what it sends. Flush it at the end.
+/// Takes what a bot sends. Flush it at the end.
 pub(crate) struct Outlet<'a> {
     pub(crate) now: Instant,
     pub(crate) socket: &'a UdpSocket,
     pub(crate) batch: &'a mut SendBatch,
-    /// The bad line, where faults were asked for.
+    /// The bad line, if faults were asked for.
     pub(crate) link: Option<&'a mut Link>,
     pub(crate) counters: &'a mut Counters,
 }
@@ -33,8 +33,7 @@ impl Outlet<'_> {
         });
     }
 
-    /// Sends what `write` puts into the room that it is given (1,500 bytes or more), unless that is nothing. Returns
-    /// the length.
+    /// Sends what `write` puts into its buffer (1,500 bytes or more), unless that is nothing. Returns the length.
     pub(crate) fn write(
         &mut self,
         to: SocketAddr,
@@ -58,7 +57,7 @@ impl Outlet<'_> {
         len
     }
 
-    /// Sends what the bad line lets out by now.
+    /// Sends what the bad line has delayed until now.
     pub(crate) fn release(&mut self) {
         let Some(link) = self.link.take() else { return };
         while let Some((to, bytes)) = link.due_out(self.now) {

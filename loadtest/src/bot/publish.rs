@@ -22,20 +22,20 @@ use crate::{
     stats::Counters,
 };
 
-/// Packets of a frame go out in bursts, one each so often, as the pacer of a browser does.
+/// Interval between bursts of packets of a frame, as in the pacer of a browser.
 const BURST_EVERY: Duration = Duration::from_millis(5);
-/// Packets of a burst: usual frames are one, as in browsers, whose pacers work in steps of 40 ms. Or a sixth of the frame
-/// if that is more: a key frame is out before the next one.
+/// Packets of a burst. A usual frame is one burst, as in browsers, whose pacers work in steps of 40 ms. Or a sixth of
+/// the frame if that is more, so that a key frame has left before the next frame.
 const BURST: usize = 16;
-/// Packets that can be sent again: three seconds of 3 Mbit/s.
+/// Packets kept for retransmission: three seconds at 3 Mbit/s.
 const HISTORY: usize = 1_024;
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// The first sender report comes early: receivers need it for lip sync.
+/// The first sender report is sent early, because receivers need it for lip sync.
 const FIRST_REPORT: Duration = Duration::from_millis(200);
-/// An encoder that was held up longer than this does not make up for it.
+/// An encoder that was late by more than this skips frames.
 const MAX_BEHIND: Duration = Duration::from_millis(200);
 
-/// One stream of a publisher: audio, video, or one layer of it.
+/// One stream of a publisher: audio, video, or one simulcast layer.
 #[derive(Debug)]
 pub(crate) struct StreamPlan {
     pub(crate) feed: Feed,
@@ -47,7 +47,7 @@ pub(crate) struct StreamPlan {
     pub(crate) pt: Pt,
 }
 
-/// What a publisher is, for all of its streams.
+/// What all streams of a publisher share.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub(crate) run: u32,
@@ -62,7 +62,7 @@ pub(crate) struct Identity {
 pub(crate) struct Publisher {
     identity: Arc<Identity>,
     streams: Vec<Stream>,
-    /// Packets of a burst, where that is told.
+    /// Packets of a burst, if set.
     burst: Option<usize>,
     /// Transport-wide number of the next packet.
     transport_cc: u16,
@@ -82,17 +82,17 @@ struct Stream {
     due: Instant,
     burst_due: Instant,
     wants_key: bool,
-    /// Packets of the present frame that wait, and how many go in a burst.
+    /// Packets of the present frame that wait, and the size of a burst.
     waiting: VecDeque<Packet>,
     burst: usize,
-    /// Sent packets by extended sequence number, the last ones.
+    /// The last packets sent, by extended sequence number.
     history: VecDeque<Packet>,
     packets: u32,
     octets: u32,
     last_timestamp: u32,
 }
 
-/// Everything that makes a packet.
+/// Everything that is needed to make a packet.
 #[derive(Debug, Clone, Copy)]
 struct Packet {
     sequence: u64,
@@ -116,7 +116,7 @@ impl Publisher {
         let timestamp_base = first();
         let streams = plans.into_iter().map(|plan| Stream {
             plan,
-            // Low ones: a receiver guesses the rollover counter of a stream that begins just before its wrap.
+            // Low numbers: a receiver has to guess the rollover counter of a stream that begins just before its wrap.
             next: u64::from(first() & 0x7fff),
             next_rtx: u64::from(first() & 0x7fff),
             timestamp_base,
@@ -142,7 +142,7 @@ impl Publisher {
         }
     }
 
-    /// No new frames from now on; retransmissions and reports go on.
+    /// No new frames from now on; retransmissions and reports continue.
     pub(crate) fn mute(&mut self) {
         self.muted = true;
     }
@@ -213,7 +213,7 @@ impl Publisher {
         }
     }
 
-    /// The goodbye of all streams (RFC 3550 section 6.6).
+    /// RTCP BYE for all streams (RFC 3550 section 6.6).
     pub(crate) fn bye(&mut self, to: SocketAddr, sender: &mut Sender, outlet: &mut Outlet<'_>) {
         let sources: Vec<Ssrc> = self.streams.iter().map(|stream| stream.plan.ssrc).collect();
         let Some(&first) = sources.first() else { return };
@@ -269,9 +269,9 @@ impl Publisher {
         }
     }
 
-    /// RFC 4588 section 4: the same payload with its number before it, in a stream of its own. Without that stream
-    /// nothing is sent again: the transport-wide number would differ, and SRTP must not seal two packets under one
-    /// number.
+    /// RFC 4588 section 4: the same payload behind its original number, in a stream of its own. Without that stream
+    /// nothing is resent: the transport-wide number would differ, and SRTP must not seal two different packets under
+    /// one number.
     fn resend(
         &mut self,
         media: Ssrc,
@@ -357,7 +357,7 @@ impl Stream {
         self.timestamp_base.wrapping_add(ticks as u32)
     }
 
-    /// RFC 3550 section 6.4.1: the timestamp of the moment of the report, counted on from the next frame's.
+    /// RFC 3550 section 6.4.1: the timestamp at the moment of the report, counted on from the next frame's.
     fn timestamp_at(&self, now: Instant) -> u32 {
         let ahead = self.due.saturating_duration_since(now).as_nanos() as u64;
         let behind = now.saturating_duration_since(self.due).as_nanos() as u64;

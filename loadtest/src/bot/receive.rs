@@ -1,4 +1,4 @@
-//! What a bot's socket brings: told apart, decrypted, given to ICE, DTLS, publisher or watcher.
+//! What a bot's socket receives: demultiplexed, decrypted, and given to ICE, DTLS, publisher or watcher.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
@@ -15,7 +15,7 @@ use super::{
 use crate::stats::Tally;
 
 impl Bot {
-    /// Reads what came. `crowded`: more than one message is to be expected.
+    /// Reads the socket. `crowded`: more than one message is expected.
     pub(crate) fn receive(
         &mut self,
         crowded: bool,
@@ -23,13 +23,13 @@ impl Bot {
         buffers: &mut Buffers,
         tally: &mut Tally,
     ) -> Option<BotEvent> {
-        // Bounded, so that a flood does not keep the others waiting.
+        // Bounded, so that a flood to one bot does not delay the others.
         for _ in 0..4 {
             let Buffers { incoming, single, outgoing, plain } = &mut *buffers;
             let incoming = if crowded { incoming } else { single };
             let count = match incoming.recv(&self.socket) {
                 Ok(count) => count,
-                // Such as an ICMP error for what was sent before.
+                // For example an ICMP error for an earlier datagram.
                 Err(_) => return self.settle(None),
             };
             let now = Instant::now();
@@ -38,7 +38,8 @@ impl Bot {
                     continue;
                 }
                 let from = datagram.path.remote;
-                // When the kernel had it: how long it waited for us is our doing, not the server's.
+                // The kernel's receive time: time that the datagram waited for this thread is the swarm's, not the
+                // server's.
                 let now = now.checked_sub(datagram.age).unwrap_or(now);
                 if let Some(link) = &mut self.link {
                     if !link.receive(now, from, datagram.data.to_vec()) {
@@ -49,7 +50,7 @@ impl Bot {
                 let plain = plain.as_mut_slice();
                 self.take(now, from, datagram.data, shared, outgoing, plain, tally);
             }
-            // Fewer than there is room for: that was all. Else the next turn brings the rest.
+            // Fewer messages than there was room for: the socket is empty. Otherwise the next turn reads the rest.
             if count < BATCH {
                 break;
             }
@@ -72,7 +73,7 @@ impl Bot {
         event.or_else(|| self.stall(tally))
     }
 
-    /// What came over the bad line and is due.
+    /// Datagrams that the bad line has delayed until now.
     pub(super) fn take_delayed(
         &mut self,
         now: Instant,
@@ -104,13 +105,13 @@ impl Bot {
             Kind::Rtcp => self.take_rtcp(now, from, data, outgoing, tally),
             Kind::Stun => self.take_stun(now, from, data, shared, outgoing, tally),
             Kind::Dtls => {
-                // Datagrams that are no DTLS, or come after the end, are ignored.
+                // Datagrams that are not DTLS, or come after its end, are ignored.
                 let _refused = self.dtls.as_mut().map(|dtls| dtls.handle(now, data));
                 if self.keys.is_some() {
                     self.dtls_is_busy = true;
                     return;
                 }
-                // The first media may stand right behind the end of the handshake.
+                // The first media may directly follow the end of the handshake.
                 let news = self.drain_dtls(Instant::now(), shared, outgoing, tally);
                 self.news = self.news.take().or(news);
             }
@@ -204,12 +205,12 @@ impl Bot {
             let prints = answer.fingerprints.clone();
             self.dtls_is_busy = true;
             self.dtls = Some(Box::new(Endpoint::new(now, answer.role, certificate, prints)));
-            // The nomination need not wait for a timer.
+            // The nomination is sent at once, without waiting for a timer.
             agent.handle_timeout(now, |to, bytes| outlet.datagram(to, bytes));
         }
     }
 
-    /// Sends what DTLS has to send, and hears what it has to say.
+    /// Sends what DTLS has to send, and takes what it reports.
     pub(super) fn drain_dtls(
         &mut self,
         now: Instant,

@@ -40,11 +40,11 @@ pub(crate) fn key(password: &str) -> hmac::Key {
 /// A check.
 pub(crate) struct Check<'a> {
     pub(crate) transaction: Transaction,
-    /// The other's ufrag, a colon, ours (RFC 8445 section 7.2.2).
+    /// The server's ufrag, a colon, ours (RFC 8445 section 7.2.2).
     pub(crate) username: &'a str,
     pub(crate) tie_breaker: u64,
     pub(crate) nominate: bool,
-    /// The other's password.
+    /// The server's password.
     pub(crate) key: &'a hmac::Key,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn success(request: &Message<'_>, remote: SocketAddr, key: &hmac::Key
     writer.finish(key)
 }
 
-/// What a message is.
+/// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     Request,
@@ -83,7 +83,7 @@ pub(crate) struct Message<'a> {
     pub(crate) class: Class,
     pub(crate) transaction: Transaction,
     pub(crate) username: Option<&'a [u8]>,
-    /// Of an error response; 0 when it says none.
+    /// The code of an error response; 0 when there is none.
     pub(crate) error_code: u16,
     mapped: Option<&'a [u8]>,
     bytes: &'a [u8],
@@ -91,7 +91,7 @@ pub(crate) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads a message; `None` for anything that is no Binding message in good form.
+    /// Reads a message; `None` for anything but a well-formed Binding message.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Message<'a>> {
         if bytes.len() < HEADER
             || bytes.len() > MAX_MESSAGE
@@ -116,7 +116,7 @@ impl<'a> Message<'a> {
         while at + 4 <= bytes.len() {
             let len = usize::from(be16(bytes, at + 2));
             let value = bytes.get(at + 4..at + 4 + len)?;
-            // RFC 8489 section 14.5: what follows MESSAGE-INTEGRITY is not protected.
+            // RFC 8489 section 14.5: attributes after MESSAGE-INTEGRITY are not protected.
             if message.integrity.is_none() {
                 message.take(be16(bytes, at), value, at);
             }
@@ -137,7 +137,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Whether it was made with this key.
+    /// Whether it was authenticated with this key.
     pub(crate) fn is_authentic(&self, key: &hmac::Key) -> bool {
         self.integrity.is_some_and(|(at, value)| {
             let tag = integrity(key, &self.bytes[..at]);
@@ -145,7 +145,7 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// How the other side sees us: nothing of ours depends on it.
+    /// Our address as the server sees it; nothing here depends on it.
     #[cfg(test)]
     pub(crate) fn mapped_address(&self) -> Option<SocketAddr> {
         let value = self.mapped?;
@@ -200,7 +200,7 @@ impl Writer {
         // RFC 8489 section 14.7: over a header whose length counts the attribute itself.
         let len = (self.0.len() + 8 - HEADER) as u16;
         self.0[2..4].copy_from_slice(&len.to_be_bytes());
-        let crc = crc32(&self.0) ^ FINGERPRINT_XOR;
+        let crc = crc32fast::hash(&self.0) ^ FINGERPRINT_XOR;
         self.attribute(FINGERPRINT, &crc.to_be_bytes());
         self.0
     }
@@ -214,15 +214,6 @@ fn integrity(key: &hmac::Key, before: &[u8]) -> hmac::Tag {
     context.update(&len.to_be_bytes());
     context.update(&before[4..]);
     context.sign()
-}
-
-/// CRC-32 of ISO 3309.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc: u32, _| {
-            crc >> 1 ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
-        })
-    })
 }
 
 fn be16(bytes: &[u8], at: usize) -> u16 {

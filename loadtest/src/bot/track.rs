@@ -1,5 +1,5 @@
-//! One received stream: its numbers, what is missing, what to ask for, what to report (RFC 3550 appendix A). What the
-//! packets hold is `frames`' business.
+//! One received stream: its sequence numbers, what is missing, what to request, what to report (RFC 3550 appendix A).
+//! The module `frames` reads the payloads.
 
 use std::time::{Duration, Instant};
 
@@ -9,18 +9,18 @@ use rtp::{rtcp::ReportBlock, sequence};
 use super::frames::Frames;
 use crate::stats::Counters;
 
-/// Numbers back from the highest within which duplicates are known.
+/// Sequence numbers below the highest within which duplicates are recognised.
 const WINDOW: u64 = 1_024;
 /// A gap of more than this is a sender that began anew.
 const MAX_GAP: u64 = 1_000;
-/// Packets that are asked for at a time.
+/// Packets that are requested at a time.
 const MAX_MISSING: usize = 256;
-/// Packets may overtake each other for so long before one is asked for.
+/// How long a packet may be overtaken before it is requested.
 const REORDER: Duration = Duration::from_millis(5);
-/// From one request to the next.
+/// Interval between requests for the same packet.
 const ASK_AGAIN: Duration = Duration::from_millis(60);
 const MAX_ASKS: u8 = 10;
-/// From one request for a key frame to the next.
+/// Interval between requests for a key frame.
 const KEY_AGAIN: Duration = Duration::from_millis(500);
 
 /// A received stream.
@@ -31,7 +31,7 @@ pub(crate) struct Track {
     pub(crate) frames: Frames,
     /// The server takes NACKs.
     asks: bool,
-    /// The highest number, with 2^16 added to the first so that earlier ones can come.
+    /// The highest extended number; 2^16 is added to the first, so that earlier ones can come.
     highest: Option<u64>,
     first: u64,
     seen: [u64; (WINDOW / 64) as usize],
@@ -76,7 +76,7 @@ impl Track {
         }
     }
 
-    /// Takes note of a packet; gives its extended number unless it came before.
+    /// Takes note of a packet; returns its extended number unless it came before.
     pub(crate) fn accept(
         &mut self,
         now: Instant,
@@ -95,7 +95,7 @@ impl Track {
                 counters.duplicates += 1;
                 return None;
             }
-            // RFC 3550 appendix A.1 would wait for a second packet; SRTP has authenticated this one.
+            // RFC 3550 appendix A.1 would wait for a second packet, but SRTP has authenticated this one.
             self.seen = [0; (WINDOW / 64) as usize];
             self.missing.clear();
             self.begin(number, counters);
@@ -127,7 +127,7 @@ impl Track {
             counters.duplicates += 1;
             return None;
         } else if sequence < self.first {
-            // From before we listened: it counts as sent to us all the same.
+            // From before the bot joined: it still counts as sent to us.
             counters.expected_packets += self.first - sequence;
             self.first = sequence;
         }
@@ -175,7 +175,7 @@ impl Track {
         let transit = arrival.wrapping_sub(u64::from(timestamp)) as u32;
         if let Some(before) = self.transit {
             let difference = u64::from((transit.wrapping_sub(before as u32) as i32).unsigned_abs());
-            // A jump of more than 10 s is a new time line, no jitter.
+            // A jump of more than 10 s is a new time line, not jitter.
             if difference < 10 * self.clock_rate() {
                 self.jitter = self.jitter + difference - ((self.jitter + 8) >> 4);
             }
@@ -187,7 +187,7 @@ impl Track {
         if self.codec.kind() == MediaKind::Audio { 48_000 } else { 90_000 }
     }
 
-    /// In ticks of the codec. Microseconds are fine enough, and need no division of 128 bits for each packet.
+    /// In ticks of the codec's clock. Microseconds are exact enough, and need no 128-bit division per packet.
     fn ticks(&self, duration: Duration) -> u64 {
         duration.as_secs() * self.clock_rate()
             + u64::from(duration.subsec_micros()) * self.clock_rate() / 1_000_000
@@ -231,18 +231,18 @@ impl Track {
         })
     }
 
-    /// Packets that should have come by now and have not.
+    /// Packets that should have come by now and did not.
     pub(crate) fn missing(&self) -> u64 {
         let expected = self.highest.map_or(0, |highest| highest - self.first + 1);
         expected.saturating_sub(self.received)
     }
 
-    /// When packets are to be asked for.
+    /// When packets have to be requested.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.missing.iter().map(|missing| missing.due).min()
     }
 
-    /// When a key frame is to be asked for.
+    /// When a key frame has to be requested.
     pub(crate) fn key_due(&self) -> Option<Instant> {
         if self.codec.kind() != MediaKind::Video {
             return None;
@@ -251,7 +251,7 @@ impl Track {
         Some(self.key_asked.map_or(wanted, |asked| wanted.max(asked + KEY_AGAIN)))
     }
 
-    /// Numbers to ask for now; those asked for too often are given up.
+    /// The numbers to request now; those requested too often are given up.
     pub(crate) fn ask(&mut self, now: Instant, numbers: &mut Vec<u16>) {
         numbers.clear();
         self.missing.retain_mut(|missing| {
@@ -268,7 +268,7 @@ impl Track {
         });
     }
 
-    /// Whether to ask for a key frame now.
+    /// Whether to request a key frame now.
     pub(crate) fn ask_key(&mut self, now: Instant) -> bool {
         let ask = self.key_due().is_some_and(|due| due <= now);
         if ask {
@@ -347,7 +347,7 @@ mod tests {
         let start = Instant::now();
         let (mut track, mut counters) = track(start);
         for number in 0..1_000_u32 {
-            // Every second one 8 ms late.
+            // Every second packet is 8 ms late.
             let late = Duration::from_millis(u64::from(number % 2) * 8);
             let at = start + Duration::from_millis(20) * number + late;
             track.accept(at, number as u16, number * 1_800, false, &mut counters);

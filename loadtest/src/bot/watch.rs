@@ -21,15 +21,15 @@ use super::{
 };
 use crate::describe::Answer;
 
-/// Between receiver reports, as browsers have it: each second with pictures, each five with sound alone.
+/// Interval of receiver reports, as in browsers: every second with video, every five with audio alone.
 const REPORT_VIDEO: Duration = Duration::from_secs(1);
 const REPORT_AUDIO: Duration = Duration::from_secs(5);
-/// Streams of one bot; a server that sends more is not asked why.
+/// Most streams of one bot; further ones are ignored.
 const MAX_TRACKS: usize = 256;
 /// Longest compound packet.
 const MAX_RTCP: usize = 1_200;
 
-/// What a payload type means.
+/// The meaning of a payload type.
 #[derive(Debug, Clone, Copy)]
 struct Meaning {
     pt: Pt,
@@ -46,7 +46,7 @@ pub(crate) struct Watcher {
     cname: String,
     tracks: Vec<Track>,
     meanings: Vec<Meaning>,
-    /// Retransmission SSRC and the media SSRC that it repairs, as the answer or a packet said.
+    /// Retransmission SSRCs and the media SSRC that each repairs, as the answer or a packet said.
     repairs: Vec<(Ssrc, Ssrc)>,
     extensions: ExtensionMap,
     transport_cc: Option<Box<twcc::Receiver>>,
@@ -56,7 +56,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// A receiver of what the answer promises.
+    /// A receiver of the streams that the answer names.
     pub(crate) fn new(now: Instant, own: Ssrc, cname: String, answer: &Answer) -> Watcher {
         let mut meanings = Vec::new();
         let codecs = answer.sections.iter().flat_map(|section| &section.codecs);
@@ -97,12 +97,12 @@ impl Watcher {
         [asks, feedback, keys].into_iter().flatten().fold(self.next_report, Instant::min)
     }
 
-    /// Packets that were announced by later ones and have not come.
+    /// Packets that are missing.
     pub(crate) fn missing(&self) -> u64 {
         self.tracks.iter().map(Track::missing).sum()
     }
 
-    /// Takes a packet in the clear.
+    /// Takes a decrypted packet.
     pub(crate) fn handle_rtp(&mut self, context: &mut Context<'_>, bytes: &[u8]) {
         let Ok(packet) = RtpPacket::parse(bytes) else {
             context.tally.counters.undecryptable += 1;
@@ -121,7 +121,8 @@ impl Watcher {
         let mut payload = packet.payload();
         let (mut ssrc, mut number) = (packet.ssrc(), packet.sequence());
         if meaning.is_rtx {
-            // RFC 4588 section 4: the original number, then the payload. Padding to probe the line has neither.
+            // RFC 4588 section 4: the original number, then the payload. A packet of padding that probes the line has
+            // neither.
             let Some((original, rest)) = payload.split_first_chunk::<2>() else { return };
             let Some(media) = self.repaired_by(ssrc, meaning.codec) else { return };
             (ssrc, number, payload) = (media, u16::from_be_bytes(*original), rest);
@@ -165,7 +166,7 @@ impl Watcher {
         }
     }
 
-    /// Looks for pictures that stand still, and for jitter; each second.
+    /// Looks for frozen pictures, and for jitter; every second.
     pub(crate) fn sample(&mut self, context: &mut Context<'_>) {
         for track in &mut self.tracks {
             track.frames.check(context);
@@ -181,7 +182,7 @@ impl Watcher {
         outlet: &mut Outlet<'_>,
     ) {
         let blocks: Vec<_> = self.tracks.iter_mut().filter_map(|t| t.report(now)).collect();
-        // RFC 3550 section 6.1: a compound packet begins with a report, empty or not, and names its source.
+        // RFC 3550 section 6.1: a compound packet begins with a report, which may be empty, and names its source.
         for blocks in blocks.chunks(31).chain(blocks.is_empty().then_some(&[][..])) {
             write(to, sender, outlet, |writer| {
                 writer.rr(self.own, blocks).ok()?;
@@ -221,7 +222,7 @@ impl Watcher {
     fn feed_back(&mut self, to: SocketAddr, sender: &mut Sender, outlet: &mut Outlet<'_>) {
         let media = self.tracks.first().map_or(Ssrc(0), |track| track.ssrc);
         let Some(cc) = &mut self.transport_cc else { return };
-        // Its memory of 2,048 packets fits into a few.
+        // The feedback covers at most 2,048 packets, so it fits into a few RTCP packets.
         for _ in 0..8 {
             let mut more = false;
             write(to, sender, outlet, |writer| {
@@ -247,7 +248,8 @@ impl Watcher {
         self.tracks.get_mut(at)
     }
 
-    /// The stream that a retransmission stream repairs: as announced, else the only one of its codec that has none.
+    /// The media stream that a retransmission stream repairs: as announced, else the only one of its codec that has
+    /// none.
     fn repaired_by(&mut self, rtx: Ssrc, codec: Codec) -> Option<Ssrc> {
         if let Some((_, media)) = self.repairs.iter().find(|(known, _)| *known == rtx) {
             return Some(*media);

@@ -1,4 +1,4 @@
-//! What the threads count, second by second and in all, and the report that is made of it.
+//! What the threads count, second by second and in all, and the report of it.
 
 use std::{
     collections::BTreeMap,
@@ -16,20 +16,20 @@ use crate::{
     threshold::Judged,
 };
 
-/// What is known so far.
+/// The counts so far.
 #[derive(Debug)]
 pub(super) struct Books {
-    /// Samples of seconds that not all threads have told of.
+    /// Samples of seconds for which not all threads have reported.
     samples: BTreeMap<u64, Vec<Sample>>,
     /// The last counters of each thread.
     latest: Vec<[Counters; 2]>,
-    /// The sums of them at the last whole second.
+    /// The sums of them at the last full second.
     last_total: [Counters; 2],
     /// The sums of them when counting began.
     base: [Counters; 2],
-    /// All times since then, and those of bystanders.
+    /// All times since then, and those of the bystanders.
     times: [Times; 2],
-    /// Counting began so long after the start.
+    /// When counting began, after the start of the run.
     uncounted: Duration,
     server: Meter,
     server_peak: u64,
@@ -37,7 +37,7 @@ pub(super) struct Books {
     drops_before: u64,
 }
 
-/// A process that is watched: when counting began, and at the last look.
+/// A watched process: its numbers when counting began, and at the last look.
 #[derive(Debug, Clone, Copy)]
 struct Meter {
     first: Option<(Usage, Instant)>,
@@ -66,7 +66,7 @@ impl Meter {
 fn cores(before: Option<(Usage, Instant)>, after: Option<(Usage, Instant)>) -> Option<f64> {
     let ((before, from), (after, to)) = before.zip(after)?;
     let wall = to.saturating_duration_since(from);
-    // Processor time is counted in hundredths of a second: over less it says nothing.
+    // Processor time is counted in hundredths of a second, so it says nothing over less.
     (wall > Duration::from_millis(100)).then(|| proc::cores(&before, &after, wall))
 }
 
@@ -86,7 +86,7 @@ impl Books {
         }
     }
 
-    /// Everybody's counters, and the bystanders'.
+    /// The counters of all bots, and of the bystanders.
     fn totals(&self) -> [Counters; 2] {
         let mut totals = [Counters::default(); 2];
         for latest in &self.latest {
@@ -171,7 +171,7 @@ impl Director<'_> {
         let counters = all.since(&books.base[0]);
         let bystanders = bystanders.since(&books.base[1]);
         let Books { samples, times: [mut times, mut bystander_times], .. } = books;
-        // What the threads counted after the last whole second.
+        // What the threads counted after the last full second.
         for sample in samples.into_values().flatten() {
             times.merge(&sample.all.times);
             bystander_times.merge(&sample.bystanders.times);
@@ -196,7 +196,7 @@ impl Director<'_> {
             server_memory,
             bystanders: bystanders.as_ref().map(|bystanders| &bystanders.tally),
         };
-        // A ramp is meant to break them; it says where.
+        // A ramp is meant to break thresholds; it reports where.
         let verdicts = match &self.climb.end {
             Some(_) => Vec::new(),
             None => plan.thresholds.iter().map(|threshold| threshold.judge(&judged)).collect(),

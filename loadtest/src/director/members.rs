@@ -1,4 +1,4 @@
-//! Those who come and go: who is called when, who leaves, and who takes whose place.
+//! The members of the rooms: when each joins, who leaves, and who replaces whom.
 
 use std::{
     sync::Arc,
@@ -11,17 +11,17 @@ use crate::{
     thread::Order,
 };
 
-/// Receiving sections of each kind in an offer: servers have limits.
+/// Receiving sections of each kind in one offer; servers have limits.
 const MAX_SLOTS: usize = 31;
-/// Those who are to be there before the others come one after the other.
+/// Interval between the joins of members that must be connected before the others.
 const EARLY_PACE: Duration = Duration::from_millis(20);
-/// Bystanders see the usual for so long before the others come: what is a freeze shows against that.
+/// Bystanders see undisturbed media for this long before the others join, as the baseline for freezes.
 const USUAL: Duration = Duration::from_secs(1);
-/// The first of those who failed is replaced after so long, the next ones one by one in such a time at least: a server that
-/// is dead is asked, and not hammered.
+/// A failed viewer is replaced after this time, and further ones at this interval at least, so that a dead server is
+/// not flooded with requests.
 const REPLACE_AFTER: Duration = Duration::from_secs(1);
 
-/// One who publishes, watches, or both; with a bot for each session.
+/// A member that publishes, watches, or both; with one bot for each session.
 #[derive(Debug)]
 pub(super) struct Member {
     room: u32,
@@ -29,7 +29,7 @@ pub(super) struct Member {
     kind: Kind,
     /// Its name in URLs.
     participant: String,
-    /// Shared by all its sessions: a token says who somebody is.
+    /// Shared by all its sessions, because a token is issued to one identity.
     token: Option<Arc<str>>,
     bots: Vec<BotId>,
 }
@@ -45,7 +45,7 @@ impl Director<'_> {
         let plan = self.plan;
         let kind = if plan.meeting { Kind::Both } else { Kind::Publishes };
         let all = u64::from(plan.rooms) * u64::from(plan.publishers);
-        // Those who only send are there when the viewers come; a meeting gathers over the whole time.
+        // Members that only publish are connected when the viewers come; a meeting gathers over the whole time.
         let over = if plan.meeting {
             plan.join_over
         } else {
@@ -66,13 +66,13 @@ impl Director<'_> {
         }
     }
 
-    /// The next ones are called when those whom they need are there.
+    /// Calls the next group of members when those whom they depend on are connected.
     pub(super) fn call_next(&mut self, now: Instant) {
         let plan = self.plan;
         match self.called {
             Called::Publishers => {
                 let publishers = u64::from(plan.rooms) * u64::from(plan.publishers);
-                // A meeting's viewers gather with it, unless somebody is to be there before them.
+                // The viewers of a meeting join with it, unless bystanders have to be connected before.
                 let waits = !plan.meeting || plan.bystanders > 0;
                 if waits && self.settled(|record| record.publishes) < publishers {
                     return;
@@ -114,7 +114,7 @@ impl Director<'_> {
         self.call(now, self.plan.viewers, self.plan.join_over, Kind::Watches);
     }
 
-    /// So many of each room, room by room in turn.
+    /// This many members of each room, one room after the other.
     fn call(&mut self, from: Instant, of_each_room: u32, over: Duration, kind: Kind) {
         let rooms = self.plan.rooms;
         let all = u64::from(rooms) * u64::from(of_each_room);
@@ -128,7 +128,7 @@ impl Director<'_> {
         }
     }
 
-    /// Somebody comes.
+    /// A new member joins.
     pub(super) fn join(&mut self, room: u32, place: u32, kind: Kind) {
         let name = self.plan.room_name(room);
         let tokens = &self.plan.tokens;
@@ -164,13 +164,13 @@ impl Director<'_> {
         self.members.push(Member { room, place, kind, participant, token, bots });
     }
 
-    /// Names of those who publish in a room, where viewers have to know them.
+    /// The names of the publishers of a room, for viewers that have to know them.
     fn watched(&self, room: u32) -> Vec<String> {
         let in_room = self.members.iter().filter(|m| m.room == room && m.publishes());
         in_room.map(|m| m.participant.clone()).collect()
     }
 
-    /// Those who watch publishers one by one watch a new one too.
+    /// Viewers that watch single publishers also watch a new one.
     fn tell_of(&mut self, room: u32, name: &str, newcomer: &str) {
         if !self.plan.watches_one_by_one() {
             return;
@@ -201,7 +201,7 @@ impl Director<'_> {
         url: Result<url::Url, String>,
         token: Option<Arc<str>>,
     ) -> Option<BotId> {
-        // The templates were tried when the plan was made; what is put in holds plain letters.
+        // The templates were checked when the plan was made, and the inserted values are plain letters.
         let url = url.ok()?;
         let id = BotId(self.records.len() as u32);
         let publishes = matches!(role, Role::Publish { .. });
@@ -220,7 +220,7 @@ impl Director<'_> {
         Some(id)
     }
 
-    /// Evenly, and not by chance: a share of few is exact too.
+    /// Evenly and not at random, so that a share of a few members is exact too.
     fn next_stalls(&mut self) -> bool {
         self.stall_share += self.plan.stalled;
         let stalls = self.stall_share >= 1.0 - 1e-9;
@@ -228,7 +228,7 @@ impl Director<'_> {
         stalls
     }
 
-    /// Somebody leaves, somebody else comes.
+    /// One member leaves, another one joins.
     pub(super) fn churn(&mut self) {
         let mine = |m: &Member| matches!(m.kind, Kind::Watches | Kind::Both);
         let leaving: Vec<usize> = (0..self.members.len())
@@ -244,7 +244,7 @@ impl Director<'_> {
         self.join(room, place, kind);
     }
 
-    /// Somebody changes networks.
+    /// One member changes networks.
     pub(super) fn move_one(&mut self) {
         let may = |m: &&Member| m.kind != Kind::Bystands && self.is_up(m);
         let up: Vec<BotId> = self.members.iter().filter(may).flat_map(|m| m.bots.clone()).collect();
@@ -260,13 +260,13 @@ impl Director<'_> {
         member.bots.iter().all(|bot| self.records[bot.0 as usize].state == State::Up)
     }
 
-    /// Events that come so often on average, independent of each other.
+    /// Independent events with this average rate.
     pub(super) fn pause(&mut self, rate: f64) -> Duration {
         let unit = self.random.unit().max(1e-9);
         Duration::from_secs_f64((-unit.ln() / rate).min(60.0))
     }
 
-    /// A bot has failed: where people come and go, somebody else takes its place.
+    /// A bot has failed: in scenarios where members come and go, another member takes its place.
     pub(super) fn vacate(&mut self, bot: BotId) {
         if self.plan.churn <= 0.0 {
             return;
@@ -277,9 +277,10 @@ impl Director<'_> {
         self.vacant.push_back(bot);
     }
 
-    /// Somebody takes the place of one who failed.
+    /// A new member replaces one that failed.
     pub(super) fn replace_one(&mut self, when: Instant) {
-        // Those who have left since, or whose place another failed bot of theirs has vacated, cost no turn.
+        // Members that have left since, or whose place was already vacated by another failed bot of theirs, are
+        // skipped.
         while let Some(bot) = self.vacant.pop_front() {
             let has_it = |m: &Member| m.kind != Kind::Bystands && m.bots.contains(&bot);
             let Some(at) = self.members.iter().position(has_it) else { continue };

@@ -1,8 +1,8 @@
-//! Who joins and leaves when: plays the plan.
+//! Plays the plan: which member joins and leaves when.
 //!
-//! - [`members`]: those who come and go
+//! - [`members`]: the members of the rooms
 //! - [`ramp`]: how a ramp grows, and where it ends
-//! - [`books`]: what becomes known of all that, and the report
+//! - [`books`]: the counts and the report
 
 mod books;
 mod members;
@@ -31,14 +31,14 @@ use crate::{
     thread::{News, Order},
 };
 
-/// From the end of new media to the end: what is on its way comes, what was lost is sent again.
+/// From the end of new media to the end of the run: packets under way arrive, lost ones are resent.
 const SETTLE: Duration = Duration::from_millis(700);
-/// Goodbyes may take so long, all together.
+/// Most time for all goodbyes together.
 const GOODBYES: Duration = Duration::from_secs(10);
-/// How often the director looks up when nothing happens.
+/// How often the director runs when nothing happens.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Something that is to happen.
+/// A planned action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Action {
     Join { room: u32, place: u32, kind: Kind },
@@ -53,7 +53,7 @@ enum Action {
 enum Kind {
     Publishes,
     Watches,
-    /// Watches from before the others on, and stays.
+    /// Watches from before the others join, and stays (a bystander).
     Bystands,
     Both,
 }
@@ -72,13 +72,13 @@ struct Record {
     state: State,
 }
 
-/// Who has been called to join so far.
+/// Which members were called to join so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Called {
     Publishers,
-    /// Their joins may still lie ahead.
+    /// Publishers are being called.
     Bystanders,
-    /// All of them are there or failed; the viewers come then.
+    /// All publishers are connected or failed; the viewers come next.
     BystandersSettled(Instant),
     Everybody,
 }
@@ -96,25 +96,25 @@ pub(crate) struct Director<'a> {
     publishers: u32,
     participants: u32,
     called: Called,
-    /// Every so often one of the viewers stalls: how much of the next one is due.
+    /// At a regular interval one of the viewers stalls: the fraction of the next one that has accumulated.
     stall_share: f64,
     bots: Bots,
     /// How many of the bystanders joined, and failed.
     bystanders: (u64, u64),
     failures: Reasons,
-    /// Failed ones whose places are to be taken.
+    /// Failed members that have to be replaced.
     vacant: VecDeque<BotId>,
     books: Books,
     timeline: Vec<Second>,
     finished: usize,
     climb: Climb,
     stop: bool,
-    /// No new media flows any more: what comes is counted, and is no second of the run.
+    /// No new media is sent any more: what arrives is counted, but not in a second of the run.
     settling_since: Option<Instant>,
 }
 
 impl<'a> Director<'a> {
-    /// Gets everybody ready.
+    /// Prepares a run.
     ///
     /// # Errors
     /// As [`Swarm::start`].
@@ -152,7 +152,7 @@ impl<'a> Director<'a> {
         })
     }
 
-    /// Plays it to the end, or until `interrupted`, and reports.
+    /// Runs the plan to its end, or until `interrupted`, and returns the report.
     ///
     /// # Errors
     /// A thread of bots failed.
@@ -187,7 +187,7 @@ impl<'a> Director<'a> {
         self.report(played, was_interrupted)
     }
 
-    /// Everybody has failed to join, and nobody else is to come: there is nothing to wait for.
+    /// All members failed to join, and no other will come: there is nothing to wait for.
     fn nobody_will_be_there(&self) -> bool {
         self.bots.joined == 0
             && self.called == Called::Everybody
@@ -223,13 +223,13 @@ impl<'a> Director<'a> {
         }
     }
 
-    /// Hears what the threads say, for so long at most.
+    /// Takes reports of the threads, for at most this long.
     fn listen(&mut self, timeout: Duration) {
         match self.swarm.news.recv_timeout(timeout) {
             Ok(news) => self.hear(news),
             Err(RecvTimeoutError::Timeout) => {}
-            // All threads are gone; their ends say why. The goodbyes may still be under way: asking in a loop would take the
-            // processor from them, and with a real-time priority all of it.
+            // All threads have ended; their results say why. Goodbyes may still be under way, so this sleeps: a busy
+            // loop would take the processor from them, and with a real-time priority all of it.
             Err(RecvTimeoutError::Disconnected) => {
                 self.stop = true;
                 std::thread::sleep(timeout);
@@ -281,7 +281,7 @@ impl<'a> Director<'a> {
                 self.bots.broken_off += 1;
                 self.bystanders.1 += bystands;
             }
-            // News of a bot that was sent away meanwhile.
+            // A report of a bot that was removed meanwhile.
             _ => return,
         }
         record.state = state;

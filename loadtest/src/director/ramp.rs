@@ -9,21 +9,21 @@ use crate::{
     threshold::Judged,
 };
 
-/// Where a ramp stands.
+/// The state of a ramp.
 #[derive(Debug, Default)]
 pub(super) struct Climb {
-    /// Viewers that were called so far.
+    /// Viewers called so far.
     pub(super) viewers: u32,
-    /// As many of them as were called when nothing was broken.
+    /// As many of them as were called at the end of the last step without a broken threshold.
     held: u32,
     joined_before: u64,
     failed_before: u64,
-    /// Set when it is over.
+    /// Set when the ramp is over.
     pub(super) end: Option<RampEnd>,
 }
 
 impl Director<'_> {
-    /// A ramp goes on, unless a threshold broke in what was seen since the last step.
+    /// Continues the ramp, unless a threshold was broken since the last step.
     pub(super) fn step(&mut self, now: Instant) {
         let Some(ramp) = self.plan.ramp else { return };
         if self.climb.viewers > 0 && self.ramp_is_over(ramp.step_time) {

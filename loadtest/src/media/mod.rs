@@ -1,6 +1,5 @@
-//! What bots send. A [`Feed`] says which frames come, and writes the payload of any packet of them, again and again the
-//! same: a publisher keeps for retransmission which packet it was, not its bytes, and a receiver knows what must have
-//! been sent.
+//! What bots send. A [`Feed`] says which frames come, and writes the payload of any packet of them, always the same
+//! bytes: a publisher remembers which packet it sent and not its bytes, and a receiver knows what must have been sent.
 //!
 //! - [`stamp`]: who, what and when, in the payload itself
 //! - [`synthetic`]: frames of a given number of packets of a given size
@@ -27,23 +26,23 @@ pub(crate) const MAX_PAYLOAD: usize = 1_120;
 /// Where frames come from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Feed {
-    /// Made up.
+    /// Synthetic.
     Synthetic(Synthetic),
-    /// Made up, of real sizes.
+    /// Synthetic, with the sizes of real pictures.
     Real(Real),
-    /// Encoded beforehand.
+    /// A clip that was encoded beforehand.
     Clip(Clip),
 }
 
 /// A frame that is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// Which picture of the clip; in feeds of real sizes how many pictures there were since the key frame; 0 in synthetic
+    /// The picture of the clip; in feeds of real sizes the number of pictures since the key frame; 0 in synthetic
     /// ones.
     pub(crate) picture: u16,
     /// A key frame.
     pub(crate) key: bool,
-    /// How many packets it has.
+    /// Its number of packets.
     pub(crate) packets: u16,
 }
 
@@ -70,7 +69,7 @@ impl Feed {
         }
     }
 
-    /// The same for one publisher: where sizes are random, each has its own.
+    /// The feed of one publisher: where sizes are random, each publisher has its own.
     #[must_use]
     pub(crate) fn of(self, publisher: u32) -> Feed {
         match self {
@@ -79,7 +78,7 @@ impl Feed {
         }
     }
 
-    /// From frame to frame.
+    /// Time from frame to frame.
     pub(crate) fn interval(&self) -> Duration {
         match self {
             Feed::Synthetic(synthetic) => synthetic.interval,
@@ -88,7 +87,7 @@ impl Feed {
         }
     }
 
-    /// The frame with this number, after the picture `last`; a key frame when one is wanted.
+    /// The frame with this number, after the picture `last`; a key frame when one is requested.
     pub(crate) fn frame(&self, number: u32, last: Option<u16>, wants_key: bool) -> Frame {
         match self {
             Feed::Synthetic(synthetic) => synthetic.frame(number, wants_key),
@@ -115,7 +114,7 @@ pub(crate) fn is_genuine(codec: Codec, stamp: &Stamp, payload: &[u8]) -> bool {
     }
 }
 
-/// A hash of what a receiver can know of a payload: for packets whose frame is named by a later one.
+/// A hash of what a receiver can know of a payload, for packets whose frame is named by a later one.
 pub(crate) fn hash(codec: Codec, payload: &[u8]) -> u64 {
     let body = match codec {
         Codec::Vp8 => vp8_descriptor(payload).map_or(payload, |len| &payload[len..]),

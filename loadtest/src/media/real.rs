@@ -1,9 +1,8 @@
-//! Pictures of which only the sizes are real: now and then a key frame of many packets, and between two of them pictures
-//! whose sizes are spread as those of the clips. Everything else is synthetic: every packet has the same size and a
-//! stamp.
+//! Pictures whose sizes are real and whose content is synthetic: now and then a key frame of many packets, and between
+//! key frames pictures with the size distribution of the clips. Every packet has the same size and a stamp.
 //!
-//! The sizes follow from a seed, from the publisher and from the number of the picture, so that a run with the same seed
-//! sends the same pictures.
+//! The sizes follow from the seed, the publisher and the number of the picture, so that a run with the same seed sends
+//! the same pictures.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -12,29 +11,30 @@ use crate::{random::Random, units::Span};
 
 /// Most packets of a picture.
 pub(crate) const MAX_PACKETS: u16 = 500;
-/// From a key frame to the next one at least: libwebrtc does not pass requests on to its encoder more often
-/// (`kMinKeyframeSendIntervalMs`). A request that comes sooner waits here.
+/// Least time between key frames: libwebrtc passes requests to its encoder no more often
+/// (`kMinKeyframeSendIntervalMs`). An earlier request waits here.
 const KEY_GAP: Duration = Duration::from_millis(300);
 /// Halvings in the search for the scale: the error is far below a packet.
 const HALVINGS: u32 = 40;
 
-/// What a number is drawn for.
+/// What a random number is drawn for.
 const FOR_PHASE: u64 = 1;
 const FOR_SIZE: u64 = 2;
 
 /// Sizes of the clips' pictures but their key frames, each over the mean of its clip.
 static DELTAS: LazyLock<Vec<f64>> = LazyLock::new(clip::delta_sizes);
 
-/// What the sizes have to be.
+/// The wanted sizes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Sizes {
     /// Packets of a picture on average, key frames at their regular distance included.
     pub(crate) mean: u16,
-    /// Packets of a key frame: all sizes between the bounds are as likely.
+    /// Packets of a key frame: all sizes within the bounds are equally likely.
     pub(crate) key: Span,
-    /// A key frame each so many pictures; 0: on request only, and then the mean is that of the other pictures.
+    /// Pictures from one key frame to the next; 0: key frames on request only, and the mean is then that of the other
+    /// pictures.
     pub(crate) key_every: u16,
-    /// Decides all sizes.
+    /// Seed of all sizes.
     pub(crate) seed: u64,
 }
 
@@ -52,7 +52,7 @@ impl Real {
     /// Pictures of such sizes, in packets as `shape` has them.
     ///
     /// # Errors
-    /// The sizes contradict each other: what is wrong, and what is allowed.
+    /// The sizes contradict each other; the error says what is allowed.
     pub(crate) fn new(shape: Synthetic, sizes: Sizes) -> Result<Real, String> {
         let Sizes { mean, key, key_every, .. } = sizes;
         if key.low == 0 || key.high > MAX_PACKETS {
@@ -78,7 +78,7 @@ impl Real {
         Ok(Real { shape, sizes, scale: scale(deltas) })
     }
 
-    /// The same for one publisher: its sizes are its own, and its key frames come at another time than the others'.
+    /// The feed of one publisher: its sizes are its own, and its key frames come at another time than those of others.
     #[must_use]
     pub(crate) fn of(self, publisher: u32) -> Real {
         let seed = draw(self.sizes.seed, u64::from(publisher), FOR_PHASE).next();
@@ -89,8 +89,8 @@ impl Real {
         &self.shape
     }
 
-    /// The picture with this number. A picture's `picture` is the number of pictures since the last key frame, `last` that
-    /// of the one before: a requested key frame comes at once, but not sooner than [`KEY_GAP`] after another one.
+    /// The picture with this number. `picture` is the number of pictures since the last key frame, `last` that of the
+    /// picture before. A requested key frame comes at once, but not sooner than [`KEY_GAP`] after another one.
     pub(crate) fn frame(&self, number: u32, last: Option<u16>, wants_key: bool) -> Frame {
         let since_key = last.map(|last| last.saturating_add(1));
         let due = wants_key || self.is_due(number);
@@ -110,15 +110,15 @@ impl Real {
         self.shape.write(piece, out)
     }
 
-    /// A key frame is due without a request. The grid does not move by requests: else all publishers of whom somebody
-    /// asks one at the same time would send theirs together from then on.
+    /// Whether a key frame is due without a request. Requests do not move this grid: otherwise all publishers that are
+    /// asked at the same time would send their key frames together from then on.
     fn is_due(&self, number: u32) -> bool {
         let every = u64::from(self.sizes.key_every);
         let phase = draw(self.sizes.seed, 0, FOR_PHASE).next() % every.max(1);
         every > 0 && (u64::from(number) + phase).is_multiple_of(every)
     }
 
-    /// Pictures from a key frame to the next one at least: [`KEY_GAP`] to the nearest picture.
+    /// Least number of pictures from one key frame to the next: [`KEY_GAP`], rounded.
     fn key_gap(&self) -> u16 {
         let interval = self.shape.interval.as_secs_f64();
         let gap = (KEY_GAP.as_secs_f64() / interval).round().max(1.0) as u16;
@@ -129,7 +129,7 @@ impl Real {
     }
 }
 
-/// Packets of the pictures that are no key frames, on average, so that all together have the mean that is wanted.
+/// Mean packets of the pictures that are no key frames, so that all pictures together have the wanted mean.
 fn delta_mean(sizes: Sizes) -> f64 {
     let (mean, every) = (f64::from(sizes.mean), f64::from(sizes.key_every));
     if sizes.key_every == 0 { mean } else { (mean * every - sizes.key.mean()) / (every - 1.0) }
@@ -154,7 +154,7 @@ fn packets(size: f64, scale: f64) -> u16 {
     (size * scale).ceil().clamp(1.0, f64::from(MAX_PACKETS)) as u16
 }
 
-/// Random numbers that follow from where they are used, not from how many were drawn before.
+/// Random numbers that depend on where they are used, and not on how many were drawn before.
 fn draw(seed: u64, number: u64, purpose: u64) -> Random {
     let mut first = Random::new(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     Random::new(first.next() ^ purpose)
@@ -183,7 +183,7 @@ mod tests {
         Real::new(shape(), sizes).unwrap()
     }
 
-    /// So many pictures, with a request before each number that is given.
+    /// This many pictures, with a request before each given number.
     fn play(real: &Real, count: u32, requests: &[u32]) -> Vec<Frame> {
         let (mut last, mut wants_key, mut frames) = (None, false, Vec::new());
         for number in 0..count {
@@ -208,13 +208,13 @@ mod tests {
         let mut keys: Vec<u16> = frames.iter().filter(|f| f.key).map(|f| f.packets).collect();
         keys.sort_unstable();
         assert!(keys.iter().all(|packets| (40..=150).contains(packets)));
-        // All sizes are as likely.
+        // All sizes are equally likely.
         assert!(keys[0] < 45 && keys[keys.len() - 1] > 145);
         assert!((85..105).contains(&keys[keys.len() / 2]), "{}", keys[keys.len() / 2]);
         let mut deltas: Vec<u16> = frames.iter().filter(|f| !f.key).map(|f| f.packets).collect();
         deltas.sort_unstable();
         let at = |share: f64| deltas[(share * (deltas.len() - 1) as f64) as usize];
-        // Most are below the mean, a few far above, as in the clips.
+        // Most are below the mean, a few far above it, as in the clips.
         assert!((7..10).contains(&at(0.5)), "{}", at(0.5));
         assert!(at(0.05) <= 3 && at(0.95) >= 16 && at(1.0) > 40, "{} {}", at(0.05), at(0.95));
     }
@@ -240,7 +240,7 @@ mod tests {
         let frames = play(&only_asked, 200, &[3, 50, 52, 53, 120]);
         assert_eq!(keys(&frames), [0, 9, 50, 59, 120]);
         assert!(frames.iter().filter(|f| f.key).all(|f| f.packets >= 40));
-        // The regular ones come where they would have come anyway.
+        // The regular key frames come where they would have come anyway.
         let regular = keys(&play(&real(sizes()), 400, &[]));
         let asked = keys(&play(&real(sizes()), 400, &[regular[2] as u32 + 30]));
         assert!(regular.iter().all(|at| asked.contains(at)), "{regular:?} {asked:?}");

@@ -1,4 +1,4 @@
-//! What is seen while a run goes on: a block of lines that is painted anew each second. Nothing when nobody watches.
+//! The live display: a block of lines that is repainted every second. Nothing when standard error is not a terminal.
 
 use std::{
     fmt::Write as _,
@@ -36,13 +36,14 @@ impl Live {
         Live { shown, title, duration, painted: 0, freezes: 0 }
     }
 
-    /// A second is over.
+    /// A second has ended.
     pub(crate) fn second(&mut self, second: &Second, failures: &Reasons) {
         self.freezes += second.counters.freezes;
         if !self.shown {
             return;
         }
-        // A line that the terminal breaks would make more lines than we know of. Some do not know how wide they are.
+        // A line that the terminal wraps would take more lines than are counted here. Some terminals do not report
+        // their width.
         let columns = tcgetwinsize(stderr()).map_or(0, |size| usize::from(size.ws_col));
         let width = if columns == 0 { 80 } else { columns.max(20) } - 1;
         let whole = self.block(second, failures);
@@ -50,16 +51,16 @@ impl Live {
         let block: String = cut.flatten().collect();
         let mut out = String::new();
         if self.painted > 0 {
-            // Up to the first line of the block, and clear from there on.
+            // Moves to the first line of the block, and clears from there on.
             _ = write!(out, "\x1b[{}F\x1b[J", self.painted);
         }
         self.painted = block.lines().count();
         out += &block;
-        // A terminal that went away is no reason to stop.
+        // A terminal that went away does not stop the run.
         let _gone = stderr().write_all(out.as_bytes());
     }
 
-    /// The table stays as it is.
+    /// Leaves the table as it is.
     pub(crate) fn end(&mut self) {
         if self.shown && self.painted > 0 {
             let _gone = stderr().write_all(b"\n");

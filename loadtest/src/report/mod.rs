@@ -1,4 +1,4 @@
-//! What a run has shown, and its forms: a live table, a summary for people, JSON for machines, a page with plots.
+//! The results of a run, and their forms: a live table, a summary for people, JSON for programs, a page with plots.
 
 pub mod html;
 pub mod json;
@@ -16,24 +16,24 @@ use crate::{
     threshold::Verdict,
 };
 
-/// What became of the bots.
+/// The number of bots by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Bots {
-    /// Connected, each once.
+    /// Connected; each bot once.
     pub joined: u64,
-    /// Never connected, or broken off.
+    /// Never connected, or disconnected early.
     pub failed: u64,
-    /// Of those that failed: were connected before.
+    /// Those of the failed that were connected before.
     pub broken_off: u64,
-    /// Left before the end, as they were told.
+    /// Left before the end, as planned.
     pub left: u64,
-    /// Viewers who came in the place of one who failed; only where viewers come and go.
+    /// Viewers that replaced a failed one; only in scenarios where viewers come and go.
     pub replaced: u64,
-    /// Stopped reading, as they were told. What they miss is not in the loss.
+    /// Stopped reading, as planned. What they miss is not in the loss.
     pub stalled: u64,
-    /// Changed their address, as they were told.
+    /// Changed their address, as planned.
     pub moved: u64,
-    /// Requests that the server put off (429, 503, 409), and that were made again.
+    /// Requests that the server postponed (429, 503, 409), and that were repeated.
     pub deferred: u64,
     /// Sessions that could not be deleted.
     pub undeleted: u64,
@@ -42,9 +42,9 @@ pub struct Bots {
 /// One second of a run.
 #[derive(Debug, Clone)]
 pub struct Second {
-    /// Which: the first is 1.
+    /// Its number; the first is 1.
     pub at: u64,
-    /// Publishers connected when it was over.
+    /// Publishers connected at its end.
     pub publishers: u64,
     /// Viewers connected.
     pub viewers: u64,
@@ -58,7 +58,7 @@ pub struct Second {
     pub counters: Counters,
     /// What was timed in it.
     pub times: Times,
-    /// What the bystanders saw in it, where there are any.
+    /// What the bystanders saw in it, if there are any.
     pub bystanders: Option<Tally>,
     /// Cores that the server used.
     pub server_cpu: Option<f64>,
@@ -68,42 +68,42 @@ pub struct Second {
     pub swarm_cpu: Option<f64>,
 }
 
-/// The viewers who were there before the others.
+/// The viewers that were connected before the others (bystanders).
 #[derive(Debug, Clone, Default)]
 pub struct Bystanders {
     /// Connected.
     pub joined: u64,
-    /// Never connected, or broken off.
+    /// Never connected, or disconnected early.
     pub failed: u64,
     /// What they saw.
     pub tally: Tally,
 }
 
-/// Where a ramp ended.
+/// How a ramp ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RampEnd {
     /// Viewers at the end.
     pub viewers: u32,
-    /// Viewers with whom no threshold was broken; those of the last step but one, if the last one broke some.
+    /// Most viewers with whom no threshold was broken: those of the step before, if the last step broke one.
     pub held: u32,
-    /// Thresholds that broke; none: the ramp came to its top.
+    /// Thresholds that were broken; none: the ramp reached its end.
     pub broken: Vec<Verdict>,
 }
 
-/// Everything about a run.
+/// All results of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// Its name.
     pub scenario: String,
-    /// What it was, for people.
+    /// A description for people.
     pub description: String,
     /// How long it lasted.
     pub played: Duration,
-    /// How much of that counts: all but the warm-up, if that was over.
+    /// The part of it that counts: all but the warm-up, if that was over.
     pub counted: Duration,
-    /// It was ended early.
+    /// It was interrupted.
     pub interrupted: bool,
-    /// What became of the bots.
+    /// The number of bots by outcome.
     pub bots: Bots,
     /// Why bots failed.
     pub failures: Reasons,
@@ -111,7 +111,7 @@ pub struct Report {
     pub counters: Counters,
     /// Everything that was timed.
     pub times: Times,
-    /// Those who were there before the others, where there are any.
+    /// The bystanders, if there are any.
     pub bystanders: Option<Bystanders>,
     /// Where a ramp ended.
     pub ramp: Option<RampEnd>,
@@ -125,15 +125,15 @@ pub struct Report {
     pub server_memory: Option<u64>,
     /// What the swarm itself used, in the time that counts.
     pub own: Option<Usage>,
-    /// Datagrams that this machine dropped meanwhile since a receive buffer was full: the swarm's, or that of a server
-    /// beside it.
+    /// Datagrams that this machine dropped meanwhile because a receive buffer was full: the swarm's, or that of a
+    /// server on the same machine.
     pub buffer_drops: u64,
-    /// Threads of bots.
+    /// Threads of the swarm.
     pub threads: usize,
 }
 
 impl Report {
-    /// No threshold is broken, and somebody joined.
+    /// No threshold is broken, and at least one bot joined.
     pub fn is_good(&self) -> bool {
         self.bots.joined > 0 && !self.verdicts.iter().any(|verdict| verdict.broken)
     }

@@ -1,12 +1,12 @@
-//! A log-linear histogram of durations: fixed memory, any number of samples, quantiles within 1.6 %. No decay, no
-//! windows: whoever wants intervals takes a new one for each.
+//! A log-linear histogram of durations: fixed memory, any number of samples, quantiles exact to 1.6 %. No decay and no
+//! windows: for intervals use a new one for each.
 
 use std::time::Duration;
 
 /// Buckets in each power of two of microseconds: a bucket is at most 1/64 of its value wide.
 const SUB: u64 = 64;
 const SUB_BITS: u32 = SUB.trailing_zeros();
-/// The longest time that is told apart: 2^32 µs, over an hour.
+/// The longest time that is distinguished: 2^32 µs, over an hour.
 const MAX_BITS: u32 = 32;
 const BUCKETS: usize = ((MAX_BITS - SUB_BITS + 1) as usize) * SUB as usize;
 
@@ -21,7 +21,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Takes a sample.
+    /// Adds a sample.
     #[inline]
     pub fn record(&mut self, duration: Duration) {
         let us = duration.as_secs().saturating_mul(1_000_000);
@@ -36,7 +36,7 @@ impl Histogram {
         self.max_us = self.max_us.max(us);
     }
 
-    /// Takes all samples of another.
+    /// Adds all samples of another histogram.
     pub fn merge(&mut self, other: &Histogram) {
         if other.buckets.len() > self.buckets.len() {
             self.buckets.resize(other.buckets.len(), 0);
@@ -54,7 +54,7 @@ impl Histogram {
         self.count
     }
 
-    /// The time that a share `q` (0 to 1) of the samples does not pass; `None` without samples.
+    /// The time that a share `q` (0 to 1) of the samples does not exceed; `None` without samples.
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         if self.count == 0 {
             return None;

@@ -1,4 +1,5 @@
-//! What is counted, and how it comes together: each thread counts for itself, and hands over a [`Sample`] each second.
+//! Counters and times, and how they are summed: each thread counts for itself, and hands over a [`Sample`] every
+//! second.
 
 pub mod histogram;
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 /// Makes the struct of all counters with sums over it.
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Everything that only grows, since the start.
+        /// Counters since the start; they only grow.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
         pub struct Counters {
             $($(#[$doc])* pub $name: u64,)*
@@ -22,7 +23,7 @@ macro_rules! counters {
                 $(self.$name += other.$name;)*
             }
 
-            /// What came since `earlier`; never below 0.
+            /// The increase since `earlier`; never below 0.
             pub fn since(&self, earlier: &Counters) -> Counters {
                 Counters { $($name: self.$name.saturating_sub(earlier.$name),)* }
             }
@@ -35,51 +36,51 @@ counters! {
     sent_packets,
     /// Bytes of datagrams that carried them.
     sent_bytes,
-    /// Media packets sent again because the server asked.
+    /// Media packets resent because the server asked.
     resent_packets,
     /// Media packets received, each once.
     received_packets,
     /// Bytes of all datagrams with media, retransmissions and duplicates too.
     received_bytes,
-    /// Media packets that the sequence numbers say were sent to us.
+    /// Media packets that were sent to the bots, by their sequence numbers.
     expected_packets,
     /// Received by retransmission.
     recovered_packets,
-    /// Received again.
+    /// Received more than once.
     duplicates,
     /// Received after a later one, not by retransmission.
     reordered,
-    /// Stamped packets whose bytes are not those that were sent, or frames put together wrongly.
+    /// Stamped packets whose bytes are not those that were sent, or frames that were assembled wrongly.
     corrupted,
-    /// Packets without a stamp of this run: somebody else's media.
+    /// Packets without a stamp of this run: media of others.
     foreign,
-    /// Datagrams that could not be decrypted, or were no RTP inside.
+    /// Datagrams that could not be decrypted, or whose content is not RTP.
     undecryptable,
-    /// Frames of video that came whole.
+    /// Complete frames of video.
     frames,
-    /// Frames between those that came whole that did not.
+    /// Incomplete frames between complete ones.
     frames_lost,
     /// Gaps between pictures of more than max(3 x average, average + 150 ms).
     freezes,
-    /// Microseconds of them.
+    /// Microseconds of freezes.
     freeze_us,
-    /// Generic NACKs: packets that we asked for.
+    /// Packets that the bots requested by generic NACK.
     nacks_sent,
-    /// Key frames that we asked for.
+    /// Key frames that the bots requested.
     plis_sent,
-    /// Packets that the server asked for.
+    /// Packets that the server requested.
     nacks_received,
-    /// Key frames that the server asked for.
+    /// Key frames that the server requested.
     plis_received,
     /// Key frames sent.
     key_frames_sent,
     /// Feedback of the server's transport-wide congestion control.
     transport_feedback,
-    /// Packets that this feedback calls missing.
+    /// Packets that this feedback reports as missing.
     upstream_missing,
     /// Datagrams that our own kernel did not take.
     unsendable,
-    /// Datagrams dropped by a fault that was asked for.
+    /// Datagrams dropped by the faults of a bad line.
     dropped_by_fault,
 }
 
@@ -90,31 +91,31 @@ pub struct Times {
     pub delay: Histogram,
     /// The same of those packets that are part of a key frame.
     pub key_delay: Histogram,
-    /// One sample for each viewer that is gone, at the end all of them: the p99 of its own delays.
+    /// One sample for each viewer that has left, at the end for all: the p99 of its own delays.
     pub viewer_p99: Histogram,
-    /// Likewise: its longest delay.
+    /// The same: its longest delay.
     pub viewer_worst: Histogram,
     /// From the request to the end of the DTLS handshake.
     pub join: Histogram,
     /// From the request (or the publisher's start, if later) to the first picture, or sound where
     /// there are no pictures.
     pub first_frame: Histogram,
-    /// From needing a key frame to having one.
+    /// From the need of a key frame to its arrival.
     pub key_wait: Histogram,
     /// Interarrival jitter (RFC 3550 section 6.4.1), one sample per stream and report.
     pub jitter: Histogram,
-    /// How late the swarm itself was with its timers: when this is large, it measured itself.
+    /// How late the swarm's own timers were: when this is large, the swarm measured itself.
     pub lag: Histogram,
 }
 
 impl Times {
-    /// What describes the run's course begins anew; what each bot has once stays.
+    /// Restarts what describes the course of the run; what each bot has once stays.
     pub(crate) fn begin_anew(&mut self) {
         let Times { join, first_frame, key_wait, .. } = std::mem::take(self);
         *self = Times { join, first_frame, key_wait, ..Times::default() };
     }
 
-    /// Takes the delays of a viewer that goes.
+    /// Adds the delays of a viewer that leaves.
     pub(crate) fn end_viewer(&mut self, delays: &Histogram) {
         if let Some((p99, worst)) = delays.quantile(0.99).zip(delays.max()) {
             self.viewer_p99.record(p99);
@@ -122,13 +123,13 @@ impl Times {
         }
     }
 
-    /// Share of the viewers whose longest delay is at least half of the longest of all: whether one was late, or everybody.
-    /// `None` without viewers.
+    /// Share of the viewers whose longest delay is at least half of the longest of all: whether one viewer was late,
+    /// or all. `None` without viewers.
     pub fn viewers_near_worst(&self) -> Option<f64> {
         self.viewer_worst.share_from(self.viewer_worst.max()? / 2)
     }
 
-    /// All samples of another.
+    /// Adds all samples of another.
     pub fn merge(&mut self, other: &Times) {
         self.delay.merge(&other.delay);
         self.key_delay.merge(&other.key_delay);
@@ -142,7 +143,7 @@ impl Times {
     }
 }
 
-/// What is counted and timed together.
+/// Counters and times together.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// In a thread: since the start.
@@ -151,19 +152,19 @@ pub struct Tally {
     pub times: Times,
 }
 
-/// What a thread has seen when a second was over.
+/// What a thread saw until the end of a second.
 #[derive(Debug)]
 pub(crate) struct Sample {
     pub(crate) thread: usize,
-    /// Which second.
+    /// The number of the second.
     pub(crate) tick: u64,
-    /// Everybody's: the counters since the start, the times since the last sample.
+    /// Of all bots: the counters since the start, the times since the last sample.
     pub(crate) all: Tally,
-    /// That of the bystanders, who are in `all` too.
+    /// Of the bystanders, who are in `all` too.
     pub(crate) bystanders: Tally,
 }
 
-/// Reasons, and how often each. Bounded: a server that invents reasons does not fill our memory.
+/// Reasons, and how often each came. Bounded, so that a server that invents reasons does not fill the memory.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(transparent)]
 pub struct Reasons(BTreeMap<String, u64>);
@@ -189,12 +190,12 @@ impl Reasons {
         all
     }
 
-    /// None at all.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All together.
+    /// The sum of all counts.
     pub fn total(&self) -> u64 {
         self.0.values().sum()
     }

@@ -14,13 +14,13 @@ use crate::{
 
 const IDLE: usize = 2_000;
 const ACTIVE: usize = 500;
-/// Joining takes so long for the idle ones, and so long for the others.
+/// Time over which the idle sessions join, and the active ones.
 const IDLE_OVER: Duration = Duration::from_secs(10);
 const ACTIVE_OVER: Duration = Duration::from_secs(4);
 const SETTLE: Duration = Duration::from_secs(3);
 const TAIL: Duration = Duration::from_secs(3);
 
-/// Measures.
+/// Measures the delay and the price of the active sessions beside the idle ones.
 pub(crate) fn measure(bench: &Bench) -> io::Result<Table> {
     let server = Server::start(&bench.net, &bench.node)?;
     let before = server.resident()?;

@@ -1,4 +1,4 @@
-//! What is worth seeing now and then, and takes too long for every run.
+//! Parts that take too long for every run.
 //!
 //! - [`crowd`]: many idle sessions and many active ones
 //! - [`workers`]: two workers
@@ -13,5 +13,5 @@ pub(crate) mod workers;
 pub(crate) use slow::{FAULTY, STALLED};
 pub(crate) use soak::ASTRAY;
 
-/// The column of what changed.
+/// The column of differences.
 pub(crate) const DIFFERENCE: &str = "difference";

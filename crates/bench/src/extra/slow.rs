@@ -1,4 +1,4 @@
-//! Whether viewers who do not read, or whose lines are bad, hurt those who watch beside them.
+//! Whether viewers that do not read, or that have bad lines, hurt the viewers beside them.
 
 use std::{io, time::Duration};
 
@@ -18,10 +18,10 @@ const GOOD: &str = "beside 10 with good lines";
 
 const BYSTANDERS: usize = 50;
 const OTHERS: usize = 10;
-/// Until everybody is there and the slow ones are slow.
+/// Time until all viewers are connected and the slow ones have become slow.
 const WARM_UP: Duration = Duration::from_secs(6);
 
-/// Measures those who watch, beside others of each kind.
+/// Measures good viewers beside slow viewers of each kind.
 pub(crate) fn measure(bench: &Bench) -> io::Result<Table> {
     let kinds: [(&str, Vec<String>); 3] = [
         (GOOD, Vec::new()),

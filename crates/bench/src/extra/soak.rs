@@ -1,5 +1,5 @@
-//! A long time of coming and going: whether every packet is accounted for, and whether everything is given back when
-//! everyone has gone.
+//! Sessions come and go for a long time: whether every packet is accounted for, and whether all resources are given
+//! back when everyone has left.
 
 use std::{io, time::Duration};
 
@@ -13,14 +13,14 @@ use crate::{
     swarm::{Report, flag, time},
 };
 
-/// Before the first look: everything that is made once has been made.
+/// Time before the first reading, in which things that are made once are made.
 const WARM_UP: Duration = Duration::from_secs(10);
-/// Who left without a goodbye is missed after 30 s.
+/// A session that left without a goodbye ends after 30 s.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) const ASTRAY: &str = "packets that nobody accounts for";
 
-/// What a node holds.
+/// The resources that a node holds at one moment.
 struct Holdings {
     files: usize,
     threads: usize,
@@ -28,7 +28,7 @@ struct Holdings {
     scrape: Scrape,
 }
 
-/// Lets them come and go for so long.
+/// Runs the soak for so long.
 pub(crate) fn measure(bench: &Bench, lasting: Duration) -> io::Result<Table> {
     let server = Server::start(&bench.net, &bench.node)?;
     run(bench, &server, WARM_UP)?;
@@ -81,7 +81,7 @@ fn run(bench: &Bench, server: &Server, lasting: Duration) -> io::Result<Report> 
     start(bench, server, &flags)?.finish()
 }
 
-/// Waits until everyone has gone; what is held then.
+/// Waits until all sessions are gone, and returns what the node holds then.
 fn gone(server: &Server) -> io::Result<Holdings> {
     let scrape = server.wait_for("everyone has gone", GONE_WITHIN, |scrape| {
         scrape.sum("sfumato_sessions") == Some(0.0)
@@ -100,7 +100,7 @@ fn total(scrape: &Scrape, counter: &str) -> f64 {
     scrape.sum(&format!("sfumato_worker_{counter}_total")).unwrap_or(0.0)
 }
 
-/// Packets on either side of the node's sums that have no counterpart on the other.
+/// The difference between the two sides of the node's packet sums; 0 when every packet is accounted for.
 fn astray(scrape: &Scrape) -> f64 {
     let total = |counter| total(scrape, counter);
     let taken = ["stun", "dtls", "rtcp", "rtp_accepted", "handed_over", "dropped_in"];

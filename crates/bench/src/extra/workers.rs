@@ -8,10 +8,10 @@ use crate::{
     report::Table,
 };
 
-/// The audience.
+/// Viewers of the show.
 const SHOW: Show = Show::Video(500);
 
-/// Plays the same show to one worker and to two.
+/// Runs the same show on a node with one worker and on one with two.
 pub(crate) fn measure(bench: &Bench) -> io::Result<Table> {
     let mut table = Table::new(
         "workers",
@@ -82,17 +82,17 @@ pub(crate) fn measure(bench: &Bench) -> io::Result<Table> {
     Ok(table)
 }
 
-/// What a worker did.
+/// What one worker did.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 struct Part {
     forwarded: f64,
     wakeups: f64,
-    /// Nanoseconds.
+    /// Processor time in nanoseconds.
     cpu: f64,
     accepted: f64,
 }
 
-/// The worker in which the publisher lives, and the sum of the others.
+/// The worker that owns the publisher, and the sum of the others.
 fn split(window: &Window) -> [Part; 2] {
     let workers = window.after.labels("sfumato_worker_forwarded_total", "worker");
     let mut parts: Vec<Part> = workers.iter().map(|worker| part(window, worker)).collect();

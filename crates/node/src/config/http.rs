@@ -1,8 +1,10 @@
-//! `[http]`: listeners, origins, rate limits.
+//! `[http]`: listeners, TLS, proxies, origins, rate limits.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use signaling::{Limits, OriginRule, Rate};
+use signaling::{Limits, Network, OriginRule, Rate};
 
 use super::raw::{ConfigError, Raw, RawConfig};
 
@@ -13,10 +15,25 @@ pub(crate) struct HttpSettings {
     pub(crate) listen: SocketAddr,
     /// Where metrics and health are served without authentication, if anywhere.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Certificate chain and key of `listen`, if it speaks TLS.
+    pub(crate) tls: Option<TlsFiles>,
+    /// Proxies that may say whom they speak for.
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// They say it by the PROXY protocol.
+    pub(crate) proxy_protocol: bool,
     /// Pages of other origins that may call.
     pub(crate) cors_origins: Vec<OriginRule>,
     /// Rates, sizes, deadlines.
     pub(crate) limits: Limits,
+}
+
+/// Where certificate and key are, in PEM.
+#[derive(Debug)]
+pub(crate) struct TlsFiles {
+    /// The chain, the node's own certificate first.
+    pub(crate) certificate: PathBuf,
+    /// Its private key.
+    pub(crate) key: PathBuf,
 }
 
 const DEFAULT_LISTEN: SocketAddr =
@@ -25,28 +42,91 @@ const DEFAULT_LISTEN: SocketAddr =
 const ADDRESS: &str = "an IP address and a port, as in 127.0.0.1:8080 or [::]:8080";
 
 impl HttpSettings {
-    pub(super) fn resolve(raw: &mut RawConfig) -> Result<Self, ConfigError> {
+    /// What was said. Which origins may call when nothing was said of them depends on authentication, which depends on
+    /// the address: [`HttpSettings::default_origins`] is asked later.
+    pub(super) fn resolve(
+        raw: &mut RawConfig,
+    ) -> Result<(Self, Option<Vec<OriginRule>>), ConfigError> {
         let listen = raw.take("http.listen", ADDRESS, Raw::parse)?.unwrap_or(DEFAULT_LISTEN);
         let metrics_listen = raw.take("http.metrics_listen", ADDRESS, Raw::parse)?;
+        let tls = tls(raw)?;
+        let trusted_proxies: Vec<Network> = raw
+            .take(
+                "http.trusted_proxies",
+                "a list of IP addresses and networks, as in \"10.0.0.0/8\"",
+                |raw| raw.list()?.iter().map(|text| text.parse().ok()).collect(),
+            )?
+            .unwrap_or_default();
+        let proxy_protocol = proxy_protocol(raw, &trusted_proxies)?;
         let origins = raw.take(
             "http.cors_origins",
             "a list of origins as in \"https://app.example\"; a port may be *, and a lone * is \
              every origin",
             |raw| raw.list()?.iter().map(|text| OriginRule::parse(text).ok()).collect(),
         )?;
-        // A page that somebody develops on this machine may call a node on this machine.
-        let cors_origins = match origins {
-            Some(origins) => origins,
-            None if listen.ip().is_loopback() => OriginRule::localhost(),
-            None => Vec::new(),
+        let limits = limits(raw)?;
+        let cors_origins = Vec::new();
+        let settings = Self {
+            listen,
+            metrics_listen,
+            tls,
+            trusted_proxies,
+            proxy_protocol,
+            cors_origins,
+            limits,
         };
-        Ok(Self { listen, metrics_listen, cors_origins, limits: limits(raw)? })
+        Ok((settings, origins))
+    }
+
+    /// Pages of other origins that may call unless something else is said; `open`: no tokens are asked for.
+    pub(super) fn default_origins(&self, open: bool) -> Vec<OriginRule> {
+        if !open {
+            // What a page may do is in the token that it brings along. A browser adds nothing of its own to a call, no
+            // cookie and no certificate, so a page without a token gets no more than anybody.
+            return vec![OriginRule::any()];
+        }
+        // A page that somebody develops on this machine may call a node on this machine.
+        if self.is_loopback() { OriginRule::localhost() } else { Vec::new() }
     }
 
     /// Whether only this machine can connect.
     pub(crate) fn is_loopback(&self) -> bool {
         self.listen.ip().is_loopback()
     }
+}
+
+fn tls(raw: &mut RawConfig) -> Result<Option<TlsFiles>, ConfigError> {
+    let plain = |text: &&str| !text.is_empty() && !text.contains(char::is_control);
+    let path = |raw: &Raw| raw.text().filter(plain).map(PathBuf::from);
+    let certificate =
+        raw.take("http.tls_cert", "the path of a PEM file with certificates", path)?;
+    let key = raw.take("http.tls_key", "the path of a PEM file with a private key", path)?;
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
+        (None, None) => Ok(None),
+        (one, _) => {
+            let (set, missing) = match one {
+                Some(_) => ("http.tls_cert", "http.tls_key"),
+                None => ("http.tls_key", "http.tls_cert"),
+            };
+            Err(ConfigError::Conflict(format!(
+                "{set} is set, and {missing} is not; TLS needs both"
+            )))
+        }
+    }
+}
+
+fn proxy_protocol(raw: &mut RawConfig, trusted: &[Network]) -> Result<bool, ConfigError> {
+    let on =
+        raw.take("http.proxy_protocol", "true or false", |raw| raw.boolean())?.unwrap_or(false);
+    if on && trusted.is_empty() {
+        return Err(ConfigError::Conflict(
+            "http.proxy_protocol is on, and http.trusted_proxies is empty: anybody can write such a header, so it is \
+             read from trusted proxies only. Name them"
+                .into(),
+        ));
+    }
+    Ok(on)
 }
 
 fn limits(raw: &mut RawConfig) -> Result<Limits, ConfigError> {
@@ -81,6 +161,11 @@ fn limits(raw: &mut RawConfig) -> Result<Limits, ConfigError> {
                 raw.parse().filter(|n: &usize| (1..=1_000_000).contains(n))
             })?
             .unwrap_or(defaults.connections),
+        idle_timeout: raw
+            .take("http.idle_seconds", "a whole number of seconds from 1 to 3600", |raw| {
+                raw.parse().filter(|n: &u64| (1..=3600).contains(n)).map(Duration::from_secs)
+            })?
+            .unwrap_or(defaults.idle_timeout),
         ..defaults
     })
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use transport::Consent;
 
+use super::bounds::MediaBounds;
 use super::raw::{ConfigError, Raw, RawConfig};
 
 /// The media side.
@@ -24,6 +25,8 @@ pub(crate) struct MediaSettings {
     pub(crate) pin: bool,
     /// What keeps a session alive.
     pub(crate) consent: Consent,
+    /// What one participant may use up.
+    pub(crate) bounds: MediaBounds,
 }
 
 const DEFAULT_PORT: u16 = 7882;
@@ -62,7 +65,8 @@ impl MediaSettings {
                 _ => None,
             })?
             .unwrap_or_default();
-        Ok(Self { port, bind, advertise, interfaces, workers, pin, consent })
+        let bounds = MediaBounds::resolve(raw)?;
+        Ok(Self { port, bind, advertise, interfaces, workers, pin, consent, bounds })
     }
 }
 

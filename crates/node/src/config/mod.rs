@@ -4,6 +4,7 @@
 //! our sections only a warning), and a wrong value is reported with its key, what is allowed, and where it came from.
 
 mod auth;
+mod bounds;
 mod http;
 mod ice;
 mod limits;
@@ -16,6 +17,8 @@ mod tests;
 use model::RoomId;
 
 pub(crate) use auth::AuthSettings;
+#[cfg(test)]
+pub(crate) use bounds::MediaBounds;
 pub(crate) use http::HttpSettings;
 pub(crate) use log::{LogFormat, LogSettings};
 pub(crate) use media::MediaSettings;
@@ -68,9 +71,10 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let mut raw = RawConfig::gather(flags, environment)?;
-        let http = HttpSettings::resolve(&mut raw)?;
+        let (mut http, origins) = HttpSettings::resolve(&mut raw)?;
         let media = MediaSettings::resolve(&mut raw)?;
         let auth = AuthSettings::resolve(&mut raw, mode, http.is_loopback())?;
+        http.cors_origins = origins.unwrap_or_else(|| http.default_origins(auth.is_open()));
         let ice = ice::resolve(&mut raw)?;
         let limits = limits::resolve(&mut raw)?;
         let log = LogSettings::resolve(&mut raw)?;

@@ -40,6 +40,8 @@ fn defaults_serve_this_machine_with_a_test_card() {
     assert_eq!(config.test_card.unwrap().as_str(), "demo");
     assert_eq!(config.log.level, "info");
     assert_eq!(config.limits, room::Limits::default());
+    assert_eq!(config.media.bounds.packet_memory, None, "by the machine");
+    assert_eq!(config.media.bounds.rates, worker::RateLimits::default());
 }
 
 #[test]
@@ -76,6 +78,7 @@ fn every_place_can_say_every_kind_of_value() {
         ]
         [limits]
         rooms = 7
+        sessions_per_subject = 8
         [log]
         format = "json"
     "#;
@@ -85,7 +88,7 @@ fn every_place_can_say_every_kind_of_value() {
     assert_eq!(config.auth.keys.len(), 1);
     assert_eq!(config.auth.audience.as_deref(), Some("here"));
     assert_eq!(config.ice.len(), 2);
-    assert_eq!(config.limits.rooms, 7);
+    assert_eq!((config.limits.rooms, config.limits.sessions_per_subject), (7, 8));
     assert_eq!(config.log.format, LogFormat::Json);
     assert!(config.test_card.is_none(), "keys are set, so this is no demo");
 
@@ -118,6 +121,10 @@ fn wrong_values_name_key_value_rule_and_place() {
         ("http.requests_per_second", "-1"),
         ("http.requests_burst", "0"),
         ("http.connections", "0"),
+        ("http.idle_seconds", "0"),
+        ("http.trusted_proxies", "[\"proxy.example\"]"),
+        ("http.proxy_protocol", "1"),
+        ("http.tls_cert", "\"\""),
         ("media.port", "65536"),
         ("media.bind", "[\"0.0.0.0\", \"127.0.0.1\"]"),
         ("media.advertise", "[\"0.0.0.0\"]"),
@@ -125,10 +132,19 @@ fn wrong_values_name_key_value_rule_and_place() {
         ("media.workers", "255"),
         ("media.pin", "\"yes\""),
         ("media.consent", "\"media\""),
+        ("media.packet_memory", "\"512MB\""),
+        ("media.packet_memory", "1000"),
+        ("media.session_packet_memory", "\"2GiB\""),
+        ("media.session_bits_per_second", "-1"),
+        ("media.session_packets_per_second", "1000001"),
+        ("media.session_rtcp_per_second", "\"many\""),
+        ("media.session_nacks_per_second", "1.5"),
         ("auth.insecure_no_auth", "1"),
         ("auth.audience", "\"\""),
         ("limits.rooms", "0"),
         ("limits.sessions", "\"many\""),
+        ("limits.viewers_per_room", "-1"),
+        ("limits.sessions_per_subject", "1000001"),
         ("log.level", "\"loud\""),
         ("log.format", "\"xml\""),
         ("demo.test_card", "2"),
@@ -204,6 +220,35 @@ fn a_node_for_the_world_wants_keys_or_the_spoken_wish() {
     let keys = format!("auth.keys=a={SECRET}");
     assert!(!load("", &[], &[open, &keys]).unwrap().auth.is_open());
     assert!(load("", &[], &[&keys, "auth.insecure_no_auth=true"]).is_err());
+}
+
+#[test]
+fn where_tokens_are_asked_for_every_origin_may_call_unless_a_list_is_set() {
+    let keys = format!("auth.keys=a={SECRET}");
+    let origins = |set: &[&str]| load("", &[], set).unwrap().http.cors_origins;
+    assert_eq!(origins(&[&keys]), [signaling::OriginRule::any()]);
+    assert_eq!(origins(&[&keys, "http.listen=0.0.0.0:1"]), [signaling::OriginRule::any()]);
+    assert_eq!(origins(&[]), signaling::OriginRule::localhost());
+    assert!(origins(&["http.listen=0.0.0.0:1", "auth.insecure_no_auth=true"]).is_empty());
+    assert!(origins(&[&keys, "http.cors_origins="]).is_empty());
+    assert_eq!(origins(&[&keys, "http.cors_origins=https://a.example"]).len(), 1);
+}
+
+#[test]
+fn settings_that_need_each_other_are_asked_for_together() {
+    for (set, missing) in [
+        ("http.tls_cert=/c.pem", "http.tls_key"),
+        ("http.tls_key=/k.pem", "http.tls_cert"),
+        ("http.proxy_protocol=true", "http.trusted_proxies"),
+    ] {
+        let text = load("", &[], &[set]).unwrap_err().to_string();
+        assert!(text.contains(missing), "{text}");
+    }
+    let file = "[http]\ntls_cert = \"/c.pem\"\ntls_key = \"/k.pem\"\nproxy_protocol = true\n\
+                trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nidle_seconds = 10\n";
+    let http = load(file, &[], &[]).unwrap().http;
+    assert!(http.tls.is_some() && http.proxy_protocol);
+    assert_eq!((http.trusted_proxies.len(), http.limits.idle_timeout.as_secs()), (2, 10));
 }
 
 #[test]

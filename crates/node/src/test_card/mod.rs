@@ -146,6 +146,7 @@ fn codecs() -> [CodecSpec; 2] {
             channels: 1,
             fmtp: String::new(),
             feedback: Feedback { pli: true, ..Feedback::default() },
+            parameter_sets: None,
         },
         CodecSpec {
             pt: AUDIO_PT,
@@ -156,6 +157,7 @@ fn codecs() -> [CodecSpec; 2] {
             channels: 2,
             fmtp: String::new(),
             feedback: Feedback::default(),
+            parameter_sets: None,
         },
     ]
 }

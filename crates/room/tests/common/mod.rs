@@ -187,12 +187,7 @@ impl Rooms {
     }
 
     pub(crate) fn handle_event(&mut self, now: Instant, event: Event) {
-        let session = match &event {
-            Event::Connected { session }
-            | Event::TrackActive { session, .. }
-            | Event::Closed { session, .. } => *session,
-        };
-        let id = self.room_of(session);
+        let id = self.room_of(event.session());
         self.turn(&id, |room, _| room.handle_event(now, event));
     }
 

@@ -6,6 +6,7 @@
 //! `rtx` answer NACKs, `report` does sender and receiver reports. What the subscriber can receive (bandwidth) is not
 //! known here.
 
+mod picture_loss;
 mod prepared;
 mod report;
 mod rewrite;
@@ -265,7 +266,7 @@ impl DownTrack {
             Some(segment) if self.spliced == pick.splice => segment,
             _ => self.begin_segment(mirror, packet, pick),
         };
-        let seq = segment.out_seq(meta.seq.0).ok_or(DropReason::BeforeSplice)?;
+        let seq = segment.out_seq(meta).ok_or(DropReason::BeforeSplice)?;
         match self.map.is_free(seq) {
             Some(true) => {}
             Some(false) => return Err(DropReason::Duplicate),
@@ -325,7 +326,7 @@ impl DownTrack {
         }
         let (segment, in_seq, seq) = self.map.find(sequence).ok_or(DropReason::RtxExpired)?;
         let found = mirror.find(segment.stream, ExtSeq(in_seq));
-        let packet = found.ok_or(DropReason::RtxExpired)?;
+        let packet = found.filter(|p| segment.has(&p.meta)).ok_or(DropReason::RtxExpired)?;
         let mapping = self.find_mapping(packet.meta.pt).ok_or(DropReason::CodecMismatch)?;
         let payload = payload_for(&mapping, packet)?;
         self.rtx.allow(leave.now, sequence, payload.len(), self.stats.rtt)?;
@@ -401,9 +402,15 @@ impl DownTrack {
         self.selection.wants_key_frame(now, mirror)
     }
 
-    /// The subscriber sent PLI or FIR. What it wants comes with [`DownTrack::wants_keyframe`].
+    /// The subscriber sent PLI or FIR. What it wants comes with [`DownTrack::wants_keyframe`]: the first time at once, and then
+    /// slower and slower.
     pub fn keyframe_requested(&mut self) {
-        self.selection.refresh();
+        self.selection.lost_picture();
+    }
+
+    /// Whether the subscriber sent PLI or FIR and has to wait for the answer.
+    pub fn keyframe_deferred(&self, now: Instant) -> bool {
+        self.selection.is_deferred(now)
     }
 
     /// Takes a report block of the subscriber about the slot's media SSRC; blocks about other SSRCs are ignored.
@@ -551,8 +558,8 @@ impl DownTrack {
             return None;
         }
         let layer = mirror.best(self.selection.max_rank())?;
-        let (seq, _) = mirror.key_frame(layer)?;
-        if self.saw(mirror.track(), mirror.stream(layer)?, seq) {
+        let key = mirror.key_frame(layer)?;
+        if self.saw(mirror.track(), mirror.stream(layer)?, key.first) {
             return None;
         }
         mirror.since_key_frame(now, layer, limits)

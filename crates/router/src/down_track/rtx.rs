@@ -1,5 +1,5 @@
 //! Decides which retransmissions a subscriber gets (threats row 33): each packet at most once per round trip, and all
-//! of them at most 15 % of what it is sent. Finding and writing the packet is done elsewhere.
+//! of them at most 35 % of what it is sent. Finding and writing the packet is done elsewhere.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,10 @@ use model::{DropReason, MediaKind};
 
 use super::seq_map::WINDOW;
 
-/// Retransmissions may take this share of the bytes sent, in percent.
-const SHARE: u64 = 15;
+/// Retransmissions may take this share of the bytes sent, in percent. A line that loses a fifth of all packets, retransmissions
+/// included, needs 0.2 / (1 - 0.2) = 25 %; the rest is for packets that are asked for twice because their retransmission is still under way, and
+/// for losses above the mean. Below what a line needs repair fails for good, and every picture costs a key frame.
+const SHARE: u64 = 35;
 /// Bytes that may be resent at once, after enough was sent: a lost burst, or most of a key frame.
 const BURST_VIDEO: u64 = 48_000;
 /// The same for audio.
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nack_flood_gets_at_most_15_percent_of_the_bitrate() {
+    fn a_nack_flood_gets_at_most_its_share_of_the_bitrate() {
         let t = crate::fixtures::start();
         let mut r = Retransmissions::new(MediaKind::Video);
         let (mut sent, mut resent) = (0usize, 0usize);
@@ -113,8 +115,8 @@ mod tests {
                 }
             }
         }
-        assert!(resent <= sent * 15 / 100 + BURST_VIDEO as usize, "{resent} of {sent}");
-        assert!(resent >= sent * 14 / 100, "the share is there to be used: {resent} of {sent}");
+        assert!(resent <= sent * 35 / 100 + BURST_VIDEO as usize, "{resent} of {sent}");
+        assert!(resent >= sent * 34 / 100, "the share is there to be used: {resent} of {sent}");
     }
 
     #[test]

@@ -93,6 +93,7 @@ mod tests {
         Segment {
             stream: crate::StreamId::new(0, 0),
             in_start,
+            begins: in_start,
             out_start,
             timestamp: 0,
             live_from: None,

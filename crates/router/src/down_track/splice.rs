@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use model::TrackId;
 use rtp::payload::PayloadInfo;
 
-use crate::{Packet, StreamId, TrackMirror};
+use crate::{Packet, PacketMeta, StreamId, TrackMirror};
 
 /// The longest pause that timestamps tell of. At 90 kHz, 6 h 37 min are half their range, and a receiver takes a longer
 /// step for one backwards.
@@ -28,6 +28,9 @@ pub(crate) struct Segment {
     pub(crate) stream: StreamId,
     /// First number, as the publisher's side counts.
     pub(crate) in_start: u64,
+    /// The first packet of the key frame that it began with. Of what stands between [`Segment::in_start`] and this one only what leads to
+    /// the key frame belongs to the segment.
+    pub(crate) begins: u64,
     /// First number, as the subscriber sees it.
     pub(crate) out_start: u64,
     /// To be added to timestamps.
@@ -44,8 +47,16 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// The subscriber's number of a packet; `None` for one from before the splice.
-    pub(crate) fn out_seq(&self, seq: u64) -> Option<u64> {
-        Some(self.out_start + seq.checked_sub(self.in_start)?)
+    #[inline]
+    pub(crate) fn out_seq(&self, meta: &PacketMeta) -> Option<u64> {
+        self.has(meta).then(|| self.out_start + (meta.seq.0 - self.in_start))
+    }
+
+    /// Whether a packet of the segment's numbering belongs to it.
+    #[inline]
+    pub(crate) fn has(&self, meta: &PacketMeta) -> bool {
+        let seq = meta.seq.0;
+        seq >= self.begins || (seq >= self.in_start && meta.info.lead)
     }
 
     /// The subscriber's timestamp of a packet of the segment. It depends on nothing else: a packet that is resent has the
@@ -152,9 +163,14 @@ pub(crate) fn begin(
         newest.meta.seq > packet.meta.seq
             && newest.meta.arrival.saturating_duration_since(packet.meta.arrival) > LIVE
     });
+    let begins = packet.meta.seq.0;
+    let key = mirror.key_frame(packet.meta.layer());
+    let key = key.filter(|_| mirror.stream(packet.meta.layer()) == Some(packet.meta.stream));
+    let held_free = key.map_or(0, |key| key.held_free(&packet.meta));
     let mut segment = Segment {
         stream: packet.meta.stream,
-        in_start: packet.meta.seq.0,
+        in_start: begins - held_free,
+        begins,
         out_start: first,
         timestamp: 0,
         live_from: newest.map(|newest| (newest.meta.seq.0, newest.meta.timestamp)),

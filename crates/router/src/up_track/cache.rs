@@ -102,6 +102,15 @@ impl Cache {
         self.tail < self.head
     }
 
+    /// Lets go of the packets below a number, and takes none of them any more.
+    pub(crate) fn forget(&mut self, below: ExtSeq) {
+        while self.tail < self.head.min(below.0) {
+            let slot = self.slot(self.tail);
+            self.slots[slot] = None;
+            self.tail += 1;
+        }
+    }
+
     /// Lets go of everything.
     pub(crate) fn clear(&mut self) {
         if self.head == 0 {
@@ -213,6 +222,21 @@ mod tests {
         assert!(cache.find(ExtSeq(102)).is_none());
         let kept: Vec<u64> = cache.since(ExtSeq(101)).map(|p| p.meta.seq.0).collect();
         assert_eq!(kept, [101, 103]);
+    }
+
+    #[test]
+    fn what_is_below_a_number_is_let_go_of_and_the_rest_stays() {
+        let t = crate::fixtures::start();
+        let mut cache = Cache::new(MediaKind::Video);
+        (100..200).for_each(|seq| cache.insert(packet(seq, t)));
+        cache.forget(ExtSeq(150));
+        assert_eq!(cache.slots.iter().flatten().count(), 50);
+        cache.insert(packet(149, t));
+        assert!(cache.find(ExtSeq(149)).is_none() && cache.find(ExtSeq(150)).is_some());
+        cache.forget(ExtSeq(u64::MAX));
+        assert_eq!(cache.slots.iter().flatten().count(), 0);
+        cache.insert(packet(200, t));
+        assert!(cache.find(ExtSeq(200)).is_some());
     }
 
     #[test]

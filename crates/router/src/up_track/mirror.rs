@@ -9,8 +9,9 @@ use rtp::sequence::ExtSeq;
 
 use super::cache::{Cache, Since};
 use super::layer_count;
+use super::lead::{Front, KeyFrame};
 use super::watch::{Ranking, bit};
-use crate::{CatchUp, CatchUpLimits, Packet, SenderInfo, StreamId};
+use crate::{CatchUp, CatchUpLimits, LEAD_MAX, Packet, PacketMeta, SenderInfo, StreamId};
 
 /// What the down-tracks of one worker need of a track. The owner of the track has one too.
 #[derive(Debug)]
@@ -33,12 +34,14 @@ struct LayerState {
     stream: Option<StreamId>,
     /// The last sender report, and which numbering it is about: between workers it may overtake the first packet.
     sender: Option<(StreamId, SenderInfo)>,
-    key_frame: Option<(ExtSeq, Instant)>,
+    key_frame: Option<KeyFrame>,
+    front: Front,
 }
 
 impl LayerState {
     fn new(kind: MediaKind) -> Self {
-        Self { cache: Cache::new(kind), stream: None, sender: None, key_frame: None }
+        let cache = Cache::new(kind);
+        Self { cache, stream: None, sender: None, key_frame: None, front: Front::default() }
     }
 }
 
@@ -87,10 +90,16 @@ impl TrackMirror {
             layer.cache.clear();
             layer.sender = layer.sender.filter(|(about, _)| *about == stream);
             layer.key_frame = None;
+            layer.front = Front::default();
             self.generation = self.generation.wrapping_add(1);
         }
-        let begins = packet.meta.info.keyframe_start && is_video && layer.note_key_frame(&packet);
-        if keep_all {
+        let missing = layer.front.pass(&packet.meta);
+        let begins =
+            packet.meta.info.keyframe_start && is_video && layer.note_key_frame(&packet, missing);
+        let late_lead = is_video && layer.key_frame.is_some_and(|k| k.is_led_by(&packet.meta));
+        if late_lead {
+            layer.take_late_lead(packet);
+        } else if keep_all {
             layer.cache.insert(packet);
         } else if is_best && is_video {
             layer.keep_start(packet, begins);
@@ -109,6 +118,15 @@ impl TrackMirror {
         left
     }
 
+    /// Lets go of the packets of a stream below a number, since the publisher holds as much memory as it may. They can be
+    /// asked for no more.
+    pub fn forget(&mut self, stream: StreamId, below: ExtSeq) {
+        let layer = self.layers.get_mut(usize::from(stream.layer()));
+        if let Some(layer) = layer.filter(|layer| layer.stream == Some(stream)) {
+            layer.cache.forget(below);
+        }
+    }
+
     /// How the layers rank from now on, as [`crate::LayerWatch`] found where the track comes in.
     pub fn rank(&mut self, ranking: Ranking) {
         if self.ranking != ranking {
@@ -122,7 +140,7 @@ impl TrackMirror {
         self.ranking
     }
 
-    /// Takes a sender report in, as [`crate::UpTrack::sender_report`] gave it. It holds for the packets of that stream,
+    /// Takes a sender report in, as [`crate::UpTrack::sender_report`] gave it, by the node's clock. It holds for the packets of that stream,
     /// whether they come before it or after it.
     pub fn sender_report(&mut self, stream: StreamId, info: SenderInfo) {
         if let Some(state) = self.layers.get_mut(usize::from(stream.layer())) {
@@ -172,9 +190,33 @@ impl TrackMirror {
         (*about == stream).then_some(info)
     }
 
-    /// Where the last key frame of a layer begins, and when that came.
-    pub(crate) fn key_frame(&self, layer: u8) -> Option<(ExtSeq, Instant)> {
+    /// The last key frame of a layer.
+    pub(crate) fn key_frame(&self, layer: u8) -> Option<KeyFrame> {
         self.state(layer)?.key_frame
+    }
+
+    /// Whether a packet stands before the last key frame of its stream and belongs to it: parameter sets and the like.
+    pub(crate) fn leads_to_key_frame(&self, meta: &PacketMeta) -> bool {
+        let Some(state) = self.state(meta.layer()) else { return false };
+        state.stream == Some(meta.stream) && state.key_frame.is_some_and(|k| k.has_lead(meta.seq))
+    }
+
+    /// The packets that belong to a key frame that begins among `packets`, and came before all of these. A receiver that begins with
+    /// the key frame is to be offered them first; one that has them already refuses them as duplicates. At most
+    /// [`crate::LEAD_MAX`].
+    pub fn lead_in<'m>(
+        &'m self,
+        packets: &'m [Arc<Packet>],
+    ) -> impl Iterator<Item = &'m Arc<Packet>> {
+        let key = packets.iter().find(|p| p.meta.info.keyframe_start).and_then(|first| {
+            let state = self.state(first.meta.layer())?;
+            let key = state.key_frame.filter(|k| k.first == first.meta.seq && k.start < k.first)?;
+            (state.stream == Some(first.meta.stream)).then_some((state, key))
+        });
+        let lead = key.into_iter().flat_map(|(state, key)| {
+            state.cache.since(key.start).take_while(move |p| p.meta.seq < key.first)
+        });
+        lead.filter(|lead| !packets.iter().any(|p| Arc::ptr_eq(p, lead)))
     }
 
     /// The packet with the highest number of a stream, if it is kept.
@@ -196,12 +238,13 @@ impl TrackMirror {
         layer: u8,
         limits: CatchUpLimits,
     ) -> Option<Since<'_>> {
-        let (seq, arrival) = self.key_frame(layer)?;
+        let KeyFrame { start: seq, first, arrival, .. } = self.key_frame(layer)?;
         let cache = self.cache(layer)?;
         let young = now.saturating_duration_since(arrival) <= limits.max_age;
         let few = cache.head().saturating_sub(seq.0) <= limits.max_packets as u64;
         // Without its first packet the key frame is no place to start.
-        (young && few && cache.find(seq).is_some()).then(|| cache.since(seq))
+        let whole = cache.find(seq).is_some() && cache.find(first).is_some();
+        (young && few && whole).then(|| cache.since(seq))
     }
 
     fn state(&self, layer: u8) -> Option<&LayerState> {
@@ -211,33 +254,61 @@ impl TrackMirror {
 
 impl LayerState {
     /// Notes where a key frame begins. `true` when it is another one than before.
-    fn note_key_frame(&mut self, packet: &Packet) -> bool {
-        // Parameter sets and the first slices all say that a key frame begins; the first of them counts.
-        let of_the_same = self
-            .key_frame
-            .and_then(|(seq, _)| self.cache.find(seq))
-            .is_some_and(|first| first.meta.timestamp == packet.meta.timestamp);
-        let late = self.key_frame.is_some_and(|(seq, _)| packet.meta.seq < seq);
+    fn note_key_frame(&mut self, packet: &Packet, missing: u64) -> bool {
+        let of_the_same = self.key_frame.is_some_and(|k| k.timestamp == packet.meta.timestamp);
+        let late = self.key_frame.is_some_and(|k| packet.meta.seq < k.first);
         let begins = !of_the_same && !late;
         if begins {
-            self.key_frame = Some((packet.meta.seq, packet.meta.arrival));
+            self.key_frame = Some(KeyFrame::new(&packet.meta, &self.cache, missing));
         }
         begins
     }
 
-    /// Keeps what a late viewer begins with: the last key frame and what came since.
+    /// Keeps what a late viewer begins with: the last key frame with what leads to it, and what came since.
     fn keep_start(&mut self, packet: Arc<Packet>, begins: bool) {
         let limit = CatchUpLimits::default().max_packets as u64;
-        if begins {
+        if begins && let Some(key) = self.key_frame {
+            let lead: [Option<Arc<Packet>>; LEAD_MAX] = self.packets_between(key.start, key.first);
             self.cache.clear();
+            lead.into_iter().flatten().for_each(|packet| self.cache.insert(packet));
         }
-        let since = self.key_frame.filter(|(seq, _)| begins || self.cache.find(*seq).is_some());
+        let since = self.key_frame.filter(|k| begins || self.cache.find(k.first).is_some());
         match since {
-            Some((seq, _)) if packet.meta.seq.0.saturating_sub(seq.0) < limit => {
+            Some(k) if packet.meta.seq.0.saturating_sub(k.first.0) < limit => {
                 self.cache.insert(packet);
             }
+            // A key frame may follow.
+            _ if packet.meta.info.lead => self.cache.insert(packet),
             _ => self.cache.clear(),
         }
+    }
+
+    /// Takes a packet that belongs to the last key frame and came after its first packet.
+    fn take_late_lead(&mut self, packet: Arc<Packet>) {
+        let Some(mut key) = self.key_frame else { return };
+        if self.cache.find(key.first).is_none() {
+            return;
+        }
+        let seq = packet.meta.seq;
+        self.cache.insert(Arc::clone(&packet));
+        if self.cache.find(seq).is_none() {
+            // The cache begins with a later packet, and takes none from before its first one.
+            let kept: Vec<_> = self.cache.since(ExtSeq(0)).cloned().collect();
+            self.cache.clear();
+            self.cache.insert(packet);
+            kept.into_iter().for_each(|packet| self.cache.insert(packet));
+        }
+        key.led_late(&self.cache);
+        self.key_frame = Some(key);
+    }
+
+    fn packets_between<const N: usize>(
+        &self,
+        from: ExtSeq,
+        to: ExtSeq,
+    ) -> [Option<Arc<Packet>>; N] {
+        let mut packets = self.cache.since(from).take_while(|p| p.meta.seq < to).cloned();
+        std::array::from_fn(|_| packets.next())
     }
 }
 

@@ -2,14 +2,17 @@
 //! the cache and what else down-tracks need, which is in [`mirror`], since each worker keeps one.
 
 pub mod cache;
+
 mod keyframe;
 mod layer;
+mod lead;
 pub mod mirror;
 mod nack;
 mod numbering;
 pub mod report;
 mod rtx;
 pub mod streams;
+mod told_sets;
 pub mod watch;
 
 use std::time::{Duration, Instant};
@@ -21,10 +24,16 @@ use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 use rtp::{ParsedExtensions, RtpPacket};
 
-use crate::{MAX_LAYERS, PacketBuf, SenderInfo, StreamId, StreamRef};
+use crate::{
+    LEAD_MAX, MAX_LAYERS, PacketBuf, PacketMeta, Relayed, SenderInfo, StreamId, StreamRef,
+};
 use layer::{Asks, Incoming, Layer};
 use rtx::Layout;
+use told_sets::ToldSets;
 
+/// A track of which no media came for this long is silent. Opus with DTX sends every 400 ms (RFC 7587 section 3.1.3), browsers send a
+/// still screen once a second.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// How long to wait for a retransmission before the round trip to the publisher was measured.
 const DEFAULT_RETRY: Duration = Duration::from_millis(100);
 
@@ -33,10 +42,12 @@ const DEFAULT_RETRY: Duration = Duration::from_millis(100);
 pub struct Accepted {
     /// Its layer.
     pub layer: u8,
-    /// It is the first of the track: time for `model::Event::TrackActive`.
+    /// It is the first of the track, or the first after silence: time for `model::Event::TrackActive`.
     pub first_of_track: bool,
     /// A key frame begins in it.
     pub keyframe_start: bool,
+    /// The packets of [`UpTrack::lead`] are to be sent before it.
+    pub has_lead: bool,
 }
 
 /// Counts of one layer, for metrics.
@@ -64,11 +75,13 @@ pub struct UpTrack {
     track: TrackId,
     kind: MediaKind,
     formats: Vec<Format>,
+    told: ToldSets,
     extensions: ExtensionMap,
     asks: Asks,
     layers: Vec<Layer>,
+    /// When the last media came; `None` before the first packet and after silence.
+    heard: Option<Instant>,
     retry: Duration,
-    active: bool,
 }
 
 /// A codec of the track, as far as its packets are read.
@@ -97,11 +110,12 @@ impl UpTrack {
             track: media.track,
             kind: media.kind,
             formats: Vec::new(),
+            told: ToldSets::default(),
             extensions: extensions.clone(),
             asks: Asks::default(),
             layers: Vec::new(),
+            heard: None,
             retry: DEFAULT_RETRY,
-            active: false,
         };
         track.update(media, extensions);
         track
@@ -111,6 +125,7 @@ impl UpTrack {
     pub fn update(&mut self, media: &UpMedia, extensions: &ExtensionMap) {
         self.track = media.track;
         self.formats = media.codecs.iter().map(Format::new).collect();
+        self.told = ToldSets::new(&media.codecs);
         self.extensions = extensions.clone();
         self.asks = Asks {
             nack: media.codecs.iter().any(|c| c.feedback.nack),
@@ -192,16 +207,47 @@ impl UpTrack {
         let dd = packet.meta.ext.dependency_descriptor(packet.bytes());
         packet.meta.info = rtp::payload::inspect(format.codec, packet.payload(), dd);
 
+        let mut has_lead = false;
+        let info = &mut packet.meta.info;
+        if info.parameter_sets {
+            layer.sends_parameter_sets();
+        } else if info.lacks_parameter_sets() {
+            let told = self.told.count(format.pt);
+            if told > 0 && !layer.does_send_parameter_sets() {
+                match layer.make_room(place, told) {
+                    Some(seq) => (has_lead, packet.meta.seq) = (true, ExtSeq(seq)),
+                    // It came late, and there are no numbers left before it. Who began here would have no parameter sets, so
+                    // nobody may, and another key frame is asked for.
+                    None => info.keyframe_start = false,
+                }
+            }
+        }
         let keyframe_start = packet.meta.info.keyframe_start && self.kind == MediaKind::Video;
         if keyframe_start {
-            layer.key_frame(place.raw);
+            // Parameter sets that are still missing belong to it.
+            let lead = if packet.meta.info.lacks_parameter_sets() { LEAD_MAX as u64 } else { 0 };
+            layer.key_frame(place.raw.saturating_sub(lead));
         }
-        let first_of_track = !std::mem::replace(&mut self.active, true);
-        Ok(Accepted { layer: stream.layer, first_of_track, keyframe_start })
+        let first_of_track = self.heard.replace(now).is_none();
+        Ok(Accepted { layer: stream.layer, first_of_track, keyframe_start, has_lead })
     }
 
-    /// Takes a sender report of one of the track's SSRCs in. Gives the stream and what each mirror of the track
-    /// has to be told ([`crate::TrackMirror::sender_report`]); `None` when the SSRC sent no media yet.
+    /// The packets that are to be sent before one that was accepted with [`Accepted::has_lead`]: parameter sets that the publisher told in
+    /// its offer and does not send. They enter by [`crate::PacketPool::enter`], and have the numbers in front of it. At most
+    /// [`LEAD_MAX`].
+    pub fn lead(&self, key: &PacketMeta) -> impl Iterator<Item = (Relayed, &[u8])> {
+        self.told.before(key)
+    }
+
+    /// Whether the track fell silent since the last call: nothing came for two seconds. Said once; the next packet is again the
+    /// first of the track.
+    pub fn fell_silent(&mut self, now: Instant) -> bool {
+        self.heard.take_if(|last| now.saturating_duration_since(*last) >= SILENT_AFTER).is_some()
+    }
+
+    /// Takes a sender report of one of the track's SSRCs in. Gives the stream, and what each mirror of the track has to be told
+    /// ([`crate::TrackMirror::sender_report`]) once [`crate::PublisherClock::tell`] put it in the node's clock; `None` when the SSRC sent
+    /// no media yet.
     pub fn sender_report(
         &mut self,
         now: Instant,

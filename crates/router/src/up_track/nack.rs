@@ -118,7 +118,7 @@ impl Nacks {
         });
     }
 
-    /// A key frame begins in this packet.
+    /// A key frame came, with all that belongs to it from this number on.
     pub(crate) fn key_frame(&mut self, raw: u64) {
         self.key_frame = self.key_frame.max(raw);
         self.broken = false;

@@ -12,7 +12,7 @@ use model::{
 };
 use rtp::{HeaderWriter, ParsedExtensions, RtpPacket};
 use sfumato_router::{
-    Accepted, DownTrack, LayerWatch, Leave, Packet, PacketPool, PoolLimits, StreamTable,
+    Accepted, Account, DownTrack, LayerWatch, Leave, Packet, PacketPool, PoolLimits, StreamTable,
     TrackMirror, UpTrack, Written,
 };
 
@@ -54,6 +54,7 @@ pub fn codec(codec: Codec, pt: Pt, rtx_pt: Option<Pt>) -> CodecSpec {
         channels: 2 - u8::from(video),
         fmtp: String::new(),
         feedback: Feedback { nack: true, pli: video, fir: video, ..Feedback::default() },
+        parameter_sets: None,
     }
 }
 
@@ -241,6 +242,7 @@ impl Raw {
 /// One track from the wire to the mirror.
 pub struct Rig {
     pub pool: PacketPool,
+    pub account: Account,
     pub table: StreamTable,
     pub up: UpTrack,
     pub mirror: TrackMirror,
@@ -251,8 +253,10 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(media: UpMedia, now: Instant) -> Self {
+        let mut pool = PacketPool::new(now, PoolLimits::default());
         Self {
-            pool: PacketPool::new(now, PoolLimits::default()),
+            account: pool.open(),
+            pool,
             table: StreamTable::new(&plan(vec![media.clone()])),
             up: UpTrack::new(&media, &extensions()),
             mirror: TrackMirror::new(&media),
@@ -266,7 +270,7 @@ impl Rig {
         let view = RtpPacket::parse(raw).unwrap();
         let ext = ParsedExtensions::parse(&view, &extensions()).unwrap();
         let stream = self.table.resolve(now, view.ssrc(), view.pt(), &ext)?;
-        let mut buf = self.pool.alloc(raw.len()).ok_or(DropReason::PoolExhausted)?;
+        let mut buf = self.pool.alloc(self.account, raw.len())?;
         buf.space()[..raw.len()].copy_from_slice(raw);
         match self.up.ingest(now, stream, &mut buf, raw.len()) {
             Ok(accepted) => {
@@ -274,6 +278,13 @@ impl Rig {
                 let packet = self.pool.share(buf);
                 if self.watch.observe(&packet.meta) {
                     self.mirror.rank(self.watch.ranking());
+                }
+                if accepted.has_lead {
+                    for (head, payload) in self.up.lead(&packet.meta) {
+                        let track = self.media.track;
+                        let lead = self.pool.enter(now, self.account, track, &head, payload)?;
+                        self.mirror.receive(lead);
+                    }
                 }
                 self.mirror.receive(Arc::clone(&packet));
                 Ok(packet)

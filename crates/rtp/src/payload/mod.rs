@@ -19,9 +19,15 @@ pub use vp9::Vp9Fields;
 /// What a payload says about itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PayloadInfo {
-    /// A decoder can start here: the first packet of a key frame, or of the parameter sets before it (then the
-    /// packets behind it may say so as well). Always true for audio.
+    /// The first packet of a key frame, by the type that the frame itself names: a decoder that has the parameter sets
+    /// can begin with it. What only hints at one (a parameter set, a sequence header, VP9's P bit) is no proof: some
+    /// encoders write it before every picture. Always true for audio.
     pub keyframe_start: bool,
+    /// Holds parameter sets (H.264, H.265) or a sequence header (AV1).
+    pub parameter_sets: bool,
+    /// Holds nothing of a picture, only what stands before one: parameter sets, supplemental information, delimiters. It
+    /// belongs to the picture that follows: who begins with that picture needs this packet as well.
+    pub lead: bool,
     /// The first packet of a frame (VP9: of a picture, that is of its lowest spatial layer). H.264 and H.265 may say so
     /// of several packets of one frame (parameter sets, then the first slice). Always true for audio.
     pub frame_start: bool,
@@ -31,6 +37,15 @@ pub struct PayloadInfo {
     pub vp8: Option<Vp8Fields>,
     /// VP9 only.
     pub vp9: Option<Vp9Fields>,
+}
+
+impl PayloadInfo {
+    /// A key frame begins here in a codec that has parameter sets, and they are not in this packet: they come in packets
+    /// before it, by other means (RFC 6184 section 8.4), or late.
+    #[inline]
+    pub fn lacks_parameter_sets(&self) -> bool {
+        self.keyframe_start && !self.parameter_sets && self.vp8.is_none() && self.vp9.is_none()
+    }
 }
 
 /// A picture id and where it stands (VP8 and VP9 write it alike).

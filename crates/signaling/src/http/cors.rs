@@ -58,6 +58,11 @@ impl OriginRule {
         }
     }
 
+    /// Pages of every origin.
+    pub fn any() -> Self {
+        Self(Rule::Any)
+    }
+
     /// Pages served by this machine, whatever the port. What the demo allows.
     pub fn localhost() -> Vec<Self> {
         ["http://localhost", "http://127.0.0.1", "http://[::1]"]

@@ -1,7 +1,6 @@
 //! What every request passes on its way in, and every answer on its way out: rate limits, problem bodies, CORS.
 
-use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -15,8 +14,11 @@ use crate::http::body::BodySlot;
 use crate::http::cors;
 use crate::http::problem::{Problem, render};
 use crate::limits::address_key;
-use crate::server::ClientAddress;
+use crate::server::Client;
 use crate::state::Signaling;
+
+/// What a client of a proxy is told to wait that has too many requests at work at once.
+const CROWDED_WAIT: Duration = Duration::from_secs(1);
 
 /// The middleware around all routes.
 pub(crate) async fn gate(
@@ -30,6 +32,7 @@ pub(crate) async fn gate(
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     // A client that waits for 100 (Continue) has sent nothing that would need draining.
     let waits = parts.headers.contains_key(EXPECT);
+    let client = parts.extensions.get().map(|client: &Client| client.address);
     let slot = BodySlot::new(body);
     parts.extensions.insert(slot.clone());
 
@@ -56,19 +59,21 @@ pub(crate) async fn gate(
     );
     signaling.counters().count(&method, response.status());
     // Without the path: session URLs are secrets.
-    tracing::debug!(%method, status = response.status().as_u16(), "answered");
+    tracing::debug!(%method, status = response.status().as_u16(), client = client.map(tracing::field::display), "answered");
     response
 }
 
 /// Takes a request off the buckets of its address and of its token (or, without one, of its session URL).
 fn admit(signaling: &Signaling, parts: &axum::http::request::Parts) -> Result<(), Problem> {
+    if parts.extensions.get::<Client>().is_some_and(|client| client.crowded) {
+        return Err(too_many(CROWDED_WAIT));
+    }
     if !matches!(parts.method, Method::POST | Method::PATCH | Method::DELETE) {
         return Ok(());
     }
     let now = Instant::now();
-    if let Some(ClientAddress(address)) = parts.extensions.get() {
-        let key: IpAddr = address_key(address.ip());
-        signaling.by_address().take(key, now).map_err(too_many)?;
+    if let Some(client) = parts.extensions.get::<Client>() {
+        signaling.by_address().take(address_key(client.address), now).map_err(too_many)?;
     }
     let key = auth::bearer(&parts.headers).or_else(|| session_token(parts.uri.path()));
     match key {
@@ -81,7 +86,7 @@ fn session_token(path: &str) -> Option<&str> {
     path.split_once("/sessions/").map(|(_, token)| token)
 }
 
-fn too_many(wait: std::time::Duration) -> Problem {
+fn too_many(wait: Duration) -> Problem {
     Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
         "too-many-requests",

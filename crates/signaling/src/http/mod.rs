@@ -8,6 +8,7 @@ pub(crate) mod host;
 pub(crate) mod offer;
 pub(crate) mod ops;
 pub(crate) mod page;
+pub(crate) mod path;
 pub(crate) mod problem;
 pub(crate) mod resource;
 pub(crate) mod router;

@@ -3,7 +3,7 @@
 use axum::routing::{get, options, post};
 use axum::{Extension, Router, middleware};
 
-use crate::http::{api, gate, host, offer, ops, page, resource, whep, whip};
+use crate::http::{api, gate, host, offer, ops, page, path, resource, whep, whip};
 use crate::state::{Face, Signaling};
 
 /// What is served to the world.
@@ -17,7 +17,7 @@ use crate::state::{Face, Signaling};
 /// | `/metrics`, `/healthz`, `/readyz` | GET, HEAD, OPTIONS |
 /// | everything else | the files of the page |
 pub(crate) fn public(signaling: Signaling) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/whip/{room}", endpoint(post(whip::publish)))
         .route("/whep/{room}", endpoint(post(whep::watch_room)))
         .route("/whep/{room}/{participant}", endpoint(post(whep::watch_participant)))
@@ -32,7 +32,9 @@ pub(crate) fn public(signaling: Signaling) -> Router {
         .fallback(page::serve)
         .layer(middleware::from_fn_with_state(signaling.clone(), host::known_names))
         .layer(middleware::from_fn_with_state(signaling.clone(), gate::gate))
-        .with_state(signaling)
+        .with_state(signaling);
+    // What changes a path has to run before routes are looked up, and so around them.
+    Router::new().fallback_service(routes).layer(middleware::from_fn(path::plain))
 }
 
 /// What is served on the operators' own listener, without authentication.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use model::{Command, Event};
 use room::RoomConfig;
 use sfumato_signaling::{
-    AuthConfig, Config, IceServer, NewToken, Operations, Secret, Signaling, mint, serve,
+    AuthConfig, Config, IceServer, NewToken, Operations, Secret, ServerConfig, Signaling, mint,
+    serve,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -52,6 +53,11 @@ impl Node {
     }
 
     pub async fn with(config: Config, limits: room::Limits) -> Self {
+        Self::served(config, limits, ServerConfig::default()).await
+    }
+
+    /// With a listener of another kind; its limits are those of `config`.
+    pub async fn served(config: Config, limits: room::Limits, server: ServerConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let room_config = RoomConfig {
@@ -67,7 +73,7 @@ impl Node {
             metrics: Box::new(|text| text.push_str("of_the_node 1\n")),
             ready: Box::new(|| true),
         };
-        let server_limits = config.limits.clone();
+        let server = ServerConfig { limits: config.limits.clone(), ..server };
         let signaling = Signaling::new(
             config,
             room_config,
@@ -80,7 +86,7 @@ impl Node {
         tokio::spawn(async move { driver.drive(received).await });
         let router = signaling.router();
         tokio::spawn(async move {
-            serve(listener, router, &server_limits, std::future::pending()).await;
+            serve(listener, router, &server, std::future::pending()).await;
         });
         Self { address, signaling, commands, events }
     }

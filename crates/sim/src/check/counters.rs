@@ -1,19 +1,19 @@
-//! The sums that hold over a whole run: nothing comes in without going on or being counted under a reason.
+//! The sums that hold over a whole run: every packet that came in was forwarded, or counted under a reason.
 
 use worker::WorkerMetrics;
 
-/// What the simulation counted for itself, over all workers.
+/// What the simulation itself counted, over all workers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counted {
-    /// Datagrams given to the workers,
+    /// Datagrams given to the workers.
     pub(crate) given: u64,
-    /// and sent by them.
+    /// Datagrams sent by the workers.
     pub(crate) sent: u64,
-    /// RTP packets among these.
+    /// RTP packets among the sent ones.
     pub(crate) sent_rtp: u64,
 }
 
-/// Complains about sums that do not hold. `still`: nothing is under way between workers.
+/// Checks the sums. `still`: nothing is under way between workers.
 ///
 /// # Errors
 /// The first sum that does not hold.

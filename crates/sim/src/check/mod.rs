@@ -1,4 +1,4 @@
-//! What has to hold. Each check has a file; none of them asks the node about its own opinion where there is another way to know.
+//! The checks. Each has a file. A check asks the node itself only where there is no other way to know.
 
 pub(crate) mod counters;
 mod moment;

@@ -1,4 +1,4 @@
-//! What has to hold of who sees whom, of ends and of what is left, at every moment of a run and after it.
+//! Checks at every moment of a run and after it: who sees whom, why sessions end, and what is left.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -15,11 +15,11 @@ use crate::{
     world::World,
 };
 
-/// What was bound a moment ago may still be on its way between workers.
+/// A change of a slot may be under way between workers for this long.
 const ON_ITS_WAY: Duration = Duration::from_millis(300);
 
 impl World {
-    /// Checks what has to hold at every moment.
+    /// Checks everything that must hold at every moment.
     pub(crate) fn look(&mut self) -> Result<(), String> {
         self.counted.given = self.node.given;
         counters::check(&self.node.metrics(), &self.counted, self.node.is_still())?;
@@ -31,10 +31,11 @@ impl World {
 
     /// How long a viewer may wait for a publisher, and for the next picture of one.
     ///
-    /// On a calm network the publisher may just have been asked for a key frame, which happens once a second at most. Where packets are lost
-    /// a picture is given up after some time, and then a key frame has to be asked for and to come, several times if the request or a
-    /// part of it is lost. `late`: packets were lost though the network is calm, since a peer moved, a worker stalled, or a viewer had not
-    /// read its answer; or another layer has to be found.
+    /// On a calm network: the publisher may have been asked for a key frame just before, and is asked at most once a
+    /// second. Where packets are lost: a picture is given up after some time, and then the request for a key frame and
+    /// the key frame itself have to arrive, several times if one of them is lost again. `late`: packets were lost
+    /// although the network is calm, because a peer moved, a worker stalled, or a viewer had not read its answer; or
+    /// another layer has to be found.
     fn patience(&self, late: bool) -> (Duration, Duration) {
         let (first, next) = match self.weather {
             Weather::Calm if !late => (1_000, 500),
@@ -63,7 +64,7 @@ impl World {
             let Some((ready, late)) = line.sends(number).filter(|_| !line.strained) else {
                 continue;
             };
-            // The viewer has to have read the answer.
+            // The viewer must have read the answer.
             let known = input.slots.iter().find(|s| s.number() == slot.number);
             let Some(known) = known else { continue };
             let stalled = self.stalled_until > Duration::ZERO;
@@ -90,7 +91,7 @@ impl World {
         Ok(())
     }
 
-    /// Checks that nothing is left behind, once everybody has been gone for long.
+    /// Checks that nothing is left after all peers have been gone for long.
     pub(crate) fn at_the_end(&mut self) -> Result<(), String> {
         self.look()?;
         let left = self.node.left_behind();
@@ -111,7 +112,7 @@ impl World {
         Ok(())
     }
 
-    /// Nobody is sent what does not flow through the slot, or did a moment ago.
+    /// Checks that nobody is sent a track that does not flow through the slot, and did not a moment ago.
     pub(crate) fn may_see(&self, left: &Left) -> Result<(), String> {
         let Some(stamp) = left.stamp else { return Ok(()) };
         let line = self.lines.get(usize::from(stamp.peer));
@@ -120,7 +121,7 @@ impl World {
         };
         let mut slots = self.oracle.slots(left.session);
         let Some(slot) = slots.find(|s| number_of(left.mid) == Some(s.number)) else {
-            // The viewer's session or section is over, and its worker has not heard of it.
+            // The viewer's session or section has ended, and its worker has not been told yet.
             return Ok(());
         };
         if left.skipped.is_some_and(|since| slot.since + ON_ITS_WAY < since) {
@@ -138,7 +139,7 @@ impl World {
         }
     }
 
-    /// Sessions end for a reason that their peers gave.
+    /// Sessions end only for a reason that their peers caused.
     pub(crate) fn may_end(&self, session: SessionId, reason: EndReason) -> Result<(), String> {
         let Some(line) = self.sessions.get(&session).and_then(|at| self.lines.get(*at)) else {
             return Err(format!("session {session}, which nobody has, ended"));

@@ -1,21 +1,31 @@
-//! Who should see whom: a second, slow and simple model of rooms and slots, fed with what signaling accepted and ended.
+//! Who should see whom: a second, slow and simple model of rooms and slots. Its input is what signaling accepted and
+//! ended.
 //!
-//! Publishers are placed in order of arrival; who publishes again keeps the place. What a publisher can put into one group of slots (its nth
-//! sound with its nth picture) takes the free group where most of it flows and least stays idle, and keeps it until it goes, or
-//! until something else would flow there than before.
+//! Publishers are placed in order of arrival. Who publishes again while connected is seen once the new session is connected, in the same
+//! place. What a publisher can put into one group of slots (a sound with a picture) takes the open group where most of it flows and least
+//! stays idle, keeps it until it goes, and moves only where more of it flows. Tracks that flow in a group stay together there. Open are groups
+//! that are free, and for somebody who sends those of somebody who is silent.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use model::{MediaKind, SessionId};
 
-/// A track: whose session, and the number of its section.
+/// A track: its session, and the number of its section.
 pub(crate) type Track = (SessionId, u8);
 
 /// Sections by kind, in the order of the offer: sound, pictures.
 pub(crate) type ByKind = [Vec<u8>; 2];
 
-/// Who watches, and for whom: a name each, if there is one.
+/// The name of a viewer, and of the participant that it watches, where there is one.
 pub(crate) type Names = (Option<u16>, Option<u16>);
+
+/// How long somebody who took the place of an earlier session of the same name counts as sending.
+const AWAITED_FOR: Duration = Duration::from_secs(3);
+/// Silence makes viewers look anew once in this time.
+const LIVENESS_EVERY: Duration = Duration::from_secs(1);
 
 /// A member of a room that sends.
 #[derive(Debug)]
@@ -23,6 +33,19 @@ struct Publisher {
     session: SessionId,
     who: u16,
     tracks: ByKind,
+    connected: bool,
+    /// Sections from which media comes.
+    live: BTreeSet<u8>,
+    /// Sections from which media is about to come, until when.
+    awaited: Option<(Duration, BTreeSet<u8>)>,
+}
+
+/// What a publisher can put into one group.
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    key: (SessionId, usize),
+    tracks: [Option<Track>; 2],
+    is_live: bool,
 }
 
 /// One section in which a viewer receives.
@@ -33,7 +56,7 @@ pub(crate) struct Slot {
     pub(crate) number: u8,
     pub(crate) flows: Option<Track>,
     pub(crate) since: Duration,
-    /// What flowed before, and until when.
+    /// What flowed through it before, and until when.
     before: Vec<(Track, Duration)>,
 }
 
@@ -41,7 +64,7 @@ pub(crate) struct Slot {
 #[derive(Debug, Default)]
 struct Group {
     slots: [Option<Slot>; 2],
-    /// Whose session, and which of its pairs of tracks.
+    /// The publisher's session, and the number of its pair of tracks.
     holder: Option<(SessionId, usize)>,
 }
 
@@ -55,17 +78,22 @@ struct Viewer {
 #[derive(Debug, Default)]
 struct Room {
     publishers: Vec<Publisher>,
+    /// Sessions that take somebody's place when they are connected.
+    successors: Vec<Publisher>,
     viewers: Vec<Viewer>,
+    /// When viewers looked anew for silence, and when they do next.
+    looked: Option<Duration>,
+    look_at: Option<Duration>,
 }
 
-/// See the head of the file.
+/// The rooms of a node. See the module's head.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     rooms: BTreeMap<u8, Room>,
 }
 
 impl Oracle {
-    /// Somebody publishes. Returns the session that is replaced by it.
+    /// Somebody publishes.
     pub(crate) fn publish(
         &mut self,
         now: Duration,
@@ -73,21 +101,82 @@ impl Oracle {
         who: u16,
         session: SessionId,
         tracks: ByKind,
-    ) -> Option<SessionId> {
+    ) {
         let room = self.rooms.entry(room).or_default();
-        let new = Publisher { session, who, tracks };
-        let replaced = match room.publishers.iter_mut().find(|p| p.who == who) {
-            Some(place) => Some(std::mem::replace(place, new).session),
-            None => {
-                room.publishers.push(new);
-                None
-            }
-        };
+        let (live, awaited) = (BTreeSet::new(), None);
+        let new = Publisher { session, who, tracks, connected: false, live, awaited };
+        match room.publishers.iter_mut().find(|p| p.who == who) {
+            Some(old) if old.connected => return room.successors.push(new),
+            Some(place) => *place = new,
+            None => room.publishers.push(new),
+        }
         room.assign(now);
-        replaced
     }
 
-    /// Somebody watches.
+    /// A session is connected.
+    pub(crate) fn connected(&mut self, now: Duration, session: SessionId) {
+        for room in self.rooms.values_mut() {
+            if let Some(at) = room.successors.iter().position(|p| p.session == session) {
+                let mut new = room.successors.remove(at);
+                let sections = new.tracks.concat().into_iter().collect();
+                new.awaited = Some((now + AWAITED_FOR, sections));
+                match room.publishers.iter_mut().find(|p| p.who == new.who) {
+                    Some(place) => *place = new,
+                    None => room.publishers.push(new),
+                }
+                room.assign(now);
+            }
+            let publishers = room.publishers.iter_mut();
+            publishers.filter(|p| p.session == session).for_each(|p| p.connected = true);
+        }
+    }
+
+    /// Media of a track comes, or comes no more. The track: its kind, and which one of that kind.
+    pub(crate) fn heard(
+        &mut self,
+        now: Duration,
+        session: SessionId,
+        (kind, nth): (MediaKind, usize),
+        live: bool,
+    ) {
+        for room in self.rooms.values_mut() {
+            let Some(publisher) = room.publishers.iter_mut().find(|p| p.session == session) else {
+                continue;
+            };
+            let Some(&number) = publisher.tracks[of(kind)].get(nth) else { continue };
+            let changed = match live {
+                true => publisher.live.insert(number),
+                false => publisher.live.remove(&number),
+            };
+            if let Some((_, awaited)) = &mut publisher.awaited {
+                awaited.remove(&number);
+            }
+            if changed {
+                room.look_anew(now);
+            }
+        }
+        self.tick(now);
+    }
+
+    /// Time goes on.
+    pub(crate) fn tick(&mut self, now: Duration) {
+        for room in self.rooms.values_mut() {
+            let mut over = false;
+            for publisher in &mut room.publishers {
+                let ended = publisher.awaited.take_if(|(until, _)| *until <= now);
+                over |= ended.is_some_and(|(_, sections)| !sections.is_empty());
+            }
+            if over {
+                room.look_anew(now);
+            }
+            if room.look_at.take_if(|at| *at <= now).is_some() {
+                room.looked = Some(now);
+                room.assign(now);
+            }
+        }
+    }
+
+    /// A peer watches.
     pub(crate) fn subscribe(
         &mut self,
         now: Duration,
@@ -99,8 +188,8 @@ impl Oracle {
         let room = self.rooms.entry(room).or_default();
         let mut viewer = Viewer { session, names, groups: Vec::new() };
         viewer.update(now, slots);
+        viewer.assign(now, &room.publishers);
         room.viewers.push(viewer);
-        room.assign(now);
     }
 
     /// A session was negotiated again.
@@ -112,22 +201,41 @@ impl Oracle {
         slots: &ByKind,
     ) {
         for room in self.rooms.values_mut() {
-            if let Some(publisher) = room.publishers.iter_mut().find(|p| p.session == session) {
+            let publishes = room.publishers.iter().any(|p| p.session == session);
+            let mut publishers = room.publishers.iter_mut().chain(&mut room.successors);
+            if let Some(publisher) = publishers.find(|p| p.session == session) {
                 publisher.tracks.clone_from(tracks);
+                let there = |number: &u8| tracks.iter().any(|kind| kind.contains(number));
+                publisher.live.retain(there);
+                if let Some((_, awaited)) = &mut publisher.awaited {
+                    awaited.retain(there);
+                }
             }
             if let Some(viewer) = room.viewers.iter_mut().find(|v| v.session == session) {
                 viewer.update(now, slots);
+                viewer.assign(now, &room.publishers);
             }
-            room.assign(now);
+            if publishes {
+                room.assign(now);
+            }
         }
     }
 
     /// A session is over.
     pub(crate) fn ended(&mut self, now: Duration, session: SessionId) {
         for room in self.rooms.values_mut() {
-            room.publishers.retain(|p| p.session != session);
+            room.successors.retain(|p| p.session != session);
+            if let Some(at) = room.publishers.iter().position(|p| p.session == session) {
+                let who = room.publishers[at].who;
+                match room.successors.iter().position(|p| p.who == who) {
+                    Some(next) => room.publishers[at] = room.successors.remove(next),
+                    None => {
+                        room.publishers.remove(at);
+                    }
+                }
+                room.assign(now);
+            }
             room.viewers.retain(|v| v.session != session);
-            room.assign(now);
         }
         self.rooms.retain(|_, room| !room.publishers.is_empty() || !room.viewers.is_empty());
     }
@@ -135,7 +243,7 @@ impl Oracle {
     /// Whether the session is in any room.
     pub(crate) fn knows(&self, session: SessionId) -> bool {
         self.rooms.values().any(|room| {
-            room.publishers.iter().any(|p| p.session == session)
+            room.publishers.iter().chain(&room.successors).any(|p| p.session == session)
                 || room.viewers.iter().any(|v| v.session == session)
         })
     }
@@ -149,7 +257,7 @@ impl Oracle {
 }
 
 impl Slot {
-    /// Whether this flowed here at any time since.
+    /// Whether this track flowed here at any time since then.
     pub(crate) fn had(&self, track: Track, since: Duration) -> bool {
         self.flows == Some(track)
             || self.before.iter().any(|(t, until)| *t == track && *until >= since)
@@ -164,7 +272,17 @@ impl Slot {
 }
 
 impl Room {
+    /// Somebody fell silent or speaks again: where a viewer lacks slots it will look anew.
+    fn look_anew(&mut self, now: Duration) {
+        if self.viewers.iter().any(|viewer| viewer.is_crowded(&self.publishers)) {
+            let next = self.looked.map_or(now, |last| last + LIVENESS_EVERY);
+            self.look_at = Some(next.max(now));
+        }
+    }
+
     fn assign(&mut self, now: Duration) {
+        // Whoever looks at everything looks at silence too.
+        self.look_at = None;
         for viewer in &mut self.viewers {
             viewer.assign(now, &self.publishers);
         }
@@ -172,7 +290,8 @@ impl Room {
 }
 
 impl Viewer {
-    /// Takes slots that were negotiated. Those that stay keep their group; a new one joins the first group that has none of its kind.
+    /// Takes the negotiated slots. Slots that stay keep their group; a new slot joins the first group that has none of
+    /// its kind.
     fn update(&mut self, now: Duration, slots: &ByKind) {
         for group in &mut self.groups {
             for (kind, slot) in group.slots.iter_mut().enumerate() {
@@ -199,49 +318,100 @@ impl Viewer {
         }
     }
 
-    fn assign(&mut self, now: Duration, publishers: &[Publisher]) {
+    /// What the publishers can put into groups here.
+    fn sources(&self, publishers: &[Publisher]) -> Vec<Source> {
         let seen = |p: &&Publisher| match self.names.1 {
             Some(whom) => p.who == whom,
             None => Some(p.who) != self.names.0,
         };
-        let seen: Vec<&Publisher> = publishers.iter().filter(seen).collect();
-        let pair = |(session, place): (SessionId, usize)| {
-            let publisher = seen.iter().find(|p| p.session == session)?;
-            let tracks = [0, 1].map(|k| publisher.tracks[k].get(place).map(|n| (session, *n)));
-            tracks.iter().any(Option::is_some).then_some(tracks)
-        };
-        let flowed: Vec<[Option<Track>; 2]> = self.groups.iter().map(Group::flows).collect();
-        for group in &mut self.groups {
-            group
-                .holder
-                .take_if(|h| pair(*h).is_none_or(|tracks| !group_fits(&group.slots, tracks)));
+        publishers.iter().filter(seen).flat_map(|p| self.pair(p)).collect()
+    }
+
+    fn pair(&self, publisher: &Publisher) -> Vec<Source> {
+        let session = publisher.session;
+        let mut held: Vec<(usize, [Option<Track>; 2])> = Vec::new();
+        for group in &self.groups {
+            let holder = group.holder.filter(|(of, _)| *of == session);
+            held.extend(holder.map(|(_, place)| (place, group.flows())));
         }
-        for publisher in &seen {
-            for place in 0..publisher.tracks[0].len().max(publisher.tracks[1].len()) {
-                let holder = (publisher.session, place);
-                let Some(tracks) = pair(holder) else { continue };
-                if self.groups.iter().any(|g| g.holder == Some(holder)) {
-                    continue;
-                }
-                let fit = |g: &Group| {
-                    let there = |k: &usize| g.slots[*k].is_some();
-                    let flows = (0..2).filter(|k| there(k) && tracks[*k].is_some()).count();
-                    (flows, (0..2).filter(there).count() - flows)
-                };
-                let free = self.groups.iter().enumerate().filter(|(_, g)| g.holder.is_none());
-                let best = free.map(|(at, g)| (fit(g), at)).filter(|((flows, _), _)| *flows > 0);
-                let best = best.min_by_key(|&((flows, idle), at)| (usize::MAX - flows, idle, at));
-                if let Some((_, at)) = best {
-                    self.groups[at].holder = Some(holder);
-                }
+        held.sort_unstable();
+        let mut rest = [0, 1].map(|kind| {
+            let tracks = publisher.tracks[kind].iter().map(|number| (session, *number));
+            let flows = |t: &Track| held.iter().any(|(_, tracks)| tracks[kind] == Some(*t));
+            tracks.filter(|t| !flows(t)).collect::<Vec<_>>().into_iter()
+        });
+        let there = |kind: usize, t: Track| publisher.tracks[kind].contains(&t.1);
+        let mut pairs: Vec<(usize, [Option<Track>; 2])> = Vec::new();
+        for &(place, flows) in &held {
+            let tracks =
+                [0, 1].map(|k| flows[k].filter(|t| there(k, *t)).or_else(|| rest[k].next()));
+            pairs.push((place, tracks));
+        }
+        for place in (0..).filter(|place| held.iter().all(|(taken, _)| taken != place)) {
+            let tracks = [0, 1].map(|kind| rest[kind].next());
+            if tracks == [None, None] {
+                break;
+            }
+            pairs.push((place, tracks));
+        }
+        let awaited = publisher.awaited.as_ref().map(|(_, sections)| sections);
+        let is_live = |(_, number): &Track| {
+            publisher.live.contains(number) || awaited.is_some_and(|a| a.contains(number))
+        };
+        let source = |(place, tracks): (usize, [Option<Track>; 2])| {
+            let is_live = tracks.iter().flatten().any(is_live);
+            Source { key: (session, place), tracks, is_live }
+        };
+        pairs.into_iter().map(source).filter(|s| s.tracks != [None, None]).collect()
+    }
+
+    /// Whether a source lacks a slot.
+    fn is_crowded(&self, publishers: &[Publisher]) -> bool {
+        let has_slots = |kind: usize| self.groups.iter().any(|group| group.slots[kind].is_some());
+        self.sources(publishers).iter().any(|source| {
+            let most =
+                (0..2).filter(|&kind| source.tracks[kind].is_some() && has_slots(kind)).count();
+            let group = self.groups.iter().find(|g| g.holder == Some(source.key));
+            group.map_or(0, |g| g.flows().iter().flatten().count()) < most
+        })
+    }
+
+    fn assign(&mut self, now: Duration, publishers: &[Publisher]) {
+        let sources = self.sources(publishers);
+        let find = |key: Option<(SessionId, usize)>| sources.iter().find(|s| Some(s.key) == key);
+        for group in &mut self.groups {
+            let tracks = find(group.holder).map(|s| s.tracks).unwrap_or_default();
+            if group.fit(tracks).0 == 0 {
+                group.holder = None;
             }
         }
-        for (group, flowed) in self.groups.iter_mut().zip(flowed) {
-            let tracks = group.holder.and_then(pair).unwrap_or_default();
-            for (kind, slot) in group.slots.iter_mut().enumerate() {
-                let Some(slot) = slot else { continue };
-                if flowed[kind] != tracks[kind] {
-                    slot.set(now, tracks[kind]);
+        let mut again = true;
+        while std::mem::take(&mut again) {
+            for source in &sources {
+                let has = self.groups.iter().position(|g| g.holder == Some(source.key));
+                let flowing = has.map_or(0, |at| self.groups[at].fit(source.tracks).0);
+                let open = |g: &Group| match find(g.holder) {
+                    None => true,
+                    Some(holder) => source.is_live && !holder.is_live,
+                };
+                let open = self.groups.iter().enumerate().filter(|(_, g)| open(g));
+                let fits = open.map(|(at, g)| (g.fit(source.tracks), g.holder.is_some(), at));
+                let better = fits.filter(|((flows, _), ..)| *flows > flowing);
+                let best = better
+                    .min_by_key(|&((flows, idle), held, at)| (usize::MAX - flows, held, idle, at));
+                let Some((_, held, at)) = best else { continue };
+                again |= held || has.is_some();
+                if let Some(has) = has {
+                    self.groups[has].holder = None;
+                }
+                self.groups[at].holder = Some(source.key);
+            }
+        }
+        for group in &mut self.groups {
+            let tracks = find(group.holder).map(|s| s.tracks).unwrap_or_default();
+            for (slot, track) in group.slots.iter_mut().zip(tracks) {
+                if let Some(slot) = slot.as_mut().filter(|s| s.flows != track) {
+                    slot.set(now, track);
                 }
             }
         }
@@ -249,14 +419,16 @@ impl Viewer {
 }
 
 impl Group {
+    /// How many of these tracks would flow here, and how many slots would stay idle.
+    fn fit(&self, tracks: [Option<Track>; 2]) -> (usize, usize) {
+        let there = |kind: &usize| self.slots[*kind].is_some();
+        let flows = (0..2).filter(|kind| there(kind) && tracks[*kind].is_some()).count();
+        (flows, (0..2).filter(there).count() - flows)
+    }
+
     fn flows(&self) -> [Option<Track>; 2] {
         [0, 1].map(|kind| self.slots[kind].as_ref().and_then(|s| s.flows))
     }
-}
-
-/// Whether what flows in the slots is what the tracks would let flow.
-fn group_fits(slots: &[Option<Slot>; 2], tracks: [Option<Track>; 2]) -> bool {
-    (0..2).all(|kind| slots[kind].as_ref().is_none_or(|slot| slot.flows == tracks[kind]))
 }
 
 /// Where a kind stands in the pairs of this file.
@@ -270,12 +442,12 @@ mod tests {
 
     const NOW: Duration = Duration::ZERO;
 
-    /// So many sections of each kind.
+    /// This many sections of each kind.
     fn count(sounds: u8, pictures: u8) -> ByKind {
         [(0..sounds).collect(), (10..10 + pictures).collect()]
     }
 
-    /// Whose pictures flow.
+    /// The publisher whose pictures flow.
     fn pictures(oracle: &Oracle, viewer: u64) -> Vec<Option<u64>> {
         let slots = oracle.slots(SessionId(viewer)).filter(|s| s.kind == MediaKind::Video);
         slots.map(|s| s.flows.map(|(session, _)| session.0)).collect()
@@ -291,8 +463,7 @@ mod tests {
         assert_eq!(pictures(&oracle, 1), [Some(2), Some(3)]);
         oracle.ended(NOW, SessionId(2));
         assert_eq!(pictures(&oracle, 1), [Some(4), Some(3)]);
-        let replaced = oracle.publish(NOW, 0, 3, SessionId(5), count(1, 1));
-        assert_eq!(replaced, Some(SessionId(3)));
+        oracle.publish(NOW, 0, 3, SessionId(5), count(1, 1));
         assert_eq!(pictures(&oracle, 1), [Some(4), Some(5)]);
         let slot = oracle.slots(SessionId(1)).last().unwrap();
         assert!(slot.had((SessionId(3), 10), NOW) && !slot.had((SessionId(4), 10), NOW));
@@ -331,13 +502,32 @@ mod tests {
     }
 
     #[test]
-    fn a_screen_goes_on_in_the_place_of_the_camera_that_stopped() {
+    fn a_screen_stays_where_it_is_when_the_camera_stops() {
         let mut oracle = Oracle::default();
         oracle.subscribe(NOW, 0, (None, None), SessionId(1), &count(2, 2));
         oracle.publish(NOW, 0, 2, SessionId(2), count(1, 2));
         oracle.update(NOW, SessionId(2), &[vec![0], vec![11]], &ByKind::default());
         let flows: Vec<_> = oracle.slots(SessionId(1)).map(|s| s.flows).collect();
         let (voice, screen) = (Some((SessionId(2), 0)), Some((SessionId(2), 11)));
-        assert_eq!(flows, [voice, screen, None, None]);
+        assert_eq!(flows, [voice, None, None, screen]);
+    }
+
+    #[test]
+    fn who_is_silent_gives_way_and_a_successor_is_awaited() {
+        let mut oracle = Oracle::default();
+        oracle.subscribe(NOW, 0, (None, None), SessionId(1), &count(0, 1));
+        let picture = (MediaKind::Video, 0);
+        for publisher in 2..=3 {
+            oracle.publish(NOW, 0, publisher as u16, SessionId(publisher), count(0, 1));
+            oracle.connected(NOW, SessionId(publisher));
+            oracle.heard(NOW, SessionId(publisher), picture, true);
+        }
+        assert_eq!(pictures(&oracle, 1), [Some(2)]);
+        oracle.publish(NOW, 0, 2, SessionId(4), count(0, 1));
+        assert_eq!(pictures(&oracle, 1), [Some(2)]);
+        oracle.connected(NOW, SessionId(4));
+        assert_eq!(pictures(&oracle, 1), [Some(4)]);
+        oracle.tick(NOW + AWAITED_FOR);
+        assert_eq!(pictures(&oracle, 1), [Some(3)]);
     }
 }

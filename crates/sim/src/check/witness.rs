@@ -1,5 +1,5 @@
-//! Looks over the node's shoulder: everything that leaves it is opened with the keys of the session that it goes to, before the network
-//! has done anything to it. What is wrong here is the node's doing alone.
+//! Opens everything that leaves the node with the keys of the receiving session, before the network has touched it. So
+//! a fault found here is the node's own.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -18,11 +18,11 @@ use crate::{
 
 /// Packets of a stream that are remembered.
 const REMEMBERED: usize = 2_048;
-/// How far the time that timestamps tell may be from the time at which packets leave: splices put them within a second of each
-/// other, and a publisher's packets may be late.
+/// How far a timestamp may be from the time at which its packet leaves: splices are exact to a second, and a
+/// publisher's packets may be late.
 const DRIFT: i64 = 2_500;
 
-/// One packet as it left.
+/// One packet as it left the node.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     read: Option<Read>,
@@ -41,9 +41,10 @@ struct Stream {
     packets: BTreeMap<u64, Seen>,
     first: Option<(u64, u32, Duration)>,
     highest: u64,
-    /// Numbers that were passed over and have not left.
+    /// Sequence numbers that were skipped and have not left yet.
     gaps: BTreeSet<u64>,
-    /// What left as a retransmission before it left for the first time: it was asked for between its coming and its leaving.
+    /// Numbers that left as a retransmission before they left for the first time: the receiver asked between their
+    /// coming and their leaving.
     early: BTreeMap<u64, (Read, u32)>,
 }
 
@@ -53,21 +54,23 @@ struct Session {
     streams: Vec<Stream>,
 }
 
-/// What left the node.
+/// One thing that left the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Left {
     pub(crate) session: SessionId,
     pub(crate) mid: Mid,
     pub(crate) stamp: Option<Stamp>,
-    /// Sounds of the same source are missing since then, though no number is: something else was bound in between, or nothing.
+    /// Since when sounds of this source are missing although no number is: the slot showed something else in between,
+    /// or nothing.
     pub(crate) skipped: Option<Duration>,
 }
 
-/// See the head of the file.
+/// All sessions, and what left for them. See the module's head.
 #[derive(Default)]
 pub(crate) struct Witness {
     sessions: BTreeMap<SessionId, Session>,
-    /// Whose packets an SSRC brings. The node draws them at random; two sessions with one SSRC are told apart by their keys.
+    /// The session of each SSRC. The node draws SSRCs at random; two sessions with the same SSRC are told apart by
+    /// their keys.
     ssrcs: BTreeMap<Ssrc, Vec<SessionId>>,
     /// Packets looked at.
     pub(crate) packets: u64,
@@ -76,7 +79,7 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    /// A session was agreed, or agreed anew.
+    /// A session was negotiated, or renegotiated.
     ///
     /// # Errors
     /// Its keys cannot be made.
@@ -144,7 +147,7 @@ impl Witness {
                     let (stamp, skipped) = taken.map_err(named)?;
                     return Ok(Some(Left { session: *id, mid, stamp, skipped }));
                 }
-                // Sent again under its own number, where no other SSRC was agreed for it.
+                // Resent under its own number, where no SSRC was agreed for retransmissions.
                 Err(SrtpError::Replay) if stream.rtx.is_none() => {
                     self.again += 1;
                     return Ok(Some(Left { session: *id, mid, stamp: None, skipped: None }));
@@ -172,7 +175,7 @@ impl Stream {
         }
     }
 
-    /// Gives what it carries, and since when sounds of the same source are missing in front of it.
+    /// Returns what the packet carries, and since when sounds of the same source are missing before it.
     fn take(
         &mut self,
         now: Duration,
@@ -192,7 +195,7 @@ impl Stream {
             return Err(format!("number {number} was used before"));
         }
         if number > self.highest {
-            // What is late tells of when it was sent.
+            // A retransmission has the timestamp of its first sending.
             self.drift(now, &seen, timestamp, at)?;
         }
         if let Some(early) = self.early.remove(&number)
@@ -248,7 +251,7 @@ impl Stream {
         Ok(Some(read.stamp))
     }
 
-    /// Whether one packet may stand right behind another.
+    /// Whether one packet may follow another directly.
     fn follows(&self, one: &Seen, next: &Seen) -> Result<(), String> {
         let (Some(a), Some(b)) = (one.read, next.read) else { return Ok(()) };
         let step = next.timestamp.wrapping_sub(one.timestamp) as i32;
@@ -281,7 +284,7 @@ impl Stream {
         if step > 0 { Ok(()) } else { wrong("the timestamp goes back") }
     }
 
-    /// Timestamps tell the time.
+    /// Checks that timestamps follow the time.
     fn drift(&self, now: Duration, seen: &Seen, first: u32, at: Duration) -> Result<(), String> {
         let told = i64::from(seen.timestamp.wrapping_sub(first) as i32) * 1_000
             / i64::from(clock_rate(self.kind));

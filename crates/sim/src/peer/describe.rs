@@ -26,7 +26,7 @@ pub(crate) struct Offered {
     /// The peer sends in it, receives in it, or both.
     pub(crate) sends: bool,
     pub(crate) receives: bool,
-    /// The section is not wanted any more: port 0.
+    /// The section is not wanted any more (port 0).
     pub(crate) stopped: bool,
     pub(crate) pt: Pt,
     pub(crate) rtx_pt: Option<Pt>,
@@ -38,14 +38,14 @@ pub(crate) struct Offered {
     pub(crate) ssrcs: Vec<StreamSsrc>,
 }
 
-/// What an answer says of one section.
+/// One section of an answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answered {
     pub(crate) mid: Mid,
     pub(crate) kind: MediaKind,
-    /// The node receives in it,
+    /// The node receives in it.
     pub(crate) receives: bool,
-    /// or sends.
+    /// The node sends in it.
     pub(crate) sends: Option<StreamSsrc>,
     pub(crate) pt: Pt,
     pub(crate) rtx_pt: Option<Pt>,
@@ -56,7 +56,7 @@ pub(crate) struct Answered {
     pub(crate) rids: Vec<Rid>,
 }
 
-/// What an answer says.
+/// An answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) ufrag: String,
@@ -140,7 +140,7 @@ fn write_section(out: &mut String, ufrag: &str, pwd: &str, section: &Offered) {
 
 /// Reads an answer.
 ///
-/// # Errors
+/// Says what is wrong, when no peer could use the answer.
 /// What of it no peer could use.
 pub(crate) fn answer(text: &str) -> Result<Answer, String> {
     let parsed =
@@ -180,7 +180,7 @@ pub(crate) fn restart(ufrag: &str, pwd: &str) -> String {
 /// The node's new credentials.
 ///
 /// # Errors
-/// What of the fragment no peer could use.
+/// Says what is wrong, when no peer could use the fragment.
 pub(crate) fn restarted(text: &str) -> Result<(String, String), String> {
     let fragment = Fragment::parse(text).map_err(|e| format!("the fragment: {e}\n{text}"))?;
     fragment.ufrag.zip(fragment.pwd).ok_or_else(|| format!("no credentials in\n{text}"))

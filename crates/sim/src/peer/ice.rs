@@ -13,12 +13,12 @@ use stun_types::{
 
 use crate::rng::Rng;
 
-/// The first retry of a check comes so much later; each later one twice that, up to a bound.
+/// The first retry of a check comes after this time; each later one after twice the time, up to a bound.
 const RETRY: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_millis(400);
-/// Without an answer for so long the node is gone.
+/// Without an answer for this long the peer gives the node up.
 const GONE: Duration = Duration::from_secs(6);
-/// Checks whose answers are waited for.
+/// Checks that may wait for an answer at a time.
 const PENDING_MAX: usize = 32;
 
 const PRIORITY: u16 = 0x0024;
@@ -28,16 +28,16 @@ const ICE_CONTROLLING: u16 = 0x802a;
 struct Pending {
     id: u128,
     nominates: bool,
-    /// From which of the peer's addresses.
+    /// Which of the peer's addresses it was sent from.
     address: u32,
 }
 
-/// See the head of the file.
+/// See the module's head.
 pub(crate) struct Ice {
     pub(crate) ufrag: String,
     pub(crate) pwd: String,
     remote: Option<(String, String)>,
-    /// Nominates with the first check, as browsers did for long (RFC 5245 section 8.1.1.2), or once one was answered.
+    /// Nominates with the first check, as old browsers did (RFC 5245 section 8.1.1.2), or after the first answer.
     aggressive: bool,
     valid: bool,
     /// The node answered a nominating check from the present address.
@@ -47,7 +47,7 @@ pub(crate) struct Ice {
     next: Option<Duration>,
     retry: Duration,
     consent: Duration,
-    /// The last answer; before the first one, when checks began.
+    /// When the last answer came; before the first one, when checks began.
     heard: Duration,
 }
 
@@ -78,12 +78,12 @@ impl Ice {
         (self.next, self.retry) = (Some(now), RETRY);
     }
 
-    /// New credentials of ours; they count from [`Ice::begin`] on.
+    /// New credentials of the peer; used from [`Ice::begin`] on.
     pub(crate) fn renew(&mut self, rng: &mut Rng) -> (String, String) {
         (rng.text(4), rng.text(24))
     }
 
-    /// The peer sends from another address. One that is aware of it checks at once, another with its next consent check.
+    /// The peer's address changed. A peer that knows of it checks at once; another one with its next consent check.
     pub(crate) fn moved(&mut self, now: Duration, aware: bool) {
         self.address += 1;
         (self.valid, self.confirmed) = (false, false);
@@ -118,10 +118,10 @@ impl Ice {
         check(id, &format!("{ufrag}:{}", self.ufrag), &pwd, nominates).ok()
     }
 
-    /// Takes an answer. `Ok(true)`: the present address is confirmed with it.
+    /// Takes an answer. `Ok(true)`: it confirms the present address.
     ///
     /// # Errors
-    /// What no honest node answers.
+    /// Something that no correct node answers.
     pub(crate) fn take(
         &mut self,
         now: Duration,
@@ -170,7 +170,7 @@ impl Ice {
         Ok(false)
     }
 
-    /// Whether the node answers no more.
+    /// Whether the node has stopped answering.
     pub(crate) fn is_gone(&self, now: Duration) -> bool {
         self.next.is_some() && now.saturating_sub(self.heard) > GONE
     }
@@ -184,7 +184,7 @@ impl Ice {
 /// A Binding request (RFC 8445 section 7.2.4).
 ///
 /// # Errors
-/// The STUN implementation takes no such text.
+/// The STUN implementation refuses the text.
 pub(crate) fn check(
     id: u128,
     username: &str,

@@ -1,5 +1,5 @@
-//! A peer: it offers, checks, shakes hands, sends and receives, as a browser would. Sans-IO: datagrams and answers come in, datagrams
-//! and requests go out, time is an argument.
+//! A peer: it offers, checks, connects, sends and receives as a browser does. Sans-IO: datagrams and answers come in,
+//! datagrams and requests go out, time is an argument.
 
 pub(crate) mod describe;
 pub(crate) mod ice;
@@ -24,14 +24,14 @@ use send::{Habits, Out};
 /// The hello is repeated until it is answered.
 const HELLO_EVERY: Duration = Duration::from_millis(100);
 
-/// What a peer wants.
+/// What a peer is made to do.
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
     pub(crate) face: Face,
     pub(crate) room: u8,
     /// Its name; a viewer need not have one.
     pub(crate) who: Option<u16>,
-    /// Only this participant.
+    /// It watches this participant only.
     pub(crate) whom: Option<u16>,
     pub(crate) sections: Vec<Offered>,
     pub(crate) habits: Habits,
@@ -48,11 +48,11 @@ impl Wish {
 pub(crate) enum Phase {
     /// The offer is on its way.
     Offering,
-    /// Checks, and the handshake.
+    /// ICE checks and the handshake are under way.
     Connecting,
-    /// Since when.
+    /// Connected since then.
     Up(Duration),
-    /// It ended, or was told so.
+    /// The session ended.
     Over(End),
 }
 
@@ -77,28 +77,28 @@ pub(crate) enum End {
     Refused,
     /// The peer deleted its session.
     Left,
-    /// The peer's machine is gone; nobody was told.
+    /// The peer's machine is gone, without a goodbye.
     Vanished,
-    /// The node said goodbye.
+    /// The node sent a goodbye.
     Goodbye,
-    /// The node answers no more.
+    /// The node stopped answering.
     Silence,
 }
 
-/// See the head of the file.
+/// See the module's head.
 pub(crate) struct Peer {
     pub(crate) id: u16,
     pub(crate) wish: Wish,
     pub(crate) phase: Phase,
     pub(crate) session: Option<SessionId>,
-    /// When everything was as it should be since: up, and the node knows the present address.
+    /// Since when everything works: connected, and the node knows the present address.
     pub(crate) fine_since: Option<Duration>,
-    /// It is fine again after a move, on which packets were lost whatever the line is.
+    /// It works again after a move, during which packets were lost whatever the line is.
     pub(crate) has_moved: bool,
     pub(crate) address: SocketAddr,
     pub(crate) out: Option<Out>,
     pub(crate) input: Option<In>,
-    /// Every ufrag of the node's, with its password, that was this peer's: none of them may be answered at the end.
+    /// Every ufrag with password that the node gave this peer: none of them may be answered at the end.
     pub(crate) credentials: Vec<(String, String)>,
     seed: u64,
     rng: Rng,
@@ -196,7 +196,7 @@ impl Peer {
         self.ice.moved(now, aware);
     }
 
-    /// Ends the peer; no more comes from it.
+    /// Ends the peer; it sends nothing any more.
     pub(crate) fn end(&mut self, how: End) {
         if !self.is_over() {
             self.phase = Phase::Over(how);
@@ -210,7 +210,7 @@ impl Peer {
     /// Takes what signaling answered.
     ///
     /// # Errors
-    /// What no honest node answers.
+    /// Something that no correct node answers.
     pub(crate) fn take_response(
         &mut self,
         now: Duration,
@@ -231,7 +231,7 @@ impl Peer {
                 self.end(End::Refused);
                 Err(format!("the offer of peer {} was refused: {why}", self.id))
             }
-            // The session may have ended meanwhile; the peer hears of it by other ways.
+            // The session may have ended meanwhile; the peer learns that by other ways.
             Response::Refused(_) => {
                 (self.renewed, self.offered) = (None, None);
                 Ok(())
@@ -301,7 +301,7 @@ impl Peer {
     /// Takes a datagram that came to the present address.
     ///
     /// # Errors
-    /// What no honest node sends.
+    /// Something that no correct node sends.
     pub(crate) fn take_datagram(
         &mut self,
         now: Duration,
@@ -318,7 +318,7 @@ impl Peer {
                 }
                 Ok(())
             }
-            // Media before the keys, and media of somebody who had this address before.
+            // Media before the keys, or media for a peer that had this address before.
             _ if !self.is_up() => Ok(()),
             // RFC 5761 section 4.
             Some(128..=191) if matches!(datagram.get(1), Some(192..=223)) => {
@@ -405,7 +405,7 @@ impl Peer {
         if let (Some(at), Some(session)) = (self.hello_at, self.session)
             && at <= now
         {
-            // Only from an address that the node knows: others it ignores.
+            // Only from an address that the node knows; it ignores others.
             if self.ice.is_confirmed() {
                 self.datagrams.push(keys::hello(session));
             }
@@ -427,7 +427,7 @@ impl Peer {
     }
 }
 
-/// Holds an answer against its offer. What was stopped is left out.
+/// Compares an answer with its offer. Stopped sections are left out.
 fn agreed(offered: &[Offered], answer: &Answer) -> Result<Vec<(Offered, Answered)>, String> {
     let mut agreed = Vec::new();
     for section in offered {

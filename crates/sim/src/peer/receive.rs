@@ -1,5 +1,6 @@
-//! What a peer receives through its slots: decrypted, put in order, asked for again where it is missing, and decoded as far as a decoder
-//! would get: a picture is seen when all of its packets came and it is a key frame, or the picture before it was seen.
+//! What a peer receives through its slots: decrypted, put in order, requested again where it is missing, and decoded
+//! as far as a decoder could: a picture counts as seen when all of its packets arrived and it is a key frame, or the
+//! picture before it was seen.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,23 +15,23 @@ use transport::srtp::{Receiver, SrtpError};
 use super::describe::{Answered, number_of};
 use crate::stamp::{Read, Stamp};
 
-/// Packets out of order at the very beginning are waited for so long.
+/// How long packets out of order are waited for at the very beginning of a stream.
 const START: Duration = Duration::from_millis(40);
-/// A missing packet is asked for after this long, and again, so many times.
+/// A missing packet is requested after this long, and again at this interval, so many times.
 const ASK_AFTER: Duration = Duration::from_millis(20);
 const ASK_EVERY: Duration = Duration::from_millis(90);
 const ASKS_MAX: u32 = 10;
-/// What is missing for so long is given up, and a key frame is asked for.
+/// A packet that is missing for this long is given up, and a key frame is requested.
 const GIVE_UP: Duration = Duration::from_millis(700);
-/// Where nothing can be asked for.
+/// The same where retransmissions were not agreed.
 const GIVE_UP_SOUND: Duration = Duration::from_millis(120);
-/// A key frame that does not come is asked for again.
+/// The interval at which a key frame is requested again.
 const PLI_EVERY: Duration = Duration::from_millis(400);
 const REPORT_EVERY: Duration = Duration::from_millis(1_000);
-/// Looking for what is due.
+/// The interval between looks at what is due.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What a peer saw: by whom, and which track of them.
+/// What a peer saw: the publisher and its track.
 pub(crate) type Source = (u16, u8);
 
 struct Item {
@@ -58,7 +59,7 @@ pub(crate) struct Slot {
     pub(crate) mid: Mid,
     pub(crate) kind: MediaKind,
     pub(crate) ssrc: StreamSsrc,
-    /// When it was added to a session that was there, so that its first packets may have come too early.
+    /// When the section was added to a live session; its first packets may have come before the answer.
     pub(crate) added: Option<Duration>,
     rtx_pt: Option<Pt>,
     nack: bool,
@@ -82,13 +83,13 @@ pub(crate) struct In {
     receiver: Receiver,
     sender: Ssrc,
     pub(crate) slots: Vec<Slot>,
-    /// When something was last seen or heard of a source in a section.
+    /// When each source was last seen or heard in a section.
     pub(crate) seen: BTreeMap<(Mid, Source), Duration>,
     tick: Duration,
     report_at: Duration,
     /// Pictures decoded and sounds heard.
     pub(crate) decoded: u64,
-    /// Packets that came twice over the network.
+    /// Packets that the network delivered twice.
     pub(crate) replays: u64,
 }
 
@@ -106,10 +107,10 @@ impl In {
         }
     }
 
-    /// Takes what was negotiated; slots that stay go on as they are. `added`: the session was there before.
+    /// Takes the negotiated slots; slots that stay go on. `added`: the session existed before.
     ///
     /// # Errors
-    /// A slot that stays is not what it was.
+    /// A slot that stays has changed.
     pub(crate) fn update<'a>(
         &mut self,
         added: Option<Duration>,
@@ -136,7 +137,7 @@ impl In {
     /// Takes an SRTP packet.
     ///
     /// # Errors
-    /// What no honest node sends.
+    /// Something that no correct node sends.
     pub(crate) fn take_rtp(&mut self, now: Duration, datagram: &[u8]) -> Result<(), String> {
         let header = rtp::parse_header_unprotected(datagram).map_err(|e| format!("RTP: {e}"))?;
         let mut plain = vec![0; datagram.len()];
@@ -175,7 +176,7 @@ impl In {
         Ok(())
     }
 
-    /// Takes a sender report: receiver reports answer it.
+    /// Takes a sender report, which the next receiver report refers to.
     pub(crate) fn take_sender_report(&mut self, now: Duration, report: &SenderReport<'_>) {
         if let Some(slot) = self.slots.iter_mut().find(|s| s.ssrc.media == report.ssrc) {
             slot.sender_report = Some((report.info.ntp.middle(), now));
@@ -185,7 +186,7 @@ impl In {
     /// Opens an SRTCP packet in place. `None` when it came twice.
     ///
     /// # Errors
-    /// What no honest node sends.
+    /// Something that no correct node sends.
     pub(crate) fn open_rtcp(&mut self, datagram: &mut [u8]) -> Result<Option<usize>, String> {
         match self.receiver.open_rtcp(datagram) {
             Ok(len) => Ok(Some(len)),
@@ -194,7 +195,7 @@ impl In {
         }
     }
 
-    /// Does what is due, and gives the RTCP for it, in the clear.
+    /// Does what is due, and returns the RTCP for it, in the clear.
     pub(crate) fn handle_timeout(&mut self, now: Duration) -> Option<Vec<u8>> {
         if now < self.poll_timeout() {
             return None;
@@ -207,7 +208,7 @@ impl In {
         if report {
             self.report_at = now + REPORT_EVERY;
             let blocks: Vec<_> = self.slots.iter_mut().filter_map(|s| s.report(now)).collect();
-            // What does not fit is told the next time.
+            // What does not fit is sent next time.
             writer.rr(self.sender, &blocks).ok()?;
             writer.sdes_cname(self.sender, "peer").ok()?;
         }
@@ -236,7 +237,7 @@ impl In {
 }
 
 impl Slot {
-    /// Of its section.
+    /// The mid of its section.
     pub(crate) fn number(&self) -> u8 {
         number_of(self.mid).unwrap_or(u8::MAX)
     }
@@ -279,12 +280,13 @@ impl Slot {
         self.buffer.insert(sequence, item);
     }
 
-    /// Feeds the decoder with the next packet; `None` when it has to wait. Gives whose picture or sound was completed.
+    /// Feeds the decoder with the next packet; `None` when it has to wait. Returns the source whose picture or sound
+    /// was completed.
     fn decode_next(&mut self, now: Duration) -> Option<Option<Source>> {
         let (_, began) = self.first?;
         if self.next.is_none() && now >= began + START {
             self.next = self.buffer.keys().next().copied();
-            // Of what came out of order until now nothing was noted.
+            // Nothing was noted of packets that came out of order before.
             let Self { buffer, missing, .. } = self;
             for gap in (self.next?..self.highest).filter(|n| !buffer.contains_key(n)) {
                 missing.entry(gap).or_insert(Missing { since: now, next: now, asks: 0 });
@@ -336,7 +338,7 @@ impl Slot {
         Some((stamp.peer, stamp.track))
     }
 
-    /// Packets to ask for now.
+    /// The packets to request now.
     fn ask_again(&mut self, now: Duration) -> Vec<u16> {
         if !self.nack {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! What a peer sends: sounds, and pictures in one layer or several, sealed; again where the node says that something is missing.
+//! What a peer sends: sounds, and pictures in one or several layers, sealed; and retransmissions.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -32,9 +32,9 @@ pub(crate) struct Habits {
     pub(crate) packets: u16,
     pub(crate) key_packets: u16,
     pub(crate) bytes: usize,
-    /// Writes the mid into every packet, or trusts in the SSRCs of its offer.
+    /// Writes the mid into every packet, or relies on the SSRCs of its offer.
     pub(crate) says_mid: bool,
-    /// Where its sequence numbers begin.
+    /// The first sequence number.
     pub(crate) first_sequence: u16,
 }
 
@@ -42,12 +42,12 @@ impl Habits {
     pub(crate) fn roll(rng: &mut Rng) -> Self {
         let packets = rng.between(1, 3) as u16;
         let key_packets = match rng.below(10) {
-            // More than leaves in one go.
+            // More packets than leave in one go.
             0 => rng.between(33, 80) as u16,
             _ => rng.between(1, 6) as u16,
         };
         let first_sequence = match rng.below(4) {
-            // Comes round during the run.
+            // The sequence number wraps during the run.
             0 => rng.between(65_300, 65_500) as u16,
             _ => rng.between(1, 30_000) as u16,
         };
@@ -68,7 +68,7 @@ struct Sent {
     timestamp: u32,
     marker: bool,
     payload: Vec<u8>,
-    /// As it left.
+    /// The packet as it left.
     sealed: Vec<u8>,
 }
 
@@ -80,7 +80,7 @@ struct Stream {
     rtx_sequence: u64,
     history: VecDeque<Sent>,
     key_wanted: bool,
-    /// Pictures so far: a layer that pauses goes on counting where it was.
+    /// Pictures so far; a layer that pauses continues its count.
     pictures: u32,
     first_timestamp: u32,
     packets: u32,
@@ -90,7 +90,7 @@ struct Stream {
 /// One section that sends.
 pub(crate) struct Track {
     pub(crate) kind: MediaKind,
-    /// Of its section.
+    /// The mid of its section.
     pub(crate) number: u8,
     mid: model::Mid,
     pt: Pt,
@@ -100,12 +100,12 @@ pub(crate) struct Track {
     /// The next picture or sound.
     picture: u32,
     next: Duration,
-    /// The camera or the microphone is on, or off, since then.
+    /// Since when the camera or microphone is on, or off.
     pub(crate) on: bool,
     pub(crate) on_since: Duration,
-    /// So many layers are sent, from the lowest on.
+    /// Number of layers that are sent, from the lowest on.
     layers: usize,
-    /// Others are sent since `on_since` than before.
+    /// Whether the number of layers changed at `on_since`.
     pub(crate) other_layers: bool,
 }
 
@@ -115,20 +115,20 @@ pub(crate) struct Out {
     sender: Sender,
     habits: Habits,
     pub(crate) tracks: Vec<Track>,
-    /// SSRCs of tracks that were stopped: reports about them may be on their way.
+    /// SSRCs of tracks that were stopped; reports about them may still be on their way.
     stopped: Vec<Ssrc>,
     transport_cc: u16,
     report_at: Duration,
-    /// Packets were sent, and sent again.
+    /// Packets sent, and retransmissions.
     pub(crate) packets: u64,
     pub(crate) again: u64,
-    /// Key frames were asked for.
+    /// Key frames that were requested.
     pub(crate) asked: u64,
-    /// What the peer does wrong.
+    /// The fault that this peer has, if any.
     pub(crate) fault: Option<Fault>,
 }
 
-/// Which of the peer's streams: the track's place in the list, and the layer.
+/// One stream of the peer: the index of its track, and the layer.
 type Address = (usize, usize);
 
 /// A packet about to be sealed.
@@ -148,8 +148,8 @@ impl Track {
         (self.on, self.on_since) = (!self.on, now);
     }
 
-    /// Sends so many layers from now on, as an encoder does whose line is too narrow for all of them, or not any more. Those
-    /// that begin anew do so with a key frame. Returns how many are sent.
+    /// Sends this many layers from now on, as an encoder does when its line becomes narrower or wider. A layer that
+    /// begins again begins with a key frame. Returns the number of layers.
     pub(crate) fn set_layers(&mut self, now: Duration, layers: usize) -> usize {
         let layers = layers.clamp(1, self.streams.len());
         if layers != self.layers {
@@ -161,7 +161,7 @@ impl Track {
 }
 
 impl Out {
-    /// What was offered and accepted.
+    /// Begins with what was offered and accepted.
     pub(crate) fn new(
         now: Duration,
         peer: u16,
@@ -187,7 +187,7 @@ impl Out {
         out
     }
 
-    /// Takes sections that were negotiated again. Those that stay go on as they are.
+    /// Takes the renegotiated sections; those that stay go on.
     pub(crate) fn update(
         &mut self,
         now: Duration,
@@ -274,7 +274,7 @@ impl Out {
             MediaKind::Audio => (MediaKind::Audio, sound_every),
             MediaKind::Video => (MediaKind::Video, picture_every),
         };
-        // What was missed while the peer could not send is not sent later.
+        // What could not be sent while the peer was not connected is not sent later.
         track.next = (track.next + every).max(now + every / 2);
         let number = track.picture;
         track.picture += 1;
@@ -357,7 +357,7 @@ impl Out {
         extensions
     }
 
-    /// The node misses packets.
+    /// The node requests missing packets.
     pub(crate) fn missing(
         &mut self,
         now: Duration,
@@ -377,7 +377,7 @@ impl Out {
         self.again += 1;
         let forges = self.fault == Some(Fault::ForgedRetransmissions);
         let (Some((ssrc, pt)), Some(extensions)) = (rtx, extensions) else {
-            // The same number wants the very same bytes (RFC 7714 section 8.4).
+            // The same number needs the very same bytes (RFC 7714 section 8.4).
             return Some(sent.sealed.clone());
         };
         // RFC 4588 section 4: the original sequence number in front of the payload.
@@ -398,7 +398,7 @@ impl Out {
         seal(&mut self.sender, &packet)
     }
 
-    /// The node asks for a key frame.
+    /// The node requests a key frame.
     pub(crate) fn key_frame(&mut self, media: Ssrc) {
         self.asked += 1;
         if self.fault == Some(Fault::NoKeyFrames) {
@@ -416,7 +416,7 @@ impl Out {
         })
     }
 
-    /// Whether this SSRC is one of the peer's media, or was.
+    /// Whether this SSRC is, or was, one of the peer's media streams.
     pub(crate) fn knows(&self, media: Ssrc) -> bool {
         self.find(media).is_some() || self.stopped.contains(&media)
     }
@@ -494,7 +494,7 @@ pub(crate) fn ticks(time: Duration, clock: u32) -> u32 {
     (time.as_nanos() * u128::from(clock) / 1_000_000_000) as u32
 }
 
-/// The peers' clocks stand an hour before the node's.
+/// The peers' clocks are an hour behind the node's.
 fn ntp(now: Duration) -> NtpTime {
     NtpTime(3_900_000_000 << 32).after(now)
 }

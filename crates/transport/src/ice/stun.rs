@@ -329,34 +329,12 @@ fn integrity(key: &hmac::Key, before: &[u8]) -> hmac::Tag {
 /// The FINGERPRINT of a message whose bytes before that attribute (8 bytes) are `before` (RFC 8489 section 14.7).
 fn fingerprint(before: &[u8]) -> [u8; 4] {
     let len = (before.len() - HEADER_LEN + 8) as u16;
-    let mut crc = crc32(!0, &before[..2]);
-    crc = crc32(crc, &len.to_be_bytes());
-    crc = crc32(crc, &before[4..]);
-    (!crc ^ FINGERPRINT_XOR).to_be_bytes()
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&before[..2]);
+    crc.update(&len.to_be_bytes());
+    crc.update(&before[4..]);
+    (crc.finalize() ^ FINGERPRINT_XOR).to_be_bytes()
 }
-
-/// The CRC-32 of ITU V.42, as in Ethernet.
-fn crc32(crc: u32, bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .fold(crc, |crc, byte| (crc >> 8) ^ CRC_TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize])
-}
-
-const CRC_TABLE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut i = 0;
-    while i < 256 {
-        let mut crc = i as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
-            bit += 1;
-        }
-        table[i] = crc;
-        i += 1;
-    }
-    table
-};
 
 /// Two bytes at an offset that the caller has checked; zero past the end.
 fn be16(bytes: &[u8], at: usize) -> u16 {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use zeroize::Zeroize;
 
 use super::{Profile, Receiver, Sender, SrtpError};
 
@@ -38,8 +39,8 @@ impl fmt::Debug for MasterKey {
 
 impl Drop for MasterKey {
     fn drop(&mut self) {
-        wipe(&mut self.key);
-        wipe(&mut self.salt);
+        self.key.zeroize();
+        self.salt.zeroize();
     }
 }
 
@@ -170,9 +171,9 @@ impl SessionKeys {
 
 impl Drop for SessionKeys {
     fn drop(&mut self) {
-        wipe(&mut self.cipher);
-        wipe(&mut self.auth);
-        wipe(&mut self.salt);
+        self.cipher.zeroize();
+        self.auth.zeroize();
+        self.salt.zeroize();
     }
 }
 
@@ -192,12 +193,6 @@ fn fill(
     prf.less_safe_encrypt(out, EncryptionContext::Iv128(iv.into()))
         .map(|_| ())
         .map_err(|_| SrtpError::Crypto)
-}
-
-/// Overwrites a secret. The black box keeps the writes from being optimised away.
-fn wipe(secret: &mut [u8]) {
-    secret.fill(0);
-    std::hint::black_box(secret);
 }
 
 #[cfg(test)]

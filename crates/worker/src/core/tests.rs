@@ -46,11 +46,17 @@ pub(crate) fn bench() -> Bench {
 
 /// So many of them, with queues in between.
 pub(crate) fn benches(count: usize) -> Vec<Bench> {
+    benches_with(count, |_| ())
+}
+
+/// The same with other settings than the defaults.
+pub(crate) fn benches_with(count: usize, set: impl FnOnce(&mut Config)) -> Vec<Bench> {
     let events = Arc::new(Mutex::new(Vec::new()));
     let (sink, clock) = (events.clone(), WallClock::new(Instant::now(), SystemTime::now()));
     let certificate = Arc::new(Certificate::generate().unwrap());
     let report = Arc::new(move |event| sink.lock().unwrap().push(event));
-    let config = Config::new(certificate, clock, report);
+    let mut config = Config::new(certificate, clock, report);
+    set(&mut config);
     let inboxes = (0..count).map(|_| Inbox::new([None, None], [None, None])).collect();
     let (handle, workers) = assemble(config, 0, inboxes).unwrap();
     let make = |mut worker: Worker| {
@@ -95,6 +101,7 @@ pub(crate) fn codec(kind: MediaKind) -> CodecSpec {
         channels,
         fmtp: String::new(),
         feedback: Feedback { nack: true, ..Feedback::default() },
+        parameter_sets: None,
     }
 }
 

@@ -211,11 +211,9 @@ impl Gate<'_> {
     fn leave_resends(&mut self, session: &mut Session, tracks: &mut Tracks, left: &mut usize) {
         let Session { downs, crypto, exit, .. } = session;
         let Some(crypto) = crypto else { return };
-        while *left > 0
-            && let Some(resend) = exit.resends.front().copied()
-        {
+        while *left > 0 && !exit.resends.is_empty() {
             let Some(room) = self.outbox.space() else { return };
-            exit.resends.pop_front();
+            let Some(resend) = exit.resends.pop() else { return };
             *left -= 1;
             self.counters.waiting_done(1);
             let down = downs.get_mut(usize::from(resend.down));
@@ -299,7 +297,11 @@ impl Exit {
 #[inline]
 fn seal(sender: &mut Sender, room: &mut [u8], written: Written) -> Result<usize, DropReason> {
     let roc = (written.seq.0 >> 16) as u32;
-    sender.seal_rtp(room, written.header_len, written.len, roc).map_err(SrtpError::drop_reason)
+    let sealed = match written.exact {
+        true => sender.seal_rtp_exact(room, written.header_len, written.len, roc),
+        false => sender.seal_rtp(room, written.header_len, written.len, roc),
+    };
+    sealed.map_err(SrtpError::drop_reason)
 }
 
 /// Pads a packet to the length of the longest of its run.

@@ -6,6 +6,7 @@
 //! and today's says: at once, so much in a turn ([`rounds`]).
 
 pub(crate) mod leave;
+mod resends;
 pub(crate) mod rounds;
 pub(crate) mod run;
 
@@ -19,14 +20,13 @@ use model::{DropReason, MediaKind};
 use router::Pick;
 
 use crate::Counters;
+use resends::{Resend, Resends};
 use run::Run;
 
 /// Bytes that may wait for one receiver: several key frames, and more than a line takes in the time that they may wait.
 const BYTES_MAX: usize = 1 << 20;
 /// How long something may wait. Later a receiver is better served with a new key frame.
 const WAIT_MAX: Duration = Duration::from_millis(500);
-/// Retransmissions that may wait: as many as one RTCP packet may ask for.
-const RESENDS_MAX: usize = 512;
 
 /// Packets of one run that were selected for one slot.
 pub(crate) struct Waiting {
@@ -44,18 +44,11 @@ impl Waiting {
     }
 }
 
-/// A packet that a receiver asked for again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Resend {
-    down: u16,
-    sequence: u16,
-}
-
 /// See the head of the file.
 #[derive(Default)]
 pub(crate) struct Exit {
     sound: VecDeque<Waiting>,
-    resends: VecDeque<Resend>,
+    resends: Resends,
     pictures: VecDeque<Waiting>,
     /// Payload bytes of what waits.
     bytes: usize,
@@ -97,17 +90,9 @@ impl Exit {
         self.bytes <= BYTES_MAX
     }
 
-    /// Lets a retransmission wait. `false` when too many do.
+    /// Lets a retransmission wait. `false` when it waits already, or too many do.
     pub(crate) fn resend(&mut self, down: u16, sequence: u16) -> bool {
-        let resend = Resend { down, sequence };
-        if self.resends.contains(&resend) {
-            return false;
-        }
-        if self.resends.len() >= RESENDS_MAX {
-            return false;
-        }
-        self.resends.push_back(resend);
-        true
+        self.resends.push(Resend { down, sequence })
     }
 
     /// Gives up everything, since the session ends.

@@ -3,12 +3,14 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use model::{MediaKind, TrackId};
-use router::Packet;
+use router::{LEAD_MAX, Packet};
 
 use crate::tracks::TrackRef;
 
 /// Most packets in a run: which of them wait is one bit each.
 pub(crate) const RUN_MAX: usize = 64;
+/// Packets that a run begins with; the rest of [`RUN_MAX`] is for what leads to a key frame and came before.
+pub(crate) const FRESH_MAX: usize = RUN_MAX - LEAD_MAX;
 /// Runs looked at for recycling before a new one is made.
 const PROBES: usize = 8;
 

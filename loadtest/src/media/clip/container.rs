@@ -1,5 +1,5 @@
-//! The frames of our own files: IVF, Annex B with access unit delimiters, Ogg. What is no such file gives no frames; the
-//! tests of the clips count them.
+//! The frames of our own files: IVF, Annex B with access unit delimiters, Ogg. Other files give no frames; the tests
+//! of the clips count them.
 
 /// Frames of an IVF file: a header of 32 bytes, then each frame behind 12 bytes that begin with its length.
 pub(super) fn ivf(file: &[u8]) -> Vec<Vec<u8>> {

@@ -1,10 +1,10 @@
-//! Real pictures and sound, encoded beforehand: short loops with true frame sizes, cut into RTP payloads once. They
-//! begin with their only key frame; a publisher goes back there when one is asked for, and at the end.
+//! Real pictures and sound, encoded beforehand: short loops with real frame sizes, cut into RTP payloads once. They
+//! begin with their only key frame; a publisher goes back to it when a key frame is requested, and at the end.
 //!
-//! The stamp stands where a decoder does not look, so that a browser that watches bots sees a picture and hears a
-//! sound: behind the last partition of a VP8 frame (RFC 6386 section 9.5: it takes what is left), behind the last slice
-//! of an H.264 picture (no byte of it can be part of a start code), in the padding of an Opus packet (RFC 6716 section
-//! 3.2.5). A frame has one; packets before its last one are known by their hash.
+//! The stamp stands where a decoder does not look, so that a browser that watches bots decodes the picture and the
+//! sound: behind the last partition of a VP8 frame (RFC 6386 section 9.5: the decoder takes what is left), behind the
+//! last slice of an H.264 picture (no byte of it can be part of a start code), in the padding of an Opus packet (RFC
+//! 6716 section 3.2.5). A frame has one stamp; the packets before its last one are recognised by their hash.
 
 mod container;
 mod packetize;
@@ -15,7 +15,7 @@ use model::Codec;
 
 use super::{Frame, Piece, STAMP_LEN, Stamp, hash, vp8_descriptor, write_vp8_descriptor};
 
-/// The clips that there are. The number is what stamps say.
+/// The clips. The number is written into stamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Clip {
@@ -82,7 +82,7 @@ impl Clip {
         }
     }
 
-    /// From frame to frame.
+    /// Time from frame to frame.
     pub(crate) fn interval(self) -> Duration {
         match self {
             Clip::Opus => Duration::from_millis(20),
@@ -90,7 +90,7 @@ impl Clip {
         }
     }
 
-    /// The frame after the picture `last`, or the key frame.
+    /// The frame after `last`, or the key frame.
     pub(crate) fn frame(self, last: Option<u16>, wants_key: bool) -> Frame {
         let pictures = &self.frames().pictures;
         let audio = self == Clip::Opus;
@@ -132,8 +132,8 @@ impl Clip {
     }
 }
 
-/// Sizes of the pictures of video but the key frames, each over the mean of its clip. Every clip counts the same, since all
-/// have as many pictures.
+/// Sizes of the pictures of all video clips except the key frames, each divided by the mean of its clip. Every clip
+/// has the same weight, because all have the same number of pictures.
 pub(crate) fn delta_sizes() -> Vec<f64> {
     let of = |clip: Clip| {
         let bytes = |picture: &Picture| picture.packets.iter().map(|cut| cut.bytes.len()).sum();
@@ -184,7 +184,7 @@ impl Loop {
     }
 }
 
-/// As [`hash`] of a payload whose descriptor is gone already.
+/// As [`hash`], for a payload whose descriptor was already removed.
 fn hash_bytes(bytes: &[u8]) -> u64 {
     hash(Codec::H264, bytes)
 }
@@ -264,10 +264,14 @@ mod tests {
             let mut out = [0; 1_500];
             for picture in [0_u16, 1] {
                 let frame = clip.frame(picture.checked_sub(1), false);
-                let piece = Piece { run: 1, publisher: 2, number: 5, frame, index: 0, sent_ns: 3 };
-                let len = clip.write(&piece, &mut out).unwrap();
-                let info = rtp::payload::inspect(clip.codec(), &out[..len], None);
-                assert_eq!(info.keyframe_start, picture == 0, "{clip:?}");
+                // H.264 has its parameter sets in front, in a packet of their own.
+                let starts = (0..2).any(|index| {
+                    let piece = Piece { run: 1, publisher: 2, number: 5, frame, index, sent_ns: 3 };
+                    clip.write(&piece, &mut out).is_some_and(|len| {
+                        rtp::payload::inspect(clip.codec(), &out[..len], None).keyframe_start
+                    })
+                });
+                assert_eq!(starts, picture == 0, "{clip:?}");
             }
         }
         assert_eq!(Clip::Opus.frame(Some(3), true).picture, 4, "sound has no key frames");

@@ -1,0 +1,291 @@
+//! Who comes into a room and who leaves it.
+//!
+//! A participant has one publishing session that viewers see. Where one publishes again while connected, the new session is a *successor*: it
+//! negotiates and connects beside the old one, viewers are moved when it is connected, and the old one is closed then. A successor that
+//! never connects takes nothing from anybody.
+
+use std::time::{Duration, Instant};
+
+use model::{Command, NodeId, ParticipantId, SessionId, UpMedia};
+
+use crate::agreement::Agreement;
+use crate::negotiate::Agreed;
+use crate::policy::ByArrival;
+use crate::records::{ParticipantRecord, TrackRecord};
+use crate::room::{AT_ONCE, CONNECT_TIMEOUT, Entering, Room};
+use crate::session::{Session, Watching};
+use crate::slots::SlotTable;
+use crate::{
+    Accepted, EndReason, ErrorKind, Ids, LocalMedia, LocalPublished, Notice, RoomConfig, RoomError,
+    Target,
+};
+
+/// How long the tracks of a session that took another one's place count as live before their first packet.
+const AWAITED_FOR: Duration = Duration::from_secs(3);
+
+impl Room {
+    /// Whether a participant may publish under this name.
+    ///
+    /// # Errors
+    /// `Conflict` when an in-process publisher has the name, since that one would not come back; `Full`.
+    pub fn check_publisher(
+        &self,
+        config: &RoomConfig,
+        participant: &ParticipantId,
+    ) -> Result<(), RoomError> {
+        let room = self.id();
+        let old = self.publishers.session_of(participant);
+        let is_local =
+            |id: &SessionId| self.sessions.get(id).is_some_and(|s| s.agreement.is_none());
+        if old.as_ref().is_some_and(is_local) {
+            let text = format!("participant {participant} is this node's own; choose another name");
+            return Err(RoomError::new(ErrorKind::Conflict, text));
+        }
+        let (there, most) = (self.publishers.len(), config.limits.participants_per_room);
+        if old.is_none() && there >= most {
+            let text = format!("room {room} has {there} participants; at most {most} are allowed");
+            return Err(RoomError::new(ErrorKind::Full, text));
+        }
+        Ok(())
+    }
+
+    /// Whether one more may watch.
+    ///
+    /// # Errors
+    /// `Full`.
+    pub fn check_viewer(&self, config: &RoomConfig) -> Result<(), RoomError> {
+        let (room, there, most) = (self.id(), self.viewers, config.limits.viewers_per_room);
+        if most > 0 && there >= most {
+            let text = format!("room {room} has {there} viewers; at most {most} are allowed");
+            return Err(RoomError::new(ErrorKind::Full, text));
+        }
+        Ok(())
+    }
+
+    /// Takes a new session in. Where the same participant publishes already and is connected, the new session is its successor: viewers are
+    /// moved to it when it is connected, and the old one is closed then. One that is not connected is closed at once. Somebody who watches
+    /// with nobody to watch yet waits, and media begins when a publisher comes: the viewer's page may open before the show, and its begin
+    /// is no storm of reconnects.
+    ///
+    /// # Errors
+    /// Those of [`Room::check_publisher`] and [`Room::check_viewer`]. Nothing has changed then.
+    pub fn enter(
+        &mut self,
+        now: Instant,
+        config: &RoomConfig,
+        entering: Entering,
+        agreed: Agreed,
+    ) -> Result<Accepted, RoomError> {
+        self.enter_as(now, config, entering, agreed, false)
+    }
+
+    /// The same, but the session with which the participant publishes is closed at once: for a node that has no place for both.
+    ///
+    /// # Errors
+    /// Those of [`Room::enter`].
+    pub fn enter_instead(
+        &mut self,
+        now: Instant,
+        config: &RoomConfig,
+        entering: Entering,
+        agreed: Agreed,
+    ) -> Result<Accepted, RoomError> {
+        self.enter_as(now, config, entering, agreed, true)
+    }
+
+    fn enter_as(
+        &mut self,
+        now: Instant,
+        config: &RoomConfig,
+        entering: Entering,
+        agreed: Agreed,
+        at_once: bool,
+    ) -> Result<Accepted, RoomError> {
+        self.handle_timeout(now);
+        let Entering { participant, identity, target } = entering;
+        if let Some(participant) = &participant {
+            self.check_publisher(config, participant)?;
+        }
+        let Agreed { agreement, answer, .. } = agreed;
+        if agreement.roles.to_peer() {
+            self.check_viewer(config)?;
+        }
+        let (plan, session) = (agreement.plan.clone(), agreement.plan.id);
+        let deadline = now + CONNECT_TIMEOUT;
+        let watching = agreement.roles.to_peer().then(|| self.watching(&agreement, target));
+        let record = participant.as_ref().map(|id| self.record(id.clone(), session, &plan.up));
+        self.viewers += usize::from(watching.is_some());
+        self.deadlines.insert((deadline, session));
+        let identity = participant.or(identity);
+        let agreement = Some(agreement);
+        let state =
+            Session { identity, connected: false, deadline: Some(deadline), agreement, watching };
+        self.sessions.insert(session, state);
+        self.commands.push_back(Command::Open(plan));
+        if let Some(record) = record {
+            match !at_once && self.is_connected(&record.id) {
+                true => self.line_up(record),
+                false => self.enter_publisher(record),
+            }
+        }
+        self.fit(session);
+        Ok(Accepted { session, answer })
+    }
+
+    /// Whether the participant publishes over a session that is connected.
+    fn is_connected(&self, participant: &ParticipantId) -> bool {
+        let session = self.publishers.session_of(participant);
+        session.and_then(|id| self.sessions.get(&id)).is_some_and(|s| s.connected)
+    }
+
+    /// A successor waits until it is connected. Of two, the later one counts: a client that offers again has given up its last attempt.
+    fn line_up(&mut self, record: ParticipantRecord) {
+        if let Some(earlier) = self.successors.insert(record.id.clone(), record) {
+            self.end(earlier.session, EndReason::Replaced);
+        }
+    }
+
+    /// A successor is connected: it takes its place. False when the session is none.
+    pub(crate) fn succeed(&mut self, now: Instant, session: SessionId) -> bool {
+        let Some(mut record) = self.take_successor(session) else { return false };
+        record.connected = true;
+        // Its first packet is on the way. Without this a live source that waits would take the slots in between.
+        record.tracks.iter_mut().for_each(|track| track.awaited = true);
+        self.awaited.insert((now + AWAITED_FOR, session));
+        self.enter_publisher(record);
+        true
+    }
+
+    /// The record of a session that is somebody's successor.
+    pub(crate) fn successor(&mut self, session: SessionId) -> Option<&mut ParticipantRecord> {
+        let identity = self.sessions.get(&session)?.identity.as_ref()?;
+        self.successors.get_mut(identity).filter(|record| record.session == session)
+    }
+
+    fn take_successor(&mut self, session: SessionId) -> Option<ParticipantRecord> {
+        let identity = self.successor(session)?.id.clone();
+        self.successors.remove(&identity)
+    }
+
+    /// The record of a participant of this node.
+    fn record(
+        &mut self,
+        id: ParticipantId,
+        session: SessionId,
+        up: &[UpMedia],
+    ) -> ParticipantRecord {
+        let track = |m: &UpMedia| TrackRecord::of_plan(m, self.mappings.list(&m.codecs).codecs);
+        ParticipantRecord {
+            id,
+            session,
+            author: NodeId(0),
+            epoch: 0,
+            version: 0,
+            connected: false,
+            local: false,
+            tracks: up.iter().map(track).collect(),
+        }
+    }
+
+    fn watching(&mut self, agreement: &Agreement, target: Target) -> Watching {
+        let slots = SlotTable::new(&slots_of(agreement), &mut self.mappings);
+        Watching { target, slots, policy: Box::new(ByArrival), revision: 0 }
+    }
+
+    /// Takes in an in-process publisher; one of the same name is replaced. No `Open` command is made, since there is
+    /// no peer connection; viewers are bound to its tracks as to any other's.
+    ///
+    /// # Errors
+    /// `Full`; `Unsupported` when there is no track or a track has no codec.
+    pub fn publish_local(
+        &mut self,
+        config: &RoomConfig,
+        ids: &Ids,
+        participant: &ParticipantId,
+        media: Vec<LocalMedia>,
+    ) -> Result<LocalPublished, RoomError> {
+        if media.is_empty() || media.iter().any(|m| m.codecs.is_empty()) {
+            let text = format!(
+                "participant {participant}: at least one track, each with a codec, is needed"
+            );
+            return Err(RoomError::new(ErrorKind::Unsupported, text));
+        }
+        if self.publishers.session_of(participant).is_none() {
+            self.check_publisher(config, participant)?;
+        }
+        let session = ids.session();
+        let made = media.into_iter().map(|media| {
+            let codecs = self.mappings.list(&media.codecs).codecs;
+            TrackRecord::of_local(ids.track(), media, codecs)
+        });
+        let tracks: Vec<TrackRecord> = made.collect();
+        let published =
+            LocalPublished { session, tracks: tracks.iter().map(|track| track.id).collect() };
+        let record = self.record(participant.clone(), session, &[]);
+        let record = ParticipantRecord { connected: true, local: true, tracks, ..record };
+        let identity = Some(participant.clone());
+        let state =
+            Session { identity, connected: true, deadline: None, agreement: None, watching: None };
+        self.sessions.insert(session, state);
+        self.connected += 1;
+        self.enter_publisher(record);
+        Ok(published)
+    }
+
+    /// Whether a participant publishes here from this node.
+    pub fn publishes(&self, participant: &ParticipantId) -> bool {
+        self.publishers.session_of(participant).is_some()
+    }
+
+    /// Puts a publisher into the room, in the place of the sessions that it replaces. Viewers are bound to the new
+    /// session before the old one is closed.
+    fn enter_publisher(&mut self, record: ParticipantRecord) {
+        let successor = self.successors.remove(&record.id).map(|record| record.session);
+        let old = self.publishers.put(record, &mut self.mappings);
+        self.tracks_changed();
+        for replaced in [old, successor].into_iter().flatten() {
+            self.end(replaced, EndReason::Replaced);
+        }
+        self.work(AT_ONCE);
+    }
+
+    /// Takes a session out of everything; its viewers follow. False when it is not there.
+    pub(crate) fn end(&mut self, id: SessionId, reason: EndReason) -> bool {
+        self.take_successor(id);
+        let Some(session) = self.sessions.remove(&id) else { return false };
+        if let Some(deadline) = session.deadline {
+            self.deadlines.remove(&(deadline, id));
+        }
+        self.awaited.retain(|(_, awaited)| *awaited != id);
+        self.connected -= usize::from(session.connected);
+        if let Some(watching) = &session.watching {
+            self.viewers -= 1;
+            self.round.crowded -= usize::from(watching.slots.is_crowded());
+        }
+        // A publisher that was replaced has left its place already. One that goes before its successor is connected leaves it to that one.
+        if self.publishers.publishes(id) {
+            let successor = session.identity.and_then(|who| self.successors.remove(&who));
+            match successor {
+                Some(record) => {
+                    self.publishers.put(record, &mut self.mappings);
+                }
+                None => {
+                    self.publishers.remove(id);
+                }
+            }
+            self.tracks_changed();
+        }
+        // Workers never heard of an in-process publisher.
+        if session.agreement.is_some() {
+            self.farewells.push_back(id);
+        }
+        self.notices.push_back(Notice::SessionClosed { session: id, reason });
+        self.work(AT_ONCE);
+        true
+    }
+}
+
+/// The receiving sections of an agreement, and the group of each.
+pub(crate) fn slots_of(agreement: &Agreement) -> Vec<(model::DownMedia, usize)> {
+    agreement.plan.down.iter().cloned().zip(agreement.groups.iter().copied()).collect()
+}

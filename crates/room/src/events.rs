@@ -1,0 +1,70 @@
+//! What the workers tell a room.
+
+use std::time::Instant;
+
+use model::{CloseReason, Event, SessionId, TrackId};
+
+use crate::EndReason;
+use crate::room::Room;
+
+impl Room {
+    /// An event from a worker. Events of sessions that are gone are ignored.
+    pub fn handle_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Connected { session } => self.connect(now, session),
+            Event::TrackActive { session, track } => self.set_active(now, session, track, true),
+            Event::TrackSilent { session, track } => self.set_active(now, session, track, false),
+            Event::Closed { session, reason } => {
+                let reason = match reason {
+                    CloseReason::NeverConnected => EndReason::NeverConnected,
+                    reason => EndReason::Transport(reason),
+                };
+                self.end(session, reason);
+            }
+        }
+        self.handle_timeout(now);
+    }
+
+    /// A session that took another one's place has had its time to begin.
+    pub(crate) fn await_no_more(&mut self, now: Instant) {
+        while let Some(&(at, session)) = self.awaited.first()
+            && at <= now
+        {
+            self.awaited.pop_first();
+            let mut changed = false;
+            self.publishers.update(session, &mut self.mappings, |record| {
+                for track in &mut record.tracks {
+                    changed |= std::mem::replace(&mut track.awaited, false);
+                }
+            });
+            if changed {
+                self.liveness_changed(now);
+            }
+        }
+    }
+
+    fn connect(&mut self, now: Instant, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        self.connected += usize::from(!std::mem::replace(&mut session.connected, true));
+        if let Some(deadline) = session.deadline.take() {
+            self.deadlines.remove(&(deadline, id));
+        }
+        if !self.succeed(now, id) {
+            self.publishers.update(id, &mut self.mappings, |record| record.connected = true);
+        }
+    }
+
+    /// Takes note of whether media of a track comes. Who watches changes only where a source waits for slots.
+    fn set_active(&mut self, now: Instant, session: SessionId, track: TrackId, active: bool) {
+        let mut changed = false;
+        self.publishers.update(session, &mut self.mappings, |record| {
+            for track in record.tracks.iter_mut().filter(|t| t.id == track) {
+                changed |= std::mem::replace(&mut track.active, active) != active;
+                track.awaited = false;
+            }
+        });
+        if changed {
+            self.liveness_changed(now);
+        }
+    }
+}

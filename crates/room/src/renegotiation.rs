@@ -1,0 +1,134 @@
+//! What changes in a session that is there: its media sections, its ICE credentials.
+
+use std::time::Instant;
+
+use model::{Command, IceCredentials, SessionId};
+use sdp::Fragment;
+
+use crate::agreement::Agreement;
+use crate::entering::slots_of;
+use crate::negotiate::Agreed;
+use crate::random::Random;
+use crate::records::TrackRecord;
+use crate::room::{AT_ONCE, Renegotiated, Room, not_found};
+use crate::{ErrorKind, RoomConfig, RoomError};
+
+impl Room {
+    /// What was agreed with a session's peer, for a renegotiation outside of the room's turn.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn agreement(&self, session: SessionId) -> Result<Agreement, RoomError> {
+        self.session(session)?.agreement().cloned()
+    }
+
+    /// Takes a renegotiation in. Media that stays is not touched.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when the session changed since the agreement was taken that the negotiation began with.
+    pub fn renegotiate(&mut self, now: Instant, agreed: Agreed) -> Result<Renegotiated, RoomError> {
+        self.handle_timeout(now);
+        let Agreed { mut agreement, answer, restarts, .. } = agreed;
+        let (plan, id) = (agreement.plan.clone(), agreement.plan.id);
+        let current = self.session(id)?.agreement()?;
+        if current.number != agreement.number {
+            let text = format!("session {id}: it was changed meanwhile; offer again");
+            return Err(RoomError::new(ErrorKind::Conflict, text));
+        }
+        agreement.number += 1;
+        let (ice, slots) = (agreement.ice.clone(), slots_of(&agreement));
+        let mappings = &mut self.mappings;
+        let Some(session) = self.sessions.get_mut(&id) else { return Err(not_found(id)) };
+        session.agreement = Some(agreement);
+        if let Some(watching) = &mut session.watching {
+            watching.slots.update(&slots, mappings);
+        }
+        self.commands.push_back(Command::Update(plan.clone()));
+        if restarts {
+            self.commands.push_back(Command::Restart { session: id, ice });
+        }
+        let tracks: Vec<TrackRecord> = plan
+            .up
+            .iter()
+            .map(|media| TrackRecord::of_plan(media, mappings.list(&media.codecs).codecs))
+            .collect();
+        if self.publishers.publishes(id) {
+            self.publishers.update(id, mappings, |record| record.update_tracks(tracks));
+            self.tracks_changed();
+        } else if let Some(record) = self.successor(id) {
+            record.update_tracks(tracks);
+        }
+        self.fit(id);
+        self.work(AT_ONCE);
+        Ok(Renegotiated { answer, restarts })
+    }
+
+    /// A trickle fragment (RFC 8840, PATCH with the session's ETag). Its candidates are of no use to an ICE-lite
+    /// server, which sends no checks, and are dropped silently.
+    ///
+    /// # Errors
+    /// `NotFound`, `BadSdp`; `Conflict` when it is of another ICE generation.
+    pub fn trickle(&mut self, session: SessionId, frag: &str) -> Result<(), RoomError> {
+        let ice = &self.session(session)?.agreement()?.ice;
+        let fragment = Fragment::parse(frag)?;
+        match &fragment.ufrag {
+            Some(ufrag) if *ufrag != ice.remote_ufrag => Err(RoomError::new(
+                ErrorKind::Conflict,
+                format!(
+                    "session {session}: the fragment's a=ice-ufrag is not the current one; restart ICE to change it"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// An ICE restart (PATCH with `If-Match: *`): the answer is a fragment with our new credentials and candidates.
+    ///
+    /// # Errors
+    /// `NotFound`; `BadSdp` also when credentials are missing; `Conflict` when they are not new. The session lives on
+    /// then as it was.
+    pub fn restart(
+        &mut self,
+        now: Instant,
+        config: &RoomConfig,
+        random: &mut dyn FnMut(&mut [u8]),
+        session: SessionId,
+        frag: &str,
+    ) -> Result<String, RoomError> {
+        self.handle_timeout(now);
+        let current = &self.session(session)?.agreement()?.ice;
+        let fragment = Fragment::parse(frag)?;
+        let (Some(ufrag), Some(pwd)) = (fragment.ufrag, fragment.pwd) else {
+            let text = format!("session {session}: a restart needs a=ice-ufrag and a=ice-pwd");
+            return Err(RoomError::new(ErrorKind::BadSdp, text));
+        };
+        // RFC 8839 section 4.4.1.1.1: a restart changes both.
+        if ufrag == current.remote_ufrag || pwd == current.remote_pwd {
+            let text =
+                format!("session {session}: a restart needs a new a=ice-ufrag and a new a=ice-pwd");
+            return Err(RoomError::new(ErrorKind::Conflict, text));
+        }
+        let mut random = Random::new(random);
+        let credentials = IceCredentials {
+            local_ufrag: random.ufrag(),
+            local_pwd: random.pwd(),
+            remote_ufrag: ufrag,
+            remote_pwd: pwd,
+        };
+        let agreement = self.sessions.get_mut(&session).and_then(|s| s.agreement.as_mut());
+        let Some(agreement) = agreement else { return Err(not_found(session)) };
+        agreement.ice = credentials.clone();
+        agreement.number += 1;
+        let (kind, protocol, mid) = &agreement.restart.tagged;
+        let answer = Fragment::restart_answer(
+            &credentials.local_ufrag,
+            &credentials.local_pwd,
+            &agreement.restart.ice_options,
+            &agreement.restart.bundle,
+            (kind, protocol, mid.as_deref()),
+            &config.candidates,
+        );
+        self.commands.push_back(Command::Restart { session, ice: credentials });
+        Ok(answer)
+    }
+}

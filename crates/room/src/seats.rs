@@ -1,0 +1,83 @@
+//! Who has which group of a viewer's slots, while the sources are fitted into them. Plain book-keeping for [`crate::slots`].
+
+use crate::sources::{Source, SourceKey};
+
+/// Sources in the order of the policy, and the groups that they have.
+pub(crate) struct Seats<'s, 'p> {
+    pub(crate) sources: &'s [Source<'p>],
+    /// So many sources in front keep their group though nothing comes from them: a policy wants them.
+    pub(crate) first: usize,
+    /// The source in each group.
+    pub(crate) holders: Vec<Option<usize>>,
+    /// The group of each source.
+    pub(crate) group_of: Vec<Option<usize>>,
+}
+
+impl<'s, 'p> Seats<'s, 'p> {
+    /// `holders` are the keys of those who have a group; one whose source is gone has none.
+    pub(crate) fn new(
+        sources: &'s [Source<'p>],
+        holders: impl Iterator<Item = Option<SourceKey>>,
+        first: usize,
+    ) -> Self {
+        let mut places: Vec<(SourceKey, usize)> =
+            sources.iter().enumerate().map(|(at, source)| (source.key(), at)).collect();
+        places.sort_unstable();
+        let find = |key: SourceKey| {
+            let place = places.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+            Some(places[place].1)
+        };
+        let holders: Vec<Option<usize>> = holders.map(|key| find(key?)).collect();
+        let mut group_of = vec![None; sources.len()];
+        for (group, source) in holders.iter().enumerate() {
+            if let Some(source) = source {
+                group_of[*source] = Some(group);
+            }
+        }
+        Self { sources, first, holders, group_of }
+    }
+
+    /// The source that has a group.
+    pub(crate) fn source_at(&self, group: usize) -> Option<&'s Source<'p>> {
+        self.holders[group].map(|source| &self.sources[source])
+    }
+
+    /// A source takes a group that is free.
+    pub(crate) fn take(&mut self, group: usize, source: usize) {
+        (self.holders[group], self.group_of[source]) = (Some(source), Some(group));
+    }
+
+    /// Whoever has the group has it no more.
+    pub(crate) fn leave(&mut self, group: usize) {
+        if let Some(source) = self.holders[group].take() {
+            self.group_of[source] = None;
+        }
+    }
+
+    /// Whether a source may take the group: it is free, or the source is live and nothing comes from the one that has it.
+    pub(crate) fn is_open(&self, group: usize, source: &Source<'_>) -> bool {
+        match self.holders[group] {
+            None => true,
+            Some(holder) => source.is_live() && self.gives_way(holder),
+        }
+    }
+
+    /// Whether any group is open to anybody.
+    pub(crate) fn has_open(&self) -> bool {
+        self.holders.iter().any(|holder| holder.is_none_or(|holder| self.gives_way(holder)))
+    }
+
+    fn gives_way(&self, holder: usize) -> bool {
+        holder >= self.first && !self.sources[holder].is_live()
+    }
+
+    /// Sources without a group.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &'s Source<'p>> + '_ {
+        self.sources.iter().zip(&self.group_of).filter(|(_, group)| group.is_none()).map(|(s, _)| s)
+    }
+
+    /// Sources that have a group, and which one.
+    pub(crate) fn seated(&self) -> impl Iterator<Item = (&'s Source<'p>, usize)> + '_ {
+        self.sources.iter().zip(&self.group_of).filter_map(|(s, group)| Some((s, (*group)?)))
+    }
+}

@@ -1,0 +1,103 @@
+//! Where a key frame begins: its first packet, and the packets in front that belong to it. H.264, H.265 and AV1 may send
+//! parameter sets in packets of their own; a decoder that begins at the key frame needs them.
+
+use std::time::Instant;
+
+use rtp::sequence::ExtSeq;
+
+use super::cache::Cache;
+use crate::{LEAD_MAX, PacketMeta};
+
+/// The last key frame of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyFrame {
+    /// The first packet that belongs to it; [`KeyFrame::first`] where nothing leads to it.
+    pub(crate) start: ExtSeq,
+    /// The first packet of the picture itself.
+    pub(crate) first: ExtSeq,
+    /// When that came.
+    pub(crate) arrival: Instant,
+    /// RTP timestamp of the picture.
+    pub(crate) timestamp: u32,
+    /// Packets directly in front of [`KeyFrame::start`] that are missing and may belong to it, at most [`MISSING_MAX`].
+    pub(crate) missing: u64,
+}
+
+/// Most packets in front of a key frame that are waited for: parameter sets of three kinds, and one more.
+const MISSING_MAX: u64 = 4;
+/// In front of the very first packet of a source nobody knows what is missing; so much, if it has no parameter sets.
+const MISSING_AT_FIRST: u64 = 2;
+
+/// Follows which packets are missing directly in front of those that may lead to a key frame.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Front {
+    newest: Option<ExtSeq>,
+    missing: u64,
+}
+
+impl Front {
+    /// Takes note of a packet. Gives how many are missing in front of it and of what leads to it.
+    pub(crate) fn pass(&mut self, meta: &PacketMeta) -> u64 {
+        let gap = self.newest.map(|newest| meta.seq.0.saturating_sub(newest.0 + 1));
+        self.newest = self.newest.max(Some(meta.seq));
+        match gap {
+            None if meta.info.parameter_sets => self.missing = 0,
+            None => self.missing = MISSING_AT_FIRST,
+            Some(gap @ 1..) => self.missing = gap.min(MISSING_MAX),
+            Some(0) => {}
+        }
+        let missing = self.missing;
+        if !meta.info.lead {
+            self.missing = 0;
+        }
+        missing
+    }
+}
+
+impl KeyFrame {
+    /// The key frame that begins with a packet; `cache` holds what came before it, `missing` is by [`Front`].
+    pub(crate) fn new(meta: &PacketMeta, cache: &Cache, missing: u64) -> Self {
+        let (first, arrival, timestamp) = (meta.seq, meta.arrival, meta.timestamp);
+        let mut key = Self { start: first, first, arrival, timestamp, missing };
+        key.look_back(cache);
+        key
+    }
+
+    /// Finds the packets that lead to it: those directly in front that hold nothing of a picture. Parameter sets count
+    /// whatever their timestamp is, since some packetizers send them with that of the picture before.
+    fn look_back(&mut self, cache: &Cache) {
+        self.start = self.first;
+        for back in 1..=LEAD_MAX as u64 {
+            let seq = ExtSeq(self.first.0.saturating_sub(back));
+            let Some(packet) = cache.find(seq).filter(|p| p.meta.info.lead) else { return };
+            if packet.meta.info.parameter_sets || packet.meta.timestamp == self.timestamp {
+                self.start = seq;
+            }
+        }
+    }
+
+    /// Takes a late packet into account that `cache` holds now.
+    pub(crate) fn led_late(&mut self, cache: &Cache) {
+        let before = self.start;
+        self.look_back(cache);
+        self.missing = self.missing.saturating_sub(before.0.saturating_sub(self.start.0));
+    }
+
+    /// Numbers to hold free in front of a packet that a receiver begins with: parameter sets that are missing may come late, and
+    /// a decoder needs them.
+    pub(crate) fn held_free(&self, meta: &PacketMeta) -> u64 {
+        let may_lack = meta.info.lead || meta.info.lacks_parameter_sets();
+        if may_lack && meta.seq == self.start { self.missing.min(meta.seq.0) } else { 0 }
+    }
+
+    /// Whether a number is one of those that lead to it.
+    pub(crate) fn has_lead(&self, seq: ExtSeq) -> bool {
+        (self.start..self.first).contains(&seq)
+    }
+
+    /// Whether a packet that comes after the first one may lead to it.
+    pub(crate) fn is_led_by(&self, meta: &PacketMeta) -> bool {
+        let front = self.first.0.saturating_sub(meta.seq.0);
+        meta.info.lead && (1..=LEAD_MAX as u64).contains(&front)
+    }
+}

@@ -1,0 +1,168 @@
+//! What a connection does at the moment, and until when it may go on so.
+//!
+//! hyper has one limit for the headers of a request, and it runs between requests too. A proxy that keeps connections
+//! open for later requests would find them closed after seconds (502 for its client), so the two are told apart here:
+//! a request that has begun has to bring its headers soon, and a connection between requests may rest for long.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// How a connection is spoken on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// HTTP/1.1: whatever comes between two requests is the next one's beginning.
+    Http1,
+    /// HTTP/2: frames that begin no request (SETTINGS, PING, WINDOW_UPDATE) come at any time.
+    Http2,
+}
+
+/// The state of one connection. Shared by its transport, which sees bytes, and its service, which sees requests.
+pub(super) struct Activity {
+    version: Version,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Requests whose answer is being worked out.
+    requests: usize,
+    /// Since when headers are awaited that are not complete.
+    headers_since: Option<Instant>,
+    /// When the last answer was made, or the connection was opened.
+    quiet_since: Instant,
+}
+
+/// Until when a connection may go on as it is, and what is late then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deadline {
+    /// The headers of a request that has begun, or of the first one.
+    Headers(Instant),
+    /// The next request. The last answer has to be taken until then as well: a client that does not read it holds
+    /// the connection no longer than one that asks nothing.
+    Idle(Instant),
+    /// None while requests are at work: each has deadlines of its own.
+    None,
+}
+
+impl Activity {
+    /// A connection that was opened just now. Its first request may not wait: a connection that was opened to be
+    /// silent is an attack on the number of connections.
+    pub(super) fn new(version: Version, header_timeout: Duration, idle_timeout: Duration) -> Self {
+        let now = Instant::now();
+        let state = State { requests: 0, headers_since: Some(now), quiet_since: now };
+        Self { version, header_timeout, idle_timeout, state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn received(&self) {
+        let mut state = self.lock();
+        match self.version {
+            Version::Http1 if state.requests == 0 => {
+                state.headers_since.get_or_insert_with(Instant::now);
+            }
+            Version::Http1 => {}
+            // The preface is there. From now on what keeps an HTTP/2 connection open is requests.
+            Version::Http2 => state.headers_since = None,
+        }
+    }
+
+    /// The headers of a request are there; its answer is made when the guard is dropped.
+    pub(super) fn request(self: &Arc<Self>) -> InRequest {
+        let mut state = self.lock();
+        state.requests += 1;
+        state.headers_since = None;
+        InRequest(self.clone())
+    }
+
+    /// See [`Deadline`].
+    pub(super) fn deadline(&self) -> Deadline {
+        let state = self.lock();
+        match state.headers_since {
+            Some(since) => Deadline::Headers(since + self.header_timeout),
+            None if state.requests == 0 => Deadline::Idle(state.quiet_since + self.idle_timeout),
+            None => Deadline::None,
+        }
+    }
+}
+
+/// A request at work.
+pub(super) struct InRequest(Arc<Activity>);
+
+impl Drop for InRequest {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.requests -= 1;
+        state.quiet_since = Instant::now();
+    }
+}
+
+/// A transport that tells an [`Activity`] when something is read.
+pub(super) struct Watched<T> {
+    inner: T,
+    activity: Arc<Activity>,
+}
+
+impl<T> Watched<T> {
+    pub(super) fn new(inner: T, activity: Arc<Activity>) -> Self {
+        Self { inner, activity }
+    }
+
+    pub(super) fn into_inner(self) -> T {
+        self.inner
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.activity.received();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,328 @@
+//! One connection, from the first byte to the last: PROXY header, TLS handshake, HTTP, and a decent end.
+//!
+//! Each step has a time of its own, and each of them holds a connection's place: a client can neither keep a connection
+//! by being slow in one of them, nor have more of them under way than connections.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::activity::{Activity, Deadline, Version, Watched};
+use super::places::{Share, Shares};
+use super::{ServerConfig, proxy_protocol};
+use crate::client;
+use crate::log::PROXY_LINES;
+
+/// Bytes of request line and headers.
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+/// Requests at once on one HTTP/2 connection. RFC 9113 section 6.5.2 recommends no less than 100.
+const MAX_STREAMS: u32 = 100;
+/// What a client may send of one body, and of all bodies of a connection, before it is read (RFC 9113 section 5.2).
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// Streams that a client resets before they were looked at. More end the connection: each costs a request's work
+/// and nothing of what limits requests ("rapid reset").
+const MAX_RESETS: usize = 20;
+/// An HTTP/2 connection on which requests are at work is asked this often whether its client is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// From a decision to end a connection to its end.
+const GRACE: Duration = Duration::from_secs(1);
+/// What is read and thrown away after the last answer. A socket that is closed with bytes unread resets the connection,
+/// and what the client has not read by then is lost to it: the very answer that says why.
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(5);
+
+/// Who sent a request, among its extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client {
+    /// The address that counts: of a trusted proxy's request, the one that the proxy names.
+    pub(crate) address: IpAddr,
+    /// It has its share of requests at work on the connections of proxies.
+    pub(crate) crowded: bool,
+}
+
+/// What all connections of a listener have in common.
+pub(super) struct Door {
+    config: ServerConfig,
+    router: Router,
+    shares: Shares,
+}
+
+/// Whose a connection is.
+#[derive(Clone, Copy)]
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    /// It is a proxy that may say whom it speaks for.
+    pub(super) trusted: bool,
+}
+
+impl Door {
+    pub(super) fn new(config: ServerConfig, router: Router, shares: Shares) -> Self {
+        Self { config, router, shares }
+    }
+
+    /// Serves a connection to its end.
+    pub(super) async fn enter(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        // Answers are one write; waiting for more would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let peer = self.peer(address.ip().to_canonical());
+        // What is not HTTP yet has nothing to finish when the server stops.
+        let mut told = stopping.clone();
+        let opened = tokio::select! {
+            opened = self.open(stream, peer) => opened,
+            _ = told.wait_for(|&stop| stop) => return,
+        };
+        match opened {
+            Ok(Some(Opened::Plain(stream, at))) => {
+                self.http1(stream, at, &mut stopping).await;
+            }
+            Ok(Some(Opened::Tls(stream, at))) => {
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    self.http2(*stream, at, &mut stopping).await;
+                } else {
+                    self.http1(*stream, at, &mut stopping).await;
+                }
+            }
+            Ok(None) => {
+                tracing::debug!(client = %peer.address, "an address has its share of connections")
+            }
+            Err(error) => tracing::debug!(client = %peer.address, %error, "connection ended"),
+        }
+    }
+
+    fn peer(&self, address: IpAddr) -> Peer {
+        Peer { address, trusted: client::is_in(&self.config.trusted_proxies, address) }
+    }
+
+    /// PROXY header and TLS handshake. `None` when the client has its share of connections.
+    async fn open(&self, mut stream: TcpStream, mut peer: Peer) -> io::Result<Option<Opened>> {
+        if peer.trusted && self.config.proxy_protocol {
+            let read = proxy_protocol::read(&mut stream);
+            match in_time(self.config.limits.header_timeout, read).await {
+                Ok(Some(address)) => peer = self.peer(address.to_canonical()),
+                Ok(None) => {}
+                Err(error) => {
+                    // A wrong setting of the proxy or of this node. The proxy's address is no client's.
+                    if let Some(hidden) = PROXY_LINES.pass() {
+                        tracing::warn!(proxy = %peer.address, %error, hidden, "no PROXY protocol header from a trusted proxy, connection closed");
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        // A proxy has as many connections as its clients need, and each request on them is held against its client.
+        let share = match peer.trusted {
+            true => None,
+            false => match self.shares.take(peer.address) {
+                Some(share) => Some(share),
+                None => return Ok(None),
+            },
+        };
+        let at = At::new(peer, share);
+        let Some(certificates) = &self.config.tls else {
+            return Ok(Some(Opened::Plain(stream, at)));
+        };
+        let acceptor = TlsAcceptor::from(certificates.server_config());
+        let handshake = in_time(self.config.limits.handshake_timeout, acceptor.accept(stream));
+        Ok(Some(Opened::Tls(Box::new(handshake.await?), at)))
+    }
+
+    pub(super) async fn http1<T: Transport>(
+        self: Arc<Self>,
+        transport: T,
+        at: At,
+        stopping: &mut watch::Receiver<bool>,
+    ) {
+        let (activity, requests) = self.requests(Version::Http1, at.peer);
+        let io = TokioIo::new(Watched::new(transport, activity.clone()));
+        let mut builder = http1::Builder::new();
+        // The times of headers are those of `activity`: hyper's own runs between requests, too.
+        builder.max_buf_size(MAX_HEADER_BYTES).header_read_timeout(None);
+        let mut connection = builder.serve_connection(io, requests);
+        let ended = run(&activity, stopping, |cx, leave| {
+            if leave {
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            connection.poll_without_shutdown(cx)
+        });
+        if ended.await {
+            linger(connection.into_parts().io.into_inner().into_inner()).await;
+        }
+    }
+
+    async fn http2<T: Transport>(
+        self: Arc<Self>,
+        transport: T,
+        at: At,
+        stopping: &mut watch::Receiver<bool>,
+    ) {
+        let (activity, requests) = self.requests(Version::Http2, at.peer);
+        let io = TokioIo::new(Watched::new(transport, activity.clone()));
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_BYTES as u32)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_pending_accept_reset_streams(MAX_RESETS)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_INTERVAL);
+        let mut connection = pin!(builder.serve_connection(io, requests));
+        run(&activity, stopping, |cx, leave| {
+            if leave {
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(cx)
+        })
+        .await;
+    }
+
+    fn requests(self: Arc<Self>, version: Version, peer: Peer) -> (Arc<Activity>, Requests) {
+        let limits = &self.config.limits;
+        let activity = Arc::new(Activity::new(version, limits.header_timeout, limits.idle_timeout));
+        let router = TowerToHyperService::new(self.router.clone());
+        (activity.clone(), Requests { door: self, peer, activity, router })
+    }
+}
+
+/// A connection's owner, and the place that it takes until it is dropped.
+pub(super) struct At {
+    peer: Peer,
+    _share: Option<Share>,
+}
+
+impl At {
+    pub(super) fn new(peer: Peer, share: Option<Share>) -> Self {
+        Self { peer, _share: share }
+    }
+}
+
+/// A connection on which HTTP is spoken next.
+enum Opened {
+    Plain(TcpStream, At),
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>, At),
+}
+
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for T {}
+
+/// The requests of a connection.
+struct Requests {
+    door: Arc<Door>,
+    peer: Peer,
+    activity: Arc<Activity>,
+    router: TowerToHyperService<Router>,
+}
+
+impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        let at_work = self.activity.request();
+        let trusted = &self.door.config.trusted_proxies;
+        let address = client::address(trusted, self.peer.address, request.headers());
+        // A connection of the client's own has its place already.
+        let share = self.peer.trusted.then(|| self.door.shares.take(address));
+        let crowded = matches!(share, Some(None));
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(Client { address, crowded });
+        let answer = hyper::service::Service::call(&self.router, request);
+        Box::pin(async move {
+            let answer = answer.await;
+            drop((at_work, share));
+            answer
+        })
+    }
+}
+
+/// Drives a connection until it ends, is late ([`Activity`]), or the server stops. `poll` is told once to take no more
+/// requests. `false` when it was cut off.
+async fn run(
+    activity: &Activity,
+    stopping: &mut watch::Receiver<bool>,
+    mut poll: impl FnMut(&mut std::task::Context<'_>, bool) -> Poll<hyper::Result<()>>,
+) -> bool {
+    let mut stop = pin!(stopping.wait_for(|&stop| stop));
+    let mut timer = pin!(sleep_until(Instant::now()));
+    // Leaves at the wish of the server, whatever is at work; at the end of its time, until then.
+    let (mut stopped, mut cut_off_at) = (false, None);
+    poll_fn(|cx| {
+        let mut leave = false;
+        if !stopped && stop.as_mut().poll(cx).is_ready() {
+            (stopped, leave) = (true, true);
+        }
+        loop {
+            if let Poll::Ready(ended) = poll(cx, leave) {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                }
+                return Poll::Ready(true);
+            }
+            let deadline = match (cut_off_at, activity.deadline()) {
+                (Some(at), _) => at,
+                (None, Deadline::Headers(at) | Deadline::Idle(at)) => at,
+                // The end of a request wakes the connection, which has an answer to write then.
+                (None, Deadline::None) => return Poll::Pending,
+            };
+            timer.as_mut().reset(deadline);
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if cut_off_at.is_some() || matches!(activity.deadline(), Deadline::Headers(_)) {
+                tracing::debug!("connection cut off");
+                return Poll::Ready(false);
+            }
+            (cut_off_at, leave) = (Some(Instant::now() + GRACE), true);
+        }
+    })
+    .await
+}
+
+/// See [`LINGER_BYTES`].
+async fn linger(mut transport: impl Transport) {
+    let end = async {
+        transport.shutdown().await?;
+        let (mut left, mut buffer) = (LINGER_BYTES, vec![0; 16 * 1024]);
+        while left > 0 {
+            match transport.read(&mut buffer).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        io::Result::Ok(())
+    };
+    // A reset, or time that is over: the client was given what can be given.
+    let _ended = timeout(LINGER_TIME, end).await;
+}
+
+async fn in_time<T>(limit: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(limit, step).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
