@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant};
 
 use model::{
-    CloseReason, DownMedia, DropReason, Event, MediaKind, Mid, Pt, SessionId, SessionPlan, Ssrc,
-    StreamSsrc, TrackId, UpMedia,
+    Binding, CloseReason, Codec, Command, DownMedia, DropReason, Event, MediaKind, Mid, Pt,
+    PtMapping, SessionId, SessionPlan, Ssrc, StreamSsrc, TrackId, UpMedia,
 };
-use rtp::rtcp::{CompoundIter, RtcpPacket, RtcpWriter};
+use rtp::rtcp::{CompoundIter, DlrrEntry, RtcpPacket, RtcpWriter, XrBlock};
 use transport::srtp::{Profile, Receiver, Sender};
 
 use crate::core::Worker;
@@ -43,8 +43,20 @@ impl Peer {
 
     /// Sends a packet of a payload type, from an SSRC.
     pub(crate) fn send_rtp(&mut self, worker: &mut Worker, now: Instant, ssrc: u32, pt: Pt) {
+        self.send_payload(worker, now, ssrc, pt, &[0xfc, 1, 2, 3]);
+    }
+
+    /// Sends a packet with a payload, from an SSRC.
+    pub(crate) fn send_payload(
+        &mut self,
+        worker: &mut Worker,
+        now: Instant,
+        ssrc: u32,
+        pt: Pt,
+        payload: &[u8],
+    ) {
         self.sequence += 1;
-        let mut packet = vec![0x80, pt.0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfc, 1, 2, 3];
+        let mut packet = [&[0x80, pt.0 | 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], payload].concat();
         packet[2..4].copy_from_slice(&self.sequence.to_be_bytes());
         packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
         let len = packet.len();
@@ -66,6 +78,24 @@ impl Peer {
         let len = writer.len();
         let len = self.sender.seal_rtcp(&mut packet, len).unwrap();
         worker.take_datagram(now, path(self.id as u16), &mut packet[..len]);
+    }
+
+    /// Reads the media that waits to be sent to this peer: sequence numbers and payloads.
+    pub(crate) fn read_rtp(&mut self, worker: &mut Worker, now: Instant) -> Vec<(u16, Vec<u8>)> {
+        while worker.send_due(now) {}
+        worker.outbox.flush();
+        let mut read = Vec::new();
+        for (to, datagram) in worker.outbox.drain() {
+            if to != path(self.id as u16) || (192..224).contains(&datagram[1]) {
+                continue;
+            }
+            let header = rtp::parse_header_unprotected(&datagram).unwrap();
+            let (number, at) = (header.sequence(), header.header_len());
+            let mut plain = [0; 1_500];
+            let opened = self.receiver.open_rtp(&datagram, at, &mut plain).unwrap();
+            read.push((number, plain[at..opened.len].to_vec()));
+        }
+        read
     }
 
     /// Reads the RTCP that waits to be sent to this peer.
@@ -127,6 +157,38 @@ fn a_publisher_that_changes_its_ssrc_all_day_is_heard() {
         }
     }
     assert_eq!((worker.counters.rtp_accepted.value(), dropped_in_all(worker)), (2 * 1_440, 0));
+}
+
+/// As ffmpeg with global headers: H.264 whose parameter sets stand in the offer only (RFC 6184 section 8.4).
+#[test]
+fn a_viewer_gets_parameter_sets_that_its_publisher_told_in_the_offer_only() {
+    const IDR: &[u8] = &[0x65, 0x88, 1];
+    const INTER: &[u8] = &[0x41, 0x9a, 2];
+    let (mut bench, now) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let sets: [Box<[u8]>; 2] = [[0x67, 0x42, 0xe0, 0x1f].into(), [0x68, 0xce, 0x3c, 0x80].into()];
+    let mut publisher = Peer::connect(worker, now, 1, |plan| {
+        let mut h264 = codec(MediaKind::Video);
+        (h264.codec, h264.parameter_sets) = (Codec::H264, Some(sets.clone().into()));
+        plan.up = vec![UpMedia { kind: MediaKind::Video, codecs: vec![h264], ..up(7, 11, PT) }];
+    });
+    let mut viewer = Peer::connect(worker, now, 2, |plan| plan.down = vec![slot(0)]);
+    let mapping =
+        PtMapping { up: PT, down: PT, down_rtx: None, unwrap_red: false, clock_rate: 90_000 };
+    let binding =
+        Binding { track: TrackId(7), publisher: SessionId(1), payload_types: [mapping].into() };
+    bench.command(Command::Bind { session: SessionId(2), slots: vec![(mid(0), Some(binding))] });
+    let worker = &mut bench.worker;
+    worker.take_notices(now);
+    let mut seen = Vec::new();
+    for payload in [INTER, IDR, INTER, IDR] {
+        publisher.send_payload(worker, now, 11, PT, payload);
+        seen.extend(viewer.read_rtp(worker, now));
+    }
+    assert!(seen.windows(2).all(|w| w[1].0 == w[0].0.wrapping_add(1)));
+    let seen: Vec<_> = seen.iter().map(|(_, payload)| &payload[..]).collect();
+    let [sps, pps] = &sets;
+    assert_eq!(seen, [&sps[..], pps, IDR, INTER, sps, pps, IDR]);
 }
 
 /// Firefox reports about each section that it receives from an SSRC of its own.
@@ -206,4 +268,92 @@ fn a_viewer_that_sends_reports_and_no_checks_stays_connected() {
     now += ms(31_000);
     worker.call_due(now);
     assert!(worker.sessions.at(viewer.at).is_none());
+}
+
+/// RFC 3611 sections 4.4 and 4.5: the node asks with each report, and the answer sets the pace of its questions.
+#[test]
+fn the_round_trip_of_a_publisher_sets_when_it_is_asked_again() {
+    let (mut bench, start) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let mut peer = Peer::connect(worker, start, 1, |plan| plan.up = vec![up(1, 11, PT)]);
+    let mut now = start;
+    for _ in 0..20 {
+        now += ms(1_000);
+        peer.send_rtp(worker, now, 11, PT);
+        now += ms(2);
+        worker.call_due(now);
+        let mut asked = None;
+        peer.read_rtcp(worker, |packet| {
+            let RtcpPacket::Xr(xr) = packet else { return };
+            let [XrBlock::ReceiverReferenceTime(ntp)] = xr.blocks().collect::<Vec<_>>()[..] else {
+                panic!("one reference time in each report");
+            };
+            asked = Some((xr.ssrc, ntp));
+        });
+        let (ssrc, ntp) = asked.expect("a reference time with each report");
+        // The peer keeps it for half a second, and the line takes 30 ms.
+        let kept = DlrrEntry { ssrc, last_rr: ntp.middle(), delay_since_last_rr: 65_536 / 2 };
+        peer.send_rtcp(worker, now + ms(530), |rtcp| {
+            rtcp.rr(Ssrc(11), &[]).unwrap();
+            rtcp.dlrr(Ssrc(11), &[kept]).unwrap();
+        });
+    }
+    let trip = worker.sessions.at(peer.at).unwrap().round_trip.as_ref().unwrap();
+    assert_eq!(trip.smoothed().map(|t| t.as_millis()), Some(30));
+    // A packet is lost now: it is asked for, and again after a round trip.
+    peer.sequence += 1;
+    for later in [0, 1, 2] {
+        peer.send_rtp(worker, now + ms(600 + later), 11, PT);
+    }
+    let mut asked_at = Vec::new();
+    for later in 600..720 {
+        worker.call_due(now + ms(later));
+        peer.read_rtcp(worker, |packet| {
+            if let RtcpPacket::Nack(_) = packet {
+                asked_at.push(later);
+            }
+        });
+    }
+    let between: Vec<u64> = asked_at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(
+        between.len() >= 2 && between.iter().take(2).all(|b| (30..36).contains(b)),
+        "{asked_at:?}"
+    );
+}
+
+#[test]
+fn a_publisher_that_asks_for_remb_is_told_half_as_much_again_as_comes() {
+    for (remb, transport_cc) in [(true, false), (true, true), (false, false)] {
+        let (mut bench, start) = (bench(), Instant::now());
+        let worker = &mut bench.worker;
+        let mut peer = Peer::connect(worker, start, 1, |plan| {
+            plan.up = vec![up(1, 11, PT), up(2, 12, PT)];
+            for codec in plan.up.iter_mut().flat_map(|media| &mut media.codecs) {
+                (codec.feedback.remb, codec.feedback.transport_cc) = (remb, transport_cc);
+            }
+        });
+        let mut told = Vec::new();
+        // 500 packets of 32 bytes: 128 kbit/s, for which the floor is enough; then ten times as many.
+        for (second, count) in [500, 5_000].into_iter().enumerate() {
+            let now = start + ms(1_000 * (second as u64 + 1));
+            for packet in 0..count {
+                peer.send_rtp(worker, now, 11 + packet % 2, PT);
+            }
+            worker.call_due(now + ms(2));
+            peer.read_rtcp(worker, |packet| {
+                if let RtcpPacket::Remb(remb) = packet {
+                    told.push((remb.bitrate, remb.ssrcs().collect::<Vec<_>>()));
+                }
+            });
+        }
+        if (remb, transport_cc) != (true, false) {
+            assert_eq!(told, []);
+            continue;
+        }
+        let [(first, ref named), (second, _)] = told[..] else { panic!("{told:?}") };
+        assert_eq!(named[..], [Ssrc(11), Ssrc(12)]);
+        assert!((299_000..=300_000).contains(&first), "{first}");
+        let sent = 5_000 * 32 * 8;
+        assert!((sent * 148 / 100..=sent * 150 / 100).contains(&second), "{second}");
+    }
 }

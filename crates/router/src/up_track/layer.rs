@@ -8,7 +8,7 @@ use rtp::rtcp::{FirEntry, NoRoom, ReportBlock, RtcpWriter};
 
 use super::LayerStats;
 use super::keyframe::KeyframeRequests;
-use super::nack::Nacks;
+use super::nack::{Nacks, Repair};
 use super::numbering::{Numbering, Place, Verdict};
 use super::report::{Reception, SenderInfo};
 
@@ -39,6 +39,8 @@ pub(crate) struct Layer {
     stats: LayerStats,
     /// Given up by sources before the present one.
     lost_before: u64,
+    /// The last time from a NACK to its retransmission that nobody took.
+    repair_time: Option<Duration>,
 }
 
 /// What is known of the present SSRC of a layer.
@@ -49,6 +51,8 @@ struct Source {
     nacks: Nacks,
     reception: Reception,
     sender: Option<SenderInfo>,
+    /// Parameter sets came in it. Where they come, those of the offer may be stale.
+    parameter_sets: bool,
 }
 
 /// A packet on its way in.
@@ -70,6 +74,7 @@ impl Layer {
             keyframes: KeyframeRequests::default(),
             stats: LayerStats::default(),
             lost_before: 0,
+            repair_time: None,
         }
     }
 
@@ -116,9 +121,33 @@ impl Layer {
         self.stats.octets += u64::from(octets);
         let Some(source) = &mut self.source else { return place.raw };
         source.numbering.mark(place);
-        let was_asked_for = source.seen(now, packet, place);
-        self.stats.recovered += u64::from(was_asked_for);
-        source.numbering.compact(place.raw)
+        let repair = source.seen(now, packet, place);
+        let compact = source.numbering.compact(place.raw);
+        self.stats.recovered += u64::from(repair.was_asked_for);
+        // Without RTX it may be the packet itself, which was only late.
+        if packet.is_retransmission && repair.after.is_some() {
+            self.repair_time = repair.after;
+        }
+        compact
+    }
+
+    /// The present source sends parameter sets.
+    pub(crate) fn sends_parameter_sets(&mut self) {
+        if let Some(source) = &mut self.source {
+            source.parameter_sets = true;
+        }
+    }
+
+    /// Whether the present source sent parameter sets.
+    pub(crate) fn does_send_parameter_sets(&self) -> bool {
+        self.source.as_ref().is_some_and(|s| s.parameter_sets)
+    }
+
+    /// Puts so many numbers in before an accepted packet, and gives its compact number then; `None` when others were numbered
+    /// behind it already.
+    pub(crate) fn make_room(&mut self, place: Place, count: usize) -> Option<u64> {
+        let numbering = &mut self.source.as_mut()?.numbering;
+        numbering.make_room(place, count).then(|| numbering.compact(place.raw))
     }
 
     /// Takes a placed packet in that ends here. `false`: it comes too late for its gap to be closed.
@@ -163,7 +192,7 @@ impl Layer {
         now: Instant,
         sender: Ssrc,
         asks: Asks,
-        rtt: Duration,
+        retry: Duration,
         rtcp: &mut RtcpWriter<'_>,
     ) -> Result<bool, NoRoom> {
         let Some(source) = &mut self.source else { return Ok(false) };
@@ -176,7 +205,7 @@ impl Layer {
             if due.peek().is_some() {
                 rtcp.nack(sender, source.ssrc, &mut due)?;
                 drop(due);
-                self.stats.nacked += source.nacks.asked(now, rtt) as u64;
+                self.stats.nacked += source.nacks.asked(now, retry) as u64;
                 wrote = true;
             }
         }
@@ -193,6 +222,11 @@ impl Layer {
             wrote |= asked;
         }
         Ok(wrote)
+    }
+
+    /// The last time from a NACK to its retransmission, once.
+    pub(crate) fn take_repair_time(&mut self) -> Option<Duration> {
+        self.repair_time.take()
     }
 
     /// When there is something to write.
@@ -235,6 +269,7 @@ impl Layer {
             reception: Reception::new(now, numbering.highest() + 1),
             numbering,
             sender: None,
+            parameter_sets: false,
         });
     }
 }
@@ -246,8 +281,8 @@ impl Source {
             .is_none_or(|last| now.saturating_duration_since(last.arrival) >= SENDER_REPORT_EVERY)
     }
 
-    /// Books a packet; `true` when it was missing and had been asked for.
-    fn seen(&mut self, now: Instant, packet: &Incoming, place: Place) -> bool {
+    /// Books a packet.
+    fn seen(&mut self, now: Instant, packet: &Incoming, place: Place) -> Repair {
         if !packet.is_retransmission {
             self.reception.record(now, place.raw, packet.timestamp, packet.clock_rate);
         }

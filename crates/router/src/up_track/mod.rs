@@ -12,6 +12,7 @@ mod numbering;
 pub mod report;
 mod rtx;
 pub mod streams;
+mod told_sets;
 pub mod watch;
 
 use std::time::{Duration, Instant};
@@ -23,15 +24,18 @@ use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 use rtp::{ParsedExtensions, RtpPacket};
 
-use crate::{LEAD_MAX, MAX_LAYERS, PacketBuf, SenderInfo, StreamId, StreamRef};
+use crate::{
+    LEAD_MAX, MAX_LAYERS, PacketBuf, PacketMeta, Relayed, SenderInfo, StreamId, StreamRef,
+};
 use layer::{Asks, Incoming, Layer};
 use rtx::Layout;
+use told_sets::ToldSets;
 
-/// Round trip time to a publisher before anyone measured it.
-const DEFAULT_RTT: Duration = Duration::from_millis(100);
 /// A track of which no media came for this long is silent. Opus with DTX sends every 400 ms (RFC 7587 section 3.1.3), browsers send a
 /// still screen once a second.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// How long to wait for a retransmission before the round trip to the publisher was measured.
+const DEFAULT_RETRY: Duration = Duration::from_millis(100);
 
 /// A packet that was taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct Accepted {
     pub first_of_track: bool,
     /// A key frame begins in it.
     pub keyframe_start: bool,
+    /// The packets of [`UpTrack::lead`] are to be sent before it.
+    pub has_lead: bool,
 }
 
 /// Counts of one layer, for metrics.
@@ -69,12 +75,13 @@ pub struct UpTrack {
     track: TrackId,
     kind: MediaKind,
     formats: Vec<Format>,
+    told: ToldSets,
     extensions: ExtensionMap,
     asks: Asks,
     layers: Vec<Layer>,
-    rtt: Duration,
     /// When the last media came; `None` before the first packet and after silence.
     heard: Option<Instant>,
+    retry: Duration,
 }
 
 /// A codec of the track, as far as its packets are read.
@@ -103,11 +110,12 @@ impl UpTrack {
             track: media.track,
             kind: media.kind,
             formats: Vec::new(),
+            told: ToldSets::default(),
             extensions: extensions.clone(),
             asks: Asks::default(),
             layers: Vec::new(),
-            rtt: DEFAULT_RTT,
             heard: None,
+            retry: DEFAULT_RETRY,
         };
         track.update(media, extensions);
         track
@@ -117,6 +125,7 @@ impl UpTrack {
     pub fn update(&mut self, media: &UpMedia, extensions: &ExtensionMap) {
         self.track = media.track;
         self.formats = media.codecs.iter().map(Format::new).collect();
+        self.told = ToldSets::new(&media.codecs);
         self.extensions = extensions.clone();
         self.asks = Asks {
             nack: media.codecs.iter().any(|c| c.feedback.nack),
@@ -198,6 +207,21 @@ impl UpTrack {
         let dd = packet.meta.ext.dependency_descriptor(packet.bytes());
         packet.meta.info = rtp::payload::inspect(format.codec, packet.payload(), dd);
 
+        let mut has_lead = false;
+        let info = &mut packet.meta.info;
+        if info.parameter_sets {
+            layer.sends_parameter_sets();
+        } else if info.lacks_parameter_sets() {
+            let told = self.told.count(format.pt);
+            if told > 0 && !layer.does_send_parameter_sets() {
+                match layer.make_room(place, told) {
+                    Some(seq) => (has_lead, packet.meta.seq) = (true, ExtSeq(seq)),
+                    // It came late, and there are no numbers left before it. Who began here would have no parameter sets, so
+                    // nobody may, and another key frame is asked for.
+                    None => info.keyframe_start = false,
+                }
+            }
+        }
         let keyframe_start = packet.meta.info.keyframe_start && self.kind == MediaKind::Video;
         if keyframe_start {
             // Parameter sets that are still missing belong to it.
@@ -205,7 +229,14 @@ impl UpTrack {
             layer.key_frame(place.raw.saturating_sub(lead));
         }
         let first_of_track = self.heard.replace(now).is_none();
-        Ok(Accepted { layer: stream.layer, first_of_track, keyframe_start })
+        Ok(Accepted { layer: stream.layer, first_of_track, keyframe_start, has_lead })
+    }
+
+    /// The packets that are to be sent before one that was accepted with [`Accepted::has_lead`]: parameter sets that the publisher told in
+    /// its offer and does not send. They enter by [`crate::PacketPool::enter`], and have the numbers in front of it. At most
+    /// [`LEAD_MAX`].
+    pub fn lead(&self, key: &PacketMeta) -> impl Iterator<Item = (Relayed, &[u8])> {
+        self.told.before(key)
     }
 
     /// Whether the track fell silent since the last call: nothing came for two seconds. Said once; the next packet is again the
@@ -214,8 +245,9 @@ impl UpTrack {
         self.heard.take_if(|last| now.saturating_duration_since(*last) >= SILENT_AFTER).is_some()
     }
 
-    /// Takes a sender report of one of the track's SSRCs in. Gives the stream and what each mirror of the track
-    /// has to be told ([`crate::TrackMirror::sender_report`]); `None` when the SSRC sent no media yet.
+    /// Takes a sender report of one of the track's SSRCs in. Gives the stream, and what each mirror of the track has to be told
+    /// ([`crate::TrackMirror::sender_report`]) once [`crate::PublisherClock::tell`] put it in the node's clock; `None` when the SSRC sent
+    /// no media yet.
     pub fn sender_report(
         &mut self,
         now: Instant,
@@ -240,9 +272,15 @@ impl UpTrack {
         }
     }
 
-    /// Tells the round trip time to the publisher; 100 ms until then.
-    pub fn set_rtt(&mut self, rtt: Duration) {
-        self.rtt = rtt;
+    /// Tells how long to wait for a retransmission before asking again: the round trip to the publisher and its variation.
+    /// 100 ms until then.
+    pub fn set_retry(&mut self, retry: Duration) {
+        self.retry = retry;
+    }
+
+    /// The last time from a NACK to the retransmission that it asked for, once: an upper bound of the round trip.
+    pub fn take_repair_time(&mut self) -> Option<Duration> {
+        self.layers.iter_mut().find_map(Layer::take_repair_time)
     }
 
     /// Writes the NACKs, PLIs and FIRs that are due, with `sender` as the sender SSRC. `Ok(true)` when something was
@@ -258,7 +296,7 @@ impl UpTrack {
     ) -> Result<bool, NoRoom> {
         let mut wrote = false;
         for layer in &mut self.layers {
-            wrote |= layer.poll_feedback(now, sender, self.asks, self.rtt, rtcp)?;
+            wrote |= layer.poll_feedback(now, sender, self.asks, self.retry, rtcp)?;
         }
         Ok(wrote)
     }
