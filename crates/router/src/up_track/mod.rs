@@ -24,6 +24,7 @@ use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 use rtp::{ParsedExtensions, RtpPacket};
 
+use crate::UpStats;
 use crate::{
     LEAD_MAX, MAX_LAYERS, PacketBuf, PacketMeta, Relayed, SenderInfo, StreamId, StreamRef,
 };
@@ -40,33 +41,10 @@ const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// A packet that was taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
-    /// Its layer.
-    pub layer: u8,
     /// It is the first of the track, or the first after silence: time for `model::Event::TrackActive`.
     pub first_of_track: bool,
-    /// A key frame begins in it.
-    pub keyframe_start: bool,
     /// The packets of [`UpTrack::lead`] are to be sent before it.
     pub has_lead: bool,
-}
-
-/// Counts of one layer, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LayerStats {
-    /// Packets accepted.
-    pub packets: u64,
-    /// Payload bytes accepted.
-    pub octets: u64,
-    /// Packets that were asked for and came.
-    pub recovered: u64,
-    /// Packets asked for again, each time counted.
-    pub nacked: u64,
-    /// Packets given up.
-    pub lost: u64,
-    /// Key frame requests sent.
-    pub keyframe_requests: u64,
-    /// Interarrival jitter in timestamp units (RFC 3550 section 6.4.1).
-    pub jitter: u32,
 }
 
 /// One track of a publisher.
@@ -79,7 +57,8 @@ pub struct UpTrack {
     extensions: ExtensionMap,
     asks: Asks,
     layers: Vec<Layer>,
-    rtt: Duration,
+    /// Round trip time to the publisher, once somebody measured it.
+    rtt: Option<Duration>,
     /// When the last media came; `None` before the first packet and after silence.
     heard: Option<Instant>,
 }
@@ -114,7 +93,7 @@ impl UpTrack {
             extensions: extensions.clone(),
             asks: Asks::default(),
             layers: Vec::new(),
-            rtt: DEFAULT_RTT,
+            rtt: None,
             heard: None,
         };
         track.update(media, extensions);
@@ -229,7 +208,7 @@ impl UpTrack {
             layer.key_frame(place.raw.saturating_sub(lead));
         }
         let first_of_track = self.heard.replace(now).is_none();
-        Ok(Accepted { layer: stream.layer, first_of_track, keyframe_start, has_lead })
+        Ok(Accepted { first_of_track, has_lead })
     }
 
     /// The packets that are to be sent before one that was accepted with [`Accepted::has_lead`]: parameter sets that the publisher told in
@@ -274,7 +253,7 @@ impl UpTrack {
 
     /// Tells the round trip time to the publisher; 100 ms until then.
     pub fn set_rtt(&mut self, rtt: Duration) {
-        self.rtt = rtt;
+        self.rtt = Some(rtt);
     }
 
     /// Writes the NACKs, PLIs and FIRs that are due, with `sender` as the sender SSRC. `Ok(true)` when something was
@@ -289,8 +268,9 @@ impl UpTrack {
         rtcp: &mut RtcpWriter<'_>,
     ) -> Result<bool, NoRoom> {
         let mut wrote = false;
+        let rtt = self.rtt.unwrap_or(DEFAULT_RTT);
         for layer in &mut self.layers {
-            wrote |= layer.poll_feedback(now, sender, self.asks, self.rtt, rtcp)?;
+            wrote |= layer.poll_feedback(now, sender, self.asks, rtt, rtcp)?;
         }
         Ok(wrote)
     }
@@ -306,9 +286,9 @@ impl UpTrack {
         self.layers.iter().filter_map(|l| l.poll_timeout(self.asks)).min()
     }
 
-    /// Counts of a layer; `None` when there is no such layer.
-    pub fn stats(&self, layer: u8) -> Option<LayerStats> {
-        self.layers.get(usize::from(layer)).map(Layer::stats)
+    /// How the track comes in.
+    pub fn stats(&self, now: Instant) -> UpStats {
+        UpStats { rtt: self.rtt, layers: self.layers.iter().map(|l| l.stats(now)).collect() }
     }
 }
 
