@@ -7,6 +7,10 @@ missing=()
 for pair in chromium:chromium firefox-esr:firefox-esr nft:nftables ip:iproute2 nsenter:util-linux; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
+# GStreamer with webrtcbin, VP8, H.264 and Opus, and its binding for the system's Python.
+gstreamer=(python3-gst-1.0 gir1.2-gst-plugins-bad-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+    gstreamer1.0-plugins-ugly gstreamer1.0-nice gstreamer1.0-libav)
+/usr/bin/python3 clients/gstreamer/client.py --check 2>/dev/null || missing+=("${gstreamer[@]}")
 if [ ${#missing[@]} -gt 0 ]; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update

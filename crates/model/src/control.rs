@@ -103,6 +103,10 @@ pub enum CloseReason {
     NeverConnected,
     /// The certificate is not the one of the offer (RFC 8122 section 6).
     FingerprintMismatch,
+    /// The certificate has a key, or makes a signature, of a kind that is not taken.
+    CertificateUnsupported,
+    /// The peer offers no SRTP profile that we know (RFC 5764 section 4.1.2).
+    NoSrtpProfile,
     /// The DTLS handshake or connection failed.
     DtlsFailed,
     /// A panic in the node while it worked on this session; only this session was ended.
@@ -118,6 +122,8 @@ impl CloseReason {
             CloseReason::ConsentExpired => "consent_expired",
             CloseReason::NeverConnected => "never_connected",
             CloseReason::FingerprintMismatch => "fingerprint_mismatch",
+            CloseReason::CertificateUnsupported => "certificate_unsupported",
+            CloseReason::NoSrtpProfile => "no_srtp_profile",
             CloseReason::DtlsFailed => "dtls_failed",
             CloseReason::Internal => "internal",
         }

@@ -47,6 +47,12 @@ impl Room {
         }
     }
 
+    /// Tables of payload types that were worked out in this room's life: the part of its work that grows with the length of offers. Those
+    /// that are known are looked up.
+    pub fn tables_worked_out(&self) -> u64 {
+        self.mappings.worked_out()
+    }
+
     /// Whether the session is here.
     pub fn contains(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)

@@ -28,7 +28,7 @@ impl Room {
     /// `NotFound`; `Conflict` when the session changed since the agreement was taken that the negotiation began with.
     pub fn renegotiate(&mut self, now: Instant, agreed: Agreed) -> Result<Renegotiated, RoomError> {
         self.handle_timeout(now);
-        let Agreed { mut agreement, answer, restarts } = agreed;
+        let Agreed { mut agreement, answer, restarts, .. } = agreed;
         let (plan, id) = (agreement.plan.clone(), agreement.plan.id);
         let current = self.session(id)?.agreement()?;
         if current.number != agreement.number {
@@ -125,7 +125,7 @@ impl Room {
             &credentials.local_pwd,
             &agreement.restart.ice_options,
             &agreement.restart.bundle,
-            (kind, protocol, *mid),
+            (kind, protocol, mid.as_deref()),
             &config.candidates,
         );
         self.commands.push_back(Command::Restart { session, ice: credentials });

@@ -7,11 +7,9 @@ use model::{Ssrc, TrackId};
 /// Time over which bitrates are measured.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// How a track comes in. See [`crate::UpTrack::stats`].
+/// How a track comes in. See [`crate::UpTrack::stats`]. The round trip to the publisher is its session's, and not known here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UpStats {
-    /// Round trip time to the publisher; `None` before anyone measured it.
-    pub rtt: Option<Duration>,
     /// Its layers, as `model::UpMedia::rids` or `ssrcs` name them; one without simulcast.
     pub layers: Vec<LayerStats>,
 }

@@ -121,7 +121,7 @@ fn missing_packets_are_asked_for_and_what_does_not_fit_stays_due() {
     assert_eq!((nack.sender, nack.media), (Ssrc(9), Ssrc(11)));
     assert_eq!(nack.lost().collect::<Vec<_>>(), [2, 4, 5]);
     assert_eq!(r.up.poll_timeout(), Some(t + ms(100)), "a round trip later");
-    r.up.set_rtt(ms(40));
+    r.up.set_retry(ms(40));
     assert_eq!(r.up.stats(t).layers[0].nacked, 3);
 }
 

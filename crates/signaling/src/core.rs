@@ -166,6 +166,7 @@ impl Core {
         let mut place = self.reserve(now, subject, room, &entering, roles)?;
         let agreed = self.negotiate(|negotiator| negotiator.answer(roles, offer))?;
         let session = agreed.session();
+        log_remarks(&agreed);
         self.in_room(room, |room, cell| {
             let there = entering.participant.as_ref().is_some_and(|who| room.publishes(who));
             if place.is_instead()
@@ -221,6 +222,7 @@ impl Core {
     ) -> Result<Renegotiated, RoomError> {
         let before = self.of_session(session, |room| room.agreement(session))??;
         let agreed: Agreed = self.negotiate(|n| n.answer_again(&before, offer))?;
+        log_remarks(&agreed);
         self.of_session(session, |room| room.renegotiate(now, agreed))?
     }
 
@@ -458,6 +460,13 @@ impl Core {
             state.gone = true;
             lock(&self.names).remove(&cell.id);
         }
+    }
+}
+
+/// At most one line for each header extension of an offer; offers are limited in rate.
+fn log_remarks(agreed: &Agreed) {
+    for remark in agreed.remarks() {
+        tracing::debug!(session = %agreed.session(), remark, "a part of an offer was passed over");
     }
 }
 

@@ -257,7 +257,7 @@ impl Peer {
         if let Some(dtls) = &mut self.dtls
             && has_consent
         {
-            dtls.close(now);
+            dtls.close();
             self.phase = Phase::Closed;
             self.events.push_back(PeerEvent::Closed(CloseReason::Requested));
         } else {
@@ -369,7 +369,7 @@ impl Peer {
             }
             _ => {
                 if let Some(dtls) = &mut self.dtls {
-                    dtls.close(now);
+                    dtls.close();
                 }
                 self.phase = Phase::Closed;
                 self.events.push_back(PeerEvent::Closed(CloseReason::Internal));

@@ -1,6 +1,6 @@
 //! Step 3: a publisher's packet is decrypted once into a packet that is shared from then on.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::{DropReason, Event, Path, TrackId};
 use router::{LEAD_MAX, Packet, PacketBuf, StreamRef};
@@ -33,6 +33,9 @@ impl Worker {
         if datagram.len() > DATAGRAM_MAX {
             return Err(DropReason::TooLarge);
         }
+        if !session.rates.allow_media(now, &self.config.rates) {
+            return Err(DropReason::MediaRate);
+        }
         let header =
             rtp::parse_header_unprotected(datagram).map_err(|_| DropReason::RtpMalformed)?;
         let mut buf = self.buffer(now, at, datagram.len())?;
@@ -45,7 +48,11 @@ impl Worker {
                 return Err(error.drop_reason());
             }
         };
+        session.rates.took_media(datagram.len());
         session.heard(now, path);
+        if let Some(remb) = &mut session.remb {
+            remb.record(datagram.len());
+        }
         let extensions = ParsedExtensions::parse(&header, &session.orders.plan.extensions)
             .map_err(|_| DropReason::RtpMalformed);
         // Feedback counts what the network delivered, whatever becomes of it.
@@ -61,6 +68,11 @@ impl Worker {
             let stream = streams.resolve(now, header.ssrc(), header.pt(), &e)?;
             ingest(now, ups, stream, &mut buf, opened.len)
         });
+        if let (Some(trip), Ok(Ingested { repair_time: Some(time), .. })) =
+            (&mut session.round_trip, &taken)
+        {
+            trip.repaired(*time);
+        }
         self.arm(now, at);
         self.finish(now, at, buf, taken)
     }
@@ -135,6 +147,8 @@ struct Ingested {
     has_lead: bool,
     /// The first packet of the track.
     first: bool,
+    /// It is a retransmission, which came so long after it was asked for.
+    repair_time: Option<Duration>,
 }
 
 /// Lets the up-track of a stream have the plain packet in `buf`.
@@ -147,11 +161,13 @@ fn ingest(
 ) -> Result<Ingested, DropReason> {
     let up = ups.get_mut(usize::from(stream.up)).ok_or(DropReason::UnknownStream)?;
     let accepted = up.up.ingest(now, stream, buf, len)?;
+    let repair_time = if stream.is_rtx { up.up.take_repair_time() } else { None };
     Ok(Ingested {
         up: stream.up,
         track: up.track,
         id: up.up.track(),
         has_lead: accepted.has_lead,
         first: accepted.first_of_track,
+        repair_time,
     })
 }

@@ -7,7 +7,7 @@ use model::{
     Binding, CloseReason, Codec, Command, DownMedia, DropReason, Event, MediaKind, Mid, Pt,
     PtMapping, SessionId, SessionPlan, Ssrc, StreamSsrc, TrackId, UpMedia,
 };
-use rtp::rtcp::{CompoundIter, RtcpPacket, RtcpWriter};
+use rtp::rtcp::{CompoundIter, DlrrEntry, RtcpPacket, RtcpWriter, XrBlock};
 use transport::srtp::{Profile, Receiver, Sender};
 
 use crate::core::Worker;
@@ -268,4 +268,92 @@ fn a_viewer_that_sends_reports_and_no_checks_stays_connected() {
     now += ms(31_000);
     worker.call_due(now);
     assert!(worker.sessions.at(viewer.at).is_none());
+}
+
+/// RFC 3611 sections 4.4 and 4.5: the node asks with each report, and the answer sets the pace of its questions.
+#[test]
+fn the_round_trip_of_a_publisher_sets_when_it_is_asked_again() {
+    let (mut bench, start) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let mut peer = Peer::connect(worker, start, 1, |plan| plan.up = vec![up(1, 11, PT)]);
+    let mut now = start;
+    for _ in 0..20 {
+        now += ms(1_000);
+        peer.send_rtp(worker, now, 11, PT);
+        now += ms(2);
+        worker.call_due(now);
+        let mut asked = None;
+        peer.read_rtcp(worker, |packet| {
+            let RtcpPacket::Xr(xr) = packet else { return };
+            let [XrBlock::ReceiverReferenceTime(ntp)] = xr.blocks().collect::<Vec<_>>()[..] else {
+                panic!("one reference time in each report");
+            };
+            asked = Some((xr.ssrc, ntp));
+        });
+        let (ssrc, ntp) = asked.expect("a reference time with each report");
+        // The peer keeps it for half a second, and the line takes 30 ms.
+        let kept = DlrrEntry { ssrc, last_rr: ntp.middle(), delay_since_last_rr: 65_536 / 2 };
+        peer.send_rtcp(worker, now + ms(530), |rtcp| {
+            rtcp.rr(Ssrc(11), &[]).unwrap();
+            rtcp.dlrr(Ssrc(11), &[kept]).unwrap();
+        });
+    }
+    let trip = worker.sessions.at(peer.at).unwrap().round_trip.as_ref().unwrap();
+    assert_eq!(trip.smoothed().map(|t| t.as_millis()), Some(30));
+    // A packet is lost now: it is asked for, and again after a round trip.
+    peer.sequence += 1;
+    for later in [0, 1, 2] {
+        peer.send_rtp(worker, now + ms(600 + later), 11, PT);
+    }
+    let mut asked_at = Vec::new();
+    for later in 600..720 {
+        worker.call_due(now + ms(later));
+        peer.read_rtcp(worker, |packet| {
+            if let RtcpPacket::Nack(_) = packet {
+                asked_at.push(later);
+            }
+        });
+    }
+    let between: Vec<u64> = asked_at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(
+        between.len() >= 2 && between.iter().take(2).all(|b| (30..36).contains(b)),
+        "{asked_at:?}"
+    );
+}
+
+#[test]
+fn a_publisher_that_asks_for_remb_is_told_half_as_much_again_as_comes() {
+    for (remb, transport_cc) in [(true, false), (true, true), (false, false)] {
+        let (mut bench, start) = (bench(), Instant::now());
+        let worker = &mut bench.worker;
+        let mut peer = Peer::connect(worker, start, 1, |plan| {
+            plan.up = vec![up(1, 11, PT), up(2, 12, PT)];
+            for codec in plan.up.iter_mut().flat_map(|media| &mut media.codecs) {
+                (codec.feedback.remb, codec.feedback.transport_cc) = (remb, transport_cc);
+            }
+        });
+        let mut told = Vec::new();
+        // 500 packets of 32 bytes: 128 kbit/s, for which the floor is enough; then ten times as many.
+        for (second, count) in [500, 5_000].into_iter().enumerate() {
+            let now = start + ms(1_000 * (second as u64 + 1));
+            for packet in 0..count {
+                peer.send_rtp(worker, now, 11 + packet % 2, PT);
+            }
+            worker.call_due(now + ms(2));
+            peer.read_rtcp(worker, |packet| {
+                if let RtcpPacket::Remb(remb) = packet {
+                    told.push((remb.bitrate, remb.ssrcs().collect::<Vec<_>>()));
+                }
+            });
+        }
+        if (remb, transport_cc) != (true, false) {
+            assert_eq!(told, []);
+            continue;
+        }
+        let [(first, ref named), (second, _)] = told[..] else { panic!("{told:?}") };
+        assert_eq!(named[..], [Ssrc(11), Ssrc(12)]);
+        assert!((299_000..=300_000).contains(&first), "{first}");
+        let sent = 5_000 * 32 * 8;
+        assert!((sent * 148 / 100..=sent * 150 / 100).contains(&second), "{second}");
+    }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use congestion::twcc;
+use congestion::{remb, round_trip::RoundTrip, twcc};
 use hashbrown::HashMap;
 use model::{Mid, Path, SessionId, Ssrc};
 use router::{DownTrack, PublisherClock, StreamTable, UpTrack};
@@ -15,6 +15,8 @@ use crate::{
     directory::{Entry, Orders},
     exit::Exit,
     memory::Memory,
+    rates::Rates,
+    steering::Steered,
     tracks::TrackRef,
 };
 
@@ -41,10 +43,16 @@ pub(crate) struct Session {
     pub(crate) streams: StreamTable,
     /// What its packets take.
     pub(crate) memory: Memory,
+    /// How much it may send now.
+    pub(crate) rates: Rates,
     /// As `SessionPlan::up`.
     pub(crate) ups: Vec<Up>,
     pub(crate) downs: Vec<Down>,
     pub(crate) twcc: Option<Box<twcc::Receiver>>,
+    /// For publishers that do without transport-wide feedback.
+    pub(crate) remb: Option<Box<remb::Receiver>>,
+    /// For publishers: how long they take to answer.
+    pub(crate) round_trip: Option<Box<RoundTrip>>,
     /// The stream that transport-wide feedback names: any of the peer's.
     pub(crate) twcc_media: Ssrc,
     /// The clock of what the peer sends.
@@ -58,7 +66,7 @@ pub(crate) struct Session {
     /// Paths that are known to be this session's.
     pub(crate) paths: Vec<Path>,
     /// Those of them that the kernel was told of ([`crate::steering`]).
-    pub(crate) steered: Vec<Path>,
+    pub(crate) steered: Vec<Steered>,
     /// Test hook: the next datagram of this session panics.
     #[cfg(test)]
     pub(crate) poisoned: bool,
@@ -105,6 +113,12 @@ impl Session {
             self.heard_due = now + HEARD_EVERY;
             self.peer.heard(now, path);
         }
+    }
+
+    /// Lets the tracks of the peer ask again for what is lost at the pace of its round trip.
+    pub(crate) fn set_retries(&mut self) {
+        let Some(retry) = self.round_trip.as_ref().and_then(|t| t.retry_after()) else { return };
+        self.ups.iter_mut().for_each(|up| up.up.set_retry(retry));
     }
 
     /// Lets the SRTP contexts have room for all SSRCs that the plan allows to be in use at once.

@@ -393,7 +393,7 @@ impl Bot {
                 publisher.bye(to, &mut keys.0, &mut outlet);
             }
             if let Some(dtls) = &mut self.dtls {
-                dtls.close(now);
+                dtls.close();
             }
             self.drain_dtls(now, shared, &mut buffers.outgoing, tally);
             buffers.outgoing.flush(Some(&self.socket), Some(&self.socket));

@@ -7,7 +7,7 @@ use model::{DropReason, MediaKind, Ssrc};
 use rtp::rtcp::{FirEntry, NoRoom, ReportBlock, RtcpWriter};
 
 use super::keyframe::KeyframeRequests;
-use super::nack::Nacks;
+use super::nack::{Nacks, Repair};
 use super::numbering::{Numbering, Place, Verdict};
 use super::report::{Reception, SenderInfo};
 use crate::LayerStats;
@@ -41,6 +41,8 @@ pub(crate) struct Layer {
     bitrate: Meter,
     /// Given up by sources before the present one.
     lost_before: u64,
+    /// The last time from a NACK to its retransmission that nobody took.
+    repair_time: Option<Duration>,
 }
 
 /// What is known of the present SSRC of a layer.
@@ -77,6 +79,7 @@ impl Layer {
             stats: LayerStats::default(),
             bitrate: Meter::default(),
             lost_before: 0,
+            repair_time: None,
         }
     }
 
@@ -124,9 +127,14 @@ impl Layer {
         self.bitrate.count(now, u64::from(octets));
         let Some(source) = &mut self.source else { return place.raw };
         source.numbering.mark(place);
-        let was_asked_for = source.seen(now, packet, place);
-        self.stats.recovered += u64::from(was_asked_for);
-        source.numbering.compact(place.raw)
+        let repair = source.seen(now, packet, place);
+        let compact = source.numbering.compact(place.raw);
+        self.stats.recovered += u64::from(repair.was_asked_for);
+        // Without RTX it may be the packet itself, which was only late.
+        if packet.is_retransmission && repair.after.is_some() {
+            self.repair_time = repair.after;
+        }
+        compact
     }
 
     /// The present source sends parameter sets.
@@ -191,7 +199,7 @@ impl Layer {
         now: Instant,
         sender: Ssrc,
         asks: Asks,
-        rtt: Duration,
+        retry: Duration,
         rtcp: &mut RtcpWriter<'_>,
     ) -> Result<bool, NoRoom> {
         let Some(source) = &mut self.source else { return Ok(false) };
@@ -204,7 +212,7 @@ impl Layer {
             if due.peek().is_some() {
                 rtcp.nack(sender, source.ssrc, &mut due)?;
                 drop(due);
-                self.stats.nacked += source.nacks.asked(now, rtt) as u64;
+                self.stats.nacked += source.nacks.asked(now, retry) as u64;
                 wrote = true;
             }
         }
@@ -221,6 +229,11 @@ impl Layer {
             wrote |= asked;
         }
         Ok(wrote)
+    }
+
+    /// The last time from a NACK to its retransmission, once.
+    pub(crate) fn take_repair_time(&mut self) -> Option<Duration> {
+        self.repair_time.take()
     }
 
     /// When there is something to write.
@@ -278,8 +291,8 @@ impl Source {
             .is_none_or(|last| now.saturating_duration_since(last.arrival) >= SENDER_REPORT_EVERY)
     }
 
-    /// Books a packet; `true` when it was missing and had been asked for.
-    fn seen(&mut self, now: Instant, packet: &Incoming, place: Place) -> bool {
+    /// Books a packet.
+    fn seen(&mut self, now: Instant, packet: &Incoming, place: Place) -> Repair {
         if !packet.is_retransmission {
             self.clock_rate = packet.clock_rate;
             self.reception.record(now, place.raw, packet.timestamp, packet.clock_rate);

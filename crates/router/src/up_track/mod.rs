@@ -24,19 +24,18 @@ use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 use rtp::{ParsedExtensions, RtpPacket};
 
-use crate::UpStats;
 use crate::{
-    LEAD_MAX, MAX_LAYERS, PacketBuf, PacketMeta, Relayed, SenderInfo, StreamId, StreamRef,
+    LEAD_MAX, MAX_LAYERS, PacketBuf, PacketMeta, Relayed, SenderInfo, StreamId, StreamRef, UpStats,
 };
 use layer::{Asks, Incoming, Layer};
 use rtx::Layout;
 use told_sets::ToldSets;
 
-/// Round trip time to a publisher before anyone measured it.
-const DEFAULT_RTT: Duration = Duration::from_millis(100);
 /// A track of which no media came for this long is silent. Opus with DTX sends every 400 ms (RFC 7587 section 3.1.3), browsers send a
 /// still screen once a second.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// How long to wait for a retransmission before the round trip to the publisher was measured.
+const DEFAULT_RETRY: Duration = Duration::from_millis(100);
 
 /// A packet that was taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,10 +56,9 @@ pub struct UpTrack {
     extensions: ExtensionMap,
     asks: Asks,
     layers: Vec<Layer>,
-    /// Round trip time to the publisher, once somebody measured it.
-    rtt: Option<Duration>,
     /// When the last media came; `None` before the first packet and after silence.
     heard: Option<Instant>,
+    retry: Duration,
 }
 
 /// A codec of the track, as far as its packets are read.
@@ -93,8 +91,8 @@ impl UpTrack {
             extensions: extensions.clone(),
             asks: Asks::default(),
             layers: Vec::new(),
-            rtt: None,
             heard: None,
+            retry: DEFAULT_RETRY,
         };
         track.update(media, extensions);
         track
@@ -251,9 +249,15 @@ impl UpTrack {
         }
     }
 
-    /// Tells the round trip time to the publisher; 100 ms until then.
-    pub fn set_rtt(&mut self, rtt: Duration) {
-        self.rtt = Some(rtt);
+    /// Tells how long to wait for a retransmission before asking again: the round trip to the publisher and its variation.
+    /// 100 ms until then.
+    pub fn set_retry(&mut self, retry: Duration) {
+        self.retry = retry;
+    }
+
+    /// The last time from a NACK to the retransmission that it asked for, once: an upper bound of the round trip.
+    pub fn take_repair_time(&mut self) -> Option<Duration> {
+        self.layers.iter_mut().find_map(Layer::take_repair_time)
     }
 
     /// Writes the NACKs, PLIs and FIRs that are due, with `sender` as the sender SSRC. `Ok(true)` when something was
@@ -268,9 +272,8 @@ impl UpTrack {
         rtcp: &mut RtcpWriter<'_>,
     ) -> Result<bool, NoRoom> {
         let mut wrote = false;
-        let rtt = self.rtt.unwrap_or(DEFAULT_RTT);
         for layer in &mut self.layers {
-            wrote |= layer.poll_feedback(now, sender, self.asks, rtt, rtcp)?;
+            wrote |= layer.poll_feedback(now, sender, self.asks, self.retry, rtcp)?;
         }
         Ok(wrote)
     }
@@ -288,7 +291,7 @@ impl UpTrack {
 
     /// How the track comes in.
     pub fn stats(&self, now: Instant) -> UpStats {
-        UpStats { rtt: self.rtt, layers: self.layers.iter().map(|l| l.stats(now)).collect() }
+        UpStats { layers: self.layers.iter().map(|l| l.stats(now)).collect() }
     }
 }
 

@@ -16,6 +16,10 @@ const MAX_TRIES: u8 = 10;
 const MAX_TRIES_SUPERSEDED: u8 = 3;
 /// No retry comes sooner, however short the round trip is.
 const MIN_RETRY: Duration = Duration::from_millis(20);
+/// After so many tries at the pace of the round trip,
+const QUICK_TRIES: u8 = 4;
+/// no retry comes sooner than this: where the round trip is short, ten tries must still outlive half a second without a line.
+const SLOW_RETRY: Duration = Duration::from_millis(100);
 /// Packets asked for in one message: at most 512 bytes of it.
 pub(crate) const PER_MESSAGE: usize = 128;
 
@@ -24,7 +28,18 @@ struct Missing {
     raw: u64,
     /// When it may be asked for, by time alone.
     due: Instant,
+    /// When it was asked for last, if it was.
+    asked: Option<Instant>,
     tries: u8,
+}
+
+/// What was known of a packet that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Repair {
+    /// It was missing and had been asked for.
+    pub(crate) was_asked_for: bool,
+    /// How long after the question, if it was asked for once. After several nobody knows which one was answered.
+    pub(crate) after: Option<Duration>,
 }
 
 /// The missing packets of one source.
@@ -61,11 +76,17 @@ impl Nacks {
         }
     }
 
-    /// A packet came. Gives `true` when it was missing and had been asked for.
-    pub(crate) fn arrived(&mut self, now: Instant, raw: u64) -> bool {
+    /// A packet came.
+    pub(crate) fn arrived(&mut self, now: Instant, raw: u64) -> Repair {
         if raw <= self.highest {
-            return self.found(raw);
+            return self.found(now, raw);
         }
+        self.advance(now, raw);
+        Repair::default()
+    }
+
+    /// A packet came that is newer than all before: what it skipped is missing.
+    fn advance(&mut self, now: Instant, raw: u64) {
         let gap = self.highest + 1..raw;
         self.highest = raw;
         if gap.is_empty() {
@@ -73,7 +94,7 @@ impl Nacks {
                 // One more later packet: the grace of some may be over.
                 self.wake_at(now);
             }
-            return false;
+            return;
         }
         // Of a gap larger than the table only the newest part can be tracked.
         let from = gap.start.max(gap.end.saturating_sub(self.limit as u64));
@@ -82,7 +103,12 @@ impl Nacks {
             if self.missing.len() == self.limit {
                 self.drop_oldest();
             }
-            self.missing.push_back(Missing { raw: number, due: now + GRACE, tries: 0 });
+            self.missing.push_back(Missing {
+                raw: number,
+                due: now + GRACE,
+                asked: None,
+                tries: 0,
+            });
             self.unasked += 1;
         }
         self.wake_at(if self.unasked > 0 && gap.start + GRACE_PACKETS <= raw {
@@ -90,7 +116,6 @@ impl Nacks {
         } else {
             now + GRACE
         });
-        false
     }
 
     /// A key frame came, with all that belongs to it from this number on.
@@ -110,14 +135,16 @@ impl Nacks {
             .map(|m| m.raw as u16)
     }
 
-    /// Notes that the packets of [`Nacks::due`] were asked for. Gives their number.
-    pub(crate) fn asked(&mut self, now: Instant, rtt: Duration) -> usize {
-        let (highest, retry) = (self.highest, rtt.max(MIN_RETRY));
+    /// Notes that the packets of [`Nacks::due`] were asked for, and are to be asked for again after `retry`. Gives their
+    /// number.
+    pub(crate) fn asked(&mut self, now: Instant, retry: Duration) -> usize {
+        let (highest, quick) = (self.highest, retry.max(MIN_RETRY));
         let mut asked = 0;
         for m in self.missing.iter_mut().filter(|m| is_due(m, now, highest)).take(PER_MESSAGE) {
             self.unasked -= usize::from(m.tries == 0);
             m.tries += 1;
-            m.due = now + retry;
+            m.asked = Some(now);
+            m.due = now + if m.tries < QUICK_TRIES { quick } else { quick.max(SLOW_RETRY) };
             asked += 1;
         }
         self.plan(now);
@@ -154,14 +181,18 @@ impl Nacks {
         self.lost
     }
 
-    fn found(&mut self, raw: u64) -> bool {
-        let Ok(at) = self.missing.binary_search_by_key(&raw, |m| m.raw) else { return false };
-        let asked = self.missing.remove(at).is_some_and(|m| m.tries > 0);
-        self.unasked -= usize::from(!asked);
+    fn found(&mut self, now: Instant, raw: u64) -> Repair {
+        let found = self.missing.binary_search_by_key(&raw, |m| m.raw).ok();
+        let Some(missing) = found.and_then(|at| self.missing.remove(at)) else {
+            return Repair::default();
+        };
+        let was_asked_for = missing.tries > 0;
+        self.unasked -= usize::from(!was_asked_for);
         if self.missing.is_empty() {
             self.wake = None;
         }
-        asked
+        let asked = missing.asked.filter(|_| missing.tries == 1);
+        Repair { was_asked_for, after: asked.map(|at| now.saturating_duration_since(at)) }
     }
 
     fn drop_oldest(&mut self) {
@@ -219,26 +250,27 @@ mod tests {
         let t = crate::fixtures::start();
         let mut n = Nacks::new(64, 100);
         n.arrived(t, 102);
-        assert!(!n.arrived(t, 101));
+        assert_eq!(n.arrived(t, 101), Repair::default());
         n.arrived(t, 103);
         assert_eq!(due(&n, t + RTT), [0u16; 0]);
         assert_eq!(n.wake(), None);
     }
 
     #[test]
-    fn a_packet_is_asked_for_once_per_round_trip_and_given_up_after_ten() {
+    fn a_packet_is_asked_for_at_the_pace_of_the_round_trip_then_slower_and_given_up_after_ten() {
         let t = crate::fixtures::start();
         let mut n = Nacks::new(64, 100);
         n.arrived(t, 103);
         n.arrived(t, 104);
         let mut now = t;
-        for _ in 0..10 {
+        for tries in 1..=10 {
             assert_eq!(due(&n, now), [101, 102]);
             assert_eq!(n.asked(now, RTT), 2);
             assert_eq!(due(&n, now + RTT / 2), [0u16; 0]);
             assert!(!n.give_up(now));
-            now = n.wake().expect("a retry is planned");
-            assert_eq!(now, t + RTT * u32::from((now - t).as_millis() as u16 / 50));
+            let retry = n.wake().expect("a retry is planned");
+            assert_eq!(retry - now, if tries < 4 { RTT } else { SLOW_RETRY });
+            now = retry;
         }
         assert!(n.give_up(now), "a key frame is needed");
         assert!(!n.give_up(now), "said once");
@@ -281,8 +313,14 @@ mod tests {
         let mut n = Nacks::new(64, 100);
         n.arrived(t, 103);
         n.asked(t, RTT);
-        assert!(n.arrived(t, 101));
-        assert!(!n.arrived(t, 101));
+        let repaired = Repair { was_asked_for: true, after: Some(RTT / 2) };
+        assert_eq!(n.arrived(t + RTT / 2, 101), repaired);
+        assert_eq!(n.arrived(t, 101), Repair::default());
         assert_eq!(due(&n, t + RTT), [102]);
+        n.asked(t + RTT, RTT);
+        n.asked(t + RTT * 2, RTT);
+        // Nobody knows which of the two questions was answered (Karn's rule, RFC 6298 section 3).
+        let repaired = Repair { was_asked_for: true, after: None };
+        assert_eq!(n.arrived(t + RTT * 3, 102), repaired);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use model::Ssrc;
+use model::{NtpTime, Ssrc};
 
 use super::feedback::REMB_NAME;
 use super::report::BLOCK;
@@ -246,6 +246,18 @@ impl<'a> RtcpWriter<'a> {
         })
     }
 
+    /// Extended report with our wall clock, which asks for an answer by DLRR (RFC 3611 section 4.4).
+    ///
+    /// # Errors
+    /// [`NoRoom`]
+    pub fn reference_time(&mut self, sender: Ssrc, ntp: NtpTime) -> Result<(), NoRoom> {
+        self.whole(|w| {
+            w.head(PT_XR, 0, 16)?;
+            w.words([sender.0, u32::from(super::xr::BLOCK_RRTR) << 24 | 2])?;
+            w.words([(ntp.0 >> 32) as u32, ntp.0 as u32])
+        })
+    }
+
     /// Packets that are whole already.
     ///
     /// # Errors
@@ -313,8 +325,7 @@ impl<'a> RtcpWriter<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtcp::{CompoundIter, RtcpPacket, Sdes, validate};
-    use model::NtpTime;
+    use crate::rtcp::{CompoundIter, RtcpPacket, Sdes, XrBlock, validate};
     use proptest::prelude::*;
 
     const INFO: SenderInfo = SenderInfo {
@@ -351,6 +362,7 @@ mod tests {
         w.remb(Ssrc(1), 1_000_000, &[Ssrc(2), Ssrc(3)]).unwrap();
         let entry = DlrrEntry { ssrc: Ssrc(5), last_rr: 6, delay_since_last_rr: 7 };
         w.dlrr(Ssrc(1), &[entry]).unwrap();
+        w.reference_time(Ssrc(1), NtpTime(0x1122_3344_5566_7788)).unwrap();
         w.bye(&[Ssrc(1), Ssrc(4)]).unwrap();
 
         let mut packets = CompoundIter::new(w.as_bytes()).map(Result::unwrap);
@@ -367,8 +379,11 @@ mod tests {
         assert_eq!(remb.bitrate, 1_000_000);
         assert!(remb.ssrcs().eq([Ssrc(2), Ssrc(3)]));
         let Some(RtcpPacket::Xr(xr)) = packets.next() else { panic!() };
-        let Some(crate::rtcp::XrBlock::Dlrr(dlrr)) = xr.blocks().next() else { panic!() };
+        let Some(XrBlock::Dlrr(dlrr)) = xr.blocks().next() else { panic!() };
         assert!(dlrr.entries().eq([entry]));
+        let Some(RtcpPacket::Xr(xr)) = packets.next() else { panic!() };
+        let time = NtpTime(0x1122_3344_5566_7788);
+        assert!(matches!(xr.blocks().next(), Some(XrBlock::ReceiverReferenceTime(t)) if t == time));
         let Some(RtcpPacket::Bye(bye)) = packets.next() else { panic!() };
         assert!(bye.sources().eq([Ssrc(1), Ssrc(4)]));
         assert!(packets.next().is_none());

@@ -1,12 +1,11 @@
-//! Extended reports (RFC 3611). All blocks are checked; receiver reference times and DLRR are read further. Nothing acts
-//! on them yet.
+//! Extended reports (RFC 3611). All blocks are checked; receiver reference times and DLRR are read further.
 
 use model::{NtpTime, Ssrc};
 
 use super::{Raw, RtcpError, take_ssrc};
 
 /// Receiver reference time (RFC 3611 section 4.4).
-const BLOCK_RRTR: u8 = 4;
+pub(crate) const BLOCK_RRTR: u8 = 4;
 /// Delay since last receiver report (RFC 3611 section 4.5).
 pub(crate) const BLOCK_DLRR: u8 = 5;
 

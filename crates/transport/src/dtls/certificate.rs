@@ -1,36 +1,27 @@
-//! The node's DTLS identity: an ECDSA P-256 key with a self-signed certificate, made once per start, and the settings
-//! that all handshakes share.
+//! The node's DTLS identity: an ECDSA P-256 key with a self-signed certificate, made once per start.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
 
 use aws_lc_rs::digest;
-use dimpl::{Config, DtlsCertificate};
+use aws_lc_rs::rand::{self, SystemRandom};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Signature};
 use model::Fingerprint;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 
-use super::{HANDSHAKE_TIMEOUT, MAX_QUEUED_DATAGRAMS, keys};
-
-/// Largest datagram of a handshake flight. IPv6 guarantees 1,280 bytes, and tunnels need a part of that.
-const MTU: usize = 1200;
-/// Longest flight of ours in datagrams; a flight with our certificate takes two.
-const MAX_FLIGHT_DATAGRAMS: usize = 10;
-/// A lost flight is sent again after this long, then after twice as long, and so on. RFC 6347 section 4.2.4.1 starts
-/// at 1 s for fear of congestion by retransmissions; two packets to one checked path do not congest, and a caller
-/// waits for them.
-const FIRST_RETRANSMISSION: Duration = Duration::from_millis(250);
-/// 250 ms doubled six times passes [`HANDSHAKE_TIMEOUT`], which is then what ends a handshake.
-const RETRANSMISSIONS: usize = 6;
+/// Bytes of the serial number. Firefox refuses a second certificate of the same issuer and number, so every node and
+/// every start has its own.
+const SERIAL_LEN: usize = 16;
 
 /// The certificate could not be made: the machine failed (no randomness, no memory), nobody misbehaved.
 #[derive(Debug, thiserror::Error)]
 #[error("the DTLS certificate cannot be made: {0}")]
 pub struct CertificateError(String);
 
-/// The node's certificate, its key, and the shared settings of all handshakes. Share it in an `Arc`.
+/// The node's certificate and its key. Share it in an `Arc`.
 pub struct Certificate {
-    identity: DtlsCertificate,
-    config: Arc<Config>,
+    der: Vec<u8>,
+    /// Parsed once: checking a key costs more than signing with it.
+    key: EcdsaKeyPair,
     fingerprint: Fingerprint,
 }
 
@@ -40,28 +31,29 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError`] when the machine cannot do it.
     pub fn generate() -> Result<Self, CertificateError> {
-        let identity = dimpl::certificate::generate_self_signed_certificate()
-            .map_err(|error| CertificateError(error.to_string()))?;
-        let config = Config::builder()
-            .with_crypto_provider(keys::provider())
-            .mtu(MTU)
-            .max_queue_rx(MAX_QUEUED_DATAGRAMS)
-            .max_queue_tx(MAX_FLIGHT_DATAGRAMS)
-            // The fingerprint in the peer's SDP says that it has a certificate (RFC 8827 section 6.5).
-            .require_client_certificate(true)
-            // A cookie proves that the peer is where its packets come from (RFC 6347 section 4.2.1). The check that
-            // validated the path has proved that already, with a password; the cookie would cost a round trip.
-            .use_server_cookie(false)
-            .flight_start_rto(FIRST_RETRANSMISSION)
-            .flight_retries(RETRANSMISSIONS)
-            .handshake_timeout(HANDSHAKE_TIMEOUT)
-            .build()
+        let error = |error: rcgen::Error| CertificateError(error.to_string());
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(error)?;
+        let mut name = DistinguishedName::new();
+        name.push(DnType::CommonName, "WebRTC");
+        let mut serial = vec![0; SERIAL_LEN];
+        rand::fill(&mut serial).map_err(|_| CertificateError("no randomness".to_owned()))?;
+        // A serial number is positive and not 0 (RFC 5280 section 4.1.2.2).
+        serial[0] = serial[0] & 0x7f | 0x40;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = name;
+        params.serial_number = Some(serial.into());
+        // Nobody checks the time: the fingerprint vouches for the certificate (RFC 8122). The last year is the last
+        // that X.509 writes with two digits, since old parsers know no other form.
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2049, 12, 31);
+        let der = params.self_signed(&pair).map_err(error)?.der().to_vec();
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pair.serialize_der())
             .map_err(|error| CertificateError(error.to_string()))?;
         let fingerprint = Fingerprint {
             algorithm: "sha-256".to_owned(),
-            bytes: digest::digest(&digest::SHA256, &identity.certificate).as_ref().to_vec(),
+            bytes: digest::digest(&digest::SHA256, &der).as_ref().to_vec(),
         };
-        Ok(Self { identity, config: Arc::new(config), fingerprint })
+        Ok(Self { der, key, fingerprint })
     }
 
     /// SHA-256 of the certificate, for `a=fingerprint` (RFC 8122 section 5).
@@ -75,12 +67,13 @@ impl Certificate {
         format!("{} {}", self.fingerprint.algorithm, hex.join(":"))
     }
 
-    pub(super) fn identity(&self) -> DtlsCertificate {
-        self.identity.clone()
+    pub(super) fn der(&self) -> &[u8] {
+        &self.der
     }
 
-    pub(super) fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.config)
+    /// ECDSA with SHA-256; `None` when the cryptographic library fails.
+    pub(super) fn sign(&self, message: &[u8]) -> Option<Signature> {
+        self.key.sign(&SystemRandom::new(), message).ok()
     }
 }
 
@@ -117,7 +110,7 @@ mod tests {
         let text = certificate.fingerprint_text();
         assert!(text.starts_with("sha-256 "));
         assert_eq!(text.len(), "sha-256 ".len() + 32 * 3 - 1);
-        assert!(matches(&[certificate.fingerprint().clone()], &certificate.identity.certificate));
+        assert!(matches(&[certificate.fingerprint().clone()], certificate.der()));
         assert!(!format!("{certificate:?}").contains("private"));
     }
 

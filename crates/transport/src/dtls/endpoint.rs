@@ -5,20 +5,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dimpl::{Dtls, Error, Output, SrtpProfile};
 use model::{CloseReason, DropReason, DtlsRole, Fingerprint};
 
-use super::{Certificate, MAX_DATAGRAM, MAX_QUEUED_DATAGRAMS, certificate};
+use super::connection::Connection;
+use super::failure::{Failure, alert};
+use super::{Certificate, HANDSHAKE_TIMEOUT, record};
 use crate::srtp;
 
-/// A handshake message is put together from queued datagrams, and so is never longer than this. It holds any
-/// certificate that a peer can make us read.
-const MAX_OUTPUT: usize = MAX_DATAGRAM * MAX_QUEUED_DATAGRAMS;
 /// Refused hellos after which a connection is given up. One on its way is enough to refuse; more is a peer that
 /// cannot be served.
 const MAX_REFUSED_HELLOS: u8 = 8;
-/// The state machine says "never" by a time years ahead.
-const NEVER: Duration = Duration::from_secs(24 * 3600);
+/// What is not authentic and says that there will be no connection (a hello that cannot be answered, a fatal alert in
+/// the clear) is believed when the handshake does not go on for this long. A true client sends its hello again after a second
+/// at most, so that a forged one does not keep it out.
+const GRACE_PERIOD: Duration = Duration::from_secs(3);
 
 /// What happened in a DTLS connection.
 #[derive(Debug)]
@@ -37,30 +37,17 @@ pub enum DtlsEvent {
 /// [`poll_timeout`](Endpoint::poll_timeout).
 pub struct Endpoint {
     /// `None` once the connection is over.
-    dtls: Option<Dtls>,
+    connection: Option<Connection>,
     role: DtlsRole,
-    certificate: Arc<Certificate>,
-    /// What the peer's certificate has to match; emptied when it did.
-    fingerprints: Vec<Fingerprint>,
-    progress: Progress,
+    /// When the handshake is given up.
+    deadline: Instant,
+    /// When, and for what reason, the connection is given up if the handshake does not go on.
+    pending_failure: Option<(Instant, Failure)>,
     /// Hellos that we refused before we answered one.
     refused_hellos: u8,
     transmits: VecDeque<Vec<u8>>,
     connected: Option<srtp::Keys>,
     closed: Option<CloseReason>,
-    timeout: Option<Instant>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Progress {
-    /// Nothing sent yet: whatever the peer said so far was not a hello that we can answer.
-    Fresh,
-    /// The handshake goes on.
-    Handshaking,
-    /// The certificate is the right one.
-    Verified,
-    /// Keys were handed out.
-    Connected,
 }
 
 impl Endpoint {
@@ -72,20 +59,23 @@ impl Endpoint {
         certificate: Arc<Certificate>,
         fingerprints: Vec<Fingerprint>,
     ) -> Self {
-        let dtls = start(now, role, &certificate);
         let mut endpoint = Self {
-            dtls: None,
+            connection: None,
             role,
-            certificate,
-            fingerprints,
-            progress: Progress::Fresh,
+            deadline: now + HANDSHAKE_TIMEOUT,
+            pending_failure: None,
             refused_hellos: 0,
             transmits: VecDeque::new(),
             connected: None,
             closed: None,
-            timeout: None,
         };
-        endpoint.step(now, dtls, |_| Ok(()));
+        match Connection::new(now, role, certificate, fingerprints) {
+            Ok(connection) => {
+                endpoint.connection = Some(connection);
+                endpoint.take_datagrams();
+            }
+            Err(failure) => endpoint.fail(failure),
+        }
         endpoint
     }
 
@@ -95,33 +85,63 @@ impl Endpoint {
     /// [`DropReason::DtlsClosed`] after the end, [`DropReason::DtlsLimit`] for a datagram that is too long, that is
     /// not made of DTLS records, that claims application data without encryption, or whose hello cannot be answered.
     pub fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<(), DropReason> {
-        let Some(dtls) = self.dtls.take() else {
+        let Some(connection) = &mut self.connection else {
             return Err(DropReason::DtlsClosed);
         };
-        if !is_admissible(datagram) {
-            self.dtls = Some(dtls);
+        if !record::is_admissible(datagram) {
             return Err(DropReason::DtlsLimit);
         }
-        let refused_before = self.refused_hellos;
-        self.step(now, dtls, |dtls| dtls.handle_packet(datagram));
-        if self.refused_hellos > refused_before {
-            return Err(DropReason::DtlsLimit);
+        let (was_fresh, taken_before) = (connection.is_fresh(), connection.messages_taken());
+        let result = connection.handle(now, datagram);
+        if connection.messages_taken() > taken_before && !connection.is_fresh() {
+            self.pending_failure = None;
         }
-        Ok(())
+        if connection.take_alerted() {
+            self.fail_after_grace(now, Failure::TOLD_BY_PEER);
+        }
+        match result {
+            Ok(()) => {
+                self.take_result();
+                Ok(())
+            }
+            // A failure of our own is not the hello's fault.
+            Err(failure) if was_fresh && failure != Failure::INTERNAL => {
+                self.refuse_hello(now, failure);
+                Err(DropReason::DtlsLimit)
+            }
+            Err(failure) => {
+                self.fail(failure);
+                Ok(())
+            }
+        }
     }
 
     /// Sends again what was lost, or gives up.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.timeout.is_some_and(|due| now >= due)
-            && let Some(dtls) = self.dtls.take()
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        if connection.is_connected() {
+            return;
+        }
+        if let Some((at, failure)) = self.pending_failure
+            && now >= at
         {
-            self.step(now, dtls, |_| Ok(()));
+            self.fail(failure);
+        } else if now >= self.deadline {
+            self.end(CloseReason::NeverConnected);
+        } else {
+            connection.outgoing().handle_timeout(now);
+            self.take_datagrams();
         }
     }
 
     /// When [`handle_timeout`](Endpoint::handle_timeout) has to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timeout
+        let connection =
+            self.connection.as_ref().filter(|connection| !connection.is_connected())?;
+        let pending = self.pending_failure.map(|(at, _)| at);
+        connection.poll_timeout().into_iter().chain(pending).chain([self.deadline]).min()
     }
 
     /// The next datagram to send: `out` is cleared and filled with it. False when there is none.
@@ -148,144 +168,81 @@ impl Endpoint {
 
     /// Says goodbye, when there is a connection to close (RFC 5246 section 7.2.1); no event follows. An unfinished
     /// handshake ends without a word, since nothing that could be said would be authentic.
-    pub fn close(&mut self, now: Instant) {
-        if let Some(dtls) = self.dtls.take() {
-            self.transmits.clear();
-            self.step(now, dtls, Dtls::close);
+    pub fn close(&mut self) {
+        self.transmits.clear();
+        if self.is_connected()
+            && let Some(connection) = &mut self.connection
+        {
+            connection.outgoing().alert(alert::WARNING, alert::CLOSE_NOTIFY);
+            self.take_datagrams();
         }
-        self.end();
+        self.connection = None;
         self.connected = None;
         self.closed = None;
     }
 
     /// Whether the handshake is done.
     pub fn is_connected(&self) -> bool {
-        self.progress == Progress::Connected && self.dtls.is_some()
+        self.connection.as_ref().is_some_and(Connection::is_connected)
     }
 
-    /// Moves the clock, does one thing, and takes all that comes of it. `dtls` stays only when the connection does.
-    fn step(
-        &mut self,
-        now: Instant,
-        mut dtls: Dtls,
-        act: impl FnOnce(&mut Dtls) -> Result<(), Error>,
-    ) {
-        let before = self.progress;
-        let result = dtls.handle_timeout(now).and_then(|()| act(&mut dtls));
-        // Even a failure may leave an alert to send.
-        let keep = self.drain(now, &mut dtls);
-        match result {
-            Ok(()) if keep => self.dtls = Some(dtls),
-            Ok(()) => self.timeout = None,
-            Err(error) if before == Progress::Fresh && self.begin_anew(now, &error) => {}
-            Err(error) => self.fail(&error),
+    fn take_datagrams(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            self.transmits.append(connection.outgoing().datagrams());
         }
     }
 
-    /// Takes the state machine's output; false when the connection is over. Ends because the queues behind the
-    /// output are bounded, and nothing fills them meanwhile.
-    fn drain(&mut self, now: Instant, dtls: &mut Dtls) -> bool {
-        let room = if self.progress == Progress::Connected { MAX_DATAGRAM } else { MAX_OUTPUT };
-        let mut buffer = vec![0; room];
-        let mut completed = false;
-        loop {
-            match dtls.poll_output(&mut buffer) {
-                Output::Packet(packet) => {
-                    self.progress = self.progress.max(Progress::Handshaking);
-                    self.transmits.push_back(packet.to_vec());
-                }
-                Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
-                Output::PeerCert(der) => {
-                    // RFC 8122 section 6.2. Here, long before the handshake is done: no key has been made of it yet
-                    // that anyone sees.
-                    if !certificate::matches(&self.fingerprints, der) {
-                        self.refuse_certificate();
-                        return false;
-                    }
-                    self.progress = Progress::Verified;
-                    self.fingerprints = Vec::new();
-                }
-                Output::KeyingMaterial(material, profile) => self.take_keys(&material, profile),
-                Output::Connected => completed = true,
-                Output::CloseNotify => {
-                    self.end();
-                    self.closed = Some(CloseReason::PeerClosed);
-                }
-                Output::Timeout(at) => {
-                    self.timeout = (at < now + NEVER).then_some(at);
-                    break;
-                }
-                // Application data: no data channels yet.
-                _ => {}
-            }
-        }
-        if completed && self.progress != Progress::Connected && self.closed.is_none() {
-            // No SRTP profile in common (RFC 5764 section 4.1.2): a connection without use.
-            self.closed = Some(CloseReason::DtlsFailed);
-        }
-        self.closed.is_none()
-    }
-
-    fn take_keys(&mut self, material: &[u8], profile: SrtpProfile) {
-        // The certificate comes before the keys; if it did not, there are no keys.
-        if self.progress != Progress::Verified {
+    fn take_result(&mut self) {
+        self.take_datagrams();
+        let Some(connection) = &mut self.connection else {
             return;
-        }
-        let profile = match profile {
-            SrtpProfile::AEAD_AES_128_GCM => srtp::Profile::AeadAes128Gcm,
-            SrtpProfile::AEAD_AES_256_GCM => srtp::Profile::AeadAes256Gcm,
-            SrtpProfile::AES128_CM_SHA1_80 => srtp::Profile::Aes128CmHmacSha1_80,
-            _ => return,
         };
-        let we_are_client = self.role == DtlsRole::Active;
-        if let Ok(keys) = srtp::Keys::from_keying_material(profile, material, we_are_client) {
+        if let Some(keys) = connection.take_keys() {
             self.connected = Some(keys);
-            self.progress = Progress::Connected;
+            self.pending_failure = None;
+        }
+        if connection.is_closed() {
+            self.end(CloseReason::PeerClosed);
         }
     }
 
-    /// RFC 8122 section 6.2: end with a bad_certificate alert. Nothing else of the handshake leaves.
-    fn refuse_certificate(&mut self) {
-        self.transmits.clear();
-        self.transmits.push_back(BAD_CERTIFICATE_ALERT.to_vec());
-        self.end();
-        self.closed = Some(CloseReason::FingerprintMismatch);
-    }
-
-    /// Forgets a hello that we cannot answer: only NULL ciphers, another version, no curve in common, too many
-    /// fragments. It may be forged, and the true one on its way; as nothing was sent, nothing is lost.
-    fn begin_anew(&mut self, now: Instant, error: &Error) -> bool {
-        if self.role == DtlsRole::Active
-            || self.refused_hellos == MAX_REFUSED_HELLOS
-            || self.closed.is_some()
-            || matches!(error, Error::Timeout(_))
-        {
-            return false;
+    /// Forgets a hello that we cannot answer: only NULL ciphers, another version, no group in common, no SRTP profile,
+    /// too long. It may be forged, and the true one on its way; as nothing was sent, nothing is lost.
+    fn refuse_hello(&mut self, now: Instant, failure: Failure) {
+        if self.refused_hellos == MAX_REFUSED_HELLOS {
+            self.fail(failure);
+            return;
         }
         self.refused_hellos += 1;
-        self.progress = Progress::Fresh;
-        self.transmits.clear();
-        self.timeout = None;
-        self.dtls = Some(start(now, self.role, &self.certificate));
-        true
-    }
-
-    fn fail(&mut self, error: &Error) {
-        if self.closed.is_some() {
-            return;
+        if let Some(connection) = &mut self.connection {
+            connection.begin_anew();
         }
-        let timed_out = matches!(error, Error::Timeout(_));
-        self.end();
-        self.closed = Some(if timed_out && self.progress < Progress::Connected {
-            CloseReason::NeverConnected
-        } else {
-            CloseReason::DtlsFailed
-        });
+        self.fail_after_grace(now, failure);
     }
 
-    fn end(&mut self) {
-        self.dtls = None;
-        self.timeout = None;
+    /// The first failure sets the time, so that repetitions do not put it off; the latest gives the reason.
+    fn fail_after_grace(&mut self, now: Instant, failure: Failure) {
+        let at = self.pending_failure.map_or(now + GRACE_PERIOD, |(at, _)| at);
+        self.pending_failure = Some((at, failure));
+    }
+
+    /// Ends with an alert, in place of all else that waited to be sent (RFC 5246 section 7.2.2).
+    fn fail(&mut self, failure: Failure) {
+        self.transmits.clear();
+        if let Some(connection) = &mut self.connection {
+            connection.outgoing().datagrams().clear();
+            if let Some(description) = failure.alert {
+                connection.outgoing().alert(alert::FATAL, description);
+            }
+            self.take_datagrams();
+        }
+        self.end(failure.reason);
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        self.connection = None;
+        self.pending_failure = None;
+        self.closed = Some(reason);
     }
 }
 
@@ -293,50 +250,7 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
             .field("role", &self.role)
-            .field("progress", &self.progress)
+            .field("connected", &self.is_connected())
             .finish_non_exhaustive()
     }
-}
-
-fn start(now: Instant, role: DtlsRole, certificate: &Certificate) -> Dtls {
-    let mut dtls = Dtls::new_12(certificate.config(), certificate.identity(), now);
-    dtls.set_active(role == DtlsRole::Active);
-    dtls
-}
-
-/// A fatal bad_certificate alert in the clear (RFC 5246 section 7.2). Its sequence number lies past those of the
-/// handshake, so that no replay window takes it for an old record.
-const BAD_CERTIFICATE_ALERT: [u8; 15] = [
-    21, 0xfe, 0xfd, // alert, DTLS 1.2
-    0, 0, // epoch
-    0, 0, 0, 0, 0xff, 0xff, // sequence number
-    0, 2, // length
-    2, 42, // fatal, bad_certificate
-];
-
-/// Whether a datagram is a row of DTLS records (RFC 6347 section 4.1) that a peer may send. Application data without
-/// encryption is not: the state machine would queue it behind, or even in place of, what is authentic.
-fn is_admissible(datagram: &[u8]) -> bool {
-    const HEADER_LEN: usize = 13;
-    if datagram.len() > MAX_DATAGRAM {
-        return false;
-    }
-    let mut rest = datagram;
-    // Each turn takes a header's length or more.
-    while !rest.is_empty() {
-        let Some((header, body)) = rest.split_at_checked(HEADER_LEN) else {
-            return false;
-        };
-        let epoch = u16::from_be_bytes([header[3], header[4]]);
-        let len = usize::from(u16::from_be_bytes([header[11], header[12]]));
-        // change_cipher_spec 20, alert 21, handshake 22, application_data 23.
-        if !matches!((header[0], epoch), (20..=22, _) | (23, 1..)) {
-            return false;
-        }
-        match body.split_at_checked(len) {
-            Some((_, next)) => rest = next,
-            None => return false,
-        }
-    }
-    !datagram.is_empty()
 }

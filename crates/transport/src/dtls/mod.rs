@@ -1,19 +1,56 @@
-//! DTLS 1.2 with DTLS-SRTP key agreement (RFC 6347, RFC 5764), around the `dimpl` state machine.
+//! DTLS 1.2 with DTLS-SRTP key agreement (RFC 6347, RFC 5246, RFC 5764), as far as WebRTC needs it.
 //!
-//! - [`certificate`]: the node's identity, made once per start, and everything that all handshakes share
-//! - [`endpoint`]: one peer's handshake, which gives out keys only when the fingerprint is right
+//! From the outside in:
 //!
-//! DTLS 1.2 and not 1.3, because there the state machine's own order of SRTP profiles decides (AES-GCM before
-//! AES-CM with HMAC-SHA1), while with 1.3 it takes the client's first, which for Chromium is the dear one.
+//! - [`certificate`]: the node's identity, made once per start
+//! - [`endpoint`]: one peer's connection as its owner sees it: datagrams, time, events
+//! - `connection`: records and messages on their way to the handshake
+//! - `server`, `client`: the handshake of either role, step by step; `handshake`: what both share
+//! - `hello`: what is offered and chosen; `exchange`: Diffie-Hellman; `peer_key`: the peer's certificate and its
+//!   signatures; `transcript`, `secrets`: what is hashed, and the keys that come of it
+//! - `incoming`, `outgoing`: fragments, order, retransmission; `record`: sealing, opening, replay; `wire`: bytes
 //!
-//! What is deliberately absent: renegotiation and resumption (WebRTC makes a new connection instead), RSA
-//! certificates (the state machine has none), application data (no data channels yet: it is read and dropped).
+//! What is spoken: ECDHE on X25519, P-256 or P-384, AES-GCM, extended master secret, client certificates of ECDSA (P-256,
+//! P-384) and RSA (PKCS #1 and PSS, from 2,048 bits). SRTP profiles in the order of what they cost for each packet:
+//! AES-128-GCM, AES-256-GCM, AES-CM with HMAC-SHA1-80.
+//!
+//! # Why it is our own
+//!
+//! All cryptography is of `aws-lc-rs`; what is here is messages and state. A handshake of this subset is small, and the
+//! libraries that were tried fall short where an SFU cannot give way:
+//!
+//! - `dimpl` asks clients for ECDSA certificates only, so that every client with an RSA certificate (GStreamer) is
+//!   refused, and it prefers AES-256-GCM, which costs more for each packet. Neither is a setting.
+//! - `rtc-dtls` puts fragments together by a recursion as deep as there are fragments, counts no fragments without
+//!   bytes, and keeps sealed records that come too early without a bound: any participant could end the process.
+//! - OpenSSL reads the clock itself, so that no test could run on virtual time.
+//!
+//! `dimpl` is the peer in the tests.
+//!
+//! # What is deliberately absent
+//!
+//! DTLS 1.3, because browsers order the SRTP profiles by their own taste there, and Chromium's first is the dear one.
+//! Renegotiation and resumption: WebRTC makes a new connection instead. Cookies of our own: see `server`. Application
+//! data: no data channels yet; it is opened and dropped in `connection`.
 
 use std::time::Duration;
 
 pub mod certificate;
+mod client;
+mod connection;
 pub mod endpoint;
-mod keys;
+mod exchange;
+mod failure;
+mod handshake;
+mod hello;
+mod incoming;
+mod outgoing;
+mod peer_key;
+mod record;
+mod secrets;
+mod server;
+mod transcript;
+mod wire;
 
 pub use certificate::{Certificate, CertificateError};
 pub use endpoint::{DtlsEvent, Endpoint};
@@ -22,6 +59,6 @@ pub use endpoint::{DtlsEvent, Endpoint};
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest DTLS datagram that is read: no path carries more in one piece.
 pub const MAX_DATAGRAM: usize = 1500;
-/// Datagrams kept of one peer while its flight is incomplete. The longest honest flight, with a certificate chain of
-/// a few kilobytes, takes ten.
+/// As many bytes as in so many of the largest datagrams are kept of one peer while its messages are incomplete. The
+/// longest honest flight, with a certificate chain of a few kilobytes, takes ten.
 pub const MAX_QUEUED_DATAGRAMS: usize = 16;

@@ -5,7 +5,9 @@
 // The name that the rest of the workspace knows it by.
 extern crate sfumato_transport as transport;
 
+mod certificates;
 mod disguise;
 mod handshake;
 mod harness;
+mod identity;
 mod threats;

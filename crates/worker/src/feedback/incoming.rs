@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use model::{DropReason, Path, Ssrc};
-use rtp::rtcp::{self, CompoundIter, ReportBlock, RtcpPacket, SenderReport};
+use rtp::rtcp::{self, CompoundIter, ReportBlock, RtcpPacket, SenderReport, XrBlock};
 
 use transport::srtp::SrtpError;
 
@@ -23,7 +23,11 @@ impl Worker {
     ) -> Result<(), DropReason> {
         let session = self.sessions.at(slot).ok_or(DropReason::UnknownPath)?;
         let crypto = session.crypto.as_mut().ok_or(DropReason::NoKeys)?;
+        if !session.rates.allow_rtcp(now, &self.config.rates) {
+            return Err(DropReason::RtcpRate);
+        }
         let len = crypto.receiver.open_rtcp(datagram).map_err(SrtpError::drop_reason)?;
+        session.rates.took_rtcp();
         session.heard(now, path);
         let compound = datagram.get(..len).ok_or(DropReason::RtcpMalformed)?;
         // All or nothing: a packet that lies later must not have been acted on before.
@@ -53,10 +57,13 @@ impl Worker {
             RtcpPacket::ReceiverReport(report) => {
                 report.blocks().for_each(|b| self.take_report_block(heard, slot, &b));
             }
-            RtcpPacket::Nack(nack) => self.retransmit(slot, nack.media, nack.lost()),
+            RtcpPacket::Nack(nack) => self.retransmit(now, slot, nack.media, nack.lost()),
             RtcpPacket::Pli { media, .. } => self.picture_lost(now, slot, *media),
             RtcpPacket::Fir(fir) => {
                 fir.entries().for_each(|entry| self.picture_lost(now, slot, entry.ssrc));
+            }
+            RtcpPacket::Xr(xr) => {
+                xr.blocks().for_each(|block| self.take_extended_report(heard, slot, &block));
             }
             // SDES and BYE of a WebRTC peer say nothing that signaling and DTLS do not; feedback on congestion
             // towards subscribers is not asked for; the rest is for others (docs/rtcp.md).
@@ -85,6 +92,16 @@ impl Worker {
         }
     }
 
+    /// The answer to a reference time of ours tells the round trip (RFC 3611 section 4.5).
+    fn take_extended_report(&mut self, heard: Instant, slot: SessionRef, block: &XrBlock<'_>) {
+        let XrBlock::Dlrr(answers) = block else { return };
+        let session = self.sessions.at(slot);
+        let Some(trip) = session.and_then(|s| s.round_trip.as_mut()) else { return };
+        for answer in answers.entries() {
+            trip.answered(heard, answer.last_rr, answer.delay_since_last_rr);
+        }
+    }
+
     fn picture_lost(&mut self, now: Instant, slot: SessionRef, media: Ssrc) {
         let Worker { sessions, tracks, .. } = self;
         let Some(session) = sessions.at(slot) else { return };
@@ -94,12 +111,20 @@ impl Worker {
         let Some(mirror) = tracks.at(track).map(|t| &t.mirror) else { return };
         if let Some(layer) = down.down.wants_keyframe(now, mirror) {
             self.ask(now, track, Ask::KeyFrame(layer));
+        } else if down.down.keyframe_deferred(now) {
+            self.counters.key_frames_deferred.add(1);
         }
     }
 
     /// Retransmissions go out in the receiver's turn, as everything else does.
-    fn retransmit(&mut self, slot: SessionRef, media: Ssrc, lost: impl Iterator<Item = u16>) {
-        let Worker { sessions, counters, rounds, .. } = self;
+    fn retransmit(
+        &mut self,
+        now: Instant,
+        slot: SessionRef,
+        media: Ssrc,
+        lost: impl Iterator<Item = u16>,
+    ) {
+        let Worker { sessions, counters, rounds, config, .. } = self;
         let Some(session) = sessions.at(slot) else { return };
         let Some(down) = session.downs.iter().position(|d| d.ssrc == media) else { return };
         if session.downs[down].track.is_none() {
@@ -107,6 +132,10 @@ impl Worker {
         }
         for sequence in lost.take(RETRANSMISSIONS_MAX) {
             counters.offered.add(1);
+            if !session.rates.take_nack(now, &config.rates) {
+                counters.drop_out(DropReason::NackRate);
+                continue;
+            }
             match session.exit.resend(down as u16, sequence) {
                 true => counters.waiting_add(1),
                 false => counters.drop_out(DropReason::RtxTooSoon),

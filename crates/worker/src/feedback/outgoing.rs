@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use model::Ssrc;
+use model::{NtpTime, Ssrc};
 use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 
 use crate::{
@@ -17,8 +17,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 const COMPOUND_MAX: usize = 1_200;
 /// Blocks of one receiver report (RFC 3550 section 6.4.2: the count has five bits).
 const BLOCKS_MAX: usize = 31;
-/// Room kept for a receiver report and the CNAME behind sender reports.
-const REPORTS_RESERVE: usize = 28 + 8 + BLOCKS_MAX * 24 + 64;
+/// Room kept behind sender reports for a receiver report and the CNAME, a reference time and a bitrate.
+const REPORTS_RESERVE: usize = 28 + 8 + BLOCKS_MAX * 24 + 64 + 20 + 20 + BLOCKS_MAX * 4;
 /// RTCP packets in one go: enough for the reports of a session that sends 64 sections of four layers, and for the sender
 /// reports of one with 64 slots. What is left over waits for the next time.
 const COMPOUNDS_MAX: usize = 16;
@@ -28,7 +28,7 @@ const OVERHEAD: usize = 32;
 impl Worker {
     /// Sends the RTCP that is due, if any.
     pub(crate) fn send_feedback(&mut self, now: Instant, slot: SessionRef) {
-        let Worker { sessions, tracks, outbox, blocks, .. } = self;
+        let Worker { sessions, tracks, outbox, blocks, config, .. } = self;
         let Some(session) = sessions.at(slot) else { return };
         let Some(path) = session.path else { return };
         if session.crypto.is_none() {
@@ -38,11 +38,13 @@ impl Worker {
         let mut reports = Reports { due, left: blocks_due(now, session, due, blocks) };
         if due {
             session.report_due = now + REPORT_EVERY;
+            session.set_retries();
         }
+        let ntp = config.wall_clock.ntp(now);
         for _ in 0..COMPOUNDS_MAX {
             let mut packet = [0; COMPOUND_MAX + OVERHEAD];
             let room = &mut packet[..COMPOUND_MAX];
-            let compound = write_compound(now, session, tracks, &mut reports, room);
+            let compound = write_compound(now, ntp, session, tracks, &mut reports, room);
             if compound.len > 0
                 && let Some(crypto) = &mut session.crypto
                 && let Ok(len) = crypto.sender.seal_rtcp(&mut packet, compound.len)
@@ -87,6 +89,7 @@ struct Compound {
 
 fn write_compound(
     now: Instant,
+    ntp: NtpTime,
     session: &mut Session,
     tracks: &mut Tracks,
     reports: &mut Reports<'_>,
@@ -108,7 +111,8 @@ fn write_compound(
             Err(NoRoom) => more = true,
         }
     }
-    some |= std::mem::take(&mut reports.due) || !reports.left.is_empty();
+    let (due, blocks) = (std::mem::take(&mut reports.due), reports.left);
+    some |= due || !blocks.is_empty();
     // RFC 3550 section 6.1: a compound begins with a report, unless less was agreed (RFC 5506).
     let cname = &session.orders.plan.cname;
     if (some || !session.orders.plan.rtcp_reduced_size)
@@ -117,6 +121,9 @@ fn write_compound(
         more = true;
     }
     more |= !reports.left.is_empty();
+    if due {
+        write_about_line(now, ntp, session, sender, blocks, &mut rtcp);
+    }
     for up in &mut session.ups {
         match up.up.poll_feedback(now, sender, &mut rtcp) {
             Ok(written) => some |= written,
@@ -134,6 +141,31 @@ fn write_compound(
         }
     }
     Compound { len: if some { rtcp.len() } else { 0 }, more: more && some }
+}
+
+/// With each report of a publisher: what asks for its round trip, and the bitrate where transport-wide feedback was not agreed.
+/// What has no room waits for the next report.
+fn write_about_line(
+    now: Instant,
+    ntp: NtpTime,
+    session: &mut Session,
+    sender: Ssrc,
+    heard: &[ReportBlock],
+    rtcp: &mut RtcpWriter<'_>,
+) {
+    if let Some(trip) = &mut session.round_trip
+        && rtcp.reference_time(sender, ntp).is_ok()
+    {
+        trip.sent(now, ntp.middle());
+    }
+    if let Some(remb) = &mut session.remb
+        && !heard.is_empty()
+    {
+        let mut ssrcs = [Ssrc(0); BLOCKS_MAX];
+        ssrcs.iter_mut().zip(heard).for_each(|(ssrc, block)| *ssrc = block.ssrc());
+        let count = heard.len().min(BLOCKS_MAX);
+        let _waits = rtcp.remb(sender, remb.bitrate(now), &ssrcs[..count]);
+    }
 }
 
 /// What is to be reported of what the peer sends.

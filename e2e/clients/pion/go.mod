@@ -1,0 +1,3 @@
+module pion-client
+
+go 1.19
