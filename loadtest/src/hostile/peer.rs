@@ -225,7 +225,7 @@ impl Peer {
 
     /// Ends the session with all goodbyes, so that what it did is over when the next attack is measured.
     pub(super) fn leave(mut self, deeds: &mut Deeds) {
-        self.dtls.close(Instant::now());
+        self.dtls.close();
         let mut bytes = Vec::new();
         while self.dtls.poll_transmit(&mut bytes) {
             self.raw(&bytes);
