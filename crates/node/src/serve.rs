@@ -54,7 +54,9 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
     };
     let measured = handle.clone();
     let operations = Operations {
-        metrics: Box::new(move |text| metrics::write(&measured.metrics(), started, text)),
+        metrics: Box::new(move |text| {
+            metrics::write(&measured.metrics(), &measured.turn_ages(), started, text);
+        }),
         ready: Box::new(|| true),
     };
     let sink = WorkerSink(handle.clone());

@@ -31,7 +31,7 @@ pub use packet::{Packet, PacketMeta, Relayed, StreamId};
 pub use pool::{Account, PacketBuf, PacketPool, PoolLimits, PoolStats};
 pub use up_track::cache::Cache;
 pub use up_track::mirror::TrackMirror;
-pub use up_track::report::SenderInfo;
+pub use up_track::report::{PublisherClock, SenderInfo};
 pub use up_track::streams::{StreamRef, StreamTable};
 pub use up_track::watch::{LayerWatch, Ranking};
 pub use up_track::{Accepted, LayerStats, UpTrack};

@@ -489,6 +489,49 @@ fn a_pli_flood_of_many_subscribers_reaches_the_publisher_once_a_second() {
     assert_eq!(asked[0], 10, "the first at once");
 }
 
+/// Threats row 57: what one subscriber reports, and for how long, costs the publisher less and less, and another one is answered at
+/// once.
+#[test]
+fn a_viewer_on_a_bad_line_does_not_set_the_key_frame_rate_of_a_room() {
+    let mut f = Flow::video(true);
+    f.pass(&picture(11, 0, 0, true)).unwrap();
+    let mut bad = down_track(&f.rig.media, true, f.now);
+    let mut good = down_track(&f.rig.media, true, f.now);
+    let (begin, mut keys, mut asked) = (f.now, false, Vec::new());
+    let mut answered = None;
+    for i in 1..1_000u16 {
+        f.now += ms(33);
+        let packet = f.receive(&picture(11, i, i, keys));
+        let since = (f.now - begin).as_millis() as u64;
+        for down in [&mut bad, &mut good] {
+            let _ = f.rig.forward(f.now, down, &packet);
+        }
+        if packet.meta.info.keyframe_start && since > 20_000 {
+            answered.get_or_insert(since);
+        }
+        if i % 6 == 0 {
+            bad.keyframe_requested();
+        }
+        if i == 610 {
+            good.keyframe_requested();
+        }
+        for (who, down) in [(0, &mut bad), (1, &mut good)] {
+            if let Some(layer) = down.wants_keyframe(f.now, &f.rig.mirror) {
+                f.rig.up.request_keyframe(f.now, layer);
+                asked.push((who, since / 1_000));
+            }
+        }
+        let mut buf = [0; 1_200];
+        let mut rtcp = RtcpWriter::new(&mut buf);
+        keys = f.rig.up.poll_feedback(f.now, Ssrc(1), &mut rtcp).unwrap();
+    }
+    let of_bad: Vec<u64> = asked.iter().filter(|(who, _)| *who == 0).map(|a| a.1).collect();
+    assert!(of_bad.len() <= 8 && of_bad.windows(2).skip(4).all(|w| w[1] - w[0] >= 8), "{of_bad:?}");
+    let of_good: Vec<u64> = asked.iter().filter(|(who, _)| *who == 1).map(|a| a.1).collect();
+    assert!(of_good.contains(&20), "{of_good:?}");
+    assert!(answered.is_some_and(|at| at < 20_300), "{answered:?}");
+}
+
 /// Threats row 36: what a subscriber costs while it loses everything and asks for everything.
 #[test]
 fn a_slow_subscriber_holds_a_bounded_amount_of_memory_and_hurts_no_other() {
@@ -521,7 +564,7 @@ fn a_packet_that_does_not_fit_is_dropped_and_its_number_stays_free() {
 }
 
 #[test]
-fn sender_reports_carry_the_publishers_clock() {
+fn sender_reports_carry_the_time_of_the_publishers_report() {
     let mut f = Flow::video(true);
     let seen = f.pass(&picture(11, 1, 100, true)).unwrap();
     let due = f.down.poll_timeout().unwrap();
@@ -564,7 +607,7 @@ fn sender_reports_carry_the_publishers_clock() {
 }
 
 #[test]
-fn without_a_report_of_the_publisher_our_own_clock_serves_after_two_seconds() {
+fn without_a_report_of_the_publisher_times_of_arrival_serve_after_two_seconds() {
     let mut f = Flow::video(true);
     let mut written = Vec::new();
     let begin = f.now;

@@ -28,6 +28,8 @@ impl Worker {
             }
             Notice::Attach(entry, peer) => self.attach(&entry, *peer),
             Notice::Shutdown => self.take_shutdown(now),
+            #[cfg(any(test, feature = "lab"))]
+            Notice::Break => self.broken = true,
         }
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use congestion::{remb, twcc};
 use model::{CloseReason, DownMedia, SessionPlan, Ssrc, UpMedia};
 use ring::Owner;
-use router::{DownTrack, StreamTable, UpTrack};
+use router::{DownTrack, PublisherClock, StreamTable, UpTrack};
 use transport::Peer;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     exit::Exit,
     mail::Word,
     memory::Memory,
+    rates::Rates,
     sessions::{Down, Session, SessionRef, Up},
     tracks::{Origin, Subscriber},
 };
@@ -79,12 +80,14 @@ impl Worker {
             exit: Exit::default(),
             streams: StreamTable::new(plan),
             memory: Memory::default(),
+            rates: Rates::new(now),
             ups: Vec::with_capacity(plan.up.len()),
             downs: plan.down.iter().map(|media| self.new_down(plan, media)).collect(),
             twcc: has_transport_cc(plan).then(|| Box::new(twcc::Receiver::new(now))),
             remb: has_remb(plan).then(|| Box::new(remb::Receiver::new(now))),
             round_trip: (!plan.up.is_empty()).then(Box::default),
             twcc_media: Ssrc(0),
+            clock: PublisherClock::default(),
             heard_due: now,
             report_due: now,
             armed: [None; 2],
@@ -254,8 +257,8 @@ impl Worker {
         for path in &session.paths {
             self.paths.disown(path, at);
         }
-        for path in &session.steered {
-            self.forget_steering(path);
+        for steered in &session.steered {
+            self.forget_steering(&steered.path);
         }
         for (down, slot) in session.downs.iter().enumerate() {
             if let Some(track) = slot.track {

@@ -30,7 +30,8 @@ impl Worker {
                         session.path = Some(path);
                     }
                 }
-                PeerEvent::Connected { sender, receiver, .. } => {
+                PeerEvent::Connected { sender, receiver, profile } => {
+                    tracing::debug!(session = ?self.sessions.at(at).map(|s| s.id.0), ?profile, "keys agreed");
                     // The end of the handshake goes before the first media: a peer that lacks it has no keys yet, and
                     // would lose the key frame that a new subscriber gets from the cache.
                     self.transmit(at);

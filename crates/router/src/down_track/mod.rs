@@ -6,6 +6,7 @@
 //! `rtx` answer NACKs, `report` does sender and receiver reports. What the subscriber can receive (bandwidth) is not
 //! known here.
 
+mod picture_loss;
 mod prepared;
 mod report;
 mod rewrite;
@@ -401,9 +402,15 @@ impl DownTrack {
         self.selection.wants_key_frame(now, mirror)
     }
 
-    /// The subscriber sent PLI or FIR. What it wants comes with [`DownTrack::wants_keyframe`].
+    /// The subscriber sent PLI or FIR. What it wants comes with [`DownTrack::wants_keyframe`]: the first time at once, and then
+    /// slower and slower.
     pub fn keyframe_requested(&mut self) {
-        self.selection.refresh();
+        self.selection.lost_picture();
+    }
+
+    /// Whether the subscriber sent PLI or FIR and has to wait for the answer.
+    pub fn keyframe_deferred(&self, now: Instant) -> bool {
+        self.selection.is_deferred(now)
     }
 
     /// Takes a report block of the subscriber about the slot's media SSRC; blocks about other SSRCs are ignored.

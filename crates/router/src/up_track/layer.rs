@@ -51,6 +51,8 @@ struct Source {
     nacks: Nacks,
     reception: Reception,
     sender: Option<SenderInfo>,
+    /// Parameter sets came in it. Where they come, those of the offer may be stale.
+    parameter_sets: bool,
 }
 
 /// A packet on its way in.
@@ -127,6 +129,25 @@ impl Layer {
             self.repair_time = repair.after;
         }
         compact
+    }
+
+    /// The present source sends parameter sets.
+    pub(crate) fn sends_parameter_sets(&mut self) {
+        if let Some(source) = &mut self.source {
+            source.parameter_sets = true;
+        }
+    }
+
+    /// Whether the present source sent parameter sets.
+    pub(crate) fn does_send_parameter_sets(&self) -> bool {
+        self.source.as_ref().is_some_and(|s| s.parameter_sets)
+    }
+
+    /// Puts so many numbers in before an accepted packet, and gives its compact number then; `None` when others were numbered
+    /// behind it already.
+    pub(crate) fn make_room(&mut self, place: Place, count: usize) -> Option<u64> {
+        let numbering = &mut self.source.as_mut()?.numbering;
+        numbering.make_room(place, count).then(|| numbering.compact(place.raw))
     }
 
     /// Takes a placed packet in that ends here. `false`: it comes too late for its gap to be closed.
@@ -248,6 +269,7 @@ impl Layer {
             reception: Reception::new(now, numbering.highest() + 1),
             numbering,
             sender: None,
+            parameter_sets: false,
         });
     }
 }

@@ -1,4 +1,4 @@
-//! The client's side of a handshake (RFC 5246 section 7.3): what is awaited, and what is said when it comes.
+//! The client's side of a handshake (RFC 5246 section 7.3): which message is awaited, and what is sent when it comes.
 
 use std::time::Instant;
 
@@ -16,19 +16,19 @@ use super::wire::{Reader, numbers, put_vector};
 /// named_curve (RFC 8422 section 5.4).
 const NAMED_CURVE: u8 = 3;
 
-/// What comes next of the server.
+/// The message of the server that is awaited.
 pub(super) enum Step {
     /// ServerHello, or HelloVerifyRequest if none has come yet.
     Hello(Begun),
     Certificate(Agreed),
     KeyExchange(Agreed, PeerKey),
-    /// CertificateRequest, or ServerHelloDone of a server that does not ask who we are.
+    /// CertificateRequest, or ServerHelloDone of a server that wants no certificate of ours.
     Request(Exchanging),
     Done(Exchanging),
     Finished(Proven),
 }
 
-/// Our hello is out.
+/// Our ClientHello was sent.
 pub(super) struct Begun {
     random: [u8; 32],
     /// As it is hashed.
@@ -43,7 +43,7 @@ pub(super) struct Agreed {
     transcript: Transcript,
 }
 
-/// The server's half of the key exchange is here.
+/// The server's half of the key exchange has come.
 pub(super) struct Exchanging {
     agreed: Agreed,
     group: Group,
@@ -54,7 +54,7 @@ pub(super) struct Exchanging {
 impl Step {
     /// Begins a handshake.
     pub(super) fn begin(now: Instant, shared: &mut Shared) -> Result<Self, Failure> {
-        Ok(say_hello(now, shared, random()?, &[]))
+        Ok(send_hello(now, shared, random()?, &[]))
     }
 
     /// Takes the next message of the server.
@@ -70,7 +70,7 @@ impl Step {
                 let _version = reader.u16();
                 let cookie = reader.vector8().ok_or(Failure::MALFORMED)?;
                 // RFC 6347 section 4.2.1: the same hello again, and neither the first nor this message is hashed.
-                say_hello(now, shared, begun.random, cookie)
+                send_hello(now, shared, begun.random, cookie)
             }
             (Step::Hello(begun), kind::SERVER_HELLO) => {
                 let choice = Choice::read(message.body())?;
@@ -110,7 +110,7 @@ impl Step {
     }
 }
 
-fn say_hello(now: Instant, shared: &mut Shared, random: [u8; 32], cookie: &[u8]) -> Step {
+fn send_hello(now: Instant, shared: &mut Shared, random: [u8; 32], cookie: &[u8]) -> Step {
     let mut body = Vec::new();
     put_client_hello(&mut body, &random, cookie);
     shared.outgoing.begin_flight();
@@ -164,9 +164,9 @@ fn answer(
     let exchange = Exchange::new(group)?;
     shared.outgoing.begin_flight();
     if certificate_wanted {
-        shared.say_certificate(&mut transcript);
+        shared.push_certificate(&mut transcript);
     }
-    shared.say(&mut transcript, kind::CLIENT_KEY_EXCHANGE, |out| {
+    shared.push(&mut transcript, kind::CLIENT_KEY_EXCHANGE, |out| {
         put_vector(out, 1, |out| out.extend_from_slice(exchange.public()));
     });
     let session_hash = transcript.hash();
@@ -175,12 +175,12 @@ fn answer(
     if certificate_wanted {
         let mut verify = Vec::new();
         shared.put_signature(&mut verify, transcript.bytes())?;
-        shared.say(&mut transcript, kind::CERTIFICATE_VERIFY, |out| *out = verify);
+        shared.push(&mut transcript, kind::CERTIFICATE_VERIFY, |out| *out = verify);
     }
     let (cipher, server) = master.ciphers()?;
     shared.opener = Some(Opener::new(server));
     let keyed = Keyed { transcript, master, profile: choice.profile, cipher };
-    let proven = shared.say_finished(keyed, true)?;
+    let proven = shared.push_finished(keyed, true)?;
     shared.outgoing.send(now);
     Ok(proven)
 }

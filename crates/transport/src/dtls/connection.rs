@@ -1,9 +1,10 @@
 //! The protocol of one connection: records come in, messages are taken by the handshake of our role, and what is sealed
 //! is opened.
 //!
-//! What is not authentic changes as little as can be. Before the handshake is done, a message in the clear may be
-//! forged by somebody who forges the peer's address as well; what cannot be right is ignored, except that the first
-//! message of each number counts. Afterwards nothing in the clear is looked at.
+//! What comes in the clear may be forged by anybody who can forge the peer's address. Before the handshake is done, a
+//! record or message that is out of place is ignored; the first message of each number counts, since DTLS 1.2 cannot
+//! tell it from a forged one, and a forged one makes the handshake fail. Once there are keys nothing in the clear is
+//! looked at.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,7 +45,7 @@ enum Step {
 }
 
 impl Connection {
-    /// As a client it says hello at once.
+    /// As a client it sends its ClientHello at once.
     pub(super) fn new(
         now: Instant,
         role: DtlsRole,
@@ -68,7 +69,7 @@ impl Connection {
         })
     }
 
-    /// Whether nothing was said yet: no hello has come that could be answered.
+    /// Whether nothing was sent yet: no hello has come that could be answered.
     pub(super) fn is_fresh(&self) -> bool {
         matches!(self.step, Step::Server(server::Step::Hello))
     }

@@ -16,9 +16,9 @@ use crate::srtp;
 /// cannot be served.
 const MAX_REFUSED_HELLOS: u8 = 8;
 /// What is not authentic and says that there will be no connection (a hello that cannot be answered, a fatal alert in
-/// the clear) is believed when nothing better comes for this long. A true client sends its hello again after a second
+/// the clear) is believed when the handshake does not go on for this long. A true client sends its hello again after a second
 /// at most, so that a forged one does not keep it out.
-const DOUBT: Duration = Duration::from_secs(3);
+const GRACE_PERIOD: Duration = Duration::from_secs(3);
 
 /// What happened in a DTLS connection.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct Endpoint {
     /// When the handshake is given up.
     deadline: Instant,
     /// When, and for what reason, the connection is given up if the handshake does not go on.
-    doubt: Option<(Instant, Failure)>,
+    pending_failure: Option<(Instant, Failure)>,
     /// Hellos that we refused before we answered one.
     refused_hellos: u8,
     transmits: VecDeque<Vec<u8>>,
@@ -63,7 +63,7 @@ impl Endpoint {
             connection: None,
             role,
             deadline: now + HANDSHAKE_TIMEOUT,
-            doubt: None,
+            pending_failure: None,
             refused_hellos: 0,
             transmits: VecDeque::new(),
             connected: None,
@@ -94,10 +94,10 @@ impl Endpoint {
         let (was_fresh, taken_before) = (connection.is_fresh(), connection.messages_taken());
         let result = connection.handle(now, datagram);
         if connection.messages_taken() > taken_before && !connection.is_fresh() {
-            self.doubt = None;
+            self.pending_failure = None;
         }
         if connection.take_alerted() {
-            self.doubt(now, Failure::TOLD_BY_PEER);
+            self.fail_after_grace(now, Failure::TOLD_BY_PEER);
         }
         match result {
             Ok(()) => {
@@ -124,7 +124,7 @@ impl Endpoint {
         if connection.is_connected() {
             return;
         }
-        if let Some((at, failure)) = self.doubt
+        if let Some((at, failure)) = self.pending_failure
             && now >= at
         {
             self.fail(failure);
@@ -140,8 +140,8 @@ impl Endpoint {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let connection =
             self.connection.as_ref().filter(|connection| !connection.is_connected())?;
-        let doubt = self.doubt.map(|(at, _)| at);
-        connection.poll_timeout().into_iter().chain(doubt).chain([self.deadline]).min()
+        let pending = self.pending_failure.map(|(at, _)| at);
+        connection.poll_timeout().into_iter().chain(pending).chain([self.deadline]).min()
     }
 
     /// The next datagram to send: `out` is cleared and filled with it. False when there is none.
@@ -199,7 +199,7 @@ impl Endpoint {
         };
         if let Some(keys) = connection.take_keys() {
             self.connected = Some(keys);
-            self.doubt = None;
+            self.pending_failure = None;
         }
         if connection.is_closed() {
             self.end(CloseReason::PeerClosed);
@@ -217,13 +217,13 @@ impl Endpoint {
         if let Some(connection) = &mut self.connection {
             connection.begin_anew();
         }
-        self.doubt(now, failure);
+        self.fail_after_grace(now, failure);
     }
 
-    /// The first doubt sets the time, so that repetitions do not put it off; the latest gives the reason.
-    fn doubt(&mut self, now: Instant, failure: Failure) {
-        let at = self.doubt.map_or(now + DOUBT, |(at, _)| at);
-        self.doubt = Some((at, failure));
+    /// The first failure sets the time, so that repetitions do not put it off; the latest gives the reason.
+    fn fail_after_grace(&mut self, now: Instant, failure: Failure) {
+        let at = self.pending_failure.map_or(now + GRACE_PERIOD, |(at, _)| at);
+        self.pending_failure = Some((at, failure));
     }
 
     /// Ends with an alert, in place of all else that waited to be sent (RFC 5246 section 7.2.2).
@@ -241,7 +241,7 @@ impl Endpoint {
 
     fn end(&mut self, reason: CloseReason) {
         self.connection = None;
-        self.doubt = None;
+        self.pending_failure = None;
         self.closed = Some(reason);
     }
 }

@@ -60,8 +60,8 @@ pub(super) struct Keyed {
 }
 
 impl Shared {
-    /// Sends a message in the clear, in the current flight.
-    pub(super) fn say(
+    /// Adds a message in the clear to the current flight.
+    pub(super) fn push(
         &mut self,
         transcript: &mut Transcript,
         kind: u8,
@@ -72,18 +72,18 @@ impl Shared {
         transcript.add(self.outgoing.message(kind, &body));
     }
 
-    /// Sends our Certificate message (RFC 5246 section 7.4.2), in the current flight.
-    pub(super) fn say_certificate(&mut self, transcript: &mut Transcript) {
+    /// Adds our Certificate message (RFC 5246 section 7.4.2) to the current flight.
+    pub(super) fn push_certificate(&mut self, transcript: &mut Transcript) {
         let certificate = Arc::clone(&self.certificate);
-        self.say(transcript, kind::CERTIFICATE, |out| {
+        self.push(transcript, kind::CERTIFICATE, |out| {
             put_vector(out, 3, |out| {
                 put_vector(out, 3, |out| out.extend_from_slice(certificate.der()));
             });
         });
     }
 
-    /// Sends ChangeCipherSpec and Finished in the current flight. From here on everything is sealed.
-    pub(super) fn say_finished(
+    /// Adds ChangeCipherSpec and Finished to the current flight. From here on everything that we send is sealed.
+    pub(super) fn push_finished(
         &mut self,
         keyed: Keyed,
         by_client: bool,
@@ -149,8 +149,8 @@ pub(super) fn read_signature<'a>(reader: &mut Reader<'a>) -> Result<(Scheme, &'a
     Ok((Scheme(scheme), signature))
 }
 
-/// Random bytes for a hello. The time that RFC 5246 section 7.4.1.2 puts in front is left out, as everybody does: it
-/// tells the peer how wrong our clock is.
+/// Random bytes for a hello. The four bytes that RFC 5246 section 7.4.1.2 takes from the clock are random too: this crate
+/// reads no clock, and no peer looks at them.
 pub(super) fn random() -> Result<[u8; 32], Failure> {
     let mut random = [0; 32];
     rand::fill(&mut random).map_err(|_| Failure::INTERNAL)?;

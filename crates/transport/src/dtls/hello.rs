@@ -272,3 +272,6 @@ fn put_profiles(out: &mut Vec<u8>, profiles: &[srtp::Profile]) {
         out.push(0);
     });
 }
+
+#[cfg(test)]
+mod tests;

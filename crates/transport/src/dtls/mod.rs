@@ -10,7 +10,7 @@
 //!   signatures; `transcript`, `secrets`: what is hashed, and the keys that come of it
 //! - `incoming`, `outgoing`: fragments, order, retransmission; `record`: sealing, opening, replay; `wire`: bytes
 //!
-//! What is spoken: ECDHE on X25519 or P-256, AES-GCM, extended master secret, client certificates of ECDSA (P-256,
+//! What is spoken: ECDHE on X25519, P-256 or P-384, AES-GCM, extended master secret, client certificates of ECDSA (P-256,
 //! P-384) and RSA (PKCS #1 and PSS, from 2,048 bits). SRTP profiles in the order of what they cost for each packet:
 //! AES-128-GCM, AES-256-GCM, AES-CM with HMAC-SHA1-80.
 //!

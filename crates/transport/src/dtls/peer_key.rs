@@ -145,3 +145,60 @@ fn rsa_bits(key: &[u8]) -> der::Result<usize> {
     let leading = modulus.as_bytes().first().map_or(8, |first| first.leading_zeros() as usize);
     Ok(modulus.as_bytes().len() * 8 - leading)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Certificate;
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_certificate_verifies_what_its_owner_signs() {
+        let certificate = Certificate::generate().unwrap();
+        let key = PeerKey::of_certificate(certificate.der()).unwrap();
+        assert_eq!(key.kind, Kind::P256);
+        let signature = certificate.sign(b"a flight").unwrap();
+        assert_eq!(key.verify(OURS, b"a flight", signature.as_ref()), Ok(()));
+        let wrong = key.verify(OURS, b"another", signature.as_ref());
+        assert_eq!(wrong, Err(Failure::NOT_AUTHENTIC));
+        let sha1 = key.verify(Scheme(0x0203), b"a flight", signature.as_ref());
+        assert_eq!(sha1, Err(Failure::UNSUPPORTED_CERTIFICATE));
+    }
+
+    #[test]
+    fn every_scheme_that_is_asked_for_goes_with_a_kind_of_key_and_no_other_does() {
+        for scheme in (0..=u16::MAX).map(Scheme) {
+            let kinds = [Kind::Rsa, Kind::P256, Kind::P384];
+            let known = kinds
+                .iter()
+                .any(|&kind| PeerKey { kind, key: Vec::new() }.algorithm(scheme).is_some());
+            assert_eq!(known, SCHEMES.contains(&scheme), "{scheme:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_cut_off_or_has_something_behind_it_is_refused() {
+        let certificate = Certificate::generate().unwrap();
+        let der = certificate.der();
+        let mut longer = der.to_vec();
+        longer.push(0);
+        for bad in (0..der.len()).map(|len| &der[..len]).chain([&longer[..]]) {
+            let refused = PeerKey::of_certificate(bad).unwrap_err();
+            assert_eq!(refused, Failure::UNSUPPORTED_CERTIFICATE);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_a_certificate_panic(at in 0_usize..400, bytes in prop::collection::vec(any::<u8>(), 1..20)) {
+            let mut der = Certificate::generate().unwrap().der().to_vec();
+            let at = at.min(der.len());
+            der.splice(at..(at + bytes.len()).min(der.len()), bytes.iter().copied());
+            if let Ok(key) = PeerKey::of_certificate(&der) {
+                let _ = key.verify(OURS, b"a flight", &bytes);
+            }
+            let _ = PeerKey::of_certificate(&bytes);
+        }
+    }
+}

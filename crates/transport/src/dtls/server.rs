@@ -1,4 +1,4 @@
-//! The server's side of a handshake (RFC 5246 section 7.3): what is awaited, and what is said when it comes.
+//! The server's side of a handshake (RFC 5246 section 7.3): which message is awaited, and what is sent when it comes.
 //!
 //! There is no HelloVerifyRequest. A cookie proves that the client is where its packets come from (RFC 6347
 //! section 4.2.1); the ICE check that validated the path has proved that already, with a password, and the cookie would
@@ -21,9 +21,9 @@ use crate::srtp;
 /// named_curve (RFC 8422 section 5.4).
 const NAMED_CURVE: u8 = 3;
 
-/// What comes next of the client.
+/// The message of the client that is awaited.
 pub(super) enum Step {
-    /// ClientHello. Nothing has been said yet.
+    /// ClientHello. Nothing has been sent yet.
     Hello,
     Certificate(Agreed),
     KeyExchange(Agreed, PeerKey),
@@ -68,7 +68,7 @@ impl Step {
                 check_finished(message, &keyed.master, &keyed.transcript, true)?;
                 keyed.transcript.add(&message.raw);
                 shared.outgoing.begin_flight();
-                let Proven { master, profile, .. } = shared.say_finished(keyed, false)?;
+                let Proven { master, profile, .. } = shared.push_finished(keyed, false)?;
                 shared.outgoing.send_last(now);
                 return Ok(Next::Connected(master.srtp_keys(profile, false)?));
             }
@@ -86,16 +86,16 @@ fn answer(now: Instant, shared: &mut Shared, message: &Message) -> Result<Agreed
     let key_exchange = key_exchange(shared, &offer, &randoms, exchange.public())?;
     let mut transcript = Transcript::new(offer.suite, &[&message.raw]);
     shared.outgoing.begin_flight();
-    shared.say(&mut transcript, kind::SERVER_HELLO, |out| offer.put_answer(out, &randoms.server));
-    shared.say_certificate(&mut transcript);
-    shared.say(&mut transcript, kind::SERVER_KEY_EXCHANGE, |out| *out = key_exchange);
-    shared.say(&mut transcript, kind::CERTIFICATE_REQUEST, |out| {
+    shared.push(&mut transcript, kind::SERVER_HELLO, |out| offer.put_answer(out, &randoms.server));
+    shared.push_certificate(&mut transcript);
+    shared.push(&mut transcript, kind::SERVER_KEY_EXCHANGE, |out| *out = key_exchange);
+    shared.push(&mut transcript, kind::CERTIFICATE_REQUEST, |out| {
         put_vector(out, 1, |out| out.extend_from_slice(&CERTIFICATE_TYPES));
         put_schemes(out);
         // Of any issuer.
         put_vector(out, 2, |_| {});
     });
-    shared.say(&mut transcript, kind::SERVER_HELLO_DONE, |_| {});
+    shared.push(&mut transcript, kind::SERVER_HELLO_DONE, |_| {});
     shared.outgoing.send(now);
     let (suite, profile) = (offer.suite, offer.profile);
     Ok(Agreed { suite, profile, randoms, exchange, transcript })

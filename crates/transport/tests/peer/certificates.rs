@@ -75,7 +75,7 @@ fn a_wrong_signature_is_refused() {
 }
 
 #[test]
-fn whoever_shows_the_certificate_of_another_is_refused() {
+fn a_certificate_whose_key_the_peer_lacks_is_refused() {
     for [own, mut stolen] in
         [[(); 2].map(|()| Identity::rsa(Rsa2048, 0x0401)), [(); 2].map(|()| Identity::p256())]
     {

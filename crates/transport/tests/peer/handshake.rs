@@ -86,6 +86,65 @@ fn a_client_hello_in_several_datagrams_is_put_together() {
     }
 }
 
+#[test]
+fn flights_that_arrive_backwards_make_a_handshake_without_delay() {
+    for role in [DtlsRole::Passive, DtlsRole::Active] {
+        let config = Options::default().config.mtu(120);
+        let mut pair = Pair::with(Options { role, config, ..Options::default() });
+        pair.reversed = true;
+        // Without a retransmission of ours, which would come after 250 ms.
+        pair.run_for(Duration::from_millis(220));
+        assert!(pair.server.is_connected(), "{role:?}: {:?}", pair.events);
+        assert!(pair.client_dtls().len() > 4, "so small that there was an order to turn around");
+        pair.connect();
+        assert_media_flows(&mut pair);
+    }
+}
+
+#[test]
+fn a_server_that_asks_for_a_cookie_gets_it() {
+    let config = Options::default().config.use_server_cookie(true);
+    let mut pair = Pair::with(Options { role: DtlsRole::Active, config, ..Options::default() });
+    pair.connect();
+    let hellos = pair.log.iter().filter(|(to_server, _, datagram)| {
+        // A handshake record with a ClientHello.
+        !to_server && datagram[0] == 22 && datagram[13] == 1
+    });
+    assert_eq!(hellos.count(), 2, "one without and one with the cookie");
+    assert_media_flows(&mut pair);
+}
+
+/// The client's hello, with the profiles of its use_srtp extension changed into one that nobody knows.
+fn without_known_profiles(hello: &[u8]) -> Vec<u8> {
+    let mut hello = hello.to_vec();
+    // Type of the extension, then its length and that of the list.
+    let at = hello.windows(2).rposition(|pair| pair == [0, 14]).unwrap();
+    let len = usize::from(hello[at + 5]);
+    hello[at + 6..at + 6 + len].iter_mut().for_each(|byte| *byte = 0x0a);
+    hello
+}
+
+#[test]
+fn a_client_that_offers_no_srtp_profile_that_we_know_is_told_and_the_session_says_why() {
+    let mut pair = Pair::new();
+    while pair.client_dtls().is_empty() {
+        pair.run_for(Duration::from_millis(1));
+    }
+    let hello = without_known_profiles(&pair.client_dtls()[0]);
+    // Only this one arrives.
+    pair.lose_all();
+    pair.client.mute = true;
+    let result = pair.server.handle_dtls(pair.now, path(1), &hello);
+    assert_eq!(result, Err(DropReason::DtlsLimit));
+    // It may be forged, and so the session goes on for a while.
+    pair.run_for(Duration::from_secs(2));
+    assert_eq!(pair.closed(), None);
+    pair.run_for(Duration::from_secs(2));
+    assert_eq!(pair.closed(), Some(CloseReason::NoSrtpProfile));
+    let (_, _, alert) = pair.log.iter().rfind(|(to_server, ..)| !to_server).unwrap();
+    assert_eq!((alert[0], &alert[13..]), (21, &[2, 40][..]), "handshake_failure");
+}
+
 /// The seed makes the losses the same in every run, but not the pauses before retransmissions, which DTLS
 /// jitters by a secret of its own. Of 40,000 such handshakes 27 were not done after 14 s: six of 200 by chance
 /// would be seen once in some 130 million runs.

@@ -67,6 +67,8 @@ pub(crate) struct Client {
     pub(crate) server_certificate: Vec<u8>,
     pub(crate) said_goodbye: bool,
     pub(crate) failed: bool,
+    /// It sends no DTLS any more.
+    pub(crate) mute: bool,
     active: bool,
     /// A check was answered: DTLS may begin.
     answered: bool,
@@ -88,6 +90,7 @@ impl Client {
             server_certificate: Vec::new(),
             said_goodbye: false,
             failed: false,
+            mute: false,
             active,
             answered: false,
             next_check: now,
@@ -108,7 +111,11 @@ impl Client {
             self.failed = true;
             return;
         }
+        let before = out.len();
         self.drain(now, out);
+        if self.mute {
+            out.truncate(before);
+        }
     }
 
     fn drain(&mut self, now: Instant, out: &mut Vec<(Path, Vec<u8>)>) {
@@ -182,6 +189,8 @@ pub(crate) struct Pair {
     pub(crate) loss_percent: u64,
     /// DTLS datagrams to the server, of a hundred, that arrive changed as well.
     pub(crate) corrupt_percent: u64,
+    /// What was sent at once arrives in the opposite order.
+    pub(crate) reversed: bool,
     wire: Vec<Flight>,
     random: u64,
 }
@@ -241,6 +250,7 @@ impl Pair {
             log: Vec::new(),
             loss_percent: 0,
             corrupt_percent: 0,
+            reversed: false,
             wire: Vec::new(),
             random: options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
         }
@@ -272,6 +282,11 @@ impl Pair {
                 );
             }
         }
+    }
+
+    /// Loses what is under way.
+    pub(crate) fn lose_all(&mut self) {
+        self.wire.clear();
     }
 
     /// Takes what both sides have to send, and the server's events.
@@ -345,7 +360,10 @@ impl Pair {
         let (due, later) =
             std::mem::take(&mut self.wire).into_iter().partition(|flight| flight.arrives <= now);
         self.wire = later;
-        let due: Vec<Flight> = due;
+        let mut due: Vec<Flight> = due;
+        if self.reversed {
+            due.reverse();
+        }
         for flight in due {
             if flight.to_server {
                 // Drops are tested where they are meant; here they are the network's.

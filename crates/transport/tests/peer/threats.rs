@@ -143,6 +143,47 @@ fn a_peer_that_never_sends_a_good_hello_is_given_up() {
     assert_eq!(pair.closed(), Some(CloseReason::DtlsFailed));
 }
 
+/// An alert in the clear.
+fn alert(level: u8, description: u8) -> Vec<u8> {
+    let mut record = record(99, &[level, description]);
+    record[0] = 21;
+    record
+}
+
+// Row 16, with the victim's own address forged.
+#[test]
+fn forged_alerts_neither_hinder_a_handshake_nor_end_a_connection() {
+    for role in [DtlsRole::Passive, DtlsRole::Active] {
+        let mut pair = Pair::with(Options { role, ..Options::default() });
+        for _ in 0..200 {
+            pair.run_for(5 * MILLISECOND);
+            for forged in [alert(2, 40), alert(1, 0), alert(2, 0), alert(1, 90), alert(9, 9)] {
+                if pair.server.is_handshaking() || pair.server.is_connected() {
+                    assert_eq!(pair.server.handle_dtls(pair.now, path(1), &forged), Ok(()));
+                }
+            }
+        }
+        assert!(pair.server.is_connected(), "{role:?}: {:?}", pair.events);
+        pair.run_for(Duration::from_secs(20));
+        assert!(pair.server.is_connected());
+    }
+}
+
+#[test]
+fn an_alert_in_mid_handshake_is_believed_when_nothing_better_comes() {
+    let mut pair = Pair::new();
+    pair.run_for(70 * MILLISECOND);
+    assert!(pair.server.is_handshaking());
+    pair.client.mute = true;
+    // The client's flight is lost, and then it says that the certificate is bad.
+    pair.lose_all();
+    assert_eq!(pair.server.handle_dtls(pair.now, path(1), &alert(2, 42)), Ok(()));
+    pair.run_for(Duration::from_secs(2));
+    assert_eq!(pair.closed(), None);
+    pair.run_for(Duration::from_secs(2));
+    assert_eq!(pair.closed(), Some(CloseReason::DtlsFailed));
+}
+
 // Row 17.
 #[test]
 fn fragments_that_never_make_a_message_are_bounded() {
