@@ -1,25 +1,15 @@
 #!/usr/bin/env bash
-# Builds the programs of clients/ that the tests do not need: Pion, aiortc and webrtc-rs, and the clip in H.264 that they publish.
+# Builds the programs of clients/ that the tests do not need: Pion, aiortc and webrtc-rs.
 # ../setup.sh comes first. May be run again and again; needs root for apt. What cannot be had is said, and left out.
 set -uo pipefail
 cd "$(dirname "$0")"
 out=$(cd ../.. && pwd)/target/clients
-mkdir -p "$out/media"
+mkdir -p "$out"
 
 step() { # name, command..
     local name=$1
     shift
     if "$@" >"$out/$name.log" 2>&1; then echo "$name: ready"; else echo "$name: not to be had here, see $out/$name.log"; fi
-}
-
-clip() {
-    cp ../../media/testcard.ivf ../../media/testcard.ogg "$out/media/" || return
-    [ -s "$out/media/testcard.h264" ] && return
-    local ffmpeg
-    ffmpeg=$(python3 -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())') || return
-    # One slice a picture and parameter sets before each key frame: what a hardware encoder gives.
-    "$ffmpeg" -v error -y -i ../../media/testcard.ivf -c:v libx264 -profile:v baseline -pix_fmt yuv420p -preset veryfast -tune zerolatency \
-        -bf 0 -g 30 -b:v 800k -x264-params slices=1 -f h264 "$out/media/testcard.h264"
 }
 
 pion() {
@@ -40,7 +30,6 @@ webrtc_rs() {
     CARGO_TARGET_DIR="$out/webrtc-rs" cargo build --locked --manifest-path webrtc-rs/Cargo.toml
 }
 
-step clip clip
 step pion pion
 step aiortc aiortc
 step webrtc-rs webrtc_rs

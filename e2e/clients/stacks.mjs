@@ -10,8 +10,9 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 /** Where setup.sh puts what it builds. */
 export const built = path.join(here, "../../target/clients");
 
-/** Directory of the pictures and sounds that are published; the clip in H.264 is made by setup.sh. */
-const media = { media: path.join(built, "media") };
+/** Where `makeClips` has to put the pictures and sounds that are published. */
+export const clips = path.join(built, "media");
+const media = { media: clips };
 
 /** What GStreamer needs is installed by ../setup.sh; its binding belongs to the system's Python, not to one before it in PATH. */
 export const gstreamer = {

@@ -7,6 +7,7 @@
 //! - `signal`: the HTTP requests of all bots
 //! - `bot`: one peer: ICE, DTLS, SRTP, RTCP
 //! - `media`: what publishers send, so that receivers know what must have been sent
+//! - [`hostile`]: attackers beside a swarm, and whether it notices
 //! - [`stats`], [`threshold`], [`report`]: what was seen, and whether that is good
 //!
 //! What is deliberately absent: decoding, congestion control of its own (a publisher sends what it was told to), TURN.
@@ -21,6 +22,7 @@ mod clock;
 mod describe;
 mod director;
 mod feeds;
+pub mod hostile;
 mod media;
 pub mod plan;
 mod proc;

@@ -1,7 +1,7 @@
 //! The workers' counters and the process's own numbers in the Prometheus text format (version 0.0.4).
 
 use std::fmt::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::DropReason;
 use worker::WorkerMetrics;
@@ -10,10 +10,16 @@ use worker::WorkerMetrics;
 const GAUGES: [&str; 6] =
     ["sessions", "tracks", "waiting", "packet_buffers", "packet_bytes_used", "packet_bytes_limit"];
 
-/// Appends all numbers of the workers and the process.
-pub(crate) fn write(workers: &[WorkerMetrics], started: Instant, text: &mut String) {
+/// Appends all numbers of the workers and the process. `turn_ages`: how long ago each worker turned last.
+pub(crate) fn write(
+    workers: &[WorkerMetrics],
+    turn_ages: &[Duration],
+    started: Instant,
+    text: &mut String,
+) {
     // Writing to a String does not fail.
     write_workers(workers, text).unwrap_or_default();
+    write_turn_ages(turn_ages, text).unwrap_or_default();
     write_process(started, text).unwrap_or_default();
 }
 
@@ -46,6 +52,15 @@ fn write_drops(
             let (number, reason) = (worker.worker, reason.as_str());
             writeln!(text, "{name}{{worker=\"{number}\",reason=\"{reason}\"}} {count}")?;
         }
+    }
+    Ok(())
+}
+
+fn write_turn_ages(ages: &[Duration], text: &mut String) -> std::fmt::Result {
+    const NAME: &str = "sfumato_worker_last_turn_age_seconds";
+    writeln!(text, "# TYPE {NAME} gauge")?;
+    for (worker, age) in ages.iter().enumerate() {
+        writeln!(text, "{NAME}{{worker=\"{worker}\"}} {:.3}", age.as_secs_f64())?;
     }
     Ok(())
 }
@@ -103,12 +118,14 @@ mod tests {
             ..WorkerMetrics::default()
         };
         let mut text = String::new();
-        write(&[worker(0, 5), worker(1, 6)], Instant::now(), &mut text);
+        let ages = [Duration::from_millis(20), Duration::from_millis(1_500)];
+        write(&[worker(0, 5), worker(1, 6)], &ages, Instant::now(), &mut text);
         for expected in [
             "# TYPE sfumato_worker_forwarded_total counter",
             "sfumato_worker_forwarded_total{worker=\"1\"} 6",
             "# TYPE sfumato_worker_sessions gauge",
             "sfumato_worker_sessions{worker=\"0\"} 2",
+            "sfumato_worker_last_turn_age_seconds{worker=\"1\"} 1.500",
             "sfumato_worker_dropped_in_total{worker=\"0\",reason=\"srtp_auth\"} 3",
         ] {
             assert!(text.lines().any(|line| line == expected), "{expected}\n{text}");

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use model::{CodecSpec, IceCredentials, Mid, SessionId, SessionPlan};
-use sdp::{Offer, SdpError, Section};
+use model::{Extension, IceCredentials, Mid, Pt, SessionId, SessionPlan};
+use sdp::codecs::Meaning;
+use sdp::{MidText, Offer, SdpError, Section};
 
 use crate::negotiate::RestartFacts;
 
@@ -42,6 +43,8 @@ pub struct Agreement {
     pub(crate) origin: u64,
     /// `sess-version` of the last answer.
     pub(crate) version: u64,
+    /// Ids that extensions had at any time.
+    pub(crate) extension_ids: Vec<(u8, Extension)>,
     /// The sections of the last offer, in order.
     pub(crate) sections: Arc<[AgreedSection]>,
     /// Slots and their groups, as `SessionPlan::down`.
@@ -54,10 +57,12 @@ pub struct Agreement {
 #[derive(Debug, Clone)]
 pub(crate) struct AgreedSection {
     pub(crate) mid: Option<Mid>,
+    pub(crate) mid_text: MidText,
     pub(crate) kind: String,
     /// Rejected, by either side: the place may be used for something else.
     pub(crate) free: bool,
-    pub(crate) codecs: Vec<CodecSpec>,
+    /// What the agreed payload types stood for at any time, those of retransmissions among them.
+    pub(crate) payloads: Vec<(Pt, Meaning)>,
 }
 
 impl Agreement {
@@ -69,6 +74,12 @@ impl Agreement {
     /// The directions that its sections may have.
     pub fn roles(&self) -> Roles {
         self.roles
+    }
+
+    /// Whether a section of a later offer is the one that stood at its place before, and not another one that uses the place anew.
+    pub(crate) fn keeps(&self, section: &Section) -> bool {
+        let old = self.sections.get(section.number - 1);
+        old.is_some_and(|old| !old.free && old.mid == section.mid)
     }
 
     /// Whether an offer may follow the last one.
@@ -93,8 +104,13 @@ impl AgreedSection {
         if self.free || section.rejected {
             return Ok(());
         }
-        if self.kind != section.kind.as_str() || self.mid != section.mid {
-            let mid = self.mid.map_or_else(String::new, |mid| format!(" with a=mid:{mid}"));
+        let same = (self.mid, &self.mid_text) == (section.mid, &section.mid_text);
+        if self.kind != section.kind.as_str() || !same {
+            let mid = match (&self.mid_text, self.mid) {
+                (MidText::Same, Some(mid)) => format!(" with a=mid:{mid}"),
+                (MidText::Long(text), _) => format!(" with a=mid:{text}"),
+                _ => String::new(),
+            };
             let wrong = format!(
                 "the last offer had m={}{mid} at this place; sections keep their order, kind and mid",
                 self.kind
@@ -104,26 +120,18 @@ impl AgreedSection {
         Ok(())
     }
 
-    /// RFC 3264 section 8.3.2: a payload type keeps its meaning.
-    pub(crate) fn check_codecs(
-        &self,
-        section: &Section,
-        codecs: &[CodecSpec],
-    ) -> Result<(), SdpError> {
+    /// RFC 3264 section 8.3.2: a payload type keeps its meaning. Not only among codecs that are served: one that now stands for
+    /// something unknown would let packets that are on their way be taken for it.
+    pub(crate) fn check_payloads(&self, section: &Section) -> Result<(), SdpError> {
         if self.free {
             return Ok(());
         }
-        for codec in codecs {
-            let same = |c: &&CodecSpec| c.pt == codec.pt;
-            let moved = self.codecs.iter().find(same).filter(|old| {
-                (old.codec, old.clock_rate, old.channels)
-                    != (codec.codec, codec.clock_rate, codec.channels)
-            });
-            if let Some(old) = moved {
+        for payload in &section.payloads {
+            let known = self.payloads.iter().find(|(pt, _)| *pt == payload.pt);
+            let Some((pt, before)) = known else { continue };
+            if sdp::codecs::meaning(payload) != Some(*before) {
                 let wrong = format!(
-                    "payload type {} was {} in the last offer; payload types keep their meaning",
-                    codec.pt,
-                    old.codec.as_str()
+                    "payload type {pt} was {before} in an earlier offer; payload types keep their meaning"
                 );
                 return Err(SdpError::unsupported(section.place(), wrong));
             }

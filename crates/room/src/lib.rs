@@ -19,13 +19,16 @@
 //! What this crate does not know: HTTP, tokens, packets, other rooms.
 
 mod agreement;
+mod answering;
 pub mod config;
 mod entering;
 pub mod error;
 mod events;
+mod extensions;
 mod ids;
 mod listing;
 mod mappings;
+mod media;
 mod negotiate;
 pub mod policy;
 mod publishers;
@@ -51,5 +54,5 @@ pub use room::{CONNECT_TIMEOUT, Entering, Renegotiated, Room};
 pub use sources::Source;
 pub use view::{
     Accepted, Counts, EndReason, LocalMedia, LocalPublished, Notice, ParticipantInfo, RoomInfo,
-    SlotInfo, Target, TrackInfo, ViewerInfo,
+    SessionInfo, SlotInfo, Target, TrackInfo, ViewerInfo,
 };

@@ -7,6 +7,7 @@ use std::{
 };
 
 use model::{CodecSpec, PtMapping};
+use sdp::matching::{Keyed, map_keyed};
 
 /// Lists and tables before those that nobody uses are swept out.
 const SWEEP_MIN: usize = 64;
@@ -15,13 +16,22 @@ const SWEEP_MIN: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct CodecList {
     pub(crate) codecs: Arc<[CodecSpec]>,
+    keyed: Arc<Keyed>,
     number: u32,
+}
+
+impl CodecList {
+    /// Whether a viewer with these codecs can take anything of a publisher with ours. Works nothing out: asked of each pair of a source
+    /// and a group.
+    pub(crate) fn fits(&self, viewer: &CodecList) -> bool {
+        self.keyed.fits(&viewer.keyed)
+    }
 }
 
 /// See the head of the file.
 #[derive(Debug, Default)]
 pub(crate) struct Mappings {
-    lists: HashMap<Arc<[CodecSpec]>, u32>,
+    lists: HashMap<Arc<[CodecSpec]>, (u32, Arc<Keyed>)>,
     /// By publisher's and subscriber's list.
     tables: BTreeMap<(u32, u32), Arc<[PtMapping]>>,
     /// Tables that were worked out so far.
@@ -33,14 +43,15 @@ pub(crate) struct Mappings {
 impl Mappings {
     /// The list with this content.
     pub(crate) fn list(&mut self, codecs: &[CodecSpec]) -> CodecList {
-        if let Some((codecs, &number)) = self.lists.get_key_value(codecs) {
-            return CodecList { codecs: codecs.clone(), number };
+        if let Some((codecs, (number, keyed))) = self.lists.get_key_value(codecs) {
+            return CodecList { codecs: codecs.clone(), keyed: keyed.clone(), number: *number };
         }
         self.sweep();
         let (codecs, number): (Arc<[CodecSpec]>, u32) = (codecs.into(), self.next);
         self.next = self.next.wrapping_add(1);
-        self.lists.insert(codecs.clone(), number);
-        CodecList { codecs, number }
+        let keyed = Arc::new(Keyed::new(&codecs));
+        self.lists.insert(codecs.clone(), (number, keyed.clone()));
+        CodecList { codecs, keyed, number }
     }
 
     /// How a publisher's payload types read for a subscriber; empty when it can take none of them.
@@ -50,7 +61,7 @@ impl Mappings {
         table
             .or_insert_with(|| {
                 *worked_out += 1;
-                sdp::map_payload_types(&up.codecs, &down.codecs).into()
+                map_keyed((&up.codecs, &up.keyed), (&down.codecs, &down.keyed)).into()
             })
             .clone()
     }
@@ -65,7 +76,8 @@ impl Mappings {
             return;
         }
         self.lists.retain(|list, _| Arc::strong_count(list) > 1);
-        let alive: std::collections::BTreeSet<u32> = self.lists.values().copied().collect();
+        let alive: std::collections::BTreeSet<u32> =
+            self.lists.values().map(|(number, _)| *number).collect();
         self.tables.retain(|(up, down), _| alive.contains(up) && alive.contains(down));
         self.sweep_at = 2 * self.lists.len();
     }

@@ -28,7 +28,7 @@ impl Room {
     /// `NotFound`; `Conflict` when the session changed since the agreement was taken that the negotiation began with.
     pub fn renegotiate(&mut self, now: Instant, agreed: Agreed) -> Result<Renegotiated, RoomError> {
         self.handle_timeout(now);
-        let Agreed { mut agreement, answer, restarts } = agreed;
+        let Agreed { mut agreement, answer, restarts, .. } = agreed;
         let (plan, id) = (agreement.plan.clone(), agreement.plan.id);
         let current = self.session(id)?.agreement()?;
         if current.number != agreement.number {
@@ -36,13 +36,13 @@ impl Room {
             return Err(RoomError::new(ErrorKind::Conflict, text));
         }
         agreement.number += 1;
-        let (ice, slots) = (agreement.ice.clone(), slots_of(&agreement));
+        let ice = agreement.ice.clone();
         let mappings = &mut self.mappings;
         let Some(session) = self.sessions.get_mut(&id) else { return Err(not_found(id)) };
-        session.agreement = Some(agreement);
         if let Some(watching) = &mut session.watching {
-            watching.slots.update(&slots, mappings);
+            watching.slots.update(&slots_of(&agreement), mappings);
         }
+        session.agreement = Some(agreement);
         self.commands.push_back(Command::Update(plan.clone()));
         if restarts {
             self.commands.push_back(Command::Restart { session: id, ice });
@@ -125,7 +125,7 @@ impl Room {
             &credentials.local_pwd,
             &agreement.restart.ice_options,
             &agreement.restart.bundle,
-            (kind, protocol, *mid),
+            (kind, protocol, mid.as_deref()),
             &config.candidates,
         );
         self.commands.push_back(Command::Restart { session, ice: credentials });

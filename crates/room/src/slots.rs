@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{Binding, DownMedia, MediaKind, Mid, SessionId, TrackId};
+use model::{Binding, DownMedia, MediaKind, Mid, SessionId, Ssrc, TrackId};
 
 use crate::mappings::{CodecList, Mappings};
 use crate::policy::SlotPolicy;
@@ -55,6 +55,8 @@ struct Group {
 #[derive(Debug)]
 struct Slot {
     mid: Mid,
+    /// A mid that moved to another section has another SSRC, and is another slot.
+    ssrc: Ssrc,
     codecs: CodecList,
     track: Option<TrackId>,
 }
@@ -70,7 +72,7 @@ struct Fit {
 
 impl SlotTable {
     /// Slots as agreed; the number beside each says in which group it is.
-    pub(crate) fn new(down: &[(DownMedia, usize)], mappings: &mut Mappings) -> Self {
+    pub(crate) fn new(down: &[(&DownMedia, usize)], mappings: &mut Mappings) -> Self {
         let mut table = Self {
             groups: Vec::new(),
             order: Vec::new(),
@@ -84,7 +86,7 @@ impl SlotTable {
     }
 
     /// Takes renegotiated slots in. Those that stay keep what flows through them, unless their codecs changed.
-    pub(crate) fn update(&mut self, down: &[(DownMedia, usize)], mappings: &mut Mappings) {
+    pub(crate) fn update(&mut self, down: &[(&DownMedia, usize)], mappings: &mut Mappings) {
         self.order = down.iter().map(|(media, _)| media.mid).collect();
         self.hopeless.clear();
         self.incompatible.clear();
@@ -92,16 +94,20 @@ impl SlotTable {
         self.groups.resize_with(most.max(self.groups.len()), Group::default);
         for group in &mut self.groups {
             for slot in [&mut group.audio, &mut group.video] {
-                if slot.as_ref().is_some_and(|s| !self.order.contains(&s.mid)) {
-                    *slot = None;
-                }
+                let stays = |s: &Slot| {
+                    let same = |m: &&DownMedia| (m.mid, m.ssrc.media) == (s.mid, s.ssrc);
+                    down.iter().any(|(media, _)| same(media))
+                };
+                let gone = slot.take_if(|s| !stays(s)).filter(|s| s.track.is_some());
+                // What flowed must not go on in another section that has the mid now.
+                self.unbound.extend(gone.filter(|s| self.order.contains(&s.mid)).map(|s| s.mid));
             }
         }
         for (media, group) in down {
             let codecs = mappings.list(&media.codecs);
             let place = self.groups[*group].slot(media.kind);
             match place {
-                Some(slot) if slot.mid == media.mid => {
+                Some(slot) if (slot.mid, slot.ssrc) == (media.mid, media.ssrc.media) => {
                     if !Arc::ptr_eq(&slot.codecs.codecs, &codecs.codecs) {
                         // What flows is bound anew, with the payload types of now, or not at all.
                         (slot.codecs, slot.track) = (codecs, None);
@@ -109,7 +115,8 @@ impl SlotTable {
                     }
                 }
                 _ => {
-                    *place = Some(Slot { mid: media.mid, codecs, track: None });
+                    *place =
+                        Some(Slot { mid: media.mid, ssrc: media.ssrc.media, codecs, track: None });
                 }
             }
         }
@@ -227,16 +234,16 @@ impl SlotTable {
             if flowing >= self.most(&source) || self.hopeless.contains(&content) {
                 continue;
             }
-            self.note_incompatible(&source, changes, mappings);
+            self.note_incompatible(&source, changes);
             let open = (0..self.groups.len()).filter(|&group| seats.is_open(group, &source));
-            let fits = open.map(|group| (group, self.groups[group].fit(&source, mappings)));
+            let fits = open.map(|group| (group, self.groups[group].fit(&source)));
             let best = fits.min_by_key(|&(group, fit)| {
                 (usize::MAX - fit.flowing, seats.holders[group].is_some(), fit.idle, group)
             });
             let Some((group, _)) = best.filter(|(_, fit)| fit.flowing > flowing) else {
                 // With groups that are not alike, a busy one might still take it later.
                 let mut all = self.groups.iter();
-                if flowing == 0 && all.all(|g| g.fit(&source, mappings).flowing == 0) {
+                if flowing == 0 && all.all(|g| g.fit(&source).flowing == 0) {
                     self.hopeless.insert(content);
                 }
                 continue;
@@ -259,12 +266,7 @@ impl SlotTable {
     }
 
     /// Notes tracks for which there are slots, and none that takes their codecs.
-    fn note_incompatible(
-        &mut self,
-        source: &Source<'_>,
-        changes: &mut Changes,
-        mappings: &mut Mappings,
-    ) {
+    fn note_incompatible(&mut self, source: &Source<'_>, changes: &mut Changes) {
         for (track, is_video) in [(source.audio, false), (source.video, true)] {
             let Some(track) = track else { continue };
             if self.incompatible.contains(&track.id) {
@@ -272,7 +274,7 @@ impl SlotTable {
             }
             let mut slot = |g: &'_ Group| -> Option<bool> {
                 let slot = if is_video { g.video.as_ref() } else { g.audio.as_ref() };
-                slot.map(|s| mappings.table(track.codecs, &s.codecs).is_empty())
+                slot.map(|s| !track.codecs.fits(&s.codecs))
             };
             let mut empty = self.groups.iter().filter_map(&mut slot).peekable();
             if empty.peek().is_some() && empty.all(|nothing_fits| nothing_fits) {
@@ -337,11 +339,8 @@ impl Group {
             let Some(slot) = slot.as_mut().filter(|s| s.track != track.map(|t| t.id)) else {
                 continue;
             };
-            let bound = track.and_then(|track| {
+            if let Some(track) = track.filter(|track| track.codecs.fits(&slot.codecs)) {
                 let payload_types = mappings.table(track.codecs, &slot.codecs);
-                (!payload_types.is_empty()).then_some((track, payload_types))
-            });
-            if let Some((track, payload_types)) = bound {
                 let binding = Binding { track: track.id, publisher, payload_types };
                 slot.track = Some(track.id);
                 changes.binds.push((slot.mid, Some(binding)));
@@ -351,10 +350,10 @@ impl Group {
         }
     }
 
-    fn fit(&self, source: &Source<'_>, mappings: &mut Mappings) -> Fit {
-        let mut flows = |slot: &Option<Slot>, track: Option<SourceTrack<'_>>| {
+    fn fit(&self, source: &Source<'_>) -> Fit {
+        let flows = |slot: &Option<Slot>, track: Option<SourceTrack<'_>>| {
             let (Some(slot), Some(track)) = (slot, track) else { return false };
-            !mappings.table(track.codecs, &slot.codecs).is_empty()
+            track.codecs.fits(&slot.codecs)
         };
         let flowing = usize::from(flows(&self.audio, source.audio))
             + usize::from(flows(&self.video, source.video));

@@ -73,7 +73,7 @@ fn check_whole(offer: &str, answer: &str, direction: Direction) {
     assert_eq!(parsed.sections.len(), offered.sections.len());
     let open: Vec<_> =
         parsed.sections.iter().filter(|s| !s.rejected).filter_map(|s| s.mid).collect();
-    assert_eq!(parsed.bundle, open);
+    assert_eq!(parsed.bundle, open, "{answer}");
     for (theirs, ours) in offered.sections.iter().zip(&parsed.sections) {
         assert_eq!((theirs.mid, &theirs.kind), (ours.mid, &ours.kind));
         assert_eq!(theirs.protocol, ours.protocol);
@@ -92,7 +92,9 @@ fn check_whole(offer: &str, answer: &str, direction: Direction) {
     }
     assert_eq!(lines(answer, "a=candidate:").len(), 2, "candidates stand once");
     assert_eq!(lines(answer, "a=end-of-candidates").len(), 1);
-    assert!(lines(answer, "a=rtcp-fb:").iter().all(|l| !l.contains("remb")));
+    let remb = lines(answer, "a=rtcp-fb:").iter().filter(|l| l.contains("goog-remb")).count();
+    // OBS offers no transport-wide feedback, and is told a bitrate instead: for each of its payload types.
+    assert_eq!(remb > 0, offer == OBS, "{answer}");
 }
 
 #[test]
@@ -347,6 +349,86 @@ fn one_section_needs_no_bundle() {
     assert_eq!(plan.up.len(), 1);
     assert!(lines(&answer, "a=group").is_empty());
     assert_eq!(lines(&answer, "a=candidate").len(), 2);
+}
+
+#[test]
+fn a_section_without_a_mid_is_answered_without_one() {
+    let alone = FFMPEG.replace("a=group:BUNDLE 0 1\r\n", "").replace("a=mid:0\r\n", "");
+    let alone = &alone[..alone.find("m=video").unwrap()];
+    let (plan, answer) = Node::negotiate_up(alone);
+    assert_eq!(plan.up.len(), 1);
+    assert!(lines(&answer, "a=mid").is_empty() && lines(&answer, "a=group").is_empty());
+    assert_eq!(lines(&answer, "a=candidate").len(), 2);
+}
+
+#[test]
+fn a_long_mid_is_answered_in_full_and_no_extension_carries_it() {
+    let long = "section-of-the-camera-0123456789-0123456789-0123456789";
+    let offer = CHROMIUM
+        .replace("a=mid:1\r\n", &format!("a=mid:{long}\r\n"))
+        .replace("BUNDLE 0 1", &format!("BUNDLE 0 {long}"));
+    let (plan, answer) = Node::negotiate_up(&offer);
+    assert!(answer.contains(&format!("a=group:BUNDLE 0 {long}\r\n")), "{answer}");
+    assert!(section(&answer, 1).contains(&format!("a=mid:{long}\r\n")));
+    assert_eq!(plan.extensions.id(Extension::Mid), None);
+    assert!(!answer.contains("sdes:mid"));
+    let longer = offer.replace(long, &"x".repeat(65));
+    let error = Node::new().publish("p", &longer).unwrap_err();
+    assert!(error.to_string().contains("longer than 64"), "{error}");
+    // An ICE restart repeats the names.
+    let mut node = Node::new();
+    let session = node.publish("p", &offer).unwrap().session;
+    let fragment = "a=ice-ufrag:ysXw\r\na=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5k\r\n";
+    let restarted = node.rooms.restart(node.now, session, fragment).unwrap();
+    assert!(restarted.contains(&format!("a=group:BUNDLE 0 {long}\r\n")), "{restarted}");
+}
+
+#[test]
+fn mixed_forms_of_extensions_are_answered_where_they_were_offered() {
+    let count = |answer: &str| lines(answer, "a=extmap-allow-mixed").len();
+    let (_, answer) = Node::negotiate_up(CHROMIUM);
+    assert_eq!(count(&answer), 1);
+    assert!(answer.split("m=").next().unwrap().contains("a=extmap-allow-mixed\r\n"));
+    // In each section instead of at the head.
+    let moved = CHROMIUM
+        .replace("a=extmap-allow-mixed\r\n", "")
+        .replace("a=rtcp-mux\r\n", "a=rtcp-mux\r\na=extmap-allow-mixed\r\n");
+    let (_, answer) = Node::negotiate_up(&moved);
+    assert_eq!(count(&answer), 2);
+    assert!(!answer.split("m=").next().unwrap().contains("a=extmap-allow-mixed"));
+}
+
+#[test]
+fn viewers_that_do_not_allow_mixed_forms_get_extensions_of_one_byte_only() {
+    let descriptor = |offer: &str| {
+        let (plan, answer) = Node::negotiate_down(offer);
+        let agreed = plan.extensions.id(Extension::DependencyDescriptor).is_some();
+        assert_eq!(agreed, answer.contains("dependency-descriptor"));
+        (agreed, plan.extensions.clone())
+    };
+    assert!(descriptor(CHROMIUM_WATCH).0);
+    let without = CHROMIUM_WATCH.replace("a=extmap-allow-mixed\r\n", "");
+    assert!(!descriptor(&without).0, "it may be longer than 16 bytes");
+    let high = without.replace("a=extmap:14 urn", "a=extmap:16 urn");
+    let (_, extensions) = descriptor(&high);
+    assert_eq!(extensions.id(Extension::AudioLevel), None);
+    assert!(extensions.id(Extension::Mid).is_some() && !extensions.needs_two_byte());
+    let each = without.replace("a=rtcp-mux\r\n", "a=rtcp-mux\r\na=extmap-allow-mixed\r\n");
+    assert!(descriptor(&each).0);
+}
+
+#[test]
+fn an_extension_whose_id_is_taken_is_absent_from_the_answer_and_told() {
+    let offer = FFMPEG
+        .replace("a=mid:0\r\n", "a=mid:0\r\na=extmap:3 urn:ietf:params:rtp-hdrext:sdes:mid\r\n")
+        .replace("a=mid:1\r\n", "a=mid:1\r\na=extmap:3 urn:3gpp:video-orientation\r\n");
+    let mut node = Node::new();
+    let agreed = node.rooms.negotiated(sfumato_room::Roles::FromPeer, &offer);
+    let [remark] = agreed.remarks() else { panic!("{:?}", agreed.remarks()) };
+    assert!(remark.contains("a=extmap:3 urn:3gpp:video-orientation"), "{remark}");
+    let (plan, answer) = Node::negotiate_up(&offer);
+    assert_eq!(plan.extensions.id(Extension::Mid), Some(3));
+    assert!(!answer.contains("video-orientation"));
 }
 
 #[test]

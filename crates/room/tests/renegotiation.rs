@@ -121,6 +121,109 @@ fn offers_that_cannot_follow_are_refused_and_change_nothing() {
     node.rooms.renegotiate(node.now, viewer, &slots("av")).expect("the same again");
 }
 
+/// What is changed in an offer that is made again, and what the refusal says.
+fn refusals(first: &str, publishes: bool, cases: &[(&str, &str, &str)]) {
+    let mut node = Node::new();
+    let session = match publishes {
+        true => node.publish("p", first),
+        false => node.watch(Target::any(), first),
+    };
+    let session = session.unwrap().session;
+    node.commands();
+    for (from, to, why) in cases {
+        assert!(first.contains(from), "no {from}");
+        let refused = node.rooms.renegotiate(node.now, session, &first.replace(from, to));
+        let refused = refused.expect_err(to);
+        assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
+        assert!(refused.to_string().contains(why), "{refused} is not: {why}");
+        assert!(node.commands().is_empty());
+    }
+    node.rooms.renegotiate(node.now, session, first).expect("the same again");
+}
+
+#[test]
+fn payload_types_and_extension_ids_keep_their_meaning_also_towards_what_is_not_served() {
+    refusals(
+        FFMPEG,
+        true,
+        &[
+            ("a=rtpmap:111 opus/48000/2", "a=rtpmap:111 telephone-event/48000", "111 was opus"),
+            ("a=rtpmap:105 rtx/90000", "a=rtpmap:105 flexfec-03/90000", "105 was rtx of 106"),
+            ("packetization-mode=1", "packetization-mode=0", "106 was H264"),
+            ("profile-level-id=4d4028", "profile-level-id=640028", "106 was H264 Main"),
+        ],
+    );
+    let apt = |pt: u8| format!("a=fmtp:97 apt={pt}");
+    refusals(
+        CHROMIUM_WATCH,
+        false,
+        &[
+            (&apt(96), &apt(98), "97 was rtx of 96"),
+            (
+                "a=extmap:14 urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+                "a=extmap:14 urn:something:else",
+                "ids of extensions keep their meaning",
+            ),
+        ],
+    );
+    // A level is no meaning: it may change.
+    let mut node = Node::new();
+    let session = node.publish("p", FFMPEG).unwrap().session;
+    let level = FFMPEG.replace("profile-level-id=4d4028", "profile-level-id=4d4c1f");
+    node.rooms.renegotiate(node.now, session, &level).unwrap();
+}
+
+#[test]
+fn a_payload_type_that_was_given_up_is_not_used_for_something_else_later() {
+    let mut node = Node::new();
+    let session = node.publish("p", FFMPEG).unwrap().session;
+    let other = |pt: u8, codec: &str| {
+        let lines = FFMPEG.lines().filter(|l| !l.contains(":106 ") && !l.contains(":105 "));
+        let text: String = lines.map(|line| format!("{line}\r\n")).collect();
+        let map = format!("a=mid:1\r\na=rtpmap:{pt} {codec}/90000\r\n");
+        text.replace("SAVPF 106 105", &format!("SAVPF {pt}")).replace("a=mid:1\r\n", &map)
+    };
+    node.rooms.renegotiate(node.now, session, &other(120, "VP8")).unwrap();
+    let refused = node.rooms.renegotiate(node.now, session, &other(106, "VP9")).unwrap_err();
+    assert!(refused.to_string().contains("payload type 106 was H264"), "{refused}");
+}
+
+#[test]
+fn credentials_of_which_only_one_is_new_are_refused_and_restart_nothing() {
+    let line = |prefix: &str| lines(CHROMIUM_WATCH, prefix)[0].to_owned();
+    let (ufrag, pwd) = (line("a=ice-ufrag:"), line("a=ice-pwd:"));
+    refusals(
+        CHROMIUM_WATCH,
+        false,
+        &[
+            (&ufrag, "a=ice-ufrag:another", "needs both to be new"),
+            (&pwd, "a=ice-pwd:anotherpasswordofanotherday", "needs both to be new"),
+        ],
+    );
+}
+
+#[test]
+fn a_mid_that_moves_to_another_section_is_another_slot() {
+    let mut node = Node::new();
+    node.publish("a", FFMPEG).unwrap();
+    let viewer = node.watch(Target::any(), &slots("av")).unwrap();
+    let first = plan(&node.commands()[1]);
+    // The video section is given up, and its mid stands in a new one behind it.
+    let given_up =
+        section(&slots("av"), 1).replace("m=video 9", "m=video 0").replace("a=mid:1\r\n", "");
+    let offer = slots("avv");
+    let at = offer.find("m=video").unwrap();
+    let last = section(&offer, 2).replace("a=mid:2", "a=mid:1");
+    let offer = format!("{}{given_up}{last}", &offer[..at]).replace("BUNDLE 0 1 2", "BUNDLE 0 1");
+    node.rooms.renegotiate(node.now, viewer.session, &offer).unwrap();
+    let commands = node.commands();
+    let second = updated(&commands);
+    assert_eq!(second.down[1].mid, first.down[1].mid);
+    assert_ne!(second.down[1].ssrc, first.down[1].ssrc);
+    assert_eq!(second.down[0].ssrc, first.down[0].ssrc);
+    assert!(binding(&commands, viewer.session, "1").is_some(), "the picture is bound anew");
+}
+
 #[test]
 fn of_two_renegotiations_at_once_the_second_begins_anew() {
     let mut node = Node::new();

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
 
-use model::{CodecSpec, DtlsRole, Mid, Rid, StreamSsrc};
+use model::{CodecSpec, DtlsRole, Rid, StreamSsrc};
 
 use crate::candidate;
 use crate::section::Direction;
@@ -30,8 +30,8 @@ pub struct Answer {
     pub id: u64,
     /// `sess-version`: 1 in the first answer of a session, and one more in each that follows (RFC 3264 section 8).
     pub version: u64,
-    /// Accepted sections in the order of the offer's BUNDLE group; empty when the offer had none.
-    pub bundle: Vec<Mid>,
+    /// `a=mid` of the accepted sections in the order of the offer's BUNDLE group; empty when the offer had none.
+    pub bundle: Vec<String>,
     /// `a=extmap-allow-mixed`
     pub extmap_allow_mixed: bool,
     /// `a=ice-options`
@@ -53,8 +53,8 @@ pub enum AnswerSection {
         protocol: String,
         /// Formats of the offer's m-line.
         formats: String,
-        /// The offer's mid.
-        mid: Option<Mid>,
+        /// `a=mid` of the offer.
+        mid: Option<String>,
     },
     /// Agreed.
     Accepted(Box<AcceptedSection>),
@@ -63,8 +63,8 @@ pub enum AnswerSection {
 /// A section that is agreed.
 #[derive(Debug, Clone)]
 pub struct AcceptedSection {
-    /// The offer's mid.
-    pub mid: Mid,
+    /// `a=mid` of the offer; `None` where the offer has none.
+    pub mid: Option<String>,
     /// Protocol of the offer's m-line.
     pub protocol: String,
     /// Direction as seen by us.
@@ -81,6 +81,8 @@ pub struct AcceptedSection {
     pub rtcp_mux_only: bool,
     /// `a=rtcp-rsize`
     pub rtcp_rsize: bool,
+    /// `a=extmap-allow-mixed` of this section.
+    pub extmap_allow_mixed: bool,
     /// What we send, if we do.
     pub sending: Option<Sending>,
 }
@@ -148,13 +150,16 @@ impl Answer {
     }
 
     /// Whether a section carries the candidates: the answerer-tagged one (RFC 8843 section 7.3.1).
-    fn is_tagged(&self, mid: Mid) -> bool {
-        self.bundle.first().is_none_or(|&first| first == mid)
+    fn is_tagged(&self, section: &AcceptedSection) -> bool {
+        self.bundle.first().is_none_or(|first| section.mid.as_ref().is_none_or(|mid| mid == first))
     }
 
     fn write_accepted(&self, out: &mut String, section: &AcceptedSection) -> fmt::Result {
         self.write_media_line(out, section)?;
-        write!(out, "a=mid:{}\r\na={}\r\n", section.mid, section.direction.as_str())?;
+        if let Some(mid) = &section.mid {
+            write!(out, "a=mid:{mid}\r\n")?;
+        }
+        write!(out, "a={}\r\n", section.direction.as_str())?;
         self.write_transport(out, section)?;
         // RFC 8843 section 9.3: multiplexed, always. RFC 9725 section 4.4.1 wants rtcp-mux-only back in each section.
         out.push_str("a=rtcp-mux\r\n");
@@ -163,6 +168,9 @@ impl Answer {
         }
         if section.rtcp_rsize {
             out.push_str("a=rtcp-rsize\r\n");
+        }
+        if section.extmap_allow_mixed {
+            out.push_str("a=extmap-allow-mixed\r\n");
         }
         for (id, direction, uri) in &section.extensions {
             write!(out, "a=extmap:{id}")?;
@@ -209,7 +217,7 @@ impl Answer {
             DtlsRole::Active => "active",
         };
         write!(out, "a=fingerprint:{}\r\na=setup:{setup}\r\n", transport.fingerprint)?;
-        if self.is_tagged(section.mid) {
+        if self.is_tagged(section) {
             candidate::write_hosts(out, &transport.candidates)?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The values of single attribute lines, parsed. Each function takes what follows `a=name:`, and on failure says what
 //! is allowed; the caller adds the place.
 
-use model::{Fingerprint, Mid, Pt, Rid, Ssrc};
+use model::{Fingerprint, IdError, Mid, Pt, Rid, Ssrc};
 
 use crate::Direction;
 
@@ -232,17 +232,26 @@ pub fn ssrc_line(value: &str) -> Result<Ssrc, Wrong> {
 }
 
 fn ssrc(text: &str, line: &str) -> Result<Ssrc, Wrong> {
-    text.parse()
-        .map(Ssrc)
-        .map_err(|_| format!("{line} names {text:?}; 0 to 4294967295 are allowed"))
+    // Clients without unsigned numbers write the upper half of the SSRCs as negative ones.
+    let signed = |text: &str| text.parse::<i32>().ok().map(i32::cast_unsigned);
+    let number = text.parse().ok().or_else(|| signed(text));
+    number.map(Ssrc).ok_or_else(|| format!("{line} names {text:?}; 0 to 4294967295 are allowed"))
 }
 
-/// `a=mid` (RFC 5888 section 4).
+/// Longest `a=mid`. No RFC bounds it; some clients write UUIDs.
+const MAX_MID: usize = 64;
+
+/// `a=mid` (RFC 5888 section 4). `None`: it is longer than the header extension is meant for, and good otherwise.
 ///
 /// # Errors
 /// Says which rule of a mid the text breaks.
-pub fn mid(value: &str) -> Result<Mid, Wrong> {
-    Mid::parse(value).map_err(|e| format!("a=mid {value:?}: {e}"))
+pub fn mid(value: &str) -> Result<Option<Mid>, Wrong> {
+    let wrong = |e| format!("a=mid {value:?}: {e}");
+    match Mid::parse(value) {
+        Err(IdError::TooLong(_)) if value.len() <= MAX_MID => Ok(None),
+        Err(IdError::TooLong(_)) => Err(wrong(IdError::TooLong(MAX_MID))),
+        mid => mid.map(Some).map_err(wrong),
+    }
 }
 
 /// `a=fingerprint` (RFC 8122 section 5): `sha-256 AB:CD:...`. `None` for a hash function that is not served.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use model::Mid;
 
-use crate::section::TransportLines;
-use crate::{SdpError, attributes, candidate, limits};
+use crate::transport::TransportLines;
+use crate::{SdpError, attributes, candidate, form, limits};
 
 /// A fragment of a peer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,7 +26,7 @@ pub struct Fragment {
 /// One pseudo media section of a fragment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FragmentSection {
-    /// Which section of the session.
+    /// Which section of the session; `None` also where the name is longer than [`Mid`] holds.
     pub mid: Option<Mid>,
     /// Candidates of use.
     pub candidates: Vec<SocketAddr>,
@@ -42,7 +42,8 @@ impl Fragment {
     /// # Errors
     /// [`Fault::Malformed`](crate::Fault::Malformed) with the line.
     pub fn parse(text: &str) -> Result<Fragment, SdpError> {
-        limits::check(text)?;
+        let text = form::tidied(text);
+        limits::check(&text)?;
         let mut fragment = Fragment::default();
         for (at, line) in text.lines().enumerate() {
             let line = line.trim_end_matches('\r');
@@ -77,8 +78,9 @@ impl Fragment {
             return Ok(());
         }
         let (name, value) = value.split_once(':').unwrap_or((value, ""));
+        let value = value.trim();
         match (name, self.sections.last_mut()) {
-            ("mid", Some(section)) => section.mid = Some(attributes::mid(value)?),
+            ("mid", Some(section)) => section.mid = attributes::mid(value)?,
             ("candidate", Some(section)) => match candidate::parse(value) {
                 Some(address) if section.candidates.len() < candidate::MAX_CANDIDATES => {
                     section.candidates.push(address);
@@ -102,13 +104,13 @@ impl Fragment {
     }
 
     /// Writes our fragment after an ICE restart: new credentials, all candidates under the tagged section, ice-lite and
-    /// the options repeated (RFC 9725 section 4.3.3). `media` is kind, protocol and mid of that section.
+    /// the options repeated (RFC 9725 section 4.3.3). `media` is kind, protocol and `a=mid` of that section.
     pub fn restart_answer(
         ufrag: &str,
         pwd: &str,
         ice_options: &[String],
-        bundle: &[Mid],
-        media: (&str, &str, Mid),
+        bundle: &[String],
+        media: (&str, &str, Option<&str>),
         candidates: &[SocketAddr],
     ) -> String {
         let mut out = String::with_capacity(512);
@@ -120,12 +122,14 @@ impl Fragment {
                 write!(out, "a=ice-options:{}\r\n", ice_options.join(" "))?;
             }
             if !bundle.is_empty() {
-                let mids: Vec<&str> = bundle.iter().map(Mid::as_str).collect();
-                write!(out, "a=group:BUNDLE {}\r\n", mids.join(" "))?;
+                write!(out, "a=group:BUNDLE {}\r\n", bundle.join(" "))?;
             }
             write!(out, "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n")?;
             // RFC 8840 section 9: the section stands for the m-line of the session; port and format say nothing.
-            write!(out, "m={kind} 9 {protocol} 0\r\na=mid:{mid}\r\n")?;
+            write!(out, "m={kind} 9 {protocol} 0\r\n")?;
+            if let Some(mid) = mid {
+                write!(out, "a=mid:{mid}\r\n")?;
+            }
             candidate::write_hosts(&mut out, candidates)
         };
         let _ = write();
@@ -174,13 +178,12 @@ mod tests {
 
     #[test]
     fn a_restart_answer_parses_again() {
-        let mid = Mid::parse("0").unwrap();
         let text = Fragment::restart_answer(
             "newu",
             "abcdefghijklmnopqrstuvwx",
             &["trickle".into(), "ice2".into()],
-            &[mid, Mid::parse("1").unwrap()],
-            ("audio", "UDP/TLS/RTP/SAVPF", mid),
+            &["0".into(), "1".into()],
+            ("audio", "UDP/TLS/RTP/SAVPF", Some("0")),
             &["198.51.100.1:7000".parse().unwrap()],
         );
         assert!(

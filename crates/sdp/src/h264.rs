@@ -1,7 +1,9 @@
 //! H.264 profiles in SDP: what a `profile-level-id` means, and which streams a decoder takes.
 //! Levels are not compared: the node cannot re-encode, and browsers allow level asymmetry.
 
-/// A profile by the rows of RFC 6184 table 5.
+/// A profile by the rows of RFC 6184 table 5. Constraint flags say what a stream makes no use of, so they only ever narrow a profile: where
+/// they do not name a row of their own (interlaced coding that is left out, B slices but not others) they are passed over. Hardware encoders
+/// set them as they like: `4d4c28` is Main, `641028` is High.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Profile {
     /// Constrained Baseline
@@ -16,8 +18,13 @@ pub enum Profile {
     High,
     /// Constrained High (no B slices)
     ConstrainedHigh,
-    /// Any other pair of `profile_idc` and constraint flags; compared as it is.
-    Other(u8, u8),
+    /// Any other `profile_idc`; with constraint_set3_flag its intra profile (ITU-T H.264 annex A.2.8 and up).
+    Other {
+        /// `profile_idc`
+        idc: u8,
+        /// All pictures are intra pictures.
+        intra: bool,
+    },
 }
 
 /// The profile when the parameter is absent: Baseline (RFC 6184 section 8.1).
@@ -30,21 +37,36 @@ impl Profile {
             return None;
         }
         let value = u32::from_str_radix(text, 16).ok()?;
-        let (idc, iop) = ((value >> 16) as u8, (value >> 8) as u8);
-        // RFC 6184 table 5: profile_idc, then the pattern of the constraint bits; 'x' is left out of the mask.
-        let row = |mask: u8, bits: u8| iop & mask == bits;
+        let (idc, flags) = ((value >> 16) as u8, (value >> 8) as u8);
+        // ITU-T H.264 section 7.4.2.1.1: constraint_set0_flag is the highest bit.
+        let set = |n: u8| flags & (0x80 >> n) != 0;
         Some(match idc {
-            0x42 if row(0b0100_1111, 0b0100_0000) => Profile::ConstrainedBaseline,
-            0x4d if row(0b1000_1111, 0b1000_0000) => Profile::ConstrainedBaseline,
-            0x58 if row(0b1100_1111, 0b1100_0000) => Profile::ConstrainedBaseline,
-            0x42 if row(0b0100_1111, 0b0000_0000) => Profile::Baseline,
-            0x58 if row(0b1100_1111, 0b1000_0000) => Profile::Baseline,
-            0x4d if row(0b1010_1111, 0b0000_0000) => Profile::Main,
-            0x58 if row(0b1100_1111, 0b0000_0000) => Profile::Extended,
-            0x64 if iop == 0b0000_0000 => Profile::High,
-            0x64 if iop == 0b0000_1100 => Profile::ConstrainedHigh,
-            _ => Profile::Other(idc, iop),
+            0x42 if set(1) => Profile::ConstrainedBaseline,
+            0x42 => Profile::Baseline,
+            0x4d if set(0) => Profile::ConstrainedBaseline,
+            0x4d => Profile::Main,
+            0x58 if set(0) && set(1) => Profile::ConstrainedBaseline,
+            0x58 if set(0) => Profile::Baseline,
+            0x58 => Profile::Extended,
+            // Annex A.2.4.2: both flags; one of them alone is Progressive High, which every High decoder takes.
+            0x64 if set(4) && set(5) => Profile::ConstrainedHigh,
+            0x64 => Profile::High,
+            idc => Profile::Other { idc, intra: set(3) },
         })
+    }
+
+    /// A number below 512 for each profile: twice its `profile_idc`, and one more for the second that has the same.
+    pub(crate) fn number(self) -> u16 {
+        let (idc, second) = match self {
+            Profile::ConstrainedBaseline => (0x42, true),
+            Profile::Baseline => (0x42, false),
+            Profile::Main => (0x4d, false),
+            Profile::Extended => (0x58, false),
+            Profile::High => (0x64, false),
+            Profile::ConstrainedHigh => (0x64, true),
+            Profile::Other { idc, intra } => (idc, intra),
+        };
+        u16::from(idc) << 1 | u16::from(second)
     }
 
     /// How well a decoder of profile `self` takes a stream of `stream`: 0 exact, higher is worse, `None` not at all.
@@ -81,7 +103,14 @@ mod tests {
             ("58001e", Profile::Extended),
             ("64001f", Profile::High),
             ("640c1f", Profile::ConstrainedHigh),
-            ("f4001f", Profile::Other(0xf4, 0)),
+            ("4d4c28", Profile::Main),
+            ("4d4828", Profile::Main),
+            ("64081f", Profile::High),
+            ("641028", Profile::High),
+            ("42f01f", Profile::ConstrainedBaseline),
+            ("420c1f", Profile::Baseline),
+            ("f4001f", Profile::Other { idc: 0xf4, intra: false }),
+            ("6e1028", Profile::Other { idc: 0x6e, intra: true }),
         ] {
             assert_eq!(Profile::parse(text), Some(profile), "{text}");
         }

@@ -3,13 +3,17 @@
 //! Floor 1, sans-IO: text in, plain values out, and back. Nothing here knows rooms or sessions; which sections are
 //! accepted, and for what, is the caller's decision.
 //!
+//! - `form`: what clients get wrong in the form of the text, put right
 //! - [`limits`]: what is checked before anything is parsed
 //! - [`offer`]: a description of a peer, as a typed view ([`Offer`], [`Section`])
-//! - [`section`]: one media section of it
+//! - [`section`]: one media section of it; `streams`: what it sends
+//! - [`transport`]: the lines about ICE and DTLS
 //! - [`attributes`]: the values of single attribute lines
-//! - [`codecs`]: which offered codecs are agreed, and which of a publisher's fit a viewer
+//! - [`codecs`]: which offered codecs are agreed
+//! - [`matching`]: which of a publisher's codecs fit a viewer
 //! - [`h264`]: what a `profile-level-id` means (RFC 6184 section 8.1)
 //! - [`fmtp`]: format parameters
+//! - [`parameter_sets`]: those that stand in a description (`sprop-parameter-sets`)
 //! - [`candidate`]: ICE candidates, theirs and ours
 //! - [`answer`]: the answer as values, and as text
 //! - [`fragment`]: trickle and restart, `application/trickle-ice-sdpfrag` (RFC 8840)
@@ -23,16 +27,22 @@ pub mod candidate;
 pub mod codecs;
 pub mod error;
 pub mod fmtp;
+mod form;
 pub mod fragment;
 pub mod h264;
 pub mod limits;
+pub mod matching;
 pub mod offer;
+pub mod parameter_sets;
 pub mod section;
+mod streams;
+pub mod transport;
 
 pub use answer::{AcceptedSection, Answer, AnswerSection, LocalTransport, RidAnswer, Sending};
-pub use codecs::{Flow, choose, map_payload_types};
+pub use codecs::{Flow, choose};
 pub use error::{Fault, SdpError};
 pub use fragment::Fragment;
 pub use limits::{MAX_BYTES, MAX_LINE_BYTES, MAX_LINES, MAX_SECTIONS};
+pub use matching::map_payload_types;
 pub use offer::{Offer, PeerTransport};
-pub use section::{Direction, Payload, Section, SectionKind};
+pub use section::{Direction, MidText, Payload, Section, SectionKind};

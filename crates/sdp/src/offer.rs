@@ -5,13 +5,17 @@ use std::net::SocketAddr;
 use model::{DtlsRole, Fingerprint, Mid};
 use sdp_types::ParserError;
 
-use crate::section::{Direction, Section, Setup, TransportLines};
-use crate::{SdpError, attributes, candidate, limits};
+use crate::section::{Direction, MidText, Section, SectionKind, value_of};
+use crate::transport::{Setup, TransportLines};
+use crate::{SdpError, attributes, candidate, form, limits};
+
+/// The place of errors that are in no media section.
+const HEAD: &str = "head of the description";
 
 /// A session description that a peer offered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Mids of the BUNDLE group in its order; empty when nothing is bundled.
+    /// Sections of the BUNDLE group in its order, by [`Section::mid`]; empty when nothing is bundled.
     pub bundle: Vec<Mid>,
     /// The peer is ICE-lite.
     pub ice_lite: bool,
@@ -21,6 +25,8 @@ pub struct Offer {
     pub transport: TransportLines,
     /// Media sections in their order.
     pub sections: Vec<Section>,
+    /// Extensions that were passed over since their id stood for another one in an earlier section, in words.
+    pub dropped_extensions: Vec<String>,
 }
 
 /// The peer's side of the one transport, put together from the sections and the head.
@@ -47,7 +53,8 @@ impl Offer {
     /// [`Fault::Malformed`](crate::Fault::Malformed) with the line or section, what is wrong and what is allowed;
     /// [`Fault::Unsupported`](crate::Fault::Unsupported) for more than one BUNDLE group.
     pub fn parse(text: &str) -> Result<Offer, SdpError> {
-        limits::check(text)?;
+        let text = form::tidied(text);
+        limits::check(&text)?;
         let parsed = sdp_types::Session::parse(text.as_bytes()).map_err(parser_error)?;
         let mut offer = Offer {
             bundle: Vec::new(),
@@ -55,13 +62,21 @@ impl Offer {
             extmap_allow_mixed: false,
             transport: TransportLines::default(),
             sections: Vec::new(),
+            dropped_extensions: Vec::new(),
         };
-        let head = |wrong| SdpError::malformed("head of the description", wrong);
+        let head = |wrong| SdpError::malformed(HEAD, wrong);
         let mut direction = Direction::SendRecv;
+        let mut bundle: Option<&str> = None;
         for attribute in &parsed.attributes {
-            let value = attribute.value.as_deref().unwrap_or("");
+            let value = value_of(attribute);
             match attribute.attribute.as_str() {
-                "group" => offer.read_group(value)?,
+                // Other groupings (LS) say nothing that concerns a forwarder.
+                "group" if value.split_ascii_whitespace().next() == Some("BUNDLE") => {
+                    if bundle.replace(value).is_some() {
+                        let wrong = "two BUNDLE groups; one is allowed";
+                        return Err(SdpError::unsupported(HEAD, wrong));
+                    }
+                }
                 "ice-lite" => offer.ice_lite = true,
                 "extmap-allow-mixed" => offer.extmap_allow_mixed = true,
                 name => {
@@ -70,13 +85,38 @@ impl Offer {
                 }
             }
         }
+        let is_alone = parsed.medias.len() == 1;
         for (at, media) in parsed.medias.iter().enumerate() {
-            let section = Section::parse(at + 1, media, direction)?;
+            let section = Section::parse(at + 1, media, direction, is_alone)?;
             offer.sections.push(section);
         }
+        offer.name_sections();
         offer.check_mids()?;
-        offer.check_extension_ids()?;
+        offer.read_group(bundle.unwrap_or(""))?;
+        offer.drop_extensions();
         Ok(offer)
+    }
+
+    /// What stands in the `a=mid` of a section; `None` where that has none.
+    pub fn mid_text(&self, mid: Mid) -> Option<String> {
+        let section = self.sections.iter().find(|s| s.mid == Some(mid));
+        match section.map(|s| &s.mid_text) {
+            Some(MidText::Long(text)) => Some(text.clone()),
+            Some(MidText::Absent) => None,
+            _ => Some(mid.to_string()),
+        }
+    }
+
+    /// Whether the sections are called as their `a=mid` says: only then the mid header extension tells them apart.
+    pub fn mids_are_theirs(&self) -> bool {
+        self.sections.iter().all(|s| s.mid_text == MidText::Same)
+    }
+
+    /// Whether a peer may be sent both forms of header extensions in one stream (RFC 8285 section 6), in every section.
+    pub fn allows_mixed(&self) -> bool {
+        let asks = |s: &Section| !s.rejected && matches!(s.kind, SectionKind::Media(_));
+        self.extmap_allow_mixed
+            || self.sections.iter().filter(|s| asks(s)).all(|s| s.extmap_allow_mixed)
     }
 
     /// The peer's side of the transport. A value is taken from the first bundled section that states it, in the order
@@ -142,23 +182,18 @@ impl Offer {
     }
 
     fn read_group(&mut self, value: &str) -> Result<(), SdpError> {
-        let place = "head of the description";
-        let mut fields = value.split_ascii_whitespace();
-        // Other groupings (LS) say nothing that concerns a forwarder.
-        if fields.next() != Some("BUNDLE") {
-            return Ok(());
-        }
-        if !self.bundle.is_empty() {
-            return Err(SdpError::unsupported(place, "two BUNDLE groups; one is allowed"));
-        }
-        for text in fields {
-            let mid = attributes::mid(text)
-                .map_err(|w| SdpError::malformed(place, format!("a=group:BUNDLE: {w}")))?;
-            if self.bundle.len() == limits::MAX_SECTIONS {
-                let most = limits::MAX_SECTIONS;
-                let wrong = format!("a=group:BUNDLE names too many sections; {most} are allowed");
-                return Err(SdpError::malformed(place, wrong));
-            }
+        for text in value.split_ascii_whitespace().skip(1) {
+            let wrong = |w: String| SdpError::malformed(HEAD, format!("a=group:BUNDLE: {w}"));
+            let named = attributes::mid(text).map_err(wrong)?;
+            let is_named = |s: &&Section| match &s.mid_text {
+                MidText::Same => s.mid.is_some() && s.mid == named,
+                MidText::Long(long) => long == text,
+                // It is alone: it is the one that is meant.
+                MidText::Absent => true,
+            };
+            let Some(mid) = self.sections.iter().find(is_named).and_then(|s| s.mid) else {
+                return Err(wrong(format!("it names mid {text}, which no section has")));
+            };
             if !self.bundle.contains(&mid) {
                 self.bundle.push(mid);
             }
@@ -166,42 +201,51 @@ impl Offer {
         Ok(())
     }
 
+    /// Gives names to the sections that have none which the node can use: `~` and their number, or what is free.
+    fn name_sections(&mut self) {
+        for at in 0..self.sections.len() {
+            if self.sections[at].mid.is_some() || self.sections[at].mid_text == MidText::Same {
+                continue;
+            }
+            let taken = |name: Mid| self.sections.iter().any(|s| s.mid == Some(name));
+            let names = (at + 1..).map(|number| Mid::parse(&format!("~{number}")));
+            // Never more names than sections are taken.
+            let free = names.take(2 * limits::MAX_SECTIONS).flatten().find(|name| !taken(*name));
+            self.sections[at].mid = free;
+        }
+    }
+
     fn check_mids(&self) -> Result<(), SdpError> {
         for (at, section) in self.sections.iter().enumerate() {
-            let Some(mid) = section.mid else { continue };
-            if self.sections[..at].iter().any(|s| s.mid == Some(mid)) {
+            let is_same = |s: &Section| {
+                s.mid.is_some() && s.mid == section.mid
+                    || matches!(s.mid_text, MidText::Long(_)) && s.mid_text == section.mid_text
+            };
+            if self.sections[..at].iter().any(is_same) {
                 let wrong = "its mid is that of an earlier section; each needs its own";
                 return Err(SdpError::malformed(section.place(), wrong));
             }
         }
-        match self.bundle.iter().find(|&&mid| !self.sections.iter().any(|s| s.mid == Some(mid))) {
-            Some(mid) => Err(SdpError::malformed(
-                "head of the description",
-                format!("a=group:BUNDLE names mid {mid}, which no section has"),
-            )),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
-    /// In a bundle an id stands for one extension (RFC 8843 section 9.2, RFC 8285 section 8).
-    fn check_extension_ids(&self) -> Result<(), SdpError> {
-        let mut uris: [Option<&str>; 256] = [None; 256];
-        for section in &self.sections {
-            for extension in &section.extensions {
+    /// In a bundle an id stands for one extension (RFC 8843 section 9.2, RFC 8285 section 8). Where clients number each section by itself,
+    /// the first section counts, and what has the id in another one is passed over there.
+    fn drop_extensions(&mut self) {
+        let mut uris: [Option<String>; 256] = [const { None }; 256];
+        for section in &mut self.sections {
+            let place = section.place();
+            section.extensions.retain(|extension| {
                 let known = &mut uris[usize::from(extension.id)];
-                match known {
-                    Some(uri) if *uri != extension.uri => {
-                        let wrong = format!(
-                            "a=extmap:{} stands for {}, and for {uri} in an earlier section; one is allowed",
-                            extension.id, extension.uri
-                        );
-                        return Err(SdpError::malformed(section.place(), wrong));
-                    }
-                    _ => *known = Some(&extension.uri),
+                let uri = known.get_or_insert_with(|| extension.uri.clone());
+                let keeps = *uri == extension.uri;
+                if !keeps {
+                    let dropped = format!("{place}: a=extmap:{} {}", extension.id, extension.uri);
+                    self.dropped_extensions.push(format!("{dropped}; the id stands for {uri}"));
                 }
-            }
+                keeps
+            });
         }
-        Ok(())
     }
 }
 

@@ -1,21 +1,17 @@
 //! One media section of an offer, as a typed view. It says what the peer wrote; what of it is served is decided
 //! elsewhere ([`codecs`](crate::codecs), and the caller).
 
-use std::net::SocketAddr;
-
-use model::{Extension, Feedback, Fingerprint, MediaKind, Mid, Pt, Ssrc, StreamSsrc};
+use model::{Extension, Feedback, MediaKind, Mid, Pt, Ssrc};
 use sdp_types::{Attribute, Media};
 
+use crate::SdpError;
 use crate::attributes::{self, ExtMap, RidLine, RtpMap, Simulcast, SsrcGroup, Wrong};
-use crate::{SdpError, candidate};
+use crate::transport::TransportLines;
 
 /// Most SSRCs that one section may name.
 const MAX_SSRCS: usize = 64;
 /// Most rids that one section may name.
 const MAX_RIDS: usize = 32;
-/// Most fingerprints that are kept; one of them has to match.
-const MAX_FINGERPRINTS: usize = 8;
-
 /// What a section carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SectionKind {
@@ -89,38 +85,6 @@ impl Direction {
     }
 }
 
-/// `a=setup` (RFC 4145 section 4, RFC 8842 section 5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Setup {
-    /// The peer takes either role.
-    ActPass,
-    /// The peer begins the handshake.
-    Active,
-    /// The peer waits for the handshake.
-    Passive,
-    /// No connection for now; not served.
-    HoldConn,
-}
-
-/// The lines about ICE and DTLS, which stand in a section or at the head of the description.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TransportLines {
-    /// `a=ice-ufrag`
-    pub ufrag: Option<String>,
-    /// `a=ice-pwd`
-    pub pwd: Option<String>,
-    /// `a=ice-options`
-    pub ice_options: Vec<String>,
-    /// `a=fingerprint` with a hash function that is served.
-    pub fingerprints: Vec<Fingerprint>,
-    /// There was a fingerprint with another hash function.
-    pub foreign_fingerprint: bool,
-    /// `a=setup`
-    pub setup: Option<Setup>,
-    /// `a=candidate` of use, at most [`candidate::MAX_CANDIDATES`].
-    pub candidates: Vec<SocketAddr>,
-}
-
 /// One payload type of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
@@ -136,6 +100,18 @@ pub struct Payload {
     pub fmtp: String,
     /// `a=rtcp-fb` for this payload type or for all (`*`).
     pub feedback: Feedback,
+}
+
+/// The `a=mid` of a section.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum MidText {
+    /// As [`Section::mid`] says.
+    #[default]
+    Same,
+    /// This, since it is longer than [`Mid`] holds: [`Section::mid`] is a name that the node made up.
+    Long(String),
+    /// There is none, and [`Section::mid`] is a name that the node made up: the section is alone in its description.
+    Absent,
 }
 
 /// One `a=extmap` line.
@@ -156,8 +132,10 @@ pub struct OfferedExtension {
 pub struct Section {
     /// Place in the description, from 1.
     pub number: usize,
-    /// `a=mid`; present in every section that is not rejected.
+    /// The section's name inside the node; present in every section that is not rejected. As in `a=mid`, but where `mid_text` says otherwise.
     pub mid: Option<Mid>,
+    /// What stands in `a=mid`.
+    pub mid_text: MidText,
     /// What it carries.
     pub kind: SectionKind,
     /// Port 0 without `a=bundle-only`: the offerer does not want this section (any more).
@@ -176,6 +154,8 @@ pub struct Section {
     pub rtcp_mux_only: bool,
     /// `a=rtcp-rsize` (RFC 5506)
     pub rtcp_rsize: bool,
+    /// `a=extmap-allow-mixed` (RFC 8285 section 6) for this section.
+    pub extmap_allow_mixed: bool,
     /// Payload types in the order of the m-line.
     pub payloads: Vec<Payload>,
     /// Header extensions.
@@ -193,10 +173,12 @@ pub struct Section {
 }
 
 impl Section {
+    /// `is_alone`: the description has no other section.
     pub(crate) fn parse(
         number: usize,
         media: &Media,
         default: Direction,
+        is_alone: bool,
     ) -> Result<Self, SdpError> {
         let mut section = Self::head(number, media, default);
         section.read_mid(&media.attributes)?;
@@ -205,19 +187,24 @@ impl Section {
         if section.rejected {
             return Ok(section);
         }
-        if section.mid.is_none() {
-            return Err(section.malformed("a=mid is missing; each section needs one (RFC 9143)"));
+        if section.mid.is_none() && section.mid_text == MidText::Same {
+            if !is_alone {
+                return Err(
+                    section.malformed("a=mid is missing; each section needs one (RFC 9143)")
+                );
+            }
+            section.mid_text = MidText::Absent;
         }
         if is_media {
             section.read_formats().map_err(|w| section.malformed(w))?;
         }
         for attribute in &media.attributes {
-            let value = attribute.value.as_deref().unwrap_or("");
+            let (name, value) = (attribute.attribute.as_str(), value_of(attribute));
             section
                 .transport
-                .read(&attribute.attribute, value)
+                .read(name, value)
                 .and_then(|()| match is_media {
-                    true => section.read_line(&attribute.attribute, value),
+                    true => section.read_line(name, value),
                     false => Ok(()),
                 })
                 .map_err(|w| section.malformed(w))?;
@@ -231,6 +218,7 @@ impl Section {
         Self {
             number,
             mid: None,
+            mid_text: MidText::Same,
             kind: match media.media.as_str() {
                 "audio" => SectionKind::Media(MediaKind::Audio),
                 "video" => SectionKind::Media(MediaKind::Video),
@@ -246,6 +234,7 @@ impl Section {
             rtcp_mux: flag("rtcp-mux"),
             rtcp_mux_only: flag("rtcp-mux-only"),
             rtcp_rsize: flag("rtcp-rsize"),
+            extmap_allow_mixed: flag("extmap-allow-mixed"),
             payloads: Vec::new(),
             extensions: Vec::new(),
             rids: Vec::new(),
@@ -271,8 +260,11 @@ impl Section {
 
     fn read_mid(&mut self, attributes: &[Attribute]) -> Result<(), SdpError> {
         if let Some(line) = attributes.iter().find(|a| a.attribute == "mid") {
-            let value = line.value.as_deref().unwrap_or("");
-            self.mid = Some(attributes::mid(value).map_err(|w| self.malformed(w))?);
+            let value = value_of(line);
+            self.mid = attributes::mid(value).map_err(|w| self.malformed(w))?;
+            if self.mid.is_none() {
+                self.mid_text = MidText::Long(value.to_owned());
+            }
         }
         Ok(())
     }
@@ -396,90 +388,9 @@ impl Section {
         });
         Ok(())
     }
-
-    /// The streams that the section names by SSRC: in the order of a SIM group when there is one, else of appearance;
-    /// retransmissions beside their media by FID groups (RFC 5576 section 4.2, RFC 4588 section 8.3).
-    pub fn streams(&self) -> Vec<StreamSsrc> {
-        let pairs = |semantics: &'static str| {
-            self.groups.iter().filter(move |g| g.semantics == semantics && g.ssrcs.len() == 2)
-        };
-        let rtx_of = |ssrc: Ssrc| pairs("FID").find(|g| g.ssrcs[0] == ssrc).map(|g| g.ssrcs[1]);
-        let is_secondary = |ssrc: Ssrc| {
-            // Repair streams of FlexFEC are not asked for, and so never come.
-            pairs("FID").chain(pairs("FEC-FR")).any(|g| g.ssrcs[1] == ssrc)
-        };
-        let simulcast = self.groups.iter().find(|g| g.semantics == "SIM");
-        let in_order = simulcast.map_or(&self.ssrcs, |g| &g.ssrcs);
-        let mut streams: Vec<StreamSsrc> = Vec::new();
-        for &media in in_order {
-            if !is_secondary(media) && !streams.iter().any(|s| s.media == media) {
-                streams.push(StreamSsrc { media, rtx: rtx_of(media) });
-            }
-        }
-        streams
-    }
-
-    /// The simulcast layers that the offerer would send, one rid for each stream: the first alternative that an
-    /// `a=rid` line describes (RFC 8853 section 5.2). A single `a=rid` without `a=simulcast` counts as one layer.
-    pub fn send_layers(&self) -> Vec<&RidLine> {
-        let line = |id| self.rids.iter().find(|r| r.send && r.id == id);
-        match &self.simulcast {
-            Some(lists) => {
-                let first = |stream: &attributes::SimulcastStream| {
-                    stream.iter().find_map(|&(id, _paused)| line(id))
-                };
-                let mut layers: Vec<&RidLine> = Vec::new();
-                for layer in lists.send.iter().filter_map(first) {
-                    if !layers.iter().any(|l| l.id == layer.id) {
-                        layers.push(layer);
-                    }
-                }
-                layers
-            }
-            None => {
-                let mut sent = self.rids.iter().filter(|r| r.send);
-                match (sent.next(), sent.next()) {
-                    (Some(only), None) => vec![only],
-                    _ => Vec::new(),
-                }
-            }
-        }
-    }
 }
 
-impl TransportLines {
-    pub(crate) fn read(&mut self, name: &str, value: &str) -> Result<(), Wrong> {
-        match name {
-            "ice-ufrag" => self.ufrag = Some(attributes::ice_text(name, value, 4)?),
-            "ice-pwd" => self.pwd = Some(attributes::ice_text(name, value, 22)?),
-            "ice-options" => {
-                // RFC 8839 section 5.6 parts them by spaces; libdatachannel writes commas.
-                let tags = value.split([' ', ',']).filter(|t| !t.is_empty());
-                self.ice_options = tags.map(str::to_owned).collect();
-            }
-            "fingerprint" => match attributes::fingerprint(value)? {
-                Some(f) if self.fingerprints.len() < MAX_FINGERPRINTS => self.fingerprints.push(f),
-                Some(_) => {}
-                None => self.foreign_fingerprint = true,
-            },
-            "setup" => {
-                self.setup = Some(match value {
-                    "actpass" => Setup::ActPass,
-                    "active" => Setup::Active,
-                    "passive" => Setup::Passive,
-                    "holdconn" => Setup::HoldConn,
-                    other => {
-                        return Err(format!(
-                            "a=setup:{other}; actpass, active and passive are allowed"
-                        ));
-                    }
-                });
-            }
-            "candidate" if self.candidates.len() < candidate::MAX_CANDIDATES => {
-                self.candidates.extend(candidate::parse(value));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
+/// The value of an attribute line, without blanks around it.
+pub(crate) fn value_of(attribute: &Attribute) -> &str {
+    attribute.value.as_deref().unwrap_or("").trim_ascii()
 }

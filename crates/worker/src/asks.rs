@@ -151,7 +151,7 @@ impl Worker {
         }
         let id = track.id;
         mail.tell(by, Word::Ranking { track: id, ranking: track.mirror.ranking() });
-        // The next ones may be five seconds away, and without them lips and voice are tied to different clocks.
+        // The next ones may be five seconds away, and times of arrival are less exact: lips and voice would be apart until then.
         for (stream, info) in track.mirror.sender_reports() {
             mail.tell(by, Word::Report { track: id, stream, info });
         }

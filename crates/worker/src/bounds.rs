@@ -22,6 +22,8 @@ struct Publisher {
     session: u64,
     sender: Sender,
     sequences: Vec<u64>,
+    /// The next packet begins a key frame.
+    key: bool,
 }
 
 fn mid(at: usize) -> Mid {
@@ -40,11 +42,13 @@ impl Publisher {
     /// A connected publisher of so many videos.
     fn new(worker: &mut Worker, now: Instant, session: u64, videos: usize) -> Self {
         let mut plan: SessionPlan = (*plan(session)).clone();
+        let mut codec = codec(MediaKind::Video);
+        codec.feedback.pli = true;
         let up = |at| UpMedia {
             track: track(session, at),
             mid: mid(at),
             kind: MediaKind::Video,
-            codecs: vec![codec(MediaKind::Video)],
+            codecs: vec![codec.clone()],
             rids: Vec::new(),
             ssrcs: vec![StreamSsrc { media: ssrc(at), rtx: None }],
         };
@@ -53,7 +57,7 @@ impl Publisher {
         worker.paths.pend(now, path(session as u16), &entry, true);
         let at = worker.settle(now, &entry).unwrap();
         let sender = connect(worker, now, at);
-        Self { session, sender, sequences: vec![0; videos] }
+        Self { session, sender, sequences: vec![0; videos], key: false }
     }
 
     /// The next packet of a video, of so many bytes of payload. The first one begins a key frame.
@@ -68,7 +72,8 @@ impl Publisher {
         bytes[8..12].copy_from_slice(&ssrc(at).0.to_be_bytes());
         // RFC 7741 section 4.2 and 4.3: a partition begins; P = 0 is a key frame.
         bytes[12] = 0x10;
-        bytes[13] = u8::from(sequence > 0);
+        let key = std::mem::take(&mut self.key) || sequence == 0;
+        bytes[13] = u8::from(!key);
         let len =
             self.sender.seal_rtp(&mut bytes, 12, 12 + payload, (sequence >> 16) as u32).unwrap();
         bytes.truncate(len);
@@ -219,4 +224,191 @@ fn other_workers_let_go_of_what_the_publishers_worker_lets_go() {
     assert_eq!(dropped(&benches[0], DropReason::SessionMemory), 0);
     assert_eq!(benches[1].worker.counters.forwarded.value(), 1_000);
     assert!((100..700).contains(&kept(&mut benches[1], 2, 0)));
+}
+
+/// A session's RTCP of so many NACKed numbers for the viewer's slot, and a picture loss if asked for.
+fn rtcp(peer: &mut Sender, media: Ssrc, lost: std::ops::Range<u16>, pli: bool) -> Vec<u8> {
+    let mut bytes = vec![0; 1_500];
+    let mut writer = rtp::rtcp::RtcpWriter::new(&mut bytes);
+    writer.rr(Ssrc(5), &[]).unwrap();
+    if !lost.is_empty() {
+        writer.nack(Ssrc(5), media, &mut lost.into_iter()).unwrap();
+    }
+    if pli {
+        writer.pli(Ssrc(5), media).unwrap();
+    }
+    let len = writer.as_bytes().len();
+    let len = peer.seal_rtcp(&mut bytes, len).unwrap();
+    bytes.truncate(len);
+    bytes
+}
+
+#[test]
+fn a_publisher_over_its_rate_is_dropped_before_decryption_and_others_are_not() {
+    let start = Instant::now();
+    let mut benches = benches_with(1, |config| {
+        config.rates.media_bits = 8_000_000;
+        config.rates.media_packets = 10_000;
+    });
+    let bench = &mut benches[0];
+    let mut fast = Publisher::new(&mut bench.worker, start, 1, 1);
+    let mut good = Publisher::new(&mut bench.worker, start, 2, 1);
+    // 4,000 packets of 1,000 bytes a second are four times what it may send, for three seconds.
+    for i in 0..12_000 {
+        let now = start + Duration::from_micros(250) * i;
+        fast.send(bench, now, 0, 1_000);
+        if i % 10 == 0 {
+            good.send(bench, now, 0, 1_000);
+        }
+    }
+    let accepted = bench.worker.counters.rtp_accepted.value() - 1_200;
+    // A second's worth at once, and three seconds more; a packet is 1,028 bytes with header and tag.
+    assert!((3_850..3_950).contains(&accepted), "{accepted}");
+    assert_eq!(dropped(bench, DropReason::MediaRate), 12_000 - accepted);
+    // What is dropped was not opened: the same packet is no replay later.
+    let now = start + Duration::from_secs(3);
+    let before = bench.worker.counters.rtp_accepted.value();
+    let refused = loop {
+        let (packet, dropped_before) =
+            (fast.packet(0, 1_000), dropped(bench, DropReason::MediaRate));
+        bench.worker.take_datagram(now, path(1), &mut packet.clone());
+        if dropped(bench, DropReason::MediaRate) > dropped_before {
+            break packet;
+        }
+    };
+    assert!(bench.worker.counters.rtp_accepted.value() <= before + 2);
+    let before = bench.worker.counters.rtp_accepted.value();
+    bench.worker.take_datagram(now + Duration::from_secs(1), path(1), &mut refused.clone());
+    assert_eq!(dropped(bench, DropReason::SrtpReplay), 0);
+    assert_eq!(bench.worker.counters.rtp_accepted.value(), before + 1);
+}
+
+#[test]
+fn forged_packets_use_up_nothing_of_a_publishers_rate() {
+    let now = Instant::now();
+    let mut benches = benches_with(1, |config| config.rates.media_packets = 100);
+    let bench = &mut benches[0];
+    let mut good = Publisher::new(&mut bench.worker, now, 1, 1);
+    for _ in 0..1_000 {
+        let mut forged = good.packet(0, 100);
+        let last = forged.len() - 1;
+        forged[last] ^= 1;
+        bench.worker.take_datagram(now, path(1), &mut forged);
+    }
+    assert_eq!(dropped(bench, DropReason::SrtpAuth), 1_000);
+    for _ in 0..100 {
+        good.send(bench, now, 0, 100);
+    }
+    assert_eq!(bench.worker.counters.rtp_accepted.value(), 100);
+}
+
+#[test]
+fn a_session_sends_so_much_rtcp_and_no_more() {
+    let now = Instant::now();
+    let mut benches = benches_with(1, |config| config.rates.rtcp_packets = 50);
+    let bench = &mut benches[0];
+    let at = crate::core::tests::settled(&mut bench.worker, 1, now);
+    let mut peer = connect(&mut bench.worker, now, at);
+    for i in 0..300 {
+        let mut bytes = rtcp(&mut peer, Ssrc(9), 0..0, false);
+        bench.worker.take_datagram(now + Duration::from_millis(10) * i, path(1), &mut bytes);
+    }
+    // 50 at once, and 50 in each of three seconds.
+    let taken = bench.worker.counters.rtcp.value();
+    assert!((199..=200).contains(&taken), "{taken}");
+    assert_eq!(dropped(bench, DropReason::RtcpRate), 300 - taken);
+}
+
+#[test]
+fn a_viewer_reports_so_many_missing_packets_and_no_more() {
+    let now = Instant::now();
+    let mut benches = benches_with(1, |config| config.rates.nacks = 1_000);
+    let bench = &mut benches[0];
+    let mut publisher = Publisher::new(&mut bench.worker, now, 1, 1);
+    let at = viewer(bench, now, 10, 1, 0);
+    let mut peer = connect(&mut bench.worker, now, at);
+    publisher.send(bench, now, 0, 100);
+    for first in 0..20u16 {
+        let first = first * 200;
+        let mut bytes = rtcp(&mut peer, Ssrc(30), first..first + 200, false);
+        bench.worker.take_datagram(now, path(10), &mut bytes);
+        while bench.worker.send_due(now) {}
+    }
+    let counters = &bench.worker.counters;
+    assert_eq!(counters.rtcp.value(), 20);
+    assert_eq!(counters.dropped_out[DropReason::NackRate as usize].value(), 3_000);
+    let others: u64 = counters.dropped_out.iter().map(|c| c.value()).sum();
+    assert_eq!(
+        counters.offered.value(),
+        counters.forwarded.value() + others,
+        "all is accounted for"
+    );
+}
+
+#[test]
+fn picture_losses_of_one_viewer_are_answered_slower_and_those_of_another_at_once() {
+    let start = Instant::now();
+    let mut benches = benches_with(1, |_| ());
+    let bench = &mut benches[0];
+    let mut publisher = Publisher::new(&mut bench.worker, start, 1, 1);
+    let (bad, good) = (viewer(bench, start, 10, 1, 0), viewer(bench, start, 11, 1, 0));
+    let mut bad_peer = connect(&mut bench.worker, start, bad);
+    let mut good_peer = connect(&mut bench.worker, start, good);
+    let mut asked = Vec::new();
+    for tick in 0..300 {
+        let now = start + Duration::from_millis(100) * tick;
+        publisher.send(bench, now, 0, 100);
+        while bench.worker.send_due(now) {}
+        let mut bytes = rtcp(&mut bad_peer, Ssrc(30), 0..0, true);
+        bench.worker.take_datagram(now, path(10), &mut bytes);
+        if tick == 255 {
+            let mut bytes = rtcp(&mut good_peer, Ssrc(31), 0..0, true);
+            bench.worker.take_datagram(now, path(11), &mut bytes);
+        }
+        let worker = &mut bench.worker;
+        let at = worker.sessions.by_id(SessionId(1)).unwrap();
+        let stats = worker.sessions.at(at).unwrap().ups[0].up.stats(now).layers[0];
+        if stats.keyframe_requests > asked.len() as u64 {
+            asked.push(tick);
+            publisher.key = true;
+        }
+    }
+    // The first at once, the next ones after 1, 2, 4 and 8 seconds, and every 8 from then on; the other viewer's at once.
+    assert!(asked.contains(&255), "{asked:?}");
+    assert!((5..=8).contains(&asked.len()), "{asked:?}");
+    assert!(bench.worker.counters.key_frames_deferred.value() > 200);
+}
+
+/// How many datagrams each of 40 viewers got of each second of video, on a line that takes `share` of what is sent. The first 2 s are
+/// left out.
+fn shares_of_a_full_line(pictures: u32, share: usize) -> Vec<Vec<u32>> {
+    const VIEWERS: u64 = 40;
+    let start = Instant::now();
+    let mut benches = benches_with(1, |_| ());
+    let bench = &mut benches[0];
+    let mut publisher = Publisher::new(&mut bench.worker, start, 1, 1);
+    (0..VIEWERS).for_each(|id| _ = viewer(bench, start, 100 + id, 1, 0));
+    let mut seconds = vec![vec![0; VIEWERS as usize]; pictures as usize / 25];
+    for picture in 0..pictures {
+        let now = start + Duration::from_millis(40) * picture;
+        bench.worker.outbox.refill(share);
+        publisher.send(bench, now, 0, 1_000);
+        while bench.worker.send_due(now) {}
+        bench.worker.outbox.flush();
+        for (to, datagram) in bench.worker.outbox.drain() {
+            let Some(viewer) = usize::from(to.remote.port()).checked_sub(100) else { continue };
+            // RFC 5761 section 4: not RTCP.
+            seconds[picture as usize / 25][viewer] += u32::from(!(192..224).contains(&datagram[1]));
+        }
+    }
+    seconds.split_off(2)
+}
+
+#[test]
+fn on_a_full_socket_all_viewers_lose_the_same() {
+    for second in shares_of_a_full_line(250, 25) {
+        let (least, most) = (*second.iter().min().unwrap(), *second.iter().max().unwrap());
+        assert!(least * 4 >= most * 3, "{second:?}");
+        assert!(second.iter().sum::<u32>() >= 25 * 20, "the line is used: {second:?}");
+    }
 }

@@ -9,6 +9,8 @@ use std::{
 
 use model::{Event, WallClock};
 
+use crate::RateLimits;
+
 /// How workers report to signaling. Called on a worker's thread: it must not block.
 pub type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
 
@@ -35,6 +37,8 @@ pub struct Config {
     /// Bytes that the packets of one publisher may take. At the bound its oldest packets are let go, so that its viewers can ask for
     /// fewer again.
     pub session_packet_memory: usize,
+    /// How much one session may send.
+    pub rates: RateLimits,
     /// What keeps a session alive, and lets it be sent to.
     pub consent: transport::Consent,
     /// The node's certificate.
@@ -64,6 +68,7 @@ impl Config {
             train_window: Duration::from_millis(2),
             packet_memory: None,
             session_packet_memory: 16 << 20,
+            rates: RateLimits::default(),
             consent: transport::Consent::default(),
             certificate,
             wall_clock,

@@ -14,9 +14,11 @@ use crate::{
     Config, Counters, WorkerId,
     directory::Directory,
     exit::rounds::Rounds,
+    health::{Health, LATE_AFTER},
     mail::Mail,
     paths::Paths,
     recv::{Inbox, Lane},
+    seldom::Seldom,
     send::Outbox,
     sessions::{SessionRef, Sessions},
     source::SourcePeer,
@@ -29,6 +31,11 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// While packets wait to be sent, control gets its share only this often: a picture for many is not to be held up by a crowd that
 /// joins.
 const CONTROL_EVERY: Duration = Duration::from_millis(4);
+
+/// How often the packet pool is looked through for packets that came free.
+const TIDY_EVERY: Duration = Duration::from_millis(10);
+/// So often in a row the kernel may refuse to wait, 10 ms apart each time.
+const WAITS_FAILED_MAX: u32 = 100;
 
 /// The time, as a worker reads it.
 #[derive(Debug, Clone, Copy)]
@@ -91,17 +98,28 @@ pub(crate) struct Worker {
     /// When control had its share last.
     control_at: Option<Instant>,
     pub(crate) stopping: bool,
+    health: Arc<Health>,
+    /// When the last turn began.
+    turned: Option<Instant>,
+    /// When the packet pool was tidied last.
+    tidied: Option<Instant>,
+    /// How often in a row the kernel refused to wait.
+    waits_failed: u32,
+    pub(crate) defects: Seldom,
+    /// Test hook: the loop ends by a panic outside of any session.
+    #[cfg(any(test, feature = "lab"))]
+    pub(crate) broken: bool,
 }
 
 impl Worker {
     pub(crate) fn new(
-        id: WorkerId,
         config: Arc<Config>,
         directory: Arc<Directory>,
         mail: Mail,
         inbox: Inbox,
         counters: Arc<Counters>,
         packet_memory: usize,
+        health: Arc<Health>,
     ) -> Self {
         let limits =
             PoolLimits { bytes: packet_memory, account_bytes: config.session_packet_memory };
@@ -109,7 +127,7 @@ impl Worker {
         let outbox = Outbox::new(inbox.media_sockets(), counters.clone());
         let clock = Clock::Machine;
         Self {
-            id,
+            id: mail.me(),
             directory,
             pool: PacketPool::new(clock.now(), limits),
             clock,
@@ -128,26 +146,38 @@ impl Worker {
             current: None,
             control_at: None,
             stopping: false,
+            health,
+            turned: None,
+            tidied: None,
+            waits_failed: 0,
+            defects: Seldom::default(),
+            #[cfg(any(test, feature = "lab"))]
+            broken: false,
             counters,
             config,
         }
     }
 
     /// Repeats the turn until told to stop.
-    pub(crate) fn run(mut self) {
+    ///
+    /// # Errors
+    /// The loop cannot go on. Text for people.
+    pub(crate) fn run(mut self) -> Result<(), String> {
         while !self.stopping {
             let busy = self.turn();
             if !busy {
-                self.sleep();
+                self.sleep()?;
             }
         }
         // The goodbyes of the last turn are out; nothing else is owed.
         self.outbox.flush();
+        Ok(())
     }
 
     /// One turn: everything that waits is taken in, everything that is due goes out. Returns whether there may be more.
     pub(crate) fn turn(&mut self) -> bool {
         let now = self.clock.now();
+        self.note_turn(now);
         let mut more = false;
         self.guarded(|w| more |= w.take_notices(now));
         self.guarded(|w| w.take_words(now));
@@ -169,13 +199,41 @@ impl Worker {
             self.inbox.look_everywhere();
         }
         self.mail.wake_receivers();
-        self.counters.sessions.set(self.sessions.len() as u64);
-        self.counters.tracks.set(self.tracks.len() as u64);
-        self.pool.tidy();
-        let pool = self.pool.stats();
-        self.counters.packet_buffers.set(pool.buffers as u64);
-        self.counters.packet_bytes_used.set(pool.used_bytes as u64);
+        self.tidy_pool(now);
+        self.measure();
         more
+    }
+
+    /// Says that the worker lives, and counts a turn that comes late.
+    fn note_turn(&mut self, now: Instant) {
+        #[cfg(any(test, feature = "lab"))]
+        assert!(!self.broken, "a test broke this worker");
+        self.health.turned(self.id, now);
+        let before = self.turned.replace(now);
+        if before.is_some_and(|before| now.saturating_duration_since(before) >= LATE_AFTER) {
+            self.counters.late_turns.add(1);
+        }
+    }
+
+    /// Takes packets back from publishers that fell silent. Not in every turn: each look is a cache miss.
+    fn tidy_pool(&mut self, now: Instant) {
+        let recent = self.tidied.is_some_and(|at| now.saturating_duration_since(at) < TIDY_EVERY);
+        if !recent {
+            self.tidied = Some(now);
+            self.pool.tidy();
+        }
+    }
+
+    /// How full everything is that has a bound.
+    fn measure(&self) {
+        let (counters, pool) = (&self.counters, self.pool.stats());
+        counters.sessions.set(self.sessions.len() as u64);
+        counters.half_open.set(self.sessions.half_open() as u64);
+        counters.paths.set(self.paths.len() as u64);
+        counters.words_waiting.set(self.mail.waiting() as u64);
+        counters.tracks.set(self.tracks.len() as u64);
+        counters.packet_buffers.set(pool.buffers as u64);
+        counters.packet_bytes_used.set(pool.used_bytes as u64);
     }
 
     /// Takes control in, but less often while packets wait to be sent.
@@ -212,7 +270,10 @@ impl Worker {
             let session = self.sessions.at(at)?;
             Some((at, session.id))
         });
-        tracing::error!(session = ?culprit.map(|(_, id)| id.0), "a defect ended a session");
+        if let Some(skipped) = self.defects.may_log(self.clock.now()) {
+            let session = culprit.map(|(_, id)| id.0);
+            tracing::error!(?session, skipped, "a defect ended a session");
+        }
         if let Some((at, _)) = culprit {
             self.end_session(at, CloseReason::Internal);
         }
@@ -222,7 +283,7 @@ impl Worker {
         (self.config.events)(event);
     }
 
-    fn sleep(&mut self) {
+    fn sleep(&mut self) -> Result<(), String> {
         self.inbox.look_everywhere();
         let now = self.clock.now();
         // While a session is connecting, all sockets are listened to: its checks and its handshake must be answered at once.
@@ -238,14 +299,23 @@ impl Worker {
         let awaited = held.is_some() && self.directory.awaits();
         if awaited || !self.mail.is_idle() || self.sources.iter().any(SourcePeer::has_packets) {
             self.mail.waker().parking().cancel_sleep();
-            return;
+            return Ok(());
         }
         let deadline = self.next_wake();
         let timeout = deadline.map_or(SLEEP_MAX, |at| at.saturating_duration_since(now));
         let blocked = self.outbox.is_blocked();
-        self.inbox.wait(self.mail.waker().fd(), now, timeout.min(SLEEP_MAX), held, blocked);
+        let waker = self.mail.waker().fd();
+        let waited = self.inbox.wait(waker, now, timeout.min(SLEEP_MAX), held, blocked);
         self.mail.waker().parking().cancel_sleep();
         self.counters.wakeups.add(1);
+        self.waits_failed = if waited.is_ok() { 0 } else { self.waits_failed + 1 };
+        match waited {
+            // Without waiting the loop would burn a core, and a moment without memory passes.
+            Err(error) if self.waits_failed >= WAITS_FAILED_MAX => {
+                Err(format!("waiting for datagrams fails: {error}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// When the worker has something to do next, if nothing comes.

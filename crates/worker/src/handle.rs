@@ -1,13 +1,17 @@
 //! Speaking to the workers from other threads: commands change the session directory, and the worker that owns a session hears
 //! of it.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use model::{Command, SessionPlan};
+use model::{Command, SessionId, SessionPlan};
 
 use crate::{
-    Counters, Source, WorkerId, WorkerMetrics,
+    Counters, Source, StatsReply, Watch, WorkerFailure, WorkerId, WorkerMetrics,
     directory::{Directory, Effect},
+    health::Health,
     mail::{Mailbox, Notice},
     source::source,
 };
@@ -23,6 +27,7 @@ struct Shared {
     directory: Arc<Directory>,
     boxes: Arc<[Arc<Mailbox>]>,
     counters: Vec<Arc<Counters>>,
+    health: Arc<Health>,
 }
 
 impl WorkersHandle {
@@ -31,8 +36,9 @@ impl WorkersHandle {
         directory: Arc<Directory>,
         boxes: Arc<[Arc<Mailbox>]>,
         counters: Vec<Arc<Counters>>,
+        health: Arc<Health>,
     ) -> Self {
-        Self { shared: Arc::new(Shared { port, directory, boxes, counters }) }
+        Self { shared: Arc::new(Shared { port, directory, boxes, counters, health }) }
     }
 
     /// The UDP port of all media.
@@ -68,6 +74,15 @@ impl WorkersHandle {
         source
     }
 
+    /// Asks the worker that owns a session for its measurements. `reply` is called on that worker's thread, within a turn or
+    /// two. It is dropped without a call when no worker owns the session, when the session ends first, and for local sources.
+    pub fn stats(&self, session: SessionId, reply: StatsReply) {
+        let owner = self.shared.directory.by_id(session).and_then(|entry| entry.owner());
+        if let Some(there) = owner.and_then(|owner| self.shared.boxes.get(owner.index())) {
+            there.notify(Notice::Inspect(session, reply));
+        }
+    }
+
     /// Ends all sessions with their goodbyes, and the workers.
     pub(crate) fn shutdown(&self) {
         self.shared.boxes.iter().for_each(|there| there.notify(Notice::Shutdown));
@@ -76,6 +91,38 @@ impl WorkersHandle {
     /// How many sessions the workers know of, those that nobody owns yet among them.
     pub fn sessions(&self) -> usize {
         self.shared.directory.len()
+    }
+
+    /// Resolves when a worker's thread ends by a defect; see [`crate::Workers::watch`].
+    pub fn watch(&self) -> Watch {
+        self.shared.health.watch()
+    }
+
+    /// The first worker whose thread ended by a defect.
+    pub fn failure(&self) -> Option<WorkerFailure> {
+        self.shared.health.failure()
+    }
+
+    /// Whether no worker failed, and each turned within the last 5 s.
+    pub fn is_ready(&self) -> bool {
+        self.shared.health.is_ready(Instant::now())
+    }
+
+    /// How long ago each worker turned last. More than a second is late: it sleeps for half a second at most.
+    pub fn turn_ages(&self) -> Vec<Duration> {
+        self.shared.health.turn_ages(Instant::now())
+    }
+
+    pub(crate) fn health(&self) -> &Arc<Health> {
+        &self.shared.health
+    }
+
+    /// Test hook: the thread of a worker ends by a panic outside of any session.
+    #[cfg(any(test, feature = "lab"))]
+    pub fn break_worker(&self, worker: usize) {
+        if let Some(there) = self.shared.boxes.get(worker) {
+            there.notify(Notice::Break);
+        }
     }
 
     /// What the counters of each worker say now.
@@ -89,7 +136,6 @@ impl WorkersHandle {
 mod tests {
     use super::*;
     use crate::core::tests::{bench, benches, plan};
-    use model::SessionId;
 
     #[test]
     fn a_command_wakes_the_worker_that_owns_the_session_and_no_other() {

@@ -25,6 +25,7 @@ mod asks;
 mod bindings;
 #[cfg(test)]
 mod bounds;
+mod buffers;
 mod config;
 mod core;
 mod demux;
@@ -35,7 +36,9 @@ mod feedback;
 #[cfg(test)]
 mod flows;
 mod handle;
+mod health;
 mod ingress;
+mod inspect;
 #[cfg(feature = "lab")]
 pub mod lab;
 mod lanes;
@@ -46,7 +49,9 @@ mod notices;
 mod paths;
 #[cfg(test)]
 mod peers;
+mod rates;
 mod recv;
+mod seldom;
 mod send;
 mod sessions;
 mod settle;
@@ -63,7 +68,10 @@ mod workers;
 
 pub use config::{Config, EventSink};
 pub use handle::WorkersHandle;
+pub use health::{Watch, WorkerFailure};
+pub use inspect::StatsReply;
 pub use metrics::{Counter, Counters, WorkerMetrics};
+pub use rates::RateLimits;
 pub use source::{Source, SourceError};
 pub use workers::Workers;
 

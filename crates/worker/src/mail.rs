@@ -13,7 +13,9 @@ use ring::{Consumer, Producer};
 use router::{Packet, Ranking, SenderInfo, StreamId};
 use rtp::sequence::ExtSeq;
 
-use crate::{WorkerId, asks::Ask, directory::Entry, source::SourcePeer, waker::Waker};
+use crate::{
+    WorkerId, asks::Ask, directory::Entry, inspect::StatsReply, source::SourcePeer, waker::Waker,
+};
 
 /// Packets that may lie between two workers: at a million packets a second, some milliseconds.
 const MEDIA_RING: usize = 4_096;
@@ -37,8 +39,13 @@ pub(crate) enum Notice {
     Orders(Arc<Entry>),
     /// A local source.
     Attach(Arc<Entry>, Box<SourcePeer>),
+    /// Somebody asks for the measurements of a session of the receiver.
+    Inspect(SessionId, StatsReply),
     /// End all sessions, and stop when their goodbyes are sent.
     Shutdown,
+    /// Test hook: the thread is to end by a panic.
+    #[cfg(any(test, feature = "lab"))]
+    Break,
 }
 
 /// Words between workers.
@@ -122,6 +129,11 @@ impl Mail {
         Self { me, boxes, peers, touched: Vec::new(), media_in: Vec::new() }
     }
 
+    /// Whose end it is.
+    pub(crate) fn me(&self) -> WorkerId {
+        self.me
+    }
+
     /// Gives a packet to another worker; false when its ring is full.
     #[inline]
     pub(crate) fn send_media(&mut self, to: WorkerId, media: Media) -> bool {
@@ -180,6 +192,16 @@ impl Mail {
         {
             self.touched.push(to);
         }
+    }
+
+    /// Words that wait for room in the queues of other workers.
+    pub(crate) fn waiting(&self) -> usize {
+        // What waits for nobody who was touched is empty.
+        self.touched
+            .iter()
+            .filter_map(|to| self.peers.get(to.index()))
+            .map(|p| p.backlog.len())
+            .sum()
     }
 
     /// Wakes those that something was pushed for, once for the whole batch.

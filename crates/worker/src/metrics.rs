@@ -106,6 +106,8 @@ counters! {
     retransmitted,
     /// Copies that were selected for a subscriber and have not left yet.
     waiting,
+    /// Picture losses (PLI, FIR) that are answered later, since the same viewer was answered a short while ago.
+    key_frames_deferred,
     /// Datagrams given to the kernel.
     datagrams_out,
     /// Bytes of them.
@@ -120,8 +122,16 @@ counters! {
     send_refused,
     /// Times that the worker woke up.
     wakeups,
+    /// Turns that began a second or more after the one before: peers notice.
+    late_turns,
     /// Sessions that live in this worker now.
     sessions,
+    /// Sessions among them whose handshake goes on; beyond 4,096 new ones are refused (`dtls_limit`).
+    half_open,
+    /// Network paths that this worker knows now: of its sessions, eight each at most, and of others whose datagrams came here.
+    paths,
+    /// Words to other workers that wait for room in their queues; beyond 65,536 for one worker they are lost.
+    words_waiting,
     /// Tracks that this worker knows now.
     tracks,
     /// Packet buffers that exist now.

@@ -132,7 +132,6 @@ impl Paths {
         self.sweep_at = 2 * self.foreign.len();
     }
 
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }

@@ -5,6 +5,7 @@
 //! when the worker is awake anyway, and every [`HOLD`] at the latest.
 
 use std::{
+    io,
     os::fd::{AsRawFd, RawFd},
     sync::Arc,
     time::{Duration, Instant},
@@ -97,6 +98,9 @@ impl Inbox {
 
     /// Sleeps until a datagram comes, another thread wakes the worker or the time is up; `blocked`: or a socket that was full
     /// takes datagrams again.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait, which only a defect of ours makes it do. The call takes its time all the same.
     pub(crate) fn wait(
         &mut self,
         waker: &WakeFd,
@@ -104,7 +108,7 @@ impl Inbox {
         timeout: Duration,
         held: Option<Instant>,
         blocked: bool,
-    ) {
+    ) -> io::Result<()> {
         let timeout = held.map_or(timeout, |until| timeout.min(until - now));
         let mut fds: [RawFd; 5] = [waker.as_raw_fd(); 5];
         let mut bits = [WOKEN; 5];
@@ -129,21 +133,22 @@ impl Inbox {
                 count += 1;
             }
         }
-        match udp::wait_both(&fds[..n], &full[..count], Some(timeout)) {
+        let waited = match udp::wait_both(&fds[..n], &full[..count], Some(timeout)) {
             Ok(udp::Ready { readable: ready, .. }) => {
                 let bits = bits.iter().enumerate().filter(|(at, _)| ready & (1 << at) != 0);
                 self.ready |= bits.fold(0, |all, (_, bit)| all | bit);
+                Ok(())
             }
             Err(error) => {
-                // Only a defect of ours makes poll fail; do not spin on it.
-                tracing::error!(%error, "waiting for datagrams failed");
                 std::thread::sleep(timeout.min(Duration::from_millis(10)));
                 self.ready = ALL;
+                Err(error)
             }
-        }
+        };
         if self.ready & WOKEN != 0 {
             waker.drain();
         }
+        waited
     }
 }
 
@@ -292,7 +297,7 @@ mod tests {
         }
         let now = Instant::now();
         let waker = worker.mail.waker().clone();
-        worker.inbox.wait(waker.fd(), now, Duration::from_secs(5), None, false);
+        worker.inbox.wait(waker.fd(), now, Duration::from_secs(5), None, false).unwrap();
         assert_eq!(worker.inbox.ready, CONTROL[0], "only control woke it");
         assert!(worker.turn(), "there is more of it");
         peer.send_to(&[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0], to_media).unwrap();

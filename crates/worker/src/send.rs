@@ -29,18 +29,35 @@ pub(crate) struct Outbox {
     blocked: bool,
     /// There is no kernel: what is flushed is kept for whoever drains it.
     detached: Option<Vec<(Path, Vec<u8>)>>,
+    /// Test hook: the kernel takes so many datagrams more.
+    #[cfg(test)]
+    line: Option<usize>,
 }
 
 impl Outbox {
     pub(crate) fn new(sockets: Arc<Sockets>, counters: Arc<Counters>) -> Self {
         let batch = SendBatch::with_capacity(ARENA, MESSAGES);
-        Self { batch, sockets, counters, blocked: false, detached: None }
+        Self {
+            batch,
+            sockets,
+            counters,
+            blocked: false,
+            detached: None,
+            #[cfg(test)]
+            line: None,
+        }
     }
 
     /// From now on nothing is sent: [`Outbox::drain`] gives it.
     #[cfg(any(test, feature = "lab"))]
     pub(crate) fn detach(&mut self) {
         self.detached = Some(Vec::new());
+    }
+
+    /// Test hook: a line that takes so many datagrams until this is called again; then it is full.
+    #[cfg(test)]
+    pub(crate) fn refill(&mut self, datagrams: usize) {
+        (self.line, self.blocked) = (Some(datagrams), false);
     }
 
     /// Everything that was flushed, in order.
@@ -59,6 +76,11 @@ impl Outbox {
     /// sent now has to wait.
     #[inline]
     pub(crate) fn make_room(&mut self, packets: usize) -> bool {
+        #[cfg(test)]
+        if self.line.is_some_and(|left| left < packets) {
+            self.blocked = true;
+            return false;
+        }
         // One message at least for what goes another way than the last.
         if self.batch.room_for(packets * ROOM, packets) {
             return true;
@@ -86,6 +108,10 @@ impl Outbox {
     /// Keeps the first `len` bytes of the room.
     #[inline]
     pub(crate) fn commit(&mut self, len: usize) {
+        #[cfg(test)]
+        {
+            self.line = self.line.map(|left| left.saturating_sub(1));
+        }
         self.batch.commit(len);
     }
 

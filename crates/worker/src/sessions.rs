@@ -8,13 +8,15 @@ use std::{
 use congestion::{remb, round_trip::RoundTrip, twcc};
 use hashbrown::HashMap;
 use model::{Mid, Path, SessionId, Ssrc};
-use router::{DownTrack, StreamTable, UpTrack};
+use router::{DownTrack, PublisherClock, StreamTable, UpTrack};
 use transport::{Peer, srtp};
 
 use crate::{
     directory::{Entry, Orders},
     exit::Exit,
     memory::Memory,
+    rates::Rates,
+    steering::Steered,
     tracks::TrackRef,
 };
 
@@ -41,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) streams: StreamTable,
     /// What its packets take.
     pub(crate) memory: Memory,
+    /// How much it may send now.
+    pub(crate) rates: Rates,
     /// As `SessionPlan::up`.
     pub(crate) ups: Vec<Up>,
     pub(crate) downs: Vec<Down>,
@@ -51,6 +55,8 @@ pub(crate) struct Session {
     pub(crate) round_trip: Option<Box<RoundTrip>>,
     /// The stream that transport-wide feedback names: any of the peer's.
     pub(crate) twcc_media: Ssrc,
+    /// The clock of what the peer sends.
+    pub(crate) clock: PublisherClock,
     /// From when on the transport is to be told again that authentic media came.
     pub(crate) heard_due: Instant,
     /// When the next sender and receiver reports are due.
@@ -60,7 +66,7 @@ pub(crate) struct Session {
     /// Paths that are known to be this session's.
     pub(crate) paths: Vec<Path>,
     /// Those of them that the kernel was told of ([`crate::steering`]).
-    pub(crate) steered: Vec<Path>,
+    pub(crate) steered: Vec<Steered>,
     /// Test hook: the next datagram of this session panics.
     #[cfg(test)]
     pub(crate) poisoned: bool,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use congestion::{remb, twcc};
 use model::{CloseReason, DownMedia, SessionPlan, Ssrc, UpMedia};
 use ring::Owner;
-use router::{DownTrack, StreamTable, UpTrack};
+use router::{DownTrack, PublisherClock, StreamTable, UpTrack};
 use transport::Peer;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     exit::Exit,
     mail::Word,
     memory::Memory,
+    rates::Rates,
     sessions::{Down, Session, SessionRef, Up},
     tracks::{Origin, Subscriber},
 };
@@ -79,12 +80,14 @@ impl Worker {
             exit: Exit::default(),
             streams: StreamTable::new(plan),
             memory: Memory::default(),
+            rates: Rates::new(now),
             ups: Vec::with_capacity(plan.up.len()),
             downs: plan.down.iter().map(|media| self.new_down(plan, media)).collect(),
             twcc: has_transport_cc(plan).then(|| Box::new(twcc::Receiver::new(now))),
             remb: has_remb(plan).then(|| Box::new(remb::Receiver::new(now))),
             round_trip: (!plan.up.is_empty()).then(Box::default),
             twcc_media: Ssrc(0),
+            clock: PublisherClock::default(),
             heard_due: now,
             report_due: now,
             armed: [None; 2],
@@ -148,7 +151,12 @@ impl Worker {
             self.renegotiate(now, at, &orders.plan);
         }
         for (mid, binding) in &orders.slots {
-            let known = before.slots.iter().find(|(m, _)| m == mid);
+            // A slot of another SSRC has a down-track of its own, to which nothing was bound yet.
+            let ssrc = |plan: &SessionPlan| {
+                plan.down.iter().find(|media| media.mid == *mid).map(|media| media.ssrc.media)
+            };
+            let stays = ssrc(&before.plan) == ssrc(&orders.plan);
+            let known = before.slots.iter().find(|(m, _)| m == mid).filter(|_| stays);
             if known.is_none_or(|(_, b)| b != binding) {
                 self.bind(now, at, *mid, binding.clone());
             }
@@ -213,7 +221,10 @@ impl Worker {
             let Some(slot) = self.sessions.at(at).and_then(|s| s.downs.get_mut(down)) else {
                 break;
             };
-            let stays = slot.mid.and_then(|mid| plan.down.iter().find(|media| media.mid == mid));
+            // A mid that stands in another section now has another SSRC: it is another slot.
+            let same =
+                |media: &&DownMedia| slot.mid == Some(media.mid) && slot.ssrc == media.ssrc.media;
+            let stays = plan.down.iter().find(same);
             if let Some(media) = stays {
                 slot.down.update(media, &plan.extensions);
                 continue;
@@ -246,8 +257,8 @@ impl Worker {
         for path in &session.paths {
             self.paths.disown(path, at);
         }
-        for path in &session.steered {
-            self.forget_steering(path);
+        for steered in &session.steered {
+            self.forget_steering(&steered.path);
         }
         for (down, slot) in session.downs.iter().enumerate() {
             if let Some(track) = slot.track {

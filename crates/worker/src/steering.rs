@@ -2,7 +2,10 @@
 //!
 //! The kernel spreads flows over the workers by their remote address ([`crate::lanes`]). A session stays where it settled; when its peer's
 //! address moves, its datagrams may reach another worker, which hands them over. With the first of them the owner enters the
-//! address in the kernel's table, where there is one.
+//! address in the kernel's table, where there is one. The table forgets what was used least recently when it is full: a datagram that is
+//! handed over later says so, and the address is entered again.
+
+use std::time::{Duration, Instant};
 
 use model::Path;
 
@@ -10,28 +13,42 @@ use crate::{core::Worker, paths::PathOwner, sessions::SessionRef};
 
 /// Addresses of one session that are entered at once; a session has few.
 const STEERED_MAX: usize = 8;
+/// An address is entered again after this long at the earliest: datagrams that were handed over before the entry held say nothing
+/// about it, and an entry costs a system call.
+const ENTER_EVERY: Duration = Duration::from_secs(1);
+
+/// An address that the kernel was told of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Steered {
+    pub(crate) path: Path,
+    /// When it was entered last, or refused.
+    entered: Instant,
+}
 
 impl Worker {
-    /// A datagram of this path was handed over: if it is one of a session of ours, the kernel is told.
-    pub(crate) fn steer_here(&mut self, path: &Path) {
+    /// A datagram of this path was handed over: if it is one of a session of ours, the kernel is told, or told again.
+    pub(crate) fn steer_here(&mut self, now: Instant, path: &Path) {
         let Some(table) = &self.config.steering else { return };
         let Some(PathOwner::Here(at)) = self.paths.get(path) else { return };
         let Some(session) = self.sessions.at(*at) else { return };
-        if session.steered.contains(path) || session.steered.len() >= STEERED_MAX {
-            return;
+        let is_full = session.steered.len() >= STEERED_MAX;
+        match session.steered.iter_mut().find(|steered| steered.path == *path) {
+            Some(known) if now.saturating_duration_since(known.entered) < ENTER_EVERY => return,
+            Some(known) => known.entered = now,
+            None if is_full => return,
+            None => session.steered.push(Steered { path: *path, entered: now }),
         }
-        if let Err(error) = table.set(path.remote, u32::from(self.id.0)) {
-            tracing::debug!(%error, "the kernel's table takes no entry");
-            return;
+        match table.set(path.remote, u32::from(self.id.0)) {
+            Ok(()) => self.counters.steered.add(1),
+            // Datagrams go on being handed over, and in a second it is tried again.
+            Err(error) => tracing::debug!(%error, "the kernel's table takes no entry"),
         }
-        session.steered.push(*path);
-        self.counters.steered.add(1);
     }
 
     /// The session has this path no more.
     pub(crate) fn steer_back(&mut self, at: SessionRef, path: &Path) {
         let Some(session) = self.sessions.at(at) else { return };
-        if let Some(known) = session.steered.iter().position(|p| p == path) {
+        if let Some(known) = session.steered.iter().position(|s| s.path == *path) {
             session.steered.swap_remove(known);
             self.forget_steering(path);
         }
@@ -43,5 +60,39 @@ impl Worker {
             // An entry that stays is overwritten or forgotten in time; until then datagrams are handed over.
             let _kept = table.remove(path.remote);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::tests::{benches_with, path, plan};
+    use crate::threats::check;
+
+    #[test]
+    fn an_address_that_the_kernel_forgot_is_entered_again_when_a_datagram_is_handed_over() {
+        let Ok(table) = udp::steer::Table::new(1_024) else {
+            eprintln!("skipped: the kernel allows no BPF tables here");
+            return;
+        };
+        let kernel = table.clone();
+        let (mut benches, start) =
+            (benches_with(2, |config| config.steering = Some(table)), Instant::now());
+        crate::core::tests::settled(&mut benches[1].worker, 1, start);
+        let moved = path(9);
+        let mut hand_over = |after: u64| {
+            let now = start + Duration::from_millis(after);
+            let mut datagram = check(&plan(1).ice);
+            benches[0].worker.take_datagram(now, moved, &mut datagram);
+            benches[1].worker.take_words(now);
+            benches[1].worker.take_handed(now);
+            (kernel.get(moved.remote).unwrap(), benches[1].worker.counters.steered.value())
+        };
+        assert_eq!(hand_over(0), (Some(1), 1));
+        kernel.remove(moved.remote).unwrap();
+        // Those that were under way when it was entered: no system call for each.
+        assert_eq!(hand_over(500), (None, 1));
+        assert_eq!(hand_over(1_000), (Some(1), 2));
+        assert_eq!(hand_over(1_500), (Some(1), 2));
     }
 }

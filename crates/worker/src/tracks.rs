@@ -69,8 +69,8 @@ pub(crate) struct Track {
     workers: Vec<WorkerSink>,
     /// Runs on their way through the sinks.
     pub(crate) runs: u32,
-    /// With which sink the next run begins.
-    pub(crate) rotation: u32,
+    /// The place of the sink that the next run begins with.
+    rotation: usize,
     /// Packets that are in no run yet.
     fresh: Vec<Arc<Packet>>,
     due: Due,
@@ -156,6 +156,18 @@ impl Track {
     #[inline]
     pub(crate) fn places(&self) -> &[Option<Subscriber>] {
         &self.downs
+    }
+
+    /// The place that a run through so many places begins with: another one each time.
+    pub(crate) fn next_first(&mut self, places: usize) -> usize {
+        let first = self.rotation % places.max(1);
+        self.rotation = first + 1;
+        first
+    }
+
+    /// The next run begins here: the last one did not come so far.
+    pub(crate) fn next_begins_with(&mut self, place: usize) {
+        self.rotation = place;
     }
 
     pub(crate) fn subscribers(&self) -> impl Iterator<Item = Subscriber> + '_ {

@@ -84,7 +84,7 @@ impl Worker {
                 continue;
             }
             self.take_datagram(now, path, &mut bytes);
-            self.steer_here(&path);
+            self.steer_here(now, &path);
         }
     }
 

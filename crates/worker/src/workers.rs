@@ -3,16 +3,20 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::JoinHandle,
+    time::Instant,
 };
 
 use udp::{UdpConfig, UdpSocket, steer::Table};
 
 use crate::{
-    Config, Counters, WorkerId, WorkersHandle,
+    Config, Counters, Watch, WorkerFailure, WorkerId, WorkersHandle,
+    buffers::warn_if_cut,
     core::Worker,
     directory::Directory,
+    health::{Health, panic_text},
     lanes::Steering,
     mail::{Mail, Mailbox},
     recv::Inbox,
@@ -40,11 +44,19 @@ impl Workers {
         let (handle, workers) = assemble(config, port, inboxes)?;
         let threads = workers.into_iter().enumerate().map(|(at, worker)| {
             let core = (cores.len() >= count).then(|| cores[at]);
+            let health = handle.health().clone();
             std::thread::Builder::new().name(format!("worker-{at}")).spawn(move || {
                 if let Some(error) = core.and_then(|core| udp::pin_to_core(core).err()) {
                     tracing::warn!(%error, "the worker runs on any core");
                 }
-                worker.run();
+                let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
+                let reason = match ended {
+                    Ok(Ok(())) => return,
+                    Ok(Err(reason)) => reason,
+                    Err(payload) => panic_text(payload.as_ref()),
+                };
+                tracing::error!(worker = at, reason, "a worker ended by a defect");
+                health.fail(WorkerFailure { worker: at, reason });
             })
         });
         let threads = threads.collect::<io::Result<Vec<_>>>()?;
@@ -54,6 +66,11 @@ impl Workers {
     /// A handle to speak to them.
     pub fn handle(&self) -> WorkersHandle {
         self.handle.clone()
+    }
+
+    /// Resolves when a worker's thread ends by a defect. The node is half-dead then, and is to end.
+    pub fn watch(&self) -> Watch {
+        self.handle.watch()
     }
 
     /// Ends all sessions with their goodbyes, and the threads.
@@ -77,15 +94,16 @@ pub(crate) fn assemble(
     let boxes = inboxes.iter().map(|_| Mailbox::new()).collect::<io::Result<Vec<_>>>()?;
     let boxes: Arc<[Arc<Mailbox>]> = boxes.into();
     let packet_memory = config.worker_packet_memory(boxes.len(), udp::memory());
+    let health = Health::new(Instant::now(), boxes.len());
     let make = |(at, inbox): (usize, Inbox)| {
-        let id = WorkerId(at as u8);
-        let mail = Mail::new(id, boxes.clone());
+        let mail = Mail::new(WorkerId(at as u8), boxes.clone());
         let counters = Arc::new(Counters::default());
-        Worker::new(id, config.clone(), directory.clone(), mail, inbox, counters, packet_memory)
+        let (config, directory, health) = (config.clone(), directory.clone(), health.clone());
+        Worker::new(config, directory, mail, inbox, counters, packet_memory, health)
     };
     let workers: Vec<Worker> = inboxes.into_iter().enumerate().map(make).collect();
     let counters = workers.iter().map(|worker| worker.counters.clone()).collect();
-    Ok((WorkersHandle::new(port, directory, boxes, counters), workers))
+    Ok((WorkersHandle::new(port, directory, boxes, counters, health), workers))
 }
 
 /// The sockets of each worker, all on one port.
@@ -136,6 +154,10 @@ fn bind_port(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>, Opti
             {
                 tracing::warn!(%error, "the kernel does not sort datagrams: media and the rest share sockets");
                 steered[family] = false;
+            }
+            if worker == 0 && address == addresses[0] {
+                // All sockets ask for the same.
+                warn_if_cut(&socket, config.socket_buffer)?;
             }
             media[family] = Some(socket);
             if steered[family] {

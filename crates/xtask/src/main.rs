@@ -4,6 +4,7 @@
 
 mod check;
 mod fuzz;
+mod hostile;
 mod loom;
 mod run;
 mod seeds;
@@ -24,6 +25,7 @@ cargo xtask TASK
                     hold a WHIP and WHEP server against the RFC
   sim [--seeds N] [--from N] [--seed S] [OPTIONS]
                     run a node and its peers on a virtual clock, 1,000 seeds unless told otherwise, or one with its events
+  hostile [OPTIONS] attack a node of its own for a minute while good peers use it, and say what these noticed
   bench [OPTIONS]   prices: machine, node, packet path in process, sessions (as root: over a veth)
 ";
 
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
             &rest,
         ),
         "sim" => run::cargo(&["run", "--quiet", "--release", "-p", "sfumato-sim", "--"], &rest),
+        "hostile" => hostile::hostile(&rest),
         "bench" => run::cargo(&["run", "--quiet", "--release", "-p", "sfumato-bench", "--"], &rest),
         _ => Err(USAGE.to_owned()),
     };

@@ -150,7 +150,7 @@ class Client:
             if self.frames == 1:
                 self.first_frame_ms = round((time.monotonic() - self.began) * 1000)
             if self.frames % 5 == 1:
-                picture = bytes(frame.reformat(32, 18, "gray").planes[0])
+                picture = bytes(frame.reformat(32, 18, "rgb24").planes[0])
                 self.first_picture = self.first_picture or picture
                 self.moved = max(self.moved, sum(abs(a - b) for a, b in zip(picture, self.first_picture)) / len(picture))
 

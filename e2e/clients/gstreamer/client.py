@@ -36,7 +36,12 @@ SENDERS = {
     " ! video/x-h264,profile=constrained-baseline ! rtph264pay config-interval=-1 aggregate-mode=zero-latency",
 }
 RTC = "webrtcbin name=rtc bundle-policy=max-bundle latency=100"
+# What a received picture is made to: 32 times 18 pixels in RGB.
+PICTURE_BYTES = 32 * 18 * 3
 PAYLOAD_TYPES = {"VP8": 96, "H264": 98, "VP9": 100}
+
+# The ciphers of GStreamer's srtpenc by the names that DTLS-SRTP has for them (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
+SRTP_PROFILES = {"aes-128-icm": "AES128_CM_SHA1_80", "aes-128-gcm": "AEAD_AES_128_GCM", "aes-256-gcm": "AEAD_AES_256_GCM"}
 
 # OIDs of the kinds of public keys, as they stand in a certificate in DER.
 RSA_KEY = bytes.fromhex("06092a864886f70d010101")
@@ -167,12 +172,12 @@ class Client:
         pad.link(decoder.get_static_pad("sink"))
 
     def show(self, _, pad):
-        """Pictures are made small and grey, so that this program can see that they move."""
+        """Pictures are made small, so that this program can see that they move."""
         video = pad.get_current_caps().get_structure(0).get_name().startswith("video")
         if video:
             structure = pad.get_current_caps().get_structure(0)
             self.size = f"{structure.get_value('width')}x{structure.get_value('height')}"
-        text = "videoconvert ! videoscale ! video/x-raw,format=GRAY8,width=32,height=20 !" if video else "audioconvert !"
+        text = "videoconvert ! videoscale ! video/x-raw,format=RGB,width=32,height=18 !" if video else "audioconvert !"
         end = Gst.parse_bin_from_description(f"queue ! {text} fakesink name=end signal-handoffs=true sync=false", True)
         end.get_by_name("end").connect("handoff", self.frame if video else self.sound)
         self.media.add(end)
@@ -198,12 +203,12 @@ class Client:
 
     def frame(self, _, buffer, __):
         self.frames += 1
-        picture = buffer.extract_dup(0, 640)
+        picture = buffer.extract_dup(0, PICTURE_BYTES)
         if self.first_picture is None:
             self.first_picture = picture
             self.first_frame_ms = round((time.monotonic() - self.began) * 1000)
         elif self.frames % 5 == 0:
-            self.moved = max(self.moved, sum(abs(a - b) for a, b in zip(picture, self.first_picture)) / 640)
+            self.moved = max(self.moved, sum(abs(a - b) for a, b in zip(picture, self.first_picture)) / PICTURE_BYTES)
 
     def sound(self, _, __, ___):
         self.sound_buffers += 1
@@ -270,7 +275,8 @@ class Client:
             if name == "dtlsdec" and element.get_property("pem"):
                 certificate = kind_of_key(element.get_property("pem"))
             elif name == "srtpenc" and self.states and self.states[-1][1] == "connected":
-                profile = f"{element.get_property('rtp-cipher').value_nick} {element.get_property('rtp-auth').value_nick}"
+                cipher = element.get_property("rtp-cipher").value_nick
+                profile = SRTP_PROFILES.get(cipher, cipher)
 
 
 def kind_of_key(pem):

@@ -1,5 +1,7 @@
 //! `[media]`, second part: what one participant may use up.
 
+use worker::RateLimits;
+
 use super::raw::{ConfigError, Raw, RawConfig};
 
 const MIB: usize = 1 << 20;
@@ -11,11 +13,13 @@ pub(crate) struct MediaBounds {
     pub(crate) packet_memory: Option<usize>,
     /// Bytes for the packets of one publisher.
     pub(crate) session_packet_memory: usize,
+    /// How much one session may send.
+    pub(crate) rates: RateLimits,
 }
 
 impl Default for MediaBounds {
     fn default() -> Self {
-        Self { packet_memory: None, session_packet_memory: 16 * MIB }
+        Self { packet_memory: None, session_packet_memory: 16 * MIB, rates: RateLimits::default() }
     }
 }
 
@@ -31,6 +35,17 @@ impl MediaBounds {
             size(raw).filter(|bytes| (MIB..=1_024 * MIB).contains(bytes))
         })?;
         bounds.session_packet_memory = memory.unwrap_or(bounds.session_packet_memory);
+        let rates = &mut bounds.rates;
+        for (key, rate, max) in [
+            ("media.session_bits_per_second", &mut rates.media_bits, 10_000_000_000),
+            ("media.session_packets_per_second", &mut rates.media_packets, 1_000_000),
+            ("media.session_rtcp_per_second", &mut rates.rtcp_packets, 1_000_000),
+            ("media.session_nacks_per_second", &mut rates.nacks, 1_000_000),
+        ] {
+            let allowed = format!("a whole number from 0 (no limit) to {max}");
+            let value = raw.take(key, &allowed, |raw| raw.parse().filter(|n| *n <= max))?;
+            *rate = value.unwrap_or(*rate);
+        }
         Ok(bounds)
     }
 
@@ -38,6 +53,7 @@ impl MediaBounds {
     pub(crate) fn apply(&self, workers: &mut worker::Config) {
         workers.packet_memory = self.packet_memory;
         workers.session_packet_memory = self.session_packet_memory;
+        workers.rates = self.rates;
     }
 }
 

@@ -41,6 +41,7 @@ fn defaults_serve_this_machine_with_a_test_card() {
     assert_eq!(config.log.level, "info");
     assert_eq!(config.limits, room::Limits::default());
     assert_eq!(config.media.bounds.packet_memory, None, "by the machine");
+    assert_eq!(config.media.bounds.rates, worker::RateLimits::default());
 }
 
 #[test]
@@ -134,6 +135,10 @@ fn wrong_values_name_key_value_rule_and_place() {
         ("media.packet_memory", "\"512MB\""),
         ("media.packet_memory", "1000"),
         ("media.session_packet_memory", "\"2GiB\""),
+        ("media.session_bits_per_second", "-1"),
+        ("media.session_packets_per_second", "1000001"),
+        ("media.session_rtcp_per_second", "\"many\""),
+        ("media.session_nacks_per_second", "1.5"),
         ("auth.insecure_no_auth", "1"),
         ("auth.audience", "\"\""),
         ("limits.rooms", "0"),

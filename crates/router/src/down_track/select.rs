@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use model::{DropReason, MediaKind};
 
+use super::picture_loss::PictureLoss;
 use crate::{PacketMeta, StreamId, TrackMirror};
 
 /// A key frame that does not come is asked for again after this long. The up-track coalesces further.
@@ -19,8 +20,8 @@ pub(crate) struct Selection {
     /// Of the mirror when `target` was chosen; 0: never.
     generation: u32,
     current: Option<StreamId>,
-    /// The subscriber lost a picture.
-    refresh: bool,
+    /// Pictures that the subscriber lost.
+    losses: PictureLoss,
     asked: Option<Instant>,
 }
 
@@ -32,7 +33,7 @@ impl Selection {
             target: None,
             generation: 0,
             current: None,
-            refresh: false,
+            losses: PictureLoss::default(),
             asked: None,
         }
     }
@@ -47,7 +48,8 @@ impl Selection {
         self.current = None;
         self.generation = 0;
         self.asked = None;
-        self.refresh = false;
+        // Another track may follow: the report is void, but the subscriber's share of key frames is not renewed.
+        self.losses.mend();
     }
 
     /// Nothing is forwarded until the next splice; the track stays.
@@ -65,13 +67,20 @@ impl Selection {
     }
 
     /// The subscriber lost a picture.
-    pub(crate) fn refresh(&mut self) {
-        self.refresh = self.kind == MediaKind::Video;
+    pub(crate) fn lost_picture(&mut self) {
+        if self.kind == MediaKind::Video {
+            self.losses.report();
+        }
+    }
+
+    /// Whether a picture loss waits for its answer.
+    pub(crate) fn is_deferred(&self, now: Instant) -> bool {
+        self.losses.is_deferred(now)
     }
 
     /// A packet of the current numbering was forwarded in which a key frame begins.
     pub(crate) fn key_frame(&mut self) {
-        self.refresh = false;
+        self.losses.mend();
     }
 
     /// The layer that should be forwarded.
@@ -111,15 +120,18 @@ impl Selection {
         }
         let target = self.target(mirror)?;
         let there = self.current.is_some() && self.current == mirror.stream(target);
-        if there && !self.refresh {
+        if there && !self.losses.is_due(now) {
             return None;
         }
         if self.asked.is_some_and(|at| now < at + ASK_AGAIN) {
             return None;
         }
         self.asked = Some(now);
-        // Asked once: the up-track repeats it until the key frame comes.
-        self.refresh = false;
+        match there {
+            true => self.losses.answer(now),
+            // The key frame that the splice waits for mends what was lost, too.
+            false => self.losses.mend(),
+        }
         Some(target)
     }
 }

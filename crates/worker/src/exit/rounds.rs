@@ -1,7 +1,8 @@
 //! Step 5, whose turn it is: runs go through the sinks of their tracks, and receivers with something waiting take turns, so much
 //! in a turn of the worker.
 //!
-//! A run begins with another sink each time, so that it is not always the same ones who are last. Sound goes first; tracks of pictures
+//! A run begins with another sink each time, and with those that the last one did not come to, so that on a full socket all
+//! lose the same. Sound goes first; tracks of pictures
 //! take turns, a slice at a time, each with its runs in order. A turn of the worker sends so many packets and then looks at its
 //! sockets again: a key frame for a thousand viewers is spread over some milliseconds, and sound and other rooms go on in between.
 
@@ -40,8 +41,9 @@ const RUNS_MAX: usize = 1_024;
 /// A run on its way through the sinks of its track.
 struct OnItsWay {
     run: Arc<Run>,
-    /// Places of the track's sinks when the run began, and with which it began.
+    /// Places of the track's sinks when the run was made.
     places: usize,
+    /// The place that it begins with, chosen when it sets out: `Track::next_first`.
     first: usize,
     done: usize,
     /// Layers that the sinks want which it has come to.
@@ -90,9 +92,7 @@ impl Rounds {
         }
         let has_lane = track.runs > 0;
         track.runs += 1;
-        track.rotation = track.rotation.wrapping_add(1);
-        let first = track.rotation as usize % places;
-        let way = OnItsWay { run, places, first, done: 0, layers: 0, since: now };
+        let way = OnItsWay { run, places, first: 0, done: 0, layers: 0, since: now };
         if way.run.kind == MediaKind::Audio {
             self.sound.push_back(way);
             return;
@@ -166,6 +166,11 @@ impl Worker {
             self.rounds.put_back(way);
             return false;
         } else {
+            if way.done == 0
+                && let Some(track) = self.tracks.at(way.run.track)
+            {
+                way.first = track.next_first(way.places);
+            }
             let (packets, mut slice) = (way.run.packets.len(), SLICE);
             while way.done < way.places
                 && slice > 0
@@ -235,7 +240,9 @@ impl Worker {
 
     fn end_broken(&mut self, session: SessionRef) {
         self.counters.panics.add(1);
-        tracing::error!("a defect ended a subscriber");
+        if let Some(skipped) = self.defects.may_log(self.clock.now()) {
+            tracing::error!(skipped, "a defect ended a subscriber");
+        }
         self.end_session(session, CloseReason::Internal);
     }
 
@@ -257,6 +264,9 @@ impl Worker {
         let at = way.run.track;
         let Some(track) = self.tracks.at(at).filter(|t| t.id == way.run.id) else { return };
         track.runs = track.runs.saturating_sub(1);
+        if way.done > 0 {
+            track.next_begins_with((way.first + way.done) % way.places);
+        }
         let left = (way.done..way.places).filter(|n| {
             track.places().get((way.first + n) % way.places).is_some_and(Option::is_some)
         });

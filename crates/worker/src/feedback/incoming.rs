@@ -23,7 +23,11 @@ impl Worker {
     ) -> Result<(), DropReason> {
         let session = self.sessions.at(slot).ok_or(DropReason::UnknownPath)?;
         let crypto = session.crypto.as_mut().ok_or(DropReason::NoKeys)?;
+        if !session.rates.allow_rtcp(now, &self.config.rates) {
+            return Err(DropReason::RtcpRate);
+        }
         let len = crypto.receiver.open_rtcp(datagram).map_err(SrtpError::drop_reason)?;
+        session.rates.took_rtcp();
         session.heard(now, path);
         let compound = datagram.get(..len).ok_or(DropReason::RtcpMalformed)?;
         // All or nothing: a packet that lies later must not have been acted on before.
@@ -53,7 +57,7 @@ impl Worker {
             RtcpPacket::ReceiverReport(report) => {
                 report.blocks().for_each(|b| self.take_report_block(heard, slot, &b));
             }
-            RtcpPacket::Nack(nack) => self.retransmit(slot, nack.media, nack.lost()),
+            RtcpPacket::Nack(nack) => self.retransmit(now, slot, nack.media, nack.lost()),
             RtcpPacket::Pli { media, .. } => self.picture_lost(now, slot, *media),
             RtcpPacket::Fir(fir) => {
                 fir.entries().for_each(|entry| self.picture_lost(now, slot, entry.ssrc));
@@ -68,13 +72,15 @@ impl Worker {
     }
 
     fn take_sender_report(&mut self, heard: Instant, slot: SessionRef, report: &SenderReport<'_>) {
-        let Some(session) = self.sessions.at(slot) else { return };
+        let Worker { sessions, config, .. } = self;
+        let Some(session) = sessions.at(slot) else { return };
         let (ntp, timestamp) = (report.info.ntp, report.info.rtp_timestamp);
         let told = session.ups.iter_mut().find_map(|up| {
             let told = up.up.sender_report(heard, report.ssrc, ntp, timestamp);
             told.map(|(stream, info)| (up.track, stream, info))
         });
         if let Some((track, stream, info)) = told {
+            let info = session.clock.tell(info, &config.wall_clock);
             self.tell_sender_report(track, stream, info);
         }
     }
@@ -105,12 +111,20 @@ impl Worker {
         let Some(mirror) = tracks.at(track).map(|t| &t.mirror) else { return };
         if let Some(layer) = down.down.wants_keyframe(now, mirror) {
             self.ask(now, track, Ask::KeyFrame(layer));
+        } else if down.down.keyframe_deferred(now) {
+            self.counters.key_frames_deferred.add(1);
         }
     }
 
     /// Retransmissions go out in the receiver's turn, as everything else does.
-    fn retransmit(&mut self, slot: SessionRef, media: Ssrc, lost: impl Iterator<Item = u16>) {
-        let Worker { sessions, counters, rounds, .. } = self;
+    fn retransmit(
+        &mut self,
+        now: Instant,
+        slot: SessionRef,
+        media: Ssrc,
+        lost: impl Iterator<Item = u16>,
+    ) {
+        let Worker { sessions, counters, rounds, config, .. } = self;
         let Some(session) = sessions.at(slot) else { return };
         let Some(down) = session.downs.iter().position(|d| d.ssrc == media) else { return };
         if session.downs[down].track.is_none() {
@@ -118,6 +132,10 @@ impl Worker {
         }
         for sequence in lost.take(RETRANSMISSIONS_MAX) {
             counters.offered.add(1);
+            if !session.rates.take_nack(now, &config.rates) {
+                counters.drop_out(DropReason::NackRate);
+                continue;
+            }
             match session.exit.resend(down as u16, sequence) {
                 true => counters.waiting_add(1),
                 false => counters.drop_out(DropReason::RtxTooSoon),

@@ -1,0 +1,61 @@
+//! Publishers that send authentic packets as fast as the machine goes (threat 57), each with a viewer, so that the node has to
+//! pay for decryption, forwarding and encryption, if it pays at all.
+
+use std::time::Duration;
+
+use super::{AGAIN, Pace, Scene, anybody, streams, video, vp8, watching};
+use crate::{
+    hostile::{
+        deeds::Deeds,
+        peer::{Invitation, Peer, Way},
+    },
+    random::Random,
+};
+
+/// Packets a second of one attacker, far beyond any publisher: 500 Mbit/s.
+const MOST: f64 = 60_000.0;
+const PAYLOAD: usize = 1_050;
+/// Packets between two looks at the clock.
+const TRAIN: u64 = 50;
+
+pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
+    let mut deeds = Deeds::default();
+    while scene.goes_on() {
+        if let Err(trouble) = flood(scene, random, &mut deeds) {
+            deeds.trouble(&trouble);
+            scene.sleep(AGAIN);
+        }
+    }
+    deeds
+}
+
+fn flood(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<(), String> {
+    let (room, token) = scene.own_room(random);
+    let (sections, source) = ([video(random)], anybody(random));
+    let invitation = Invitation { way: Way::Whip, room, token, source, sections: &sections };
+    let mut publisher = Peer::join(scene, &invitation, random, deeds)?;
+    let source = anybody(random);
+    let wanted = watching();
+    let invitation = Invitation { way: Way::Whep, room, token, source, sections: &wanted };
+    let mut viewer = Peer::join(scene, &invitation, random, deeds)?;
+    let mut all = streams(&publisher, &sections, random);
+    let stream = all.first_mut().ok_or("answer: no section of ours")?;
+    let (key, delta) = (vp8(true, PAYLOAD), vp8(false, PAYLOAD));
+    let mut pace = Pace::new(MOST);
+    while scene.goes_on() {
+        for number in 0..TRAIN {
+            let is_key = number == 0 && stream.sequence % 2_000 < TRAIN;
+            let payload = if is_key { &key } else { &delta };
+            deeds.did("packets", u64::from(stream.send(&mut publisher, payload)));
+        }
+        publisher.flush();
+        publisher.pump(Duration::ZERO, |_, _, _| ());
+        let mut seen = 0;
+        viewer.pump(Duration::ZERO, |_, _, _| seen += 1);
+        deeds.did("received", seen);
+        pace.did(TRAIN);
+    }
+    publisher.leave(deeds);
+    viewer.leave(deeds);
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! The attacks: what each does, and what the node must show for it. Each is a file; they share a scene and a pace.
+//!
+//! An attack ends when the scene's time is over. It then ends its sessions with DELETE: sessions that go on would use the node
+//! during the next attack, and the harm that they do would be put down to that one. The highest rate of an attack is a constant in its
+//! file: good peers and attackers share a machine, and without a bound the run would measure how little of it the good ones get.
+
+mod churn;
+mod feedback;
+mod listings;
+mod media;
+mod offers;
+mod pool;
+mod restarts;
+mod roaming;
+mod strangers;
+mod streams;
+mod unconnected;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use transport::dtls::Certificate;
+
+use self::streams::{Stream, nameless_video, streams, video, vp8, watched_video, watching};
+use super::deeds::Deeds;
+use crate::random::Random;
+
+/// After a failed attempt to join.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// One attack.
+#[derive(Debug)]
+pub(super) struct Attack {
+    /// Its name in tables and flags.
+    pub(super) name: &'static str,
+    /// Rows of the list of threats.
+    pub(super) threats: &'static str,
+    /// What it does, in a line.
+    pub(super) what: &'static str,
+    /// What the node must show.
+    pub(super) expects: Expects,
+    /// Does it, in so many threads at once.
+    threads: usize,
+    run: fn(&Scene, &mut Random) -> Deeds,
+}
+
+/// What the node must show for an attack. Nothing is expected of an empty list.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expects {
+    /// A deed, and how often it has to be done in a second: else there was no attack, and the run proves nothing.
+    pub(super) least: (&'static str, f64),
+    /// Drops rise under one of these reasons, or the workers' counter of that name does; or one that begins so.
+    pub(super) rises: &'static [&'static str],
+    /// The attackers get one of these answers.
+    pub(super) answers: &'static [u16],
+    /// The attackers get none of these answers.
+    pub(super) never: &'static [u16],
+}
+
+/// A server error, or no answer at all (0): the node could not cope with the requests.
+const BROKEN: &[u16] = &[0, 500, 502, 504];
+
+/// All attacks, in the order in which they are tried.
+pub(super) const ATTACKS: &[Attack] = &[
+    Attack {
+        name: "strangers",
+        threats: "14, 15, 62",
+        what: "checks for nobody and with bad integrity, ClientHellos without a check, random bytes",
+        expects: Expects {
+            least: ("datagrams", 500.0),
+            rises: &["stun_", "unknown_path", "not_classified"],
+            answers: &[],
+            never: &[],
+        },
+        threads: 1,
+        run: strangers::run,
+    },
+    Attack {
+        name: "listings",
+        threats: "59",
+        what: "GETs of rooms over kept connections, as fast as they are answered",
+        expects: Expects { least: ("requests", 5.0), rises: &[], answers: &[200], never: BROKEN },
+        threads: 4,
+        run: listings::run,
+    },
+    Attack {
+        name: "unconnected",
+        threats: "40, 41",
+        what: "POSTs that never connect, from ever new addresses, hundreds with one token",
+        expects: Expects {
+            least: ("offers", 5.0),
+            rises: &[],
+            answers: &[403, 429, 503],
+            never: BROKEN,
+        },
+        threads: 4,
+        run: unconnected::run,
+    },
+    Attack {
+        name: "churn",
+        threats: "17, 60",
+        what: "sessions that connect and end at once, from ever new addresses",
+        expects: Expects { least: ("sessions", 0.3), rises: &[], answers: &[201], never: BROKEN },
+        threads: 4,
+        run: churn::run,
+    },
+    Attack {
+        name: "offers",
+        threats: "38, 56",
+        what: "offers of 96 codecs in 64 sections, within all limits, to watch and to publish",
+        expects: Expects { least: ("offers", 0.3), rises: &[], answers: &[], never: BROKEN },
+        threads: 3,
+        run: offers::run,
+    },
+    Attack {
+        name: "feedback",
+        threats: "33, 34, 57",
+        what: "a viewer's NACKs, PLIs, FIRs and reports, about the good ones' streams",
+        expects: Expects {
+            least: ("requests", 500.0),
+            rises: &["rtx_", "rtcp_rate", "nack_rate"],
+            answers: &[],
+            never: &[],
+        },
+        threads: 2,
+        run: feedback::run,
+    },
+    Attack {
+        name: "media",
+        threats: "57",
+        what: "publishers that send authentic packets at the highest rate, with a viewer each",
+        expects: Expects {
+            least: ("packets", 2_000.0),
+            rises: &["media_rate", "exit_"],
+            answers: &[],
+            never: &[],
+        },
+        threads: 2,
+        run: media::run,
+    },
+    Attack {
+        name: "restarts",
+        threats: "55, 58",
+        what: "a publisher whose SSRC, numbers and timestamps begin anew all the time, with a viewer",
+        expects: Expects {
+            least: ("restarts", 200.0),
+            rises: &["too_many_streams", "unknown_stream", "media_rate"],
+            answers: &[],
+            never: &[],
+        },
+        threads: 1,
+        run: restarts::run,
+    },
+    Attack {
+        name: "pool",
+        threats: "54",
+        what: "publishers of 64 tracks that send a burst on each and fall silent, with a viewer each",
+        expects: Expects {
+            least: ("packets", 2_000.0),
+            rises: &["packets_let_go", "session_memory", "media_rate"],
+            answers: &[],
+            never: &[],
+        },
+        threads: 4,
+        run: pool::run,
+    },
+    Attack {
+        name: "roaming",
+        threats: "26, 61",
+        what: "authentic checks of one session from the address of another, whose media must go on",
+        expects: Expects {
+            least: ("checks", 20.0),
+            rises: &["path_in_use"],
+            answers: &[],
+            never: &[],
+        },
+        threads: 1,
+        run: roaming::run,
+    },
+];
+
+/// The attack of that name.
+pub(super) fn by_name(name: &str) -> Option<&'static Attack> {
+    ATTACKS.iter().find(|attack| attack.name == name)
+}
+
+/// What all attackers know.
+#[derive(Debug)]
+pub(super) struct Scene {
+    /// The node's HTTP listener.
+    pub(super) http: SocketAddr,
+    /// All attackers share it.
+    pub(super) certificate: Arc<Certificate>,
+    /// A room of the good ones, and tokens that may watch there.
+    pub(super) good_room: String,
+    pub(super) watch: Vec<String>,
+    /// Rooms of the attackers, with tokens that may do everything there: (room, token).
+    pub(super) own: Vec<(String, String)>,
+    /// When it is over.
+    pub(super) until: Instant,
+}
+
+impl Scene {
+    /// The time is not over.
+    pub(super) fn goes_on(&self) -> bool {
+        Instant::now() < self.until
+    }
+
+    /// One of the attackers' own rooms with a token.
+    pub(super) fn own_room(&self, random: &mut Random) -> (&str, &str) {
+        let (room, token) = &self.own[random.below(self.own.len())];
+        (room, token)
+    }
+
+    /// A token that may watch the good ones.
+    pub(super) fn watch_token(&self, random: &mut Random) -> &str {
+        &self.watch[random.below(self.watch.len())]
+    }
+
+    /// Sleeps, but not over the end.
+    pub(super) fn sleep(&self, time: Duration) {
+        thread::sleep(time.min(self.until.saturating_duration_since(Instant::now())));
+    }
+}
+
+impl Attack {
+    /// Does it until the scene's time is over, and tells what was done.
+    pub(super) fn perform(&self, scene: &Scene, seed: u64) -> Deeds {
+        let mut all = Deeds::default();
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.threads as u64)
+                .map(|number| {
+                    let mut random = Random::new(seed ^ number << 32);
+                    scope.spawn(move || (self.run)(scene, &mut random))
+                })
+                .collect();
+            for thread in threads {
+                match thread.join() {
+                    Ok(deeds) => all.add(&deeds),
+                    Err(_) => all.trouble("an attacker met a defect of its own"),
+                }
+            }
+        });
+        all
+    }
+}
+
+/// A random address of 127.66.0.0/16. The good peers come from 127.0.0.1, so no bucket of requests is shared with them.
+fn anybody(random: &mut Random) -> Ipv4Addr {
+    let [a, b, ..] = random.next().to_be_bytes();
+    Ipv4Addr::new(127, 66, a, b.clamp(1, 254))
+}
+
+/// Keeps the rate of an attack, at so many actions a second.
+#[derive(Debug)]
+struct Pace {
+    begun: Instant,
+    per_second: f64,
+    done: u64,
+}
+
+impl Pace {
+    fn new(per_second: f64) -> Pace {
+        Pace { begun: Instant::now(), per_second, done: 0 }
+    }
+
+    /// Counts `count` actions, and sleeps when they came faster than the rate. An attacker that is more than 100 ms behind begins to
+    /// count anew: it would else catch up at more than its rate.
+    fn did(&mut self, count: u64) {
+        self.done += count;
+        let due = Duration::from_secs_f64(self.done as f64 / self.per_second);
+        let passed = self.begun.elapsed();
+        if due > passed {
+            thread::sleep(due - passed);
+        } else if passed > due + Duration::from_millis(100) {
+            *self = Pace::new(self.per_second);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_attacks_apart() {
+        for (at, attack) in ATTACKS.iter().enumerate() {
+            assert_eq!(by_name(attack.name).map(|found| found.threats), Some(attack.threats));
+            assert!(ATTACKS[at + 1..].iter().all(|other| other.name != attack.name));
+            assert!(attack.threads > 0 && attack.expects.least.1 > 0.0);
+        }
+        assert!(by_name("kindness").is_none());
+    }
+
+    #[test]
+    fn a_pace_is_kept_and_not_made_up_for() {
+        let mut pace = Pace::new(1_000.0);
+        let begun = Instant::now();
+        (0..5).for_each(|_| pace.did(10));
+        assert!(begun.elapsed() >= Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(200));
+        pace.did(1);
+        assert_eq!(pace.done, 0, "begun anew");
+    }
+}

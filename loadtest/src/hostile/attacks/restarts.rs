@@ -1,0 +1,93 @@
+//! A publisher that begins anew all the time (threats 55 and 58): thousands of SSRCs, and jumps of its numbers and
+//! timestamps, while a viewer watches. Tables that grow with what ever was, and counters that wrap, show here.
+
+use std::time::Duration;
+
+use model::Ssrc;
+
+use super::{AGAIN, Pace, Scene, Stream, anybody, streams, video, vp8, watching};
+use crate::{
+    hostile::{
+        deeds::Deeds,
+        peer::{Invitation, Peer, Way},
+    },
+    random::Random,
+};
+
+/// Restarts a second, each of three packets.
+const MOST: f64 = 5_000.0;
+const PAYLOAD: usize = 400;
+
+pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
+    let mut deeds = Deeds::default();
+    while scene.goes_on() {
+        if let Err(trouble) = play(scene, random, &mut deeds) {
+            deeds.trouble(&trouble);
+            scene.sleep(AGAIN);
+        }
+    }
+    deeds
+}
+
+fn play(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<(), String> {
+    let (room, token) = scene.own_room(random);
+    let (sections, source) = ([video(random)], anybody(random));
+    let invitation = Invitation { way: Way::Whip, room, token, source, sections: &sections };
+    let mut publisher = Peer::join(scene, &invitation, random, deeds)?;
+    let source = anybody(random);
+    let wanted = watching();
+    let invitation = Invitation { way: Way::Whep, room, token, source, sections: &wanted };
+    let mut viewer = Peer::join(scene, &invitation, random, deeds)?;
+    let all = streams(&publisher, &sections, random);
+    let steady = all.first().ok_or("answer: no section of ours")?;
+    restart(scene, random, deeds, &mut publisher, &mut viewer, steady.clone());
+    publisher.leave(deeds);
+    viewer.leave(deeds);
+    Ok(())
+}
+
+/// Half of the restarts are of a stream that keeps its SSRC and jumps ahead, as SRTP demands; the others have another SSRC.
+fn restart(
+    scene: &Scene,
+    random: &mut Random,
+    deeds: &mut Deeds,
+    publisher: &mut Peer,
+    viewer: &mut Peer,
+    mut steady: Stream,
+) {
+    let (key, delta) = (vp8(true, PAYLOAD), vp8(false, PAYLOAD));
+    let mut pace = Pace::new(MOST);
+    let mut turn = 0_u64;
+    while scene.goes_on() {
+        turn += 1;
+        let mut stream = if turn.is_multiple_of(2) {
+            steady.sequence += 1 + random.below(30_000) as u64;
+            steady.timestamp = random.next() as u32;
+            steady.clone()
+        } else {
+            // Low numbers, since a receiver guesses the rollover counter of a stream that begins just before its wrap.
+            let (ssrc, sequence) = (Ssrc(random.ssrc()), random.next() & 0x7fff);
+            let mut fresh = steady.clone();
+            (fresh.ssrc, fresh.sequence) = (ssrc, sequence);
+            fresh.timestamp = random.next() as u32;
+            fresh
+        };
+        // Some begin with a key frame, some never have one.
+        let first = if turn.is_multiple_of(3) { &key } else { &delta };
+        let sent = stream.send(publisher, first)
+            & stream.send(publisher, &delta)
+            & stream.send(publisher, &delta);
+        deeds.did("restarts", u64::from(sent));
+        if stream.ssrc == steady.ssrc {
+            steady = stream;
+        }
+        if turn.is_multiple_of(20) {
+            publisher.flush();
+            publisher.pump(Duration::ZERO, |_, _, _| ());
+            let mut seen = 0;
+            viewer.pump(Duration::ZERO, |_, _, _| seen += 1);
+            deeds.did("received", seen);
+            pace.did(20);
+        }
+    }
+}

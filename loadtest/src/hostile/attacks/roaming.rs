@@ -1,0 +1,103 @@
+//! Taking over another one's address (threats 26 and 61): authentic checks of session B from the address of session A. Whoever can
+//! forge source addresses could do that from afar; here both sessions use one socket, which looks the same to the node. A
+//! publishes, and what it sends must go on to its viewer.
+
+use std::time::{Duration, Instant};
+
+use super::{AGAIN, Scene, anybody, streams, video, vp8, watching};
+use crate::{
+    hostile::{
+        deeds::Deeds,
+        peer::{Invitation, Peer, Way},
+    },
+    random::Random,
+};
+
+/// From one forged check to the next, and from one picture of the victim to the next.
+const EVERY: Duration = Duration::from_millis(10);
+/// Pictures from one key frame of the victim to the next: its viewer need not ask for one.
+const KEY_EVERY: u64 = 20;
+const PAYLOAD: usize = 300;
+/// The victim sees the usual for so long first.
+const USUAL: Duration = Duration::from_millis(300);
+
+pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
+    let mut deeds = Deeds::default();
+    while scene.goes_on() {
+        if let Err(trouble) = take_over(scene, random, &mut deeds) {
+            deeds.trouble(&trouble);
+            scene.sleep(AGAIN);
+        }
+    }
+    deeds
+}
+
+fn take_over(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<(), String> {
+    let (room, token) = scene.own_room(random);
+    let (sent, watched) = ([video(random)], watching());
+    let (way, source) = (Way::Whip, anybody(random));
+    let invitation = Invitation { way, room, token, source, sections: &sent };
+    let mut victim = Peer::join(scene, &invitation, random, deeds)?;
+    let (way, source) = (Way::Whep, anybody(random));
+    let invitation = Invitation { way, room, token, source, sections: &watched };
+    let mut viewer = Peer::join(scene, &invitation, random, deeds)?;
+    // Its own session is live at an address of its own, as that of a participant is.
+    let invitation = Invitation { source: anybody(random), ..invitation };
+    let mut attacker = Peer::join(scene, &invitation, random, deeds)?;
+    let all = streams(&victim, &sent, random);
+    let mut stream = all.into_iter().next().ok_or("answer: no section of ours")?;
+    let (key, delta) = (vp8(true, PAYLOAD), vp8(false, PAYLOAD));
+    let mut gap = Gap::default();
+    let usual = Instant::now() + USUAL;
+    while scene.goes_on() {
+        let is_key = stream.sequence % KEY_EVERY == 1;
+        stream.send(&mut victim, if is_key { &key } else { &delta });
+        if Instant::now() > usual {
+            victim.raw(&attacker.check(random));
+            deeds.did("checks", 1);
+        }
+        victim.pump(EVERY, |_, _, _| ());
+        attacker.pump(Duration::ZERO, |_, _, _| ());
+        viewer.pump(Duration::ZERO, |_, _, at| gap.came(at));
+    }
+    deeds.did("received", gap.count);
+    // A viewer that gets nothing until the end has a gap up to the end.
+    gap.came(Instant::now());
+    deeds.victim_waited(gap.longest);
+    for peer in [attacker, victim, viewer] {
+        peer.leave(deeds);
+    }
+    Ok(())
+}
+
+/// The longest time in which nothing came.
+#[derive(Debug, Default)]
+struct Gap {
+    last: Option<Instant>,
+    longest: Duration,
+    count: u64,
+}
+
+impl Gap {
+    fn came(&mut self, at: Instant) {
+        let gap = self.last.map_or(Duration::ZERO, |last| at.saturating_duration_since(last));
+        self.longest = self.longest.max(gap);
+        self.last = Some(at);
+        self.count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_gap_is_kept() {
+        let (now, ms) = (Instant::now(), Duration::from_millis);
+        let mut gap = Gap::default();
+        for at in [0, 10, 400, 410] {
+            gap.came(now + ms(at));
+        }
+        assert_eq!((gap.longest, gap.count), (ms(390), 4));
+    }
+}

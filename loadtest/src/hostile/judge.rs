@@ -1,0 +1,293 @@
+//! Whether the good ones were harmed in a part of the run, and whether the node showed what it must. Everything is held against
+//! what the same swarm saw on the same machine without attackers, and no bound in time is below a second, so that a busy machine
+//! is not taken for a harmed one.
+
+use std::collections::BTreeMap;
+
+use super::{attacks::Attack, child::AllDeeds, deeds::Deeds, good::View, node::Look};
+
+/// Times, losses and standstills may be so many times as large as without attackers.
+const RATIO: f64 = 4.0;
+/// Seconds that a join, and the standstill of all viewers together, may take in any case: less is what a busy machine does.
+const LEAST_TIME: f64 = 1.0;
+/// The same for the first picture. It waits for a key frame, and each layer is asked for one key frame a second at most (threat 34).
+const LEAST_FIRST_FRAME: f64 = 3.0;
+/// Share of the packets that may be lost in any case.
+const LEAST_LOSS: f64 = 0.002;
+/// Share of the viewers' time that may stand still where that is more than a second.
+const LEAST_FROZEN: f64 = 0.03;
+/// Share of the pictures of calm times that have to come. A stream that stops altogether shows no gap in its sequence numbers, so the
+/// loss does not tell of it.
+const PICTURES: f64 = 0.75;
+/// Key-frame requests a second to one stream of the good ones. The node sends one a second at most (threat 34); the half is for one that
+/// falls into this part by its end.
+const KEY_REQUESTS: f64 = 1.5;
+/// Streams of video that the good ones publish.
+const STREAMS: f64 = 4.0;
+/// Bytes that the node may grow by over its size in calm times.
+const GROWTH: u64 = 256 << 20;
+/// Bytes that the node may log in a second: lines for sessions are allowed, lines for datagrams are not.
+const LOG: f64 = 256e3;
+/// Share of an attacker's requests that may fail by the node's fault. Some fail without one: when the attack ends, or the kernel is out of
+/// ports for a moment.
+const BROKEN: f64 = 0.02;
+/// Nothing came to an attack's own victim for so long, in milliseconds.
+const VICTIM_GAP: u64 = 1_000;
+
+/// Everything about one part of the run.
+#[derive(Debug, Clone)]
+pub(super) struct Seen<'a> {
+    pub(super) seconds: f64,
+    pub(super) view: &'a View,
+    /// The node before and after.
+    pub(super) before: &'a Look,
+    pub(super) after: &'a Look,
+    pub(super) attacks: &'a [&'static Attack],
+    pub(super) deeds: &'a AllDeeds,
+}
+
+/// What was wrong in a part of the run, in words; nothing: all is well. `calm` is the part without attackers, and
+/// `calm_memory` the node's size at its end.
+pub(super) fn judge(seen: &Seen<'_>, calm: &View, calm_memory: u64) -> Vec<String> {
+    let mut findings = harm(seen.view, calm);
+    findings.extend(node(seen, calm_memory));
+    let mut rises = seen.after.metrics.drops_since(&seen.before.metrics);
+    rises.extend(seen.after.metrics.counters_since(&seen.before.metrics));
+    for attack in seen.attacks {
+        let deeds = seen.deeds.get(attack.name).cloned().unwrap_or_default();
+        let wrong = evidence(attack, &deeds, &rises, seen.seconds);
+        findings.extend(wrong.into_iter().map(|text| format!("{}: {text}", attack.name)));
+    }
+    findings
+}
+
+/// What the good ones noticed.
+fn harm(view: &View, calm: &View) -> Vec<String> {
+    let mut findings = Vec::new();
+    let counters = &view.counters;
+    let mut at_most = |what: &str, value: f64, usual: f64, least: f64, unit: &str| {
+        let limit = least.max(usual * RATIO);
+        if value > limit {
+            findings.push(format!("{what}: {value:.3}{unit}, at most {limit:.3}{unit}"));
+        }
+    };
+    at_most("packets lost", view.loss() * 100.0, calm.loss() * 100.0, LEAST_LOSS * 100.0, " %");
+    let usual = calm.frozen() / calm.viewer_seconds.max(1.0) * view.viewer_seconds;
+    let least = LEAST_TIME.max(LEAST_FROZEN * view.viewer_seconds);
+    at_most("pictures stood still", view.frozen(), usual, least, " s");
+    let longest = |of: fn(&View) -> &_| (View::longest(of(view)), View::longest(of(calm)));
+    let (value, usual) = longest(|view| &view.join);
+    at_most("the longest join", value, usual, LEAST_TIME, " s");
+    let (value, usual) = longest(|view| &view.first_frame);
+    at_most("the longest wait for a first picture", value, usual, LEAST_FIRST_FRAME, " s");
+    let requests = |view: &View| view.counters.plis_received as f64 / view.seconds.max(1.0);
+    let least = KEY_REQUESTS * STREAMS;
+    at_most("key frames asked for in a second", requests(view), requests(calm), least, "");
+    let (pictures, usual) = (view.pictures(), calm.pictures());
+    if pictures < PICTURES * usual {
+        findings.push(format!("pictures a second: {pictures:.1}, usually {usual:.1}"));
+    }
+    for (what, count) in [
+        ("good ones failed", view.failed),
+        ("corrupted packets", counters.corrupted),
+        ("packets of others", counters.foreign),
+        ("packets that nobody can decrypt", counters.undecryptable),
+    ] {
+        if count > 0 {
+            findings.push(format!("{what}: {count}"));
+        }
+    }
+    if view.joined == 0 {
+        findings.push("no good one joined".to_owned());
+    }
+    findings
+}
+
+fn node(seen: &Seen<'_>, calm_memory: u64) -> Vec<String> {
+    let mut findings = Vec::new();
+    let (before, after) = (seen.before, seen.after);
+    if after.memory == 0 {
+        findings.push("the node is gone".to_owned());
+        return findings;
+    }
+    if !after.ready {
+        findings.push("the node is not ready".to_owned());
+    }
+    if after.metrics.is_empty() {
+        findings.push("the node gave no metrics".to_owned());
+    }
+    let grown = after.memory.saturating_sub(calm_memory);
+    if grown > GROWTH {
+        let (grown, most) = (grown >> 20, GROWTH >> 20);
+        findings.push(format!("the node grew by {grown} MiB, at most {most} MiB"));
+    }
+    let log = after.log.saturating_sub(before.log) as f64 / seen.seconds;
+    if log > LOG {
+        let (log, most) = (log / 1e3, LOG / 1e3);
+        findings.push(format!("the node logged {log:.0} kB a second, at most {most:.0} kB"));
+    }
+    findings
+}
+
+/// Whether an attack took place at all, and the node showed what it must.
+fn evidence(
+    attack: &Attack,
+    deeds: &Deeds,
+    rises: &BTreeMap<String, u64>,
+    seconds: f64,
+) -> Vec<String> {
+    let mut findings = Vec::new();
+    let expects = &attack.expects;
+    let (what, rate) = expects.least;
+    let (done, least) = (deeds.count(what), (rate * seconds).max(1.0) as u64);
+    if done < least {
+        findings.push(format!("no attack: {what} {done}, at least {least}"));
+    }
+    let rose = rises.keys().any(|name| expects.rises.iter().any(|p| name.starts_with(p)));
+    if !expects.rises.is_empty() && !rose {
+        let list = expects.rises.join("*, ");
+        findings.push(format!("nothing was counted under a name like {list}*"));
+    }
+    let came = |statuses: &[u16]| -> u64 {
+        statuses.iter().filter_map(|status| deeds.answers.get(status)).sum()
+    };
+    if !expects.answers.is_empty() && came(expects.answers) == 0 {
+        findings.push(format!("none of the answers {:?}", expects.answers));
+    }
+    let (broken, all) = (came(expects.never), deeds.answers.values().sum::<u64>());
+    if broken as f64 > BROKEN * all as f64 {
+        findings.push(format!("{broken} of {all} answers are {:?} (0: none came)", expects.never));
+    }
+    if let Some(gap) = deeds.victim_gap_ms.filter(|gap| *gap > VICTIM_GAP) {
+        findings.push(format!("nothing came to its victim for {gap} ms, at most {VICTIM_GAP} ms"));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        hostile::{attacks::by_name, metrics::Metrics},
+        stats::{Counters, Histogram},
+    };
+
+    fn calm() -> View {
+        let mut join = Histogram::default();
+        join.record(Duration::from_millis(40));
+        let counters = Counters {
+            frames: 2_000,
+            expected_packets: 10_000,
+            received_packets: 10_000,
+            plis_received: 20,
+            ..Counters::default()
+        };
+        let (seconds, viewer_seconds) = (10.0, 80.0);
+        let first_frame = join.clone();
+        View { seconds, viewer_seconds, counters, joined: 30, join, first_frame, ..View::default() }
+    }
+
+    fn look(drops: &str) -> Look {
+        let metrics = Metrics::parse(&format!("sfumato_rooms 2\n{drops}"));
+        Look { metrics, memory: 100 << 20, log: 1_000, ready: true }
+    }
+
+    fn deeds(name: &str, what: &str, times: u64) -> AllDeeds {
+        let mut deeds = Deeds::default();
+        deeds.did(what, times);
+        AllDeeds::from([(name.to_owned(), deeds)])
+    }
+
+    fn judged(view: &View, after: &Look, attack: &str, deeds: &AllDeeds) -> Vec<String> {
+        let before = look("");
+        let attacks: Vec<_> = by_name(attack).into_iter().collect();
+        let (attacks, seconds) = (attacks.as_slice(), view.seconds);
+        let seen = Seen { seconds, view, before: &before, after, attacks, deeds };
+        judge(&seen, &calm(), 100 << 20)
+    }
+
+    const RTX: &str = "sfumato_worker_dropped_out_total{worker=\"0\",reason=\"rtx_limit\"} 9";
+
+    #[test]
+    fn who_notices_nothing_is_not_harmed() {
+        let deeds = deeds("feedback", "requests", 100_000);
+        let none: [String; 0] = [];
+        assert_eq!(judged(&calm(), &look(RTX), "feedback", &deeds), none);
+        // A machine that is slow for all of them: a standstill and a join below a second.
+        let mut view = calm();
+        view.join.record(Duration::from_millis(990));
+        view.counters.freeze_us = 900_000;
+        assert_eq!(judged(&view, &look(RTX), "feedback", &deeds), none);
+    }
+
+    #[test]
+    fn each_harm_is_a_finding_of_its_own() {
+        let harmed = |change: fn(&mut View)| {
+            let mut view = calm();
+            change(&mut view);
+            harm(&view, &calm())
+        };
+        for (change, expected) in [
+            ((|v| v.counters.received_packets = 9_900) as fn(&mut View), "packets lost"),
+            (|v| v.counters.freeze_us = 5_000_000, "stood still"),
+            (|v| v.join.record(Duration::from_secs(2)), "longest join"),
+            (|v| v.first_frame.record(Duration::from_secs(4)), "first picture"),
+            (|v| v.counters.plis_received = 1_000, "key frames asked for"),
+            (|v| v.counters.frames = 1_000, "pictures a second"),
+            (|v| v.failed = 1, "failed: 1"),
+            (|v| v.counters.foreign = 1, "of others"),
+            (|v| v.counters.corrupted = 1, "corrupted"),
+            (|v| v.counters.undecryptable = 1, "decrypt"),
+            (|v| v.joined = 0, "no good one joined"),
+        ] {
+            let findings = harmed(change);
+            assert_eq!(findings.len(), 1, "{expected}: {findings:?}");
+            assert!(findings[0].contains(expected), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_suffers_is_a_finding() {
+        let deeds = deeds("feedback", "requests", 100_000);
+        let whole = look(RTX);
+        for (after, expected) in [
+            (Look { memory: 0, ..whole.clone() }, "gone"),
+            (Look { ready: false, ..whole.clone() }, "not ready"),
+            (Look { memory: 400 << 20, ..whole.clone() }, "grew by 300 MiB"),
+            (Look { log: 1 << 30, ..whole.clone() }, "logged"),
+        ] {
+            let findings = judged(&calm(), &after, "feedback", &deeds);
+            assert_eq!(findings.len(), 1, "{expected}: {findings:?}");
+            assert!(findings[0].contains(expected), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn an_attack_that_did_not_take_place_proves_nothing() {
+        let idle = judged(&calm(), &look(RTX), "feedback", &AllDeeds::new());
+        assert!(idle[0].contains("no attack"), "{idle:?}");
+        let unnoticed =
+            judged(&calm(), &look(""), "feedback", &deeds("feedback", "requests", 100_000));
+        assert!(unnoticed[0].contains("rtx_"), "{unnoticed:?}");
+    }
+
+    #[test]
+    fn answers_and_victims_are_judged() {
+        let mut listings = deeds("listings", "requests", 1_000);
+        let of = |deeds: &AllDeeds, name| judged(&calm(), &look(""), name, deeds);
+        assert!(of(&listings, "listings")[0].contains("none of the answers [200]"));
+        let answers = &mut listings.get_mut("listings").unwrap().answers;
+        answers.extend([(200, 99), (500, 1)]);
+        assert!(of(&listings, "listings").is_empty(), "one of a hundred may break");
+        listings.get_mut("listings").unwrap().answers.insert(500, 9);
+        assert!(of(&listings, "listings")[0].contains("9 of 108"));
+        let mut roaming = deeds("roaming", "checks", 1_000);
+        let held = look("sfumato_worker_dropped_in_total{worker=\"0\",reason=\"path_in_use\"} 9");
+        let of = |deeds: &AllDeeds| judged(&calm(), &held, "roaming", deeds);
+        assert!(of(&roaming).is_empty());
+        roaming.get_mut("roaming").unwrap().victim_gap_ms = Some(2_500);
+        assert!(of(&roaming)[0].contains("2500 ms"));
+    }
+}
