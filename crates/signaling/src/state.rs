@@ -27,8 +27,8 @@ use crate::sessions::unavailable;
 pub struct Operations {
     /// Appends metrics in the Prometheus text format (version 0.0.4).
     pub metrics: Box<dyn Fn(&mut String) + Send + Sync>,
-    /// Whether the node can serve.
-    pub ready: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Whether the node can serve, and if not, why. The text is answered to whoever asks.
+    pub ready: Box<dyn Fn() -> Result<(), &'static str> + Send + Sync>,
 }
 
 /// The signaling of a node; a cheap handle.
@@ -45,6 +45,7 @@ pub(crate) struct Shared {
     counters: Counters,
     operations: Operations,
     draining: AtomicBool,
+    room_limits: room::Limits,
     pub(crate) core: Core,
     pub(crate) resources: Arc<Resources>,
     pub(crate) calls: Calls,
@@ -71,6 +72,7 @@ impl Signaling {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let epoch = since.unwrap_or_default().as_secs();
         // Called with a room's lock held: what is told is kept, and written later.
+        let room_limits = rooms.limits;
         let core = Core::new(rooms, epoch, random, sink, move |notice| {
             if let Notice::SessionClosed { session, .. } = notice {
                 observed.remove(*session);
@@ -85,6 +87,7 @@ impl Signaling {
             counters: Counters::default(),
             operations,
             draining: AtomicBool::new(false),
+            room_limits,
             core,
             resources,
             calls: Calls::default(),
@@ -158,6 +161,15 @@ impl Signaling {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// The limits that are reached, for people; empty while there is room.
+    pub(crate) fn full(&self) -> Vec<String> {
+        let (counts, limits) = (self.0.core.counts(), &self.0.room_limits);
+        let numbers =
+            [("sessions", counts.sessions, limits.sessions), ("rooms", counts.rooms, limits.rooms)];
+        let full = numbers.iter().filter(|(_, count, most)| count >= most);
+        full.map(|(name, count, most)| format!("{count} of {most} {name}")).collect()
     }
 
     /// Whether new sessions are taken.

@@ -84,7 +84,7 @@ impl Node {
         };
         let operations = Operations {
             metrics: Box::new(|text| text.push_str("of_the_node 1\n")),
-            ready: Box::new(|| true),
+            ready: Box::new(|| Ok(())),
         };
         let server = ServerConfig { limits: config.limits.clone(), ..server };
         let signaling = Signaling::new(
