@@ -30,6 +30,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) async fn run(config: Config) -> io::Result<()> {
     let mut signals = Signals::new()?;
     let mut running = Running::start(&config).await?;
+    announce(&config, running.address, &running.candidates);
     let failure = tokio::select! {
         signal = signals.next() => {
             tracing::info!(signal, "stopping");
@@ -53,6 +54,8 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
 /// A node whose parts all run.
 struct Running {
     address: SocketAddr,
+    /// What clients are told of the media port.
+    candidates: Vec<SocketAddr>,
     signaling: Signaling,
     workers: Workers,
     test_card: Option<TestCard>,
@@ -100,8 +103,6 @@ impl Running {
             }
             None => None,
         };
-        announce(config, address, &candidates);
-
         let (stop, stopping) = watch::channel(false);
         let public = serve(listener, signaling.router(), server, stopping.clone());
         let operators = metrics_listener.map(|listener| {
@@ -109,7 +110,17 @@ impl Running {
             let server = ServerConfig { limits, ..ServerConfig::default() };
             serve(listener, signaling.operations_router(), server, stopping)
         });
-        Ok(Self { address, signaling, workers, test_card, driver, public, operators, stop })
+        Ok(Self {
+            address,
+            candidates,
+            signaling,
+            workers,
+            test_card,
+            driver,
+            public,
+            operators,
+            stop,
+        })
     }
 
     /// Resolves when a part ended that should run for ever, with which one and why. A node without one of them serves some

@@ -28,6 +28,12 @@ impl Lines {
 /// A trusted proxy that does not speak as it should, which is one line for each of its connections.
 pub(crate) static PROXY_LINES: Lines = Lines::new(1, Duration::from_secs(10));
 
+/// A lack of file descriptors, which those who hold connections can cause again and again.
+pub(crate) static ACCEPT_LINES: Lines = Lines::new(1, Duration::from_secs(10));
+
+/// Defects and failures of the machine, each of which a request may bring out as often as it is sent.
+pub(crate) static DEFECT_LINES: Lines = Lines::new(10, Duration::from_secs(1));
+
 /// Lines about sessions, and what the rooms told of them that is not written yet.
 pub(crate) struct SessionLines {
     agreed: Lines,

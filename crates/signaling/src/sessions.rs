@@ -14,6 +14,7 @@ use crate::auth::Caller;
 use crate::core::Core;
 use crate::http::problem::Problem;
 use crate::http::resource::Precondition;
+use crate::log::DEFECT_LINES;
 use crate::resources::{Face, Resource, ResourceKey};
 use crate::state::{Shared, Signaling};
 
@@ -273,7 +274,9 @@ fn refused(error: &RoomError) -> Problem {
         )
         .retry_after(RETRY_WHEN_FULL),
         ErrorKind::Internal => {
-            tracing::error!(error = text, "the rooms failed");
+            if let Some(hidden) = DEFECT_LINES.pass() {
+                tracing::error!(error = text, hidden, "the rooms failed");
+            }
             Problem::internal()
         }
     }
@@ -287,7 +290,9 @@ pub(crate) fn unavailable(why: impl Into<String>) -> Problem {
 fn random_text<const N: usize>() -> Result<String, Problem> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| {
-        tracing::error!("the system gives no random numbers");
+        if let Some(hidden) = DEFECT_LINES.pass() {
+            tracing::error!(hidden, "the system gives no random numbers");
+        }
         Problem::internal()
     })?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
