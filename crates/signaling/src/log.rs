@@ -19,9 +19,11 @@ impl Lines {
         Self(Mutex::new(LogLimit::new(lines, interval)))
     }
 
-    /// As [`LogLimit::pass`], now.
-    pub(crate) fn pass(&self) -> Option<u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pass(Instant::now())
+    /// As [`LogLimit::pass`], now. Inside is the number of lines that were left out, if there were any: a field that is `None` is
+    /// not written.
+    pub(crate) fn pass(&self) -> Option<Option<u64>> {
+        let passed = self.0.lock().unwrap_or_else(PoisonError::into_inner).pass(Instant::now());
+        passed.map(|hidden| (hidden > 0).then_some(hidden))
     }
 }
 
