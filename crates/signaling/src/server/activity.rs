@@ -84,6 +84,11 @@ impl Activity {
         InRequest(self.clone())
     }
 
+    /// How long a connection may rest.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
     /// See [`Deadline`].
     pub(super) fn deadline(&self) -> Deadline {
         let state = self.lock();
