@@ -123,8 +123,8 @@ impl Running {
         })
     }
 
-    /// Resolves when a part ended that should run for ever, with which one and why. A node without one of them serves some
-    /// and not others, and looks alive.
+    /// Resolves when a part has ended that should run as long as the node, with its name and the reason. Without that part
+    /// the node would serve some clients and not others, and look alive from outside.
     async fn failure(&mut self) -> String {
         let operators = async {
             match &mut self.operators {
@@ -148,7 +148,7 @@ impl Running {
     async fn end(self) {
         let Self { signaling, workers, test_card, public, operators, stop, .. } = self;
         signaling.drain();
-        // Nobody listens when there is no server any more, and then there is nothing to stop.
+        // An error means that no server runs any more, so there is none to stop.
         stop.send(true).unwrap_or_default();
         let end = async {
             let goodbyes = tokio::task::spawn_blocking(move || {
@@ -184,7 +184,7 @@ fn operations(workers: WorkersHandle, started: Instant) -> Operations {
             metrics::write(&measured.metrics(), &measured.turn_ages(), started, text);
         }),
         ready: Box::new(move || match (workers.failure(), workers.is_ready()) {
-            // The panic's own words are for the log: this is answered to strangers.
+            // Without the panic's message, which stays in the log: this text is answered to anyone who asks.
             (Some(_), _) => Err("A worker ended by a defect, and the node ends."),
             (None, false) => Err("A worker does not answer."),
             (None, true) => Ok(()),
@@ -199,7 +199,7 @@ fn start_workers(
     events: mpsc::UnboundedSender<model::Event>,
 ) -> io::Result<Workers> {
     let sink: worker::EventSink = Arc::new(move |event| {
-        // Signaling is gone only while the node stops; then nobody has to know.
+        // Signaling is gone only while the node stops; its rooms are gone as well then, and the event has no receiver.
         events.send(event).unwrap_or_default();
     });
     let mut settings = worker::Config::new(Arc::new(certificate), wall_clock, sink);
@@ -399,7 +399,7 @@ mod tests {
         assert!(told.starts_with("worker 1 ended by a defect: "), "{told}");
         let after = ready(&running).await;
         assert!(after.starts_with("HTTP/1.1 503") && after.contains("A worker ended"), "{after}");
-        // The worker that lives says goodbye to its peers, and the end is none of a crash.
+        // The end is orderly all the same: the other worker says goodbye to its peers.
         let address = running.address;
         tokio::time::timeout(Duration::from_secs(60), running.end()).await.unwrap();
         assert!(TcpStream::connect(address).await.is_err());

@@ -78,7 +78,8 @@ impl Signaling {
         self.0.calls.run(room, read).await
     }
 
-    /// What goes through all rooms: waits for one that is busy, and so one of these runs at a time.
+    /// A listing that locks each room in turn. It waits where a room is locked for long, so only one runs at a time: more of them
+    /// would take all threads.
     ///
     /// # Errors
     /// A room is busy.
@@ -155,13 +156,13 @@ impl Signaling {
         let tag = Mutex::new(etag.clone());
         resources.insert(token, Resource { face, room, session, owner, etag: tag });
         if !core.contains(session) {
-            // It ended before it had a resource: nobody will take that away.
+            // The session ended before its resource was entered, so the notice of its end found nothing to remove.
             resources.remove(session);
         }
         Ok(Opened { location, etag, answer })
     }
 
-    /// Whether there is a session under this URL that is the caller's. Waits for nothing.
+    /// Whether there is a session under this URL that is the caller's. Takes no lock that is held for long.
     ///
     /// # Errors
     /// 404 when there is none.
@@ -187,7 +188,7 @@ impl Signaling {
         precondition: Precondition,
         patch: Patch,
     ) -> Result<Patched, Problem> {
-        // The session may be gone by the time of its turn; then the room says so.
+        // The session may end while the call waits for its turn; the room answers `NotFound` then.
         let resource = self.0.resources.find(key, caller)?;
         let signaling = self.clone();
         let call = move || signaling.patch_now(&resource, &precondition, &patch);
@@ -241,7 +242,7 @@ impl Signaling {
     /// 404 when there is none that is the caller's.
     pub(crate) async fn delete(&self, key: &ResourceKey, caller: &Caller) -> Result<(), Problem> {
         let session = self.0.resources.find(key, caller)?.session;
-        // The notice would remove it too; a session that the rooms lost has to go as well.
+        // The notice of the session's end removes the resource too. It does not come for a session that the rooms do not know.
         self.0.resources.remove(session);
         let signaling = self.clone();
         let call = move || {

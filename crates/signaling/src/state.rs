@@ -55,7 +55,7 @@ pub(crate) struct Shared {
 }
 
 impl Signaling {
-    /// Joins the rooms, their face to the world, and the way to the workers. `random` fills a buffer from the operating
+    /// Connects rooms, HTTP and workers. `random` fills a buffer from the operating
     /// system's generator.
     pub fn new(
         config: Config,
@@ -68,10 +68,10 @@ impl Signaling {
         let resources = Arc::new(Resources::default());
         let lines = Arc::new(SessionLines::default());
         let (observed, told) = (resources.clone(), lines.clone());
-        // Seconds tell one life of the node from the next: it does not start twice in one.
+        // The epoch has to differ from that of the process before this one; a node does not start twice within a second.
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let epoch = since.unwrap_or_default().as_secs();
-        // Called with a room's lock held: what is told is kept, and written later.
+        // The observer is called with a room's lock held, so notices are only queued here; the driver writes them to the log.
         let room_limits = rooms.limits;
         let core = Core::new(rooms, epoch, random, sink, move |notice| {
             if let Notice::SessionClosed { session, .. } = notice {
@@ -117,7 +117,7 @@ impl Signaling {
         published
     }
 
-    /// The rooms.
+    /// The rooms of the node.
     pub fn core(&self) -> &Core {
         &self.0.core
     }
@@ -130,7 +130,7 @@ impl Signaling {
         self.0.changed.notified()
     }
 
-    /// Writes what the rooms told into the log.
+    /// Writes the notices of the rooms that are queued into the log.
     pub(crate) fn log_notices(&self) {
         self.0.lines.write();
     }
