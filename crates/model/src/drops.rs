@@ -56,6 +56,8 @@ reasons! {
     SrtpLength = "srtp_length",
     /// A key at the end of its life (RFC 3711 section 9.2).
     KeyExhausted = "key_exhausted",
+    /// Ours, and never sent: something else was sealed under its SRTP index.
+    IndexUsed = "index_used",
     // RTP and RTCP.
     /// Header, padding or extension block that does not parse.
     RtpMalformed = "rtp_malformed",

@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Instant;
 
-use model::{Codec, DropReason, Ssrc, UpMedia};
+use model::{Codec, CodecSpec, DropReason, Ssrc, UpMedia};
 use rtp::rtcp::RtcpWriter;
 use sfumato_router::{CatchUpLimits, DownTrack, Packet};
 use support::*;
@@ -33,9 +33,16 @@ struct Scene {
 
 impl Scene {
     fn new(which: Codec) -> Self {
+        Self::told(which, &[])
+    }
+
+    /// A publisher that told these parameter sets in its offer.
+    fn told(which: Codec, sets: &[&[u8]]) -> Self {
         let now = start();
+        let told: Vec<Box<[u8]>> = sets.iter().map(|set| (*set).into()).collect();
+        let parameter_sets = (!told.is_empty()).then(|| told.into());
         let media = UpMedia {
-            codecs: vec![codec(which, VP8, Some(VP8_RTX))],
+            codecs: vec![CodecSpec { parameter_sets, ..codec(which, VP8, Some(VP8_RTX)) }],
             ..video(1, "0", &[], &[(SSRC, 12)])
         };
         let down = down_track(&media, true, now);
@@ -224,7 +231,7 @@ fn a_viewer_who_watches_already_gets_nothing_twice() {
     }
     assert_eq!(s.seen.len(), 40);
     assert!(s.in_order().1);
-    assert_eq!(s.down.stats().splices, 1);
+    assert_eq!(s.down.stats(s.now).splices, 1);
 }
 
 #[test]
@@ -235,12 +242,12 @@ fn parameter_sets_that_are_missing_are_asked_for_as_part_of_the_key_frame() {
     let mut asked = 0;
     for _ in 0..200 {
         s.now += ms(20);
-        let before = s.rig.up.stats(0).unwrap().nacked;
+        let before = s.rig.up.stats(s.now).layers[0].nacked;
         s.asks();
-        asked += s.rig.up.stats(0).unwrap().nacked - before;
+        asked += s.rig.up.stats(s.now).layers[0].nacked - before;
     }
     assert_eq!(asked, 10, "as often as a packet that viewers need");
-    assert!(s.rig.up.stats(0).unwrap().keyframe_requests > 0, "and then another key frame");
+    assert!(s.rig.up.stats(s.now).layers[0].keyframe_requests > 0, "and then another key frame");
 }
 
 #[test]
@@ -254,4 +261,82 @@ fn a_key_frame_behind_a_jump_in_sequence_numbers_is_whole() {
         s.live(4 + jump, 3_000, IDR_END).unwrap();
         assert_eq!(s.in_order(), (vec![BOTH, IDR, BOTH, IDR, IDR_END], true), "{jump}");
     }
+}
+
+#[test]
+fn parameter_sets_of_the_offer_stand_before_each_key_frame() {
+    const VPS: &[u8] = &[32 << 1, 1, 9];
+    const SPS_265: &[u8] = &[33 << 1, 1, 9, 9];
+    const PPS_265: &[u8] = &[34 << 1, 1, 9, 9, 9];
+    const IDR_265: &[u8] = &[19 << 1, 1, 0x80];
+    const INTER_265: &[u8] = &[1 << 1, 1, 0x80];
+    for (which, sets, key, inter) in [
+        (Codec::H264, &[SPS, PPS][..], IDR, INTER),
+        (Codec::H265, &[VPS, SPS_265, PPS_265], IDR_265, INTER_265),
+    ] {
+        let mut s = Scene::told(which, sets);
+        s.live(65_534, 0, inter).unwrap_err();
+        let mut expected = Vec::new();
+        for round in 0..40u16 {
+            let (at, timestamp) = (65_535u16.wrapping_add(round * 3), u32::from(round) * 9_000);
+            s.live(at, timestamp, key).unwrap();
+            s.live(at.wrapping_add(1), timestamp + 3_000, inter).unwrap();
+            s.live(at.wrapping_add(2), timestamp + 6_000, inter).unwrap();
+            expected.extend([sets, &[key, inter, inter]].concat());
+        }
+        // In order as they left, and each can be asked for again.
+        let seen: Vec<_> = s.seen.iter().map(|(_, payload)| &payload[..]).collect();
+        assert_eq!(seen, expected, "{which:?}");
+        assert!(s.seen.windows(2).all(|w| w[1].0 == w[0].0.wrapping_add(1)));
+        assert_eq!(s.down.stats(s.now).splices, 1);
+        let (number, set) = s.seen[5 * (sets.len() + 3)].clone();
+        let mut out = [0; 1_500];
+        let again = s.down.retransmit(&leave(s.now), &s.rig.mirror, number, &mut out).unwrap();
+        assert!(out[..again.len].ends_with(&set) && set == sets[0]);
+    }
+}
+
+#[test]
+fn a_viewer_who_comes_later_gets_the_parameter_sets_of_the_offer() {
+    for watched in [true, false] {
+        let mut s = Scene::told(Codec::H264, &[SPS, PPS]);
+        s.rig.mirror.want(u8::from(watched));
+        for (sequence, timestamp, payload) in
+            [(1, 0, INTER), (2, 3_000, IDR), (3, 3_000, IDR_END), (4, 6_000, INTER)]
+        {
+            s.take(sequence, timestamp, payload);
+        }
+        let caught: Vec<_> =
+            s.down.catch_up(s.now, &s.rig.mirror, CatchUpLimits::default()).cloned().collect();
+        for packet in caught {
+            s.show(&packet).unwrap();
+        }
+        assert_eq!(s.in_order(), (vec![SPS, PPS, IDR, IDR_END, INTER], true), "{watched}");
+    }
+}
+
+#[test]
+fn a_publisher_that_sends_its_parameter_sets_is_left_alone() {
+    let mut s = Scene::told(Codec::H264, &[&[0x67, 1], &[0x68, 1]]);
+    s.live(1, 0, BOTH).unwrap_err();
+    s.live(2, 0, IDR).unwrap();
+    s.live(3, 3_000, IDR).unwrap();
+    assert_eq!(s.in_order(), (vec![BOTH, IDR, IDR], true), "those of the offer may be stale");
+    let mut s = Scene::told(Codec::H264, &[&[0x67; 1_200], &[0x68, 1]]);
+    s.live(1, 0, IDR).unwrap();
+    assert_eq!(s.in_order(), (vec![IDR], true), "what fits in no packet is not sent");
+}
+
+#[test]
+fn a_key_frame_for_whose_parameter_sets_there_are_no_numbers_left_lets_nobody_begin() {
+    let mut s = Scene::told(Codec::H264, &[SPS, PPS]);
+    s.live(1, 0, INTER).unwrap_err();
+    s.rig.up.request_keyframe(s.now, 0);
+    assert!(s.asks());
+    s.live(3, 3_000, IDR_END).unwrap_err();
+    assert_eq!(s.live(2, 3_000, IDR), Err(DropReason::AwaitingKeyFrame), "it came late");
+    s.now += ms(1_000);
+    assert!(s.asks(), "another one is wanted");
+    s.live(4, 6_000, IDR).unwrap();
+    assert_eq!(s.in_order(), (vec![SPS, PPS, IDR], true));
 }

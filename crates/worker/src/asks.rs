@@ -151,8 +151,8 @@ impl Worker {
         }
         let id = track.id;
         mail.tell(by, Word::Ranking { track: id, ranking: track.mirror.ranking() });
-        // The publisher's next sender reports may come in five seconds, and until then nothing would tie its sound and its
-        // pictures to one clock.
+        // The publisher's next sender reports may come in five seconds. Until then only times of arrival would tie its sound to
+        // its pictures, and they are less exact: lips and voice would be apart.
         for (stream, info) in track.mirror.sender_reports() {
             mail.tell(by, Word::Report { track: id, stream, info });
         }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use model::{DropReason, Event, Path, SessionId, TrackId};
-use router::{PacketBuf, StreamRef};
+use model::{DropReason, Event, Path, TrackId};
+use router::{LEAD_MAX, Packet, PacketBuf, StreamRef};
 use rtp::ParsedExtensions;
 
 use crate::{
@@ -74,9 +74,8 @@ impl Worker {
         {
             trip.repaired(*time);
         }
-        let id = session.id;
         self.arm(now, at);
-        self.finish(now, id, buf, taken)
+        self.finish(now, at, buf, taken)
     }
 
     /// Tells which tracks of a session fell silent. Called with the session's reports, once a second: silence is told within three seconds.
@@ -94,18 +93,23 @@ impl Worker {
     fn finish(
         &mut self,
         now: Instant,
-        publisher: SessionId,
+        at: SessionRef,
         buf: PacketBuf,
         taken: Result<Ingested, DropReason>,
     ) -> Result<(), DropReason> {
         match taken {
             Ok(ingested) => {
                 self.counters.rtp_accepted.add(1);
-                if ingested.first {
-                    let track = ingested.id;
-                    self.report(Event::TrackActive { session: publisher, track });
+                if ingested.first
+                    && let Some(session) = self.sessions.at(at)
+                {
+                    let (session, track) = (session.id, ingested.id);
+                    self.report(Event::TrackActive { session, track });
                 }
                 let packet = self.pool.share(buf);
+                if ingested.has_lead {
+                    self.fan_out_lead(now, at, &ingested, &packet);
+                }
                 self.fan_out(now, ingested.track, packet);
                 Ok(())
             }
@@ -117,10 +121,31 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// Sends the parameter sets that belong before a key frame and that its publisher told in its offer only. Without room for them the
+    /// key frame goes alone: those who watch have them.
+    #[cold]
+    fn fan_out_lead(&mut self, now: Instant, at: SessionRef, key: &Ingested, packet: &Packet) {
+        let Worker { sessions, pool, .. } = self;
+        let Some(session) = sessions.at(at) else { return };
+        let Some(account) = session.memory.account else { return };
+        let Some(up) = session.ups.get(usize::from(key.up)) else { return };
+        let mut lead = [const { None }; LEAD_MAX];
+        for (place, (head, payload)) in lead.iter_mut().zip(up.up.lead(&packet.meta)) {
+            *place = pool.enter(now, account, key.id, &head, payload).ok();
+        }
+        lead.into_iter().flatten().for_each(|packet| self.fan_out(now, key.track, packet));
+    }
+}
+
 /// What became of a packet that its up-track accepted.
 struct Ingested {
+    /// Position of the track in the plan of its session.
+    up: u8,
     track: TrackRef,
     id: TrackId,
+    /// Packets of [`router::UpTrack::lead`] go before it.
+    has_lead: bool,
     /// The first packet of the track.
     first: bool,
     /// It is a retransmission, which came so long after it was asked for.
@@ -138,6 +163,12 @@ fn ingest(
     let up = ups.get_mut(usize::from(stream.up)).ok_or(DropReason::UnknownStream)?;
     let accepted = up.up.ingest(now, stream, buf, len)?;
     let repair_time = if stream.is_rtx { up.up.take_repair_time() } else { None };
-    let first = accepted.first_of_track;
-    Ok(Ingested { track: up.track, id: up.up.track(), first, repair_time })
+    Ok(Ingested {
+        up: stream.up,
+        track: up.track,
+        id: up.up.track(),
+        has_lead: accepted.has_lead,
+        first: accepted.first_of_track,
+        repair_time,
+    })
 }

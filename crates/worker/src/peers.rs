@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use model::{
-    CloseReason, DownMedia, DropReason, Event, MediaKind, Mid, Pt, SessionId, SessionPlan, Ssrc,
-    StreamSsrc, TrackId, UpMedia,
+    Binding, CloseReason, Codec, Command, DownMedia, DropReason, Event, MediaKind, Mid, Pt,
+    PtMapping, SessionId, SessionPlan, Ssrc, StreamSsrc, TrackId, UpMedia,
 };
 use rtp::rtcp::{CompoundIter, DlrrEntry, RtcpPacket, RtcpWriter, XrBlock};
 use transport::srtp::{Profile, Receiver, Sender};
@@ -43,8 +43,20 @@ impl Peer {
 
     /// Sends a packet of a payload type, from an SSRC.
     pub(crate) fn send_rtp(&mut self, worker: &mut Worker, now: Instant, ssrc: u32, pt: Pt) {
+        self.send_payload(worker, now, ssrc, pt, &[0xfc, 1, 2, 3]);
+    }
+
+    /// Sends a packet with a payload, from an SSRC.
+    pub(crate) fn send_payload(
+        &mut self,
+        worker: &mut Worker,
+        now: Instant,
+        ssrc: u32,
+        pt: Pt,
+        payload: &[u8],
+    ) {
         self.sequence += 1;
-        let mut packet = vec![0x80, pt.0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfc, 1, 2, 3];
+        let mut packet = [&[0x80, pt.0 | 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], payload].concat();
         packet[2..4].copy_from_slice(&self.sequence.to_be_bytes());
         packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
         let len = packet.len();
@@ -66,6 +78,24 @@ impl Peer {
         let len = writer.len();
         let len = self.sender.seal_rtcp(&mut packet, len).unwrap();
         worker.take_datagram(now, path(self.id as u16), &mut packet[..len]);
+    }
+
+    /// Reads the media that waits to be sent to this peer: sequence numbers and payloads.
+    pub(crate) fn read_rtp(&mut self, worker: &mut Worker, now: Instant) -> Vec<(u16, Vec<u8>)> {
+        while worker.send_due(now) {}
+        worker.outbox.flush();
+        let mut read = Vec::new();
+        for (to, datagram) in worker.outbox.drain() {
+            if to != path(self.id as u16) || (192..224).contains(&datagram[1]) {
+                continue;
+            }
+            let header = rtp::parse_header_unprotected(&datagram).unwrap();
+            let (number, at) = (header.sequence(), header.header_len());
+            let mut plain = [0; 1_500];
+            let opened = self.receiver.open_rtp(&datagram, at, &mut plain).unwrap();
+            read.push((number, plain[at..opened.len].to_vec()));
+        }
+        read
     }
 
     /// Reads the RTCP that waits to be sent to this peer.
@@ -127,6 +157,38 @@ fn a_publisher_that_changes_its_ssrc_all_day_is_heard() {
         }
     }
     assert_eq!((worker.counters.rtp_accepted.value(), dropped_in_all(worker)), (2 * 1_440, 0));
+}
+
+/// As ffmpeg with global headers: H.264 whose parameter sets stand in the offer only (RFC 6184 section 8.4).
+#[test]
+fn a_viewer_gets_parameter_sets_that_its_publisher_told_in_the_offer_only() {
+    const IDR: &[u8] = &[0x65, 0x88, 1];
+    const INTER: &[u8] = &[0x41, 0x9a, 2];
+    let (mut bench, now) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let sets: [Box<[u8]>; 2] = [[0x67, 0x42, 0xe0, 0x1f].into(), [0x68, 0xce, 0x3c, 0x80].into()];
+    let mut publisher = Peer::connect(worker, now, 1, |plan| {
+        let mut h264 = codec(MediaKind::Video);
+        (h264.codec, h264.parameter_sets) = (Codec::H264, Some(sets.clone().into()));
+        plan.up = vec![UpMedia { kind: MediaKind::Video, codecs: vec![h264], ..up(7, 11, PT) }];
+    });
+    let mut viewer = Peer::connect(worker, now, 2, |plan| plan.down = vec![slot(0)]);
+    let mapping =
+        PtMapping { up: PT, down: PT, down_rtx: None, unwrap_red: false, clock_rate: 90_000 };
+    let binding =
+        Binding { track: TrackId(7), publisher: SessionId(1), payload_types: [mapping].into() };
+    bench.command(Command::Bind { session: SessionId(2), slots: vec![(mid(0), Some(binding))] });
+    let worker = &mut bench.worker;
+    worker.take_notices(now);
+    let mut seen = Vec::new();
+    for payload in [INTER, IDR, INTER, IDR] {
+        publisher.send_payload(worker, now, 11, PT, payload);
+        seen.extend(viewer.read_rtp(worker, now));
+    }
+    assert!(seen.windows(2).all(|w| w[1].0 == w[0].0.wrapping_add(1)));
+    let seen: Vec<_> = seen.iter().map(|(_, payload)| &payload[..]).collect();
+    let [sps, pps] = &sets;
+    assert_eq!(seen, [&sps[..], pps, IDR, INTER, sps, pps, IDR]);
 }
 
 /// Firefox reports about each section that it receives from an SSRC of its own.

@@ -8,7 +8,7 @@ use std::{
 use congestion::{remb, round_trip::RoundTrip, twcc};
 use hashbrown::HashMap;
 use model::{Mid, Path, SessionId, Ssrc};
-use router::{DownTrack, StreamTable, UpTrack};
+use router::{DownTrack, PublisherClock, StreamTable, UpTrack};
 use transport::{Peer, srtp};
 
 use crate::{
@@ -55,6 +55,8 @@ pub(crate) struct Session {
     pub(crate) round_trip: Option<Box<RoundTrip>>,
     /// The stream that transport-wide feedback names: any of the peer's.
     pub(crate) twcc_media: Ssrc,
+    /// The clock of what the peer sends.
+    pub(crate) clock: PublisherClock,
     /// From when on the transport is to be told again that authentic media came.
     pub(crate) heard_due: Instant,
     /// When the next sender and receiver reports are due.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use congestion::{remb, twcc};
 use model::{CloseReason, DownMedia, SessionPlan, Ssrc, UpMedia};
 use ring::Owner;
-use router::{DownTrack, StreamTable, UpTrack};
+use router::{DownTrack, PublisherClock, StreamTable, UpTrack};
 use transport::Peer;
 
 use crate::{
@@ -87,6 +87,7 @@ impl Worker {
             remb: has_remb(plan).then(|| Box::new(remb::Receiver::new(now))),
             round_trip: (!plan.up.is_empty()).then(Box::default),
             twcc_media: Ssrc(0),
+            clock: PublisherClock::default(),
             heard_due: now,
             report_due: now,
             armed: [None; 2],

@@ -9,7 +9,7 @@ use std::{
 
 use model::{CloseReason, DropReason, Event, SessionId, TrackId};
 use ring::{Consumer, Producer};
-use router::{Relayed, SenderInfo, StreamId};
+use router::{PublisherClock, Relayed, SenderInfo, StreamId};
 
 use crate::{
     core::Worker,
@@ -92,6 +92,7 @@ pub(crate) struct SourcePeer {
     memory: Memory,
     /// As `SessionPlan::up`.
     tracks: Vec<SourceTrack>,
+    clock: PublisherClock,
 }
 
 struct SourceTrack {
@@ -111,6 +112,7 @@ pub(crate) fn source(session: SessionId, mailbox: Arc<Mailbox>) -> (Source, Sour
         entry: None,
         memory: Memory::default(),
         tracks: Vec::new(),
+        clock: PublisherClock::default(),
     };
     (Source { given, requests, mailbox }, peer)
 }
@@ -214,7 +216,7 @@ impl Worker {
     }
 
     fn take_given(&mut self, now: Instant, at: usize, given: &Given) -> Result<(), DropReason> {
-        let Worker { sources, tracks, pool, .. } = self;
+        let Worker { sources, tracks, pool, config, .. } = self;
         let source = sources.get_mut(at).ok_or(DropReason::UnknownStream)?;
         let place = source.tracks.get_mut(usize::from(given.head.up));
         let place = place.ok_or(DropReason::UnknownStream)?;
@@ -224,6 +226,7 @@ impl Worker {
         let packet = pool.enter(now, account, track.id, &given.head, &given.payload);
         let (at, report) = (place.at, place.report(now, &given.head));
         if let Some(info) = report {
+            let info = source.clock.tell(info, &config.wall_clock);
             self.tell_sender_report(at, given.head.stream, info);
         }
         if is_near {

@@ -1,24 +1,25 @@
 //! Sender reports to a subscriber, and what its receiver reports say (RFC 3550 section 6.4).
 //!
-//! A sender report ties the slot's timestamps to the *publisher's* wall clock, taken from the publisher's own report
-//! of the layer that is forwarded. So audio and video of one publisher are tied to one clock whatever slots they are
-//! in, and lips and voice stay together.
+//! A sender report ties the slot's timestamps to the node's wall clock, which is the one reference clock of the CNAME that all slots
+//! have (RFC 3550 section 6.4.1). When something was captured is taken from the publisher's own report of the layer
+//! that is forwarded, told in the node's clock ([`crate::PublisherClock`]), so that lips and voice stay together. Before that report came,
+//! the time of arrival has to do: it differs by what encoding and the way take.
 
 use std::time::{Duration, Instant};
 
 use model::{MediaKind, NtpTime, WallClock};
 use rtp::rtcp::ReportBlock;
 
-use super::DownStats;
 use super::splice::{Tail, ticks};
-use crate::SenderInfo;
+use crate::stats::duration;
+use crate::{DownStats, SenderInfo};
 
 /// Between the first packet and the first report.
 const FIRST: Duration = Duration::from_millis(50);
 /// Until the publisher's own report is looked for again.
 const RETRY: Duration = Duration::from_millis(200);
-/// After this long without a report of the publisher, our own clock has to do.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// After this long without a report of the publisher, times of arrival have to do.
+const PUBLISHER_LATE: Duration = Duration::from_secs(2);
 /// A slot that sent nothing for this long sends no reports either.
 const IDLE: Duration = Duration::from_secs(5);
 /// Reports that can be answered.
@@ -90,7 +91,7 @@ impl Reports {
                 .wrapping_add(tail.segment.timestamp);
             return Some((info.ntp.after(elapsed), timestamp));
         }
-        if self.since.is_some_and(|since| now < since + PATIENCE) {
+        if self.since.is_some_and(|since| now < since + PUBLISHER_LATE) {
             self.due = Some(now + RETRY);
             return None;
         }
@@ -105,10 +106,16 @@ impl Reports {
     }
 
     /// Takes in what the subscriber says about the slot's stream.
-    pub(crate) fn received(&self, now: Instant, block: &ReportBlock, stats: &mut DownStats) {
+    pub(crate) fn received(
+        &self,
+        now: Instant,
+        block: &ReportBlock,
+        clock_rate: u32,
+        stats: &mut DownStats,
+    ) {
         stats.fraction_lost = block.fraction_lost;
         stats.cumulative_lost = block.cumulative_lost;
-        stats.jitter = block.jitter;
+        stats.jitter = duration(block.jitter, clock_rate);
         let answered = self.sent.iter().flatten().find(|(middle, _)| *middle == block.last_sr);
         // RFC 3550 section 6.4.1: LSR is zero before the first sender report.
         if let Some((_, at)) = answered.filter(|_| block.last_sr != 0) {

@@ -140,7 +140,7 @@ impl TrackMirror {
         self.ranking
     }
 
-    /// Takes a sender report in, as [`crate::UpTrack::sender_report`] gave it. It holds for the packets of that stream,
+    /// Takes a sender report in, as [`crate::UpTrack::sender_report`] gave it, by the node's clock. It holds for the packets of that stream,
     /// whether they come before it or after it.
     pub fn sender_report(&mut self, stream: StreamId, info: SenderInfo) {
         if let Some(state) = self.layers.get_mut(usize::from(stream.layer())) {

@@ -12,6 +12,7 @@ mod numbering;
 pub mod report;
 mod rtx;
 pub mod streams;
+mod told_sets;
 pub mod watch;
 
 use std::time::{Duration, Instant};
@@ -23,9 +24,12 @@ use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 use rtp::{ParsedExtensions, RtpPacket};
 
-use crate::{LEAD_MAX, MAX_LAYERS, PacketBuf, SenderInfo, StreamId, StreamRef};
+use crate::{
+    LEAD_MAX, MAX_LAYERS, PacketBuf, PacketMeta, Relayed, SenderInfo, StreamId, StreamRef, UpStats,
+};
 use layer::{Asks, Incoming, Layer};
 use rtx::Layout;
+use told_sets::ToldSets;
 
 /// A track of which no media came for this long is silent. Opus with DTX sends every 400 ms (RFC 7587 section 3.1.3), browsers send a
 /// still screen once a second.
@@ -36,31 +40,10 @@ const DEFAULT_RETRY: Duration = Duration::from_millis(100);
 /// A packet that was taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
-    /// Its layer.
-    pub layer: u8,
     /// It is the first of the track, or the first after silence: time for `model::Event::TrackActive`.
     pub first_of_track: bool,
-    /// A key frame begins in it.
-    pub keyframe_start: bool,
-}
-
-/// Counts of one layer, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LayerStats {
-    /// Packets accepted.
-    pub packets: u64,
-    /// Payload bytes accepted.
-    pub octets: u64,
-    /// Packets that were asked for and came.
-    pub recovered: u64,
-    /// Packets asked for again, each time counted.
-    pub nacked: u64,
-    /// Packets given up.
-    pub lost: u64,
-    /// Key frame requests sent.
-    pub keyframe_requests: u64,
-    /// Interarrival jitter in timestamp units (RFC 3550 section 6.4.1).
-    pub jitter: u32,
+    /// The packets of [`UpTrack::lead`] are to be sent before it.
+    pub has_lead: bool,
 }
 
 /// One track of a publisher.
@@ -69,6 +52,7 @@ pub struct UpTrack {
     track: TrackId,
     kind: MediaKind,
     formats: Vec<Format>,
+    told: ToldSets,
     extensions: ExtensionMap,
     asks: Asks,
     layers: Vec<Layer>,
@@ -103,6 +87,7 @@ impl UpTrack {
             track: media.track,
             kind: media.kind,
             formats: Vec::new(),
+            told: ToldSets::default(),
             extensions: extensions.clone(),
             asks: Asks::default(),
             layers: Vec::new(),
@@ -117,6 +102,7 @@ impl UpTrack {
     pub fn update(&mut self, media: &UpMedia, extensions: &ExtensionMap) {
         self.track = media.track;
         self.formats = media.codecs.iter().map(Format::new).collect();
+        self.told = ToldSets::new(&media.codecs);
         self.extensions = extensions.clone();
         self.asks = Asks {
             nack: media.codecs.iter().any(|c| c.feedback.nack),
@@ -198,6 +184,21 @@ impl UpTrack {
         let dd = packet.meta.ext.dependency_descriptor(packet.bytes());
         packet.meta.info = rtp::payload::inspect(format.codec, packet.payload(), dd);
 
+        let mut has_lead = false;
+        let info = &mut packet.meta.info;
+        if info.parameter_sets {
+            layer.sends_parameter_sets();
+        } else if info.lacks_parameter_sets() {
+            let told = self.told.count(format.pt);
+            if told > 0 && !layer.does_send_parameter_sets() {
+                match layer.make_room(place, told) {
+                    Some(seq) => (has_lead, packet.meta.seq) = (true, ExtSeq(seq)),
+                    // It came late, and there are no numbers left before it. Who began here would have no parameter sets, so
+                    // nobody may, and another key frame is asked for.
+                    None => info.keyframe_start = false,
+                }
+            }
+        }
         let keyframe_start = packet.meta.info.keyframe_start && self.kind == MediaKind::Video;
         if keyframe_start {
             // Parameter sets that are still missing belong to it.
@@ -205,7 +206,14 @@ impl UpTrack {
             layer.key_frame(place.raw.saturating_sub(lead));
         }
         let first_of_track = self.heard.replace(now).is_none();
-        Ok(Accepted { layer: stream.layer, first_of_track, keyframe_start })
+        Ok(Accepted { first_of_track, has_lead })
+    }
+
+    /// The packets that are to be sent before one that was accepted with [`Accepted::has_lead`]: parameter sets that the publisher told in
+    /// its offer and does not send. They enter by [`crate::PacketPool::enter`], and have the numbers in front of it. At most
+    /// [`LEAD_MAX`].
+    pub fn lead(&self, key: &PacketMeta) -> impl Iterator<Item = (Relayed, &[u8])> {
+        self.told.before(key)
     }
 
     /// Whether the track fell silent since the last call: nothing came for two seconds. Said once; the next packet is again the
@@ -214,8 +222,9 @@ impl UpTrack {
         self.heard.take_if(|last| now.saturating_duration_since(*last) >= SILENT_AFTER).is_some()
     }
 
-    /// Takes a sender report of one of the track's SSRCs in. Gives the stream and what each mirror of the track
-    /// has to be told ([`crate::TrackMirror::sender_report`]); `None` when the SSRC sent no media yet.
+    /// Takes a sender report of one of the track's SSRCs in. Gives the stream, and what each mirror of the track has to be told
+    /// ([`crate::TrackMirror::sender_report`]) once [`crate::PublisherClock::tell`] put it in the node's clock; `None` when the SSRC sent
+    /// no media yet.
     pub fn sender_report(
         &mut self,
         now: Instant,
@@ -280,9 +289,9 @@ impl UpTrack {
         self.layers.iter().filter_map(|l| l.poll_timeout(self.asks)).min()
     }
 
-    /// Counts of a layer; `None` when there is no such layer.
-    pub fn stats(&self, layer: u8) -> Option<LayerStats> {
-        self.layers.get(usize::from(layer)).map(Layer::stats)
+    /// How the track comes in.
+    pub fn stats(&self, now: Instant) -> UpStats {
+        UpStats { layers: self.layers.iter().map(|l| l.stats(now)).collect() }
     }
 }
 

@@ -36,11 +36,20 @@ pub(crate) enum Verdict {
     Restart,
 }
 
-/// A run of raw numbers that are cut out.
+/// A place where the two numberings shift against each other.
 #[derive(Debug, Clone, Copy)]
 struct Run {
+    /// Numbers behind this raw one are shifted.
     start: u64,
-    len: u64,
+    /// Raw numbers that are cut out from `start` on; negative: so many compact numbers are put in behind `start`.
+    len: i64,
+}
+
+impl Run {
+    /// The first raw number that is no longer told apart from others when the run is forgotten.
+    fn end(&self) -> u64 {
+        self.start + self.len.max(1).unsigned_abs()
+    }
 }
 
 /// The numbering of one source.
@@ -50,10 +59,10 @@ pub(crate) struct Numbering {
     /// One bit for each of the last [`WINDOW`] raw numbers, by number modulo the window.
     seen: [u64; (WINDOW / 64) as usize],
     runs: VecDeque<Run>,
-    /// Cut out in all.
-    cut: u64,
-    /// Cut out in runs that are no longer remembered.
-    cut_forgotten: u64,
+    /// Cut out in all, less what was put in.
+    cut: i64,
+    /// The same in runs that are no longer remembered.
+    cut_forgotten: i64,
     /// Packets before this one can no longer be numbered.
     forgotten_before: u64,
 }
@@ -126,30 +135,43 @@ impl Numbering {
         }
         self.cut += 1;
         match self.runs.back_mut() {
-            Some(run) if run.start + run.len == place.raw => run.len += 1,
-            _ => {
-                if self.runs.len() == MAX_RUNS
-                    && let Some(run) = self.runs.pop_front()
-                {
-                    self.cut_forgotten += run.len;
-                    self.forgotten_before = run.start + run.len;
-                }
-                self.runs.push_back(Run { start: place.raw, len: 1 });
-            }
+            Some(run) if run.len > 0 && run.end() == place.raw => run.len += 1,
+            _ => self.shift(Run { start: place.raw, len: 1 }),
         }
         true
     }
 
+    /// Puts compact numbers in before a packet that was placed and marked. `false`: later packets were numbered already.
+    pub(crate) fn make_room(&mut self, place: Place, count: usize) -> bool {
+        let Some(start) = place.raw.checked_sub(1).filter(|_| place.raw == self.highest) else {
+            return false;
+        };
+        let len = -(count as i64);
+        self.cut += len;
+        self.shift(Run { start, len });
+        true
+    }
+
+    fn shift(&mut self, run: Run) {
+        if self.runs.len() == MAX_RUNS
+            && let Some(run) = self.runs.pop_front()
+        {
+            self.cut_forgotten += run.len;
+            self.forgotten_before = run.end();
+        }
+        self.runs.push_back(run);
+    }
+
     /// The compact number of a packet that was placed.
     pub(crate) fn compact(&self, raw: u64) -> u64 {
-        match self.runs.back() {
-            Some(last) if raw < last.start => {
-                let before: u64 =
-                    self.runs.iter().take_while(|r| r.start < raw).map(|r| r.len).sum();
-                raw - before - self.cut_forgotten
+        let cut = match self.runs.back() {
+            Some(last) if raw <= last.start => {
+                let before = self.runs.iter().take_while(|r| r.start < raw);
+                self.cut_forgotten + before.map(|r| r.len).sum::<i64>()
             }
-            _ => raw - self.cut,
-        }
+            _ => self.cut,
+        };
+        raw.saturating_add_signed(-cut)
     }
 
     fn is_seen(&self, raw: u64) -> bool {
@@ -215,6 +237,28 @@ mod tests {
         let place = fresh(&mut n, 11);
         assert!(!n.cut(place));
         assert_eq!(n.compact(place.raw), first + 1);
+    }
+
+    #[test]
+    fn numbers_are_put_in_before_the_newest_packet() {
+        let mut n = Numbering::new(10);
+        let place = fresh(&mut n, 10);
+        n.mark(place);
+        assert!(n.make_room(place, 2), "before the very first");
+        let first = n.compact(place.raw);
+        assert_eq!(first, 0x1_0000 + 10 + 2);
+        let place = fresh(&mut n, 12);
+        n.mark(place);
+        assert!(n.make_room(place, 3));
+        assert_eq!(n.compact(place.raw), first + 2 + 3);
+        // The lost one stands before them, with its own number.
+        let late = fresh(&mut n, 11);
+        n.mark(late);
+        assert_eq!(n.compact(late.raw), first + 1);
+        assert!(!n.make_room(late, 1), "others were numbered behind it");
+        let place = fresh(&mut n, 13);
+        assert!(n.cut(place));
+        assert_eq!(take(&mut n, 14), first + 2 + 3 + 1);
     }
 
     #[test]

@@ -1,20 +1,51 @@
-//! Reception statistics of one media SSRC, for the report blocks that its publisher gets (RFC 3550 section 6.4).
-//! Retransmissions do not count: the report tells what the network lost.
+//! Reception statistics of one media SSRC, for the report blocks that its publisher gets (RFC 3550 section 6.4), and the
+//! publisher's clock told in the node's. Retransmissions do not count: the report tells what the network lost.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use model::{NtpTime, Ssrc};
+use model::{NtpTime, Ssrc, WallClock};
 use rtp::rtcp::ReportBlock;
 
 /// What a publisher's sender report said, and when: ties its RTP timestamps to its wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderInfo {
-    /// Wall clock of the publisher (RFC 3550 section 6.4.1).
+    /// Wall clock (RFC 3550 section 6.4.1): the publisher's, or the node's once it went through [`PublisherClock`].
     pub ntp: NtpTime,
     /// The same moment in RTP timestamp units.
     pub rtp_timestamp: u32,
     /// When the report came in.
     pub arrival: Instant,
+}
+
+/// A report that is so far from what the last ones say was made by another clock: the publisher's was set anew. Less is a report that a
+/// slow line held back.
+const ANOTHER_CLOCK: Duration = Duration::from_secs(10);
+
+/// Tells the clock of one publisher in the node's own. All its tracks share it, so what was captured at one moment has one time in
+/// the sender reports of all of them.
+///
+/// Everything that a subscriber is sent has the node's CNAME, and sources of one CNAME have one reference clock
+/// (RFC 3550 section 6.4.1). Told in the publisher's clock, a track whose report is there would be as far from one whose report is not
+/// there yet as the two clocks are from each other, and a receiver would delay one by that much.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PublisherClock {
+    /// To be added to the publisher's times, in 32.32 fixed point seconds; `None` before the first report.
+    ahead: Option<u64>,
+}
+
+impl PublisherClock {
+    /// The report with its time by the node's clock. The first one ties the clocks: it counts as made when it came. The error, its way
+    /// here, is the same for all tracks.
+    pub fn tell(&mut self, info: SenderInfo, node: &WallClock) -> SenderInfo {
+        let arrival = node.ntp(info.arrival).0;
+        let mut ahead = *self.ahead.get_or_insert(arrival.wrapping_sub(info.ntp.0));
+        let off = (info.ntp.0.wrapping_add(ahead).wrapping_sub(arrival) as i64).unsigned_abs();
+        if off >> 32 >= ANOTHER_CLOCK.as_secs() {
+            ahead = arrival.wrapping_sub(info.ntp.0);
+            self.ahead = Some(ahead);
+        }
+        SenderInfo { ntp: NtpTime(info.ntp.0.wrapping_add(ahead)), ..info }
+    }
 }
 
 /// Reception statistics of one source (RFC 3550 appendices A.3 and A.8).
@@ -114,9 +145,30 @@ impl Reception {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::SystemTime;
 
     use super::*;
+
+    #[test]
+    fn all_reports_of_a_publisher_are_told_in_one_clock() {
+        let t = crate::fixtures::start();
+        let node = WallClock::new(t, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        let mut clock = PublisherClock::default();
+        let mut tell = |sent: u64, delay: u64, base: u64| {
+            let ntp = NtpTime(base << 32).after(Duration::from_millis(sent));
+            let arrival = t + Duration::from_millis(sent + delay);
+            let info = SenderInfo { ntp, rtp_timestamp: 7, arrival };
+            let told = clock.tell(info, &node).ntp.since(node.ntp(t));
+            (told.as_micros() + 500) / 1_000
+        };
+        assert_eq!(tell(1_000, 50, 5), 1_050, "by its arrival");
+        assert_eq!(tell(3_000, 400, 5), 3_050, "a way that is longer changes nothing");
+        assert_eq!(tell(2_000, 20, 5), 2_050);
+        // The publisher's clock is set by an hour, back and forth.
+        assert_eq!(tell(9_000, 30, 3_605), 9_030);
+        assert_eq!(tell(9_500, 60, 3_605), 9_530);
+        assert_eq!(tell(10_000, 30, 5), 10_030);
+    }
 
     #[test]
     fn a_quarter_lost_reads_as_64_of_256() {

@@ -279,6 +279,13 @@ impl Rig {
                 if self.watch.observe(&packet.meta) {
                     self.mirror.rank(self.watch.ranking());
                 }
+                if accepted.has_lead {
+                    for (head, payload) in self.up.lead(&packet.meta) {
+                        let track = self.media.track;
+                        let lead = self.pool.enter(now, self.account, track, &head, payload)?;
+                        self.mirror.receive(lead);
+                    }
+                }
                 self.mirror.receive(Arc::clone(&packet));
                 Ok(packet)
             }

@@ -415,9 +415,11 @@ mod tests {
     fn ssrcs_without_end_are_refused_after_thousands_and_those_there_are_go_on() {
         let (mut sender, receiver) = pair(Profile::AeadAes128Gcm);
         let mut receiver = receiver.with_ssrc_limit(2);
-        let opened = (0..10_000).filter(|ssrc| {
+        let mut packets = Vec::new();
+        let opened = (0..4_000).filter(|ssrc| {
             assert!(open(&mut receiver, &sealed(&mut sender, 99_999, u64::from(*ssrc))).is_ok());
-            match open(&mut receiver, &sealed(&mut sender, *ssrc, 1)) {
+            packets.push(sealed(&mut sender, *ssrc, 1));
+            match open(&mut receiver, &packets[*ssrc as usize]) {
                 Ok(_) => true,
                 Err(error) => {
                     assert_eq!(error, SrtpError::TooManyStreams);
@@ -427,7 +429,7 @@ mod tests {
         });
         assert_eq!(opened.count(), 2_048 + 1);
         for again in [0, 500, 0] {
-            let replayed = open(&mut receiver, &sealed(&mut sender, again, 1));
+            let replayed = open(&mut receiver, &packets[again]);
             assert_eq!(replayed, Err(SrtpError::Replay), "SSRC {again}");
         }
         assert_eq!(open(&mut receiver, &sealed(&mut sender, 500, 2)), Ok(2), "its place is known");
@@ -484,7 +486,8 @@ mod tests {
         fn assert_send<T: Send>() {}
         assert_send::<Sender>();
         assert_send::<Receiver>();
-        assert_eq!(size_of::<Sender>(), 96);
+        assert_eq!(size_of::<Sender>(), 128);
+        assert_eq!(size_of::<super::super::indices::Stream>(), 168);
         assert_eq!(size_of::<Receiver>(), 184);
         assert_eq!(size_of::<super::super::contexts::Context>(), 152);
         assert_eq!(size_of::<super::super::cm::Cm>(), 1752);

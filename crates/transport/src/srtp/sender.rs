@@ -2,15 +2,17 @@
 
 use std::fmt;
 
+use super::indices::{Claim, Indices};
 use super::keys::Usage;
 use super::transform::Transform;
 use super::{
     MAX_PACKET, MAX_RTCP_PACKETS, MAX_RTP_PACKETS, Profile, RTCP_CLEAR, RTP_HEADER, SrtpError,
 };
 
-/// Our half of a session's SRTP: one master key, any number of SSRCs.
+/// Our half of a session's SRTP: one master key, up to 4,096 SSRCs in its life.
 ///
-/// It keeps no state of single SSRCs: the caller extends the sequence numbers, so it knows the rollover counter.
+/// The caller extends the sequence numbers, so it knows the rollover counter. Under which of them something was sealed is known
+/// here, and nothing else is sealed under one again: there is no other way to the cipher.
 pub struct Sender {
     rtp: Transform,
     rtcp: Transform,
@@ -18,6 +20,7 @@ pub struct Sender {
     rtp_sealed: u64,
     /// RTCP packets sealed, and so the next SRTCP index. One counter serves all SSRCs: it only has to rise within each.
     rtcp_sealed: u32,
+    indices: Indices,
     profile: Profile,
 }
 
@@ -32,6 +35,7 @@ impl Sender {
             rtcp: Transform::new(profile, Usage::Rtcp, key, salt)?,
             rtp_sealed: 0,
             rtcp_sealed: 0,
+            indices: Indices::default(),
             profile,
         })
     }
@@ -46,13 +50,14 @@ impl Sender {
     /// `header_len` is where the payload begins: fixed header, CSRCs and extension block stay in the clear. `roc` is
     /// the rollover counter, bits 16 to 47 of the extended sequence number, 0 when the SSRC begins.
     ///
-    /// The pair of SSRC and extended sequence number is the nonce: never give two different packets the same
-    /// (RFC 7714 section 8.4; with GCM it gives away the key of the tags). To send a packet again, send the very same
-    /// bytes, extensions included, or use RTX with its own SSRC.
+    /// The pair of SSRC and extended sequence number is the nonce (RFC 7714 section 8.1), so it is good for one packet. To send a packet
+    /// again, use RTX with its own SSRC, or [`Sender::seal_rtp_exact`] for it and its repetitions.
     ///
     /// # Errors
     /// [`SrtpError::Length`] when the header does not fit in `len`, the tag not in `buf`, or the result would be
-    /// longer than [`MAX_PACKET`]; [`SrtpError::KeyExhausted`]. The buffer is then unchanged.
+    /// longer than [`MAX_PACKET`]; [`SrtpError::IndexUsed`]; [`SrtpError::TooManyStreams`]; [`SrtpError::KeyExhausted`]. The
+    /// buffer is then unchanged.
+    #[inline]
     pub fn seal_rtp(
         &mut self,
         buf: &mut [u8],
@@ -60,6 +65,52 @@ impl Sender {
         len: usize,
         roc: u32,
     ) -> Result<usize, SrtpError> {
+        let (packet, ssrc, index) = self.check(buf, header_len, len, roc)?;
+        self.indices.claim(ssrc, index)?;
+        self.rtp_sealed += 1;
+        self.rtp.seal_rtp(packet, header_len, index)?;
+        Ok(packet.len())
+    }
+
+    /// Seals an RTP packet that may have to be sent again under its number, since there is no RTX; or seals it again. What comes out the
+    /// second time is the same to the last bit, or nothing is.
+    ///
+    /// # Errors
+    /// As [`Sender::seal_rtp`]. [`SrtpError::IndexUsed`] also where another packet was sealed under this index, or where it cannot be
+    /// told any more; the packet in `buf` is then wiped.
+    pub fn seal_rtp_exact(
+        &mut self,
+        buf: &mut [u8],
+        header_len: usize,
+        len: usize,
+        roc: u32,
+    ) -> Result<usize, SrtpError> {
+        let (packet, ssrc, index) = self.check(buf, header_len, len, roc)?;
+        let claim = self.indices.claim_again(ssrc, index)?;
+        self.rtp_sealed += 1;
+        self.rtp.seal_rtp(packet, header_len, index)?;
+        // The tag is over header, payload and index: packets with the same tag are the same.
+        let tag = packet.last_chunk().map_or(0, |tag| u64::from_be_bytes(*tag));
+        match claim {
+            Claim::First => self.indices.remember(ssrc, index, tag),
+            Claim::Again(before) if before == tag => {}
+            Claim::Again(_) => {
+                packet.fill(0);
+                return Err(SrtpError::IndexUsed);
+            }
+        }
+        Ok(packet.len())
+    }
+
+    /// The packet with room for its tag, its SSRC and its index.
+    #[inline]
+    fn check<'b>(
+        &self,
+        buf: &'b mut [u8],
+        header_len: usize,
+        len: usize,
+        roc: u32,
+    ) -> Result<(&'b mut [u8], u32, u64), SrtpError> {
         if header_len < RTP_HEADER || header_len > len {
             return Err(SrtpError::Length);
         }
@@ -68,11 +119,10 @@ impl Sender {
         if self.rtp_sealed >= MAX_RTP_PACKETS {
             return Err(SrtpError::KeyExhausted);
         }
-        let sequence = u16::from_be_bytes([packet[2], packet[3]]);
-        let index = u64::from(roc) << 16 | u64::from(sequence);
-        self.rtp_sealed += 1;
-        self.rtp.seal_rtp(packet, header_len, index)?;
-        Ok(packet.len())
+        let &[_, _, s0, s1, _, _, _, _, c0, c1, c2, c3] =
+            packet.first_chunk::<RTP_HEADER>().ok_or(SrtpError::Length)?;
+        let index = u64::from(roc) << 16 | u64::from(u16::from_be_bytes([s0, s1]));
+        Ok((packet, u32::from_be_bytes([c0, c1, c2, c3]), index))
     }
 
     /// Seals the compound RTCP packet `buf[..len]` in place and returns its new length, `len` +
@@ -126,6 +176,7 @@ impl Sender {
             rtcp: Transform::from_session_keys(profile, keys).unwrap(),
             rtp_sealed: 0,
             rtcp_sealed: 0,
+            indices: Indices::default(),
             profile,
         }
     }
@@ -187,6 +238,51 @@ mod tests {
             let before = report.clone();
             assert_eq!(sender.seal_rtcp(&mut report, 8), Err(SrtpError::KeyExhausted));
             assert_eq!(report, before);
+        }
+    }
+
+    // Threats, row 55.
+    #[test]
+    fn an_index_is_good_for_one_packet() {
+        for &profile in PROFILES {
+            let mut sender = sender(profile);
+            sealed(&mut sender, 17, 3);
+            let mut packet = rtp(17);
+            packet.resize(100, 0);
+            let before = packet.clone();
+            assert_eq!(sender.seal_rtp(&mut packet, 12, 52, 3), Err(SrtpError::IndexUsed));
+            let exact = sender.seal_rtp_exact(&mut packet, 12, 52, 3);
+            assert_eq!(exact, Err(SrtpError::IndexUsed), "nobody said that it may come again");
+            assert_eq!(packet, before);
+            sealed(&mut sender, 17, 4);
+            sealed(&mut sender, 16, 4);
+        }
+    }
+
+    // Threats, row 55.
+    #[test]
+    fn what_is_sealed_again_is_the_same_to_the_last_bit_or_nothing() {
+        for &profile in PROFILES {
+            let mut sender = sender(profile);
+            let mut exact = |change: Option<usize>| {
+                let mut packet = rtp(17);
+                if let Some(at) = change {
+                    packet[at] ^= 1;
+                }
+                packet.resize(100, 0xee);
+                let sealed = sender.seal_rtp_exact(&mut packet, 12, 52, 3);
+                (sealed, packet)
+            };
+            let first = exact(None);
+            assert_eq!(first.0, Ok(52 + profile.rtp_overhead()));
+            assert_eq!(exact(None), first);
+            // Marker, timestamp, payload.
+            for at in [1, 7, 12, 51] {
+                let (sealed, packet) = exact(Some(at));
+                assert_eq!(sealed, Err(SrtpError::IndexUsed), "byte {at}");
+                assert!(packet[..52].iter().all(|b| *b == 0), "nothing of it may leave");
+            }
+            assert_eq!(exact(None), first);
         }
     }
 

@@ -297,7 +297,11 @@ impl Exit {
 #[inline]
 fn seal(sender: &mut Sender, room: &mut [u8], written: Written) -> Result<usize, DropReason> {
     let roc = (written.seq.0 >> 16) as u32;
-    sender.seal_rtp(room, written.header_len, written.len, roc).map_err(SrtpError::drop_reason)
+    let sealed = match written.exact {
+        true => sender.seal_rtp_exact(room, written.header_len, written.len, roc),
+        false => sender.seal_rtp(room, written.header_len, written.len, roc),
+    };
+    sealed.map_err(SrtpError::drop_reason)
 }
 
 /// Pads a packet to the length of the longest of its run.

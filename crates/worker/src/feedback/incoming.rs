@@ -72,13 +72,15 @@ impl Worker {
     }
 
     fn take_sender_report(&mut self, heard: Instant, slot: SessionRef, report: &SenderReport<'_>) {
-        let Some(session) = self.sessions.at(slot) else { return };
+        let Worker { sessions, config, .. } = self;
+        let Some(session) = sessions.at(slot) else { return };
         let (ntp, timestamp) = (report.info.ntp, report.info.rtp_timestamp);
         let told = session.ups.iter_mut().find_map(|up| {
             let told = up.up.sender_report(heard, report.ssrc, ntp, timestamp);
             told.map(|(stream, info)| (up.track, stream, info))
         });
         if let Some((track, stream, info)) = told {
+            let info = session.clock.tell(info, &config.wall_clock);
             self.tell_sender_report(track, stream, info);
         }
     }

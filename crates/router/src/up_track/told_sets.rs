@@ -1,0 +1,73 @@
+//! Parameter sets that a publisher told in its offer and does not send (RFC 6184 section 8.4, RFC 7798 section 7.2.2). The answers to
+//! viewers do not have them, since what flows through a slot changes; so they are sent before each key frame, as
+//! packets in front of it.
+
+use std::sync::Arc;
+
+use model::{CodecSpec, Pt};
+
+use crate::{LEAD_MAX, PacketMeta, Relayed};
+use rtp::sequence::ExtSeq;
+
+/// Longest parameter set in bytes that fits in a packet of its own, whatever extensions a viewer gets.
+const LONGEST: usize = 1_100;
+
+/// The parameter sets of a track, by payload type. Empty for nearly all publishers.
+#[derive(Debug, Default)]
+pub(crate) struct ToldSets(Vec<Told>);
+
+#[derive(Debug)]
+struct Told {
+    pt: Pt,
+    codec: model::Codec,
+    /// NAL units, 1 to [`LEAD_MAX`].
+    units: Arc<[Box<[u8]>]>,
+}
+
+impl ToldSets {
+    /// What the codecs of a track say. Sets that are too many or too long to stand in front of a key frame are left out.
+    pub(crate) fn new(codecs: &[CodecSpec]) -> Self {
+        let told = codecs.iter().filter_map(|spec| {
+            let units = spec.parameter_sets.clone()?;
+            let fits = (1..=LEAD_MAX).contains(&units.len())
+                && units.iter().all(|unit| (1..=LONGEST).contains(&unit.len()));
+            fits.then_some(Told { pt: spec.pt, codec: spec.codec, units })
+        });
+        Self(told.collect())
+    }
+
+    /// How many packets stand before a key frame of a payload type; 0: none were told.
+    #[inline]
+    pub(crate) fn count(&self, pt: Pt) -> usize {
+        self.of(pt).map_or(0, |told| told.units.len())
+    }
+
+    /// The packets before a key frame whose first packet is `key`. Each NAL unit has one of its own, which is allowed in every
+    /// packetization mode (RFC 6184 section 5.6, RFC 7798 section 4.4.1).
+    pub(crate) fn before(&self, key: &PacketMeta) -> impl Iterator<Item = (Relayed, &[u8])> {
+        let told = self.of(key.pt);
+        let first = key.seq.0.saturating_sub(told.map_or(0, |told| told.units.len() as u64));
+        told.into_iter()
+            .flat_map(move |told| (0..).zip(told.units.iter()).map(move |at| (told, at)))
+            .map(move |(told, (at, unit))| {
+                let head = Relayed {
+                    up: 0,
+                    stream: key.stream,
+                    seq: ExtSeq(first + at),
+                    timestamp: key.timestamp,
+                    marker: false,
+                    pt: key.pt,
+                    clock_rate: key.clock_rate,
+                    ext: rtp::ParsedExtensions::default(),
+                    descriptor: Vec::new(),
+                    info: rtp::payload::inspect(told.codec, unit, None),
+                    capture: None,
+                };
+                (head, &unit[..])
+            })
+    }
+
+    fn of(&self, pt: Pt) -> Option<&Told> {
+        self.0.iter().find(|told| told.pt == pt)
+    }
+}
