@@ -16,6 +16,7 @@ use crate::{
     exit::rounds::Rounds,
     health::{Health, LATE_AFTER},
     mail::Mail,
+    memory::Cut,
     paths::Paths,
     recv::{Inbox, Lane},
     seldom::Seldom,
@@ -90,6 +91,8 @@ pub(crate) struct Worker {
     pub(crate) arrived: Option<Instant>,
     /// Scratch for datagrams that a peer wants to send.
     pub(crate) scratch: Vec<u8>,
+    /// Scratch for packets that are let go.
+    pub(crate) cuts: Vec<Cut>,
     /// Scratch for report blocks.
     pub(crate) blocks: Vec<ReportBlock>,
     /// The session that is being worked on: the culprit of a panic.
@@ -141,6 +144,7 @@ impl Worker {
             timers: Timers::default(),
             arrived: None,
             scratch: Vec::with_capacity(2_048),
+            cuts: Vec::new(),
             blocks: Vec::new(),
             current: None,
             control_at: None,
