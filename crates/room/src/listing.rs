@@ -1,15 +1,23 @@
 //! Listings of a room, for an API and for metrics. Nothing here changes anything.
 
+use std::sync::Arc;
+
 use model::SessionId;
 
 use crate::room::Room;
 use crate::session::Session;
-use crate::{Counts, ParticipantInfo, RoomInfo, ViewerInfo};
+use crate::{Counts, ParticipantInfo, ParticipantRecord, RoomInfo, ViewerInfo};
 
 impl Room {
     /// Who publishes, in order of arrival.
     pub fn participants(&self) -> Vec<ParticipantInfo> {
         self.publishers.iter().map(|publisher| publisher.record.info()).collect()
+    }
+
+    /// The records of those who publish, in order of arrival. Costs a count each: what is said of them is read later, when the room is
+    /// locked no more.
+    pub fn records(&self) -> Vec<Arc<ParticipantRecord>> {
+        self.publishers.iter().map(|publisher| publisher.record.clone()).collect()
     }
 
     /// Who watches, in order of arrival.

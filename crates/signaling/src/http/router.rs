@@ -4,7 +4,8 @@ use axum::routing::{get, options, post};
 use axum::{Extension, Router, middleware};
 
 use crate::http::{api, gate, host, offer, ops, page, path, resource, whep, whip};
-use crate::state::{Face, Signaling};
+use crate::resources::Face;
+use crate::state::Signaling;
 
 /// What is served to the world.
 ///

@@ -58,6 +58,16 @@ impl Node {
 
     /// With a listener of another kind; its limits are those of `config`.
     pub async fn served(config: Config, limits: room::Limits, server: ServerConfig) -> Self {
+        Self::held(config, limits, server, |_: &Command| ()).await
+    }
+
+    /// `hold` sees each command before it is recorded, while its room is locked.
+    pub async fn held(
+        config: Config,
+        limits: room::Limits,
+        server: ServerConfig,
+        hold: impl Fn(&Command) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let room_config = RoomConfig {
@@ -68,7 +78,10 @@ impl Node {
         };
         let commands = Arc::new(Mutex::new(Vec::new()));
         let recorded = commands.clone();
-        let sink = move |command| recorded.lock().unwrap().push(command);
+        let sink = move |command| {
+            hold(&command);
+            recorded.lock().unwrap().push(command);
+        };
         let operations = Operations {
             metrics: Box::new(|text| text.push_str("of_the_node 1\n")),
             ready: Box::new(|| true),
