@@ -64,7 +64,7 @@ describe("GStreamer", { timeout: 150_000 }, () => {
     await publisher.stop();
   });
 
-  test("H.264 High whose parameter sets stand in the offer alone is watched in Chromium", { timeout: 60_000 }, async () => {
+  test("H.264 Main whose parameter sets stand in the offer alone is watched in Chromium", { timeout: 60_000 }, async () => {
     const publisher = await seenByChromium("H264", { room: "out-of-band", flags: ["--out-of-band"] });
     await publisher.stop();
   });

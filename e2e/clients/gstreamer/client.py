@@ -39,9 +39,9 @@ RTC = "webrtcbin name=rtc bundle-policy=max-bundle latency=100"
 # What a received picture is made to: 32 times 18 pixels in RGB.
 PICTURE_BYTES = 32 * 18 * 3
 PAYLOAD_TYPES = {"VP8": 96, "H264": 98, "VP9": 100}
-# As cameras and hardware encoders do it: High profile, and parameter sets in the offer alone (RFC 6184 section 8.1).
+# As cameras and hardware encoders do it: Main profile, and parameter sets in the offer alone (RFC 6184 section 8.1).
 OUT_OF_BAND = (
-    "x264enc tune=zerolatency speed-preset=veryfast bitrate=800 key-int-max=30 option-string=repeat-headers=0 ! video/x-h264,profile=high,stream-format=avc"
+    "x264enc tune=zerolatency speed-preset=veryfast bitrate=800 key-int-max=30 option-string=repeat-headers=0 ! video/x-h264,profile=main,stream-format=avc"
     " ! rtph264pay config-interval=0 aggregate-mode=zero-latency"
 )
 
@@ -301,7 +301,7 @@ def arguments():
     parser.add_argument("--codec", default=None)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--token", default=None)
-    parser.add_argument("--out-of-band", action="store_true", help="H.264 High, its parameter sets in the offer only")
+    parser.add_argument("--out-of-band", action="store_true", help="H.264 Main, its parameter sets in the offer only")
     parser.add_argument("--verbose", action="store_true", help="descriptions to standard error")
     options = parser.parse_args()
     options.codec = options.codec or ("VP8" if options.role == "publish" else "VP8,H264,VP9")
