@@ -290,10 +290,12 @@ impl Script {
 
     /// An address that is new, or that another peer had before.
     fn address(&mut self, world: &mut World) -> (SocketAddr, bool) {
+        let left = world.left_addresses.iter().filter(|(_, free)| *free <= world.now);
+        let left: Vec<SocketAddr> = left.map(|(address, _)| *address).collect();
         if self.rng.chance(150)
-            && let Some(left) = self.rng.pick(&world.left_addresses)
+            && let Some(left) = self.rng.pick(&left)
         {
-            world.left_addresses.retain(|a| *a != left);
+            world.left_addresses.retain(|(a, _)| *a != left);
             return (left, true);
         }
         self.ports += 1;

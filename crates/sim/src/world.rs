@@ -57,8 +57,8 @@ pub(crate) struct World {
     pub(crate) log: Log,
     pub(crate) oracle: Oracle,
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,
-    /// Addresses that no peer has any more.
-    pub(crate) left_addresses: Vec<SocketAddr>,
+    /// Addresses that no peer has any more, and from when on one may get them.
+    pub(crate) left_addresses: Vec<(SocketAddr, Duration)>,
     queue: Queue,
     pub(crate) node: Node,
     /// When each worker has its next turn.
@@ -407,7 +407,8 @@ impl World {
         let address = self.lines[at].peer.address;
         if self.addresses.get(&address) == Some(&at) {
             self.addresses.remove(&address);
-            self.left_addresses.push(address);
+            let kept = self.lines[at].peer.phase.keeps_address();
+            self.left_addresses.push((address, self.now + kept));
         }
     }
 

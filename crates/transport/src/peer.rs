@@ -279,9 +279,10 @@ impl Peer {
         if self.phase == Phase::Closed { None } else { self.agent.selected() }
     }
 
-    /// Whether the session is connected and something authentic came on this path within the life of consent.
+    /// Whether the session is connected, sends on this path, and something authentic came on it within the life of consent.
     pub fn is_live_on(&self, now: Instant, path: &Path) -> bool {
-        let heard = self.agent.last_heard(path).filter(|_| self.phase == Phase::Connected);
+        let is_used = self.phase == Phase::Connected && self.agent.selected() == Some(*path);
+        let heard = self.agent.last_heard(path).filter(|_| is_used);
         heard.is_some_and(|at| now.saturating_duration_since(at) < CONSENT_LIFETIME)
     }
 

@@ -55,9 +55,10 @@ impl Worker {
         }
     }
 
-    /// Whether the path is that of another session, which is connected and from which something authentic came on it within
-    /// the life of consent. Such a path stays where it is, whoever checks: a check may have a forged source address, and the
-    /// session would lose what its peer sends until that one's next check (threats rows 26 and 61).
+    /// Whether the path is where a connected session is sent to, another one than that which checks, and something authentic of
+    /// it came there within the life of consent. Such a path stays where it is: a check may have a forged source address,
+    /// and the session would lose what its peer sends until that one's next check (threats rows 26 and 61). A path that a
+    /// session has besides carries nothing of it, and may go.
     ///
     /// A session that is not connected yet does not hold its paths: who guesses the address of a client could otherwise keep
     /// it out with offers alone.
@@ -71,7 +72,7 @@ impl Worker {
             Some(PathOwner::Elsewhere { entry, heard }) => {
                 entry.id != checking
                     && now.saturating_duration_since(*heard) < ice::agent::CONSENT_LIFETIME
-                    && entry.is_live()
+                    && entry.is_sent_to(path)
             }
             None => false,
         }

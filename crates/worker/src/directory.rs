@@ -10,11 +10,11 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    atomic::{AtomicUsize, Ordering, fence},
 };
 
-use arc_swap::ArcSwap;
-use model::{Binding, Command, IceCredentials, Mid, SessionId, SessionPlan};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use model::{Binding, Command, IceCredentials, Mid, Path, SessionId, SessionPlan};
 use papaya::HashMap;
 use ring::{Claim, Owner};
 
@@ -86,8 +86,9 @@ impl Orders {
 pub(crate) struct Entry {
     pub(crate) id: SessionId,
     pub(crate) claim: Claim,
-    /// The handshake is done. Of a session that lives in another worker, this is how a worker knows.
-    connected: AtomicBool,
+    /// Where the peer is sent to, once the handshake is done. Of a session that lives in another worker, this is how a worker
+    /// knows.
+    sent_to: ArcSwapOption<Path>,
     orders: ArcSwap<Orders>,
 }
 
@@ -108,14 +109,14 @@ impl Entry {
         self.claim.owner() == Owner::Gone
     }
 
-    /// The owner says that the handshake is done.
-    pub(crate) fn set_connected(&self) {
-        self.connected.store(true, Ordering::Relaxed);
+    /// The owner says where the peer is sent to from now on.
+    pub(crate) fn set_sent_to(&self, path: Option<Path>) {
+        self.sent_to.store(path.map(Arc::new));
     }
 
-    /// Whether the handshake is done and the session is not over.
-    pub(crate) fn is_live(&self) -> bool {
-        self.connected.load(Ordering::Relaxed) && !self.is_gone()
+    /// Whether the session is not over, its handshake is done, and its peer is sent to on this path.
+    pub(crate) fn is_sent_to(&self, path: &Path) -> bool {
+        self.sent_to.load().as_deref() == Some(path) && !self.is_gone()
     }
 
     fn change(&self, change: impl Fn(&mut Orders)) {
@@ -274,11 +275,11 @@ impl Directory {
 }
 
 fn entry(plan: Arc<SessionPlan>, claim: Claim) -> Arc<Entry> {
-    let connected = AtomicBool::new(false);
+    let sent_to = ArcSwapOption::empty();
     Arc::new(Entry {
         id: plan.id,
         claim,
-        connected,
+        sent_to,
         orders: ArcSwap::from_pointee(Orders::new(plan)),
     })
 }

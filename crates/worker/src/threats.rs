@@ -114,6 +114,21 @@ fn a_check_of_another_session_takes_no_path_at_which_a_session_is_live() {
     );
 }
 
+/// An address that a session has besides carries nothing of it: somebody else may have got it from a translator since.
+#[test]
+fn an_address_at_which_a_session_is_not_sent_to_goes_to_the_session_that_checks_from_it() {
+    let (mut bench, now) = (bench(), Instant::now());
+    let worker = &mut bench.worker;
+    let (mover, newcomer) = (settled(worker, 1, now), settled(worker, 2, now));
+    connect(worker, now, mover);
+    take_check(worker, now, path(9), 1);
+    assert!(is_here(worker, &path(9), mover));
+    assert_eq!(worker.sessions.at(mover).unwrap().path, Some(path(1)));
+    take_check(worker, now, path(9), 2);
+    assert!(is_here(worker, &path(9), newcomer));
+    assert!(is_here(worker, &path(1), mover));
+}
+
 /// The same where the session lives in another worker.
 #[test]
 fn a_check_takes_no_path_of_a_session_that_is_live_in_another_worker() {
@@ -124,7 +139,7 @@ fn a_check_takes_no_path_of_a_session_that_is_live_in_another_worker() {
     worker.take_datagram(now, path(1), &mut check(&plan(1).ice));
     let is_cached = |worker: &Worker| matches!(worker.paths.get(&path(1)), Some(PathOwner::Elsewhere { entry, .. }) if entry.id == SessionId(1));
     assert!(is_cached(worker));
-    victim.set_connected();
+    victim.set_sent_to(Some(path(1)));
     let seconds = std::time::Duration::from_secs;
     // Its peer sends no checks, but media: what is passed on holds the path.
     for at in [20, 40, 60] {

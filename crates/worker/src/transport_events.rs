@@ -28,6 +28,9 @@ impl Worker {
                 PeerEvent::Selected(path) => {
                     if let Some(session) = self.sessions.at(at) {
                         session.path = Some(path);
+                        if session.crypto.is_some() {
+                            session.entry.set_sent_to(session.path);
+                        }
                     }
                 }
                 PeerEvent::Connected { sender, receiver, profile } => {
@@ -68,7 +71,7 @@ impl Worker {
     pub(crate) fn connected(&mut self, now: Instant, at: SessionRef, crypto: Crypto) {
         let Some(session) = self.sessions.connect(at, crypto) else { return };
         session.make_room_for_ssrcs();
-        session.entry.set_connected();
+        session.entry.set_sent_to(session.path);
         session.report_due = now;
         let (id, downs) = (session.id, session.downs.len());
         self.counters.sessions_connected.add(1);

@@ -56,6 +56,20 @@ pub(crate) enum Phase {
     Over(End),
 }
 
+impl Phase {
+    /// How long nobody else gets the address of a peer that is in this phase when it leaves it. Translators keep an address for
+    /// minutes (RFC 4787 section 4.3), and a node lets no other session check from it while it believes in the peer (threats
+    /// row 61), which is for 30 s if the peer vanished or moved away. A goodbye takes its time to be heard.
+    pub(crate) fn keeps_address(self) -> Duration {
+        match self {
+            Phase::Over(end) if !matches!(end, End::Vanished | End::Silence) => {
+                Duration::from_secs(3)
+            }
+            _ => Duration::from_secs(31),
+        }
+    }
+}
+
 /// How a session ended for its peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
