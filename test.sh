@@ -27,6 +27,9 @@ cargo build --locked -p sfumato-whip-conformance
 step "a short load (the bot swarm)"
 SFUMATO_BIN=target/release/sfumato SFUMATO_LOADTEST_BIN=target/release/sfumato-loadtest ./loadtest/ci.sh
 
+step "a slice of the hostile run (attackers beside the swarm)"
+target/release/sfumato-hostile --slice --node target/release/sfumato --json target/hostile/report.json
+
 step "WHIP and WHEP conformance"
 ./e2e/conformance.sh
 

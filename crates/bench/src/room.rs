@@ -306,14 +306,14 @@ mod sdp_limits {
 const CROWD: usize = 64;
 const CROWDED: &str = "publisher comes to 64 such viewers";
 const SECTIONS: usize = 64;
-/// Payload types that RTP may use when RTCP shares the port (RFC 5761 section 4).
-const CODECS: u8 = 96;
+/// Codecs of a section: as many as fit, with their parameters, into its share of the longest description.
+const CODECS: u8 = 40;
 
-/// An offer with as many sections and codecs as are accepted; the list of codecs is rotated by `turned` places.
+/// As many sections as are accepted, and in each more codecs than are kept, no two of which mean the same: H.264
+/// profiles that nobody knows. The order of the codecs is turned by so many.
 fn longest(direction: &str, turned: usize) -> String {
     const HEAD: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-ufrag:q2Kd\r\na=ice-pwd:u0mYlBc8xVQhJ2tZr5nW2eGp\r\na=fingerprint:sha-256 0E:1B:28:35:42:4F:5C:69:76:83:90:9D:AA:B7:C4:D1:DE:EB:F8:05:12:1F:2C:39:46:53:60:6D:7A:87:94:A1\r\na=setup:actpass\r\n";
-    const NAMES: [&str; 4] = ["VP8", "VP9", "AV1", "H265"];
-    let mut types: Vec<u8> = (0..64).chain(96..128).collect();
+    let mut types: Vec<u8> = (0..CODECS - 32).chain(96..128).collect();
     types.rotate_left(turned % usize::from(CODECS));
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(" ");
     let mut offer = HEAD.to_owned();
@@ -325,9 +325,11 @@ fn longest(direction: &str, turned: usize) -> String {
             "m=video 9 UDP/TLS/RTP/SAVPF {payloads}\r\nc=IN IP4 0.0.0.0\r\na=mid:{section}\r\na={direction}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n"
         );
         for &pt in &types {
-            let name = NAMES[(usize::from(pt) + section) % NAMES.len()];
+            // Profiles from 0x70 on: 128 of them, so that those of a section differ.
+            let profile = 0x70 + (usize::from(pt) + section) % 128;
+            let fmtp = format!("packetization-mode=1;profile-level-id={profile:02x}001f");
             // Writing to a String does not fail.
-            write!(offer, "a=rtpmap:{pt} {name}/90000\r\n").unwrap_or_default();
+            write!(offer, "a=rtpmap:{pt} H264/90000\r\na=fmtp:{pt} {fmtp}\r\n").unwrap_or_default();
         }
     }
     offer

@@ -53,11 +53,13 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
         limits: config.limits,
     };
     let measured = handle.clone();
+    let inspected = handle.clone();
     let operations = Operations {
         metrics: Box::new(move |text| {
             metrics::write(&measured.metrics(), &measured.turn_ages(), started, text);
         }),
         ready: Box::new(|| true),
+        stats: Box::new(move |session, reply| inspected.stats(session, reply)),
     };
     let sink = WorkerSink(handle.clone());
     let signaling = Signaling::new(signaling_config(&config), rooms, fill_random, sink, operations);

@@ -67,7 +67,7 @@ pub(crate) fn agreed_sections(
 ) -> Arc<[AgreedSection]> {
     let agreed = |(at, section): (usize, &Section)| {
         let chosen = chosen.iter().find(|c| c.section.number == section.number);
-        let mut payloads = chosen.map(|c| sdp::codecs::meanings(section, &c.codecs));
+        let mut payloads = chosen.map(|c| c.meanings.clone());
         if let (Some(payloads), Some(before)) = (&mut payloads, before.filter(|b| b.keeps(section)))
         {
             let known = before.sections.get(at).map_or(&[][..], |old| &old.payloads);

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use model::{Command, NodeId, ParticipantId, SessionId, UpMedia};
+use model::{Command, DownMedia, NodeId, ParticipantId, SessionId, UpMedia};
 
 use crate::agreement::Agreement;
 use crate::negotiate::Agreed;
@@ -286,6 +286,6 @@ impl Room {
 }
 
 /// The receiving sections of an agreement, and the group of each.
-pub(crate) fn slots_of(agreement: &Agreement) -> Vec<(model::DownMedia, usize)> {
-    agreement.plan.down.iter().cloned().zip(agreement.groups.iter().copied()).collect()
+pub(crate) fn slots_of(agreement: &Agreement) -> Vec<(&DownMedia, usize)> {
+    agreement.plan.down.iter().zip(agreement.groups.iter().copied()).collect()
 }

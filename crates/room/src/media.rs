@@ -2,9 +2,10 @@
 //! which it receives.
 
 use model::{
-    CodecSpec, DownMedia, Extension, ExtensionMap, MediaKind, Mid, Ssrc, StreamSsrc, UpMedia,
+    CodecSpec, DownMedia, Extension, ExtensionMap, MediaKind, Mid, Pt, Ssrc, StreamSsrc, UpMedia,
 };
 use sdp::attributes::RidLine;
+use sdp::codecs::Meaning;
 use sdp::{Direction, Flow, Offer, SdpError, Section, SectionKind};
 
 use crate::extensions::accepts;
@@ -29,6 +30,8 @@ pub(crate) struct Chosen<'o> {
     pub(crate) mid: Mid,
     pub(crate) kind: MediaKind,
     pub(crate) codecs: Vec<CodecSpec>,
+    /// What the payload types of the codecs stand for.
+    pub(crate) meanings: Vec<(Pt, Meaning)>,
     /// As seen by us.
     pub(crate) direction: Direction,
 }
@@ -80,7 +83,9 @@ impl Negotiation<'_, '_> {
             let transport_cc = accepts(section, extensions, Extension::TransportCc);
             // In a section of both directions the peer's own codecs are the narrower choice.
             let flow = if up || !self.roles.to_peer() { Flow::FromPeer } else { Flow::ToPeer };
-            let codecs = sdp::choose(section, flow, transport_cc);
+            let codecs = sdp::codecs::choose_keyed(section, flow, transport_cc);
+            let meanings = codecs.iter().flat_map(sdp::codecs::Chosen::meanings).collect();
+            let codecs: Vec<CodecSpec> = codecs.into_iter().map(|chosen| chosen.spec).collect();
             if codecs.is_empty() {
                 if !wanted {
                     continue;
@@ -95,7 +100,7 @@ impl Negotiation<'_, '_> {
                 (false, true) => Direction::SendOnly,
                 (true, true) => Direction::SendRecv,
             };
-            chosen.push(Chosen { section, mid, kind, codecs, direction });
+            chosen.push(Chosen { section, mid, kind, codecs, meanings, direction });
         }
         // A session that is there may pause everything.
         let flows = chosen.iter().any(|c| c.direction != Direction::Inactive);

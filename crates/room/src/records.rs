@@ -109,7 +109,8 @@ impl TrackRecord {
 }
 
 impl ParticipantRecord {
-    pub(crate) fn info(&self) -> ParticipantInfo {
+    /// The participant in a listing.
+    pub fn info(&self) -> ParticipantInfo {
         ParticipantInfo {
             id: self.id.clone(),
             session: self.session,

@@ -36,13 +36,13 @@ impl Room {
             return Err(RoomError::new(ErrorKind::Conflict, text));
         }
         agreement.number += 1;
-        let (ice, slots) = (agreement.ice.clone(), slots_of(&agreement));
+        let ice = agreement.ice.clone();
         let mappings = &mut self.mappings;
         let Some(session) = self.sessions.get_mut(&id) else { return Err(not_found(id)) };
-        session.agreement = Some(agreement);
         if let Some(watching) = &mut session.watching {
-            watching.slots.update(&slots, mappings);
+            watching.slots.update(&slots_of(&agreement), mappings);
         }
+        session.agreement = Some(agreement);
         self.commands.push_back(Command::Update(plan.clone()));
         if restarts {
             self.commands.push_back(Command::Restart { session: id, ice });

@@ -72,7 +72,7 @@ struct Fit {
 
 impl SlotTable {
     /// Slots as agreed; the number beside each says in which group it is.
-    pub(crate) fn new(down: &[(DownMedia, usize)], mappings: &mut Mappings) -> Self {
+    pub(crate) fn new(down: &[(&DownMedia, usize)], mappings: &mut Mappings) -> Self {
         let mut table = Self {
             groups: Vec::new(),
             order: Vec::new(),
@@ -86,7 +86,7 @@ impl SlotTable {
     }
 
     /// Takes renegotiated slots in. Those that stay keep what flows through them, unless their codecs changed.
-    pub(crate) fn update(&mut self, down: &[(DownMedia, usize)], mappings: &mut Mappings) {
+    pub(crate) fn update(&mut self, down: &[(&DownMedia, usize)], mappings: &mut Mappings) {
         self.order = down.iter().map(|(media, _)| media.mid).collect();
         self.hopeless.clear();
         self.incompatible.clear();
@@ -95,7 +95,7 @@ impl SlotTable {
         for group in &mut self.groups {
             for slot in [&mut group.audio, &mut group.video] {
                 let stays = |s: &Slot| {
-                    let same = |m: &DownMedia| (m.mid, m.ssrc.media) == (s.mid, s.ssrc);
+                    let same = |m: &&DownMedia| (m.mid, m.ssrc.media) == (s.mid, s.ssrc);
                     down.iter().any(|(media, _)| same(media))
                 };
                 let gone = slot.take_if(|s| !stays(s)).filter(|s| s.track.is_some());

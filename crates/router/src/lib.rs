@@ -19,6 +19,7 @@
 //! What is deliberately absent: bandwidth estimation towards subscribers, pacing, temporal layers. The highest layer
 //! that flows is forwarded.
 
+mod bitrate;
 mod catch_up;
 pub mod down_track;
 pub mod packet;
@@ -26,7 +27,8 @@ pub mod pool;
 pub mod up_track;
 
 pub use catch_up::{CatchUp, CatchUpLimits};
-pub use down_track::{DownStats, DownTrack, Leave, Pick, Written};
+pub use down_track::{DownTrack, Leave, Pick, Written};
+pub use model::{DownStats, LayerStats, UpStats};
 pub use packet::{Packet, PacketMeta, Relayed, StreamId};
 pub use pool::{Account, PacketBuf, PacketPool, PoolLimits, PoolStats};
 pub use up_track::cache::Cache;
@@ -34,7 +36,7 @@ pub use up_track::mirror::TrackMirror;
 pub use up_track::report::{PublisherClock, SenderInfo};
 pub use up_track::streams::{StreamRef, StreamTable};
 pub use up_track::watch::{LayerWatch, Ranking};
-pub use up_track::{Accepted, LayerStats, UpTrack};
+pub use up_track::{Accepted, UpTrack};
 
 /// Layers that one track may have: simulcast in the field has three.
 pub const MAX_LAYERS: usize = 4;

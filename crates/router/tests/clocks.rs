@@ -24,7 +24,7 @@ struct Line {
 impl Line {
     /// A packet with the timestamp of this moment, where one is due.
     fn step(&mut self, now: Instant, millis: u64) {
-        if millis % self.every != 0 {
+        if !millis.is_multiple_of(self.every) {
             return;
         }
         let (sequence, timestamp) = ((millis / self.every) as u16, self.timestamp(millis));

@@ -231,7 +231,7 @@ fn a_viewer_who_watches_already_gets_nothing_twice() {
     }
     assert_eq!(s.seen.len(), 40);
     assert!(s.in_order().1);
-    assert_eq!(s.down.stats().splices, 1);
+    assert_eq!(s.down.stats(s.now).splices, 1);
 }
 
 #[test]
@@ -242,12 +242,12 @@ fn parameter_sets_that_are_missing_are_asked_for_as_part_of_the_key_frame() {
     let mut asked = 0;
     for _ in 0..200 {
         s.now += ms(20);
-        let before = s.rig.up.stats(0).unwrap().nacked;
+        let before = s.rig.up.stats(s.now).layers[0].nacked;
         s.asks();
-        asked += s.rig.up.stats(0).unwrap().nacked - before;
+        asked += s.rig.up.stats(s.now).layers[0].nacked - before;
     }
     assert_eq!(asked, 10, "as often as a packet that viewers need");
-    assert!(s.rig.up.stats(0).unwrap().keyframe_requests > 0, "and then another key frame");
+    assert!(s.rig.up.stats(s.now).layers[0].keyframe_requests > 0, "and then another key frame");
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn parameter_sets_of_the_offer_stand_before_each_key_frame() {
         let seen: Vec<_> = s.seen.iter().map(|(_, payload)| &payload[..]).collect();
         assert_eq!(seen, expected, "{which:?}");
         assert!(s.seen.windows(2).all(|w| w[1].0 == w[0].0.wrapping_add(1)));
-        assert_eq!(s.down.stats().splices, 1);
+        assert_eq!(s.down.stats(s.now).splices, 1);
         let (number, set) = s.seen[5 * (sets.len() + 3)].clone();
         let mut out = [0; 1_500];
         let again = s.down.retransmit(&leave(s.now), &s.rig.mirror, number, &mut out).unwrap();

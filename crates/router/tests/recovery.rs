@@ -196,8 +196,8 @@ impl World {
             shot: u64::from(self.publisher.picture),
             seen: self.viewer.pictures(),
             keys: self.publisher.keys,
-            up: self.rig.up.stats(0).unwrap(),
-            down: *self.down.stats(),
+            up: self.rig.up.stats(self.now()).layers[0],
+            down: self.down.stats(self.now()),
         }
     }
 }

@@ -41,11 +41,22 @@ pub fn meaning(payload: &Payload) -> Option<Meaning> {
     Some(Meaning::Codec(Key::new(codec, fmtp)?, payload.channels))
 }
 
-/// What the payload types of agreed codecs stand for, those of their retransmissions among them.
-pub fn meanings(section: &Section, agreed: &[CodecSpec]) -> Vec<(Pt, Meaning)> {
-    let types = agreed.iter().flat_map(|codec| [Some(codec.pt), codec.rtx_pt]).flatten();
-    let known = types.filter_map(|pt| section.payloads.iter().find(|p| p.pt == pt));
-    known.filter_map(|payload| Some((payload.pt, meaning(payload)?))).collect()
+/// A codec that is agreed, and what matters of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// The codec.
+    pub spec: CodecSpec,
+    /// What its payload type stands for.
+    pub key: Key,
+}
+
+impl Chosen {
+    /// What its payload types stand for, that of its retransmissions among them.
+    pub fn meanings(&self) -> impl Iterator<Item = (Pt, Meaning)> + use<> {
+        let CodecSpec { pt, rtx_pt, clock_rate, channels, .. } = self.spec;
+        let rtx = rtx_pt.map(|rtx| (rtx, Meaning::Retransmissions(pt.0.into(), clock_rate)));
+        [(pt, Meaning::Codec(self.key, channels))].into_iter().chain(rtx)
+    }
 }
 
 /// Which way media goes in a section.
@@ -72,9 +83,13 @@ pub const MAX_CODECS: usize = 32;
 /// Codecs of a section that are agreed: those of the offer that are served, in its order, RED after Opus. Of several that differ in nothing that
 /// matters here ([`Key`]) the first one counts. `transport_cc` says whether the header extension was agreed that this feedback needs.
 pub fn choose(section: &Section, flow: Flow, transport_cc: bool) -> Vec<CodecSpec> {
+    choose_keyed(section, flow, transport_cc).into_iter().map(|chosen| chosen.spec).collect()
+}
+
+/// The same, with what matters of each.
+pub fn choose_keyed(section: &Section, flow: Flow, transport_cc: bool) -> Vec<Chosen> {
     let SectionKind::Media(kind) = section.kind else { return Vec::new() };
-    let mut agreed: Vec<CodecSpec> = Vec::new();
-    let mut keys: Vec<Key> = Vec::new();
+    let mut agreed: Vec<Chosen> = Vec::new();
     let retransmissions = Retransmissions::of(section);
     for payload in section.payloads.iter().filter(|p| is_usable(p.pt)) {
         if agreed.len() == MAX_CODECS {
@@ -82,12 +97,10 @@ pub fn choose(section: &Section, flow: Flow, transport_cc: bool) -> Vec<CodecSpe
         }
         let Some((codec, clock_rate, channels)) = identify(payload, kind) else { continue };
         let offered = Parameters(&payload.fmtp);
-        let Some(key) = Key::new(codec, offered).filter(|key| !keys.contains(key)) else {
-            continue;
-        };
+        let known = |key: &Key| agreed.iter().any(|chosen| chosen.key == *key);
+        let Some(key) = Key::new(codec, offered).filter(|key| !known(key)) else { continue };
         let Some(fmtp) = parameters(codec, offered, flow) else { continue };
-        keys.push(key);
-        agreed.push(CodecSpec {
+        let spec = CodecSpec {
             pt: payload.pt,
             rtx_pt: retransmissions.find(payload),
             codec,
@@ -99,13 +112,15 @@ pub fn choose(section: &Section, flow: Flow, transport_cc: bool) -> Vec<CodecSpe
                 Flow::FromPeer => parameter_sets(codec, offered),
                 Flow::ToPeer => None,
             },
-        });
+        };
+        agreed.push(Chosen { spec, key });
     }
     // RED comes last, so that plain Opus is what a publisher sends unless it decides otherwise; and only around an
     // Opus that is agreed too (RFC 2198 section 5).
-    let opus: Vec<Pt> = agreed.iter().filter(|c| c.codec == Codec::Opus).map(|c| c.pt).collect();
-    agreed.retain(|c| c.codec != Codec::Red || red_blocks(&c.fmtp, &opus));
-    agreed.sort_by_key(|c| c.codec == Codec::Red);
+    let specs = agreed.iter().map(|chosen| &chosen.spec);
+    let opus: Vec<Pt> = specs.filter(|c| c.codec == Codec::Opus).map(|c| c.pt).collect();
+    agreed.retain(|c| c.spec.codec != Codec::Red || red_blocks(&c.spec.fmtp, &opus));
+    agreed.sort_by_key(|c| c.spec.codec == Codec::Red);
     agreed
 }
 

@@ -5,17 +5,26 @@
 pub struct Parameters<'a>(pub &'a str);
 
 impl<'a> Parameters<'a> {
-    /// Name and value of each parameter; a bare word has an empty value.
-    pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.0.split(';').map(str::trim).filter(|p| !p.is_empty()).map(|p| {
-            let (name, value) = p.split_once('=').unwrap_or((p, ""));
-            (name.trim(), value.trim())
-        })
-    }
-
-    /// Value of the first parameter with this name.
+    /// Value of the first parameter with this name; a bare word has an empty one. Byte by byte: a long offer has thousands of lines in which
+    /// several names are looked for.
     pub fn value(self, name: &str) -> Option<&'a str> {
-        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
+        let mut rest = self.0;
+        loop {
+            let end = rest.bytes().position(|b| b == b';').unwrap_or(rest.len());
+            let parameter = rest[..end].trim_ascii_start();
+            if let Some((head, tail)) = parameter.split_at_checked(name.len())
+                && head.eq_ignore_ascii_case(name)
+            {
+                let tail = tail.trim_ascii();
+                match tail.strip_prefix('=') {
+                    Some(value) => return Some(value.trim_ascii_start()),
+                    None if tail.is_empty() => return Some(tail),
+                    // A longer name that begins alike.
+                    None => {}
+                }
+            }
+            rest = rest.get(end + 1..)?;
+        }
     }
 
     /// A numeric parameter, with its default when it is absent; `None` when it is no number.
@@ -61,6 +70,9 @@ mod tests {
         assert_eq!(p.value("profile-level-id"), Some("42e01f"));
         assert_eq!(p.value("bare"), Some(""));
         assert_eq!(p.value("absent"), None);
+        assert_eq!(p.value("packetization"), None, "a longer name is another one");
+        assert_eq!(Parameters("").value("bare"), None);
+        assert_eq!(Parameters("\u{fc}=1;bar\u{fc}=2;bare = 3 ").value("bare"), Some("3"));
         assert_eq!(p.number("absent", 7), Some(7));
         assert_eq!(p.number("profile-level-id", 7), None);
         assert_eq!(

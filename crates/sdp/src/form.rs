@@ -5,10 +5,6 @@ use std::borrow::Cow;
 
 use crate::limits;
 
-/// Lines of these types are not read anywhere: a bandwidth or a time zone that makes no sense must not cost a session. Browsers pass
-/// over them too.
-const UNREAD: [&str; 6] = ["b=", "e=", "k=", "p=", "r=", "z="];
-
 /// Takes off a byte order mark and blanks and CRs at the ends of lines, and makes lines that nobody reads empty attributes. A text of more
 /// bytes than allowed is given back as it is, to be refused.
 pub(crate) fn tidied(text: &str) -> Cow<'_, str> {
@@ -17,7 +13,7 @@ pub(crate) fn tidied(text: &str) -> Cow<'_, str> {
     }
     let mut tidy = String::with_capacity(text.len());
     for line in without_mark(text).split_inclusive('\n') {
-        let content = line.trim_end();
+        let content = line.trim_ascii_end();
         tidy.push_str(if is_unread(content) { "a=-" } else { content });
         if line.ends_with('\n') {
             tidy.push('\n');
@@ -33,11 +29,15 @@ fn without_mark(text: &str) -> &str {
 fn needs_it(text: &str) -> bool {
     let mut lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
     text.starts_with('\u{feff}')
-        || lines.any(|line| is_unread(line) || line.ends_with([' ', '\t', '\r']))
+        || lines.any(|line| {
+            is_unread(line) || line.as_bytes().last().is_some_and(u8::is_ascii_whitespace)
+        })
 }
 
+/// Lines of these types are not read anywhere: a bandwidth or a time zone that makes no sense must not cost a session. Browsers pass over
+/// them too.
 fn is_unread(line: &str) -> bool {
-    UNREAD.iter().any(|kind| line.starts_with(kind))
+    matches!(line.as_bytes(), [b'b' | b'e' | b'k' | b'p' | b'r' | b'z', b'=', ..])
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub(crate) fn check(text: &str) -> Result<(), SdpError> {
             ));
         }
         // RFC 8866 section 9: a byte-string holds neither. A CR that came back in an answer would begin a line there.
-        if line.contains(['\r', '\0']) {
+        if line.bytes().any(|byte| matches!(byte, b'\r' | b'\0')) {
             return Err(SdpError::malformed(
                 format!("line {number}"),
                 "a CR within the line, or a NUL; any other character is allowed",

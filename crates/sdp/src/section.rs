@@ -392,5 +392,5 @@ impl Section {
 
 /// The value of an attribute line, without blanks around it.
 pub(crate) fn value_of(attribute: &Attribute) -> &str {
-    attribute.value.as_deref().unwrap_or("").trim()
+    attribute.value.as_deref().unwrap_or("").trim_ascii()
 }

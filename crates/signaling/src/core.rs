@@ -6,13 +6,15 @@
 //! busy room costs the others nothing. Offers are parsed and matched under no lock at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use model::{Command, Event, NodeId, ParticipantId, RoomId, SessionId};
 use room::{
     Accepted, Agreed, Counts, Entering, ErrorKind, Ids, LocalMedia, LocalPublished, Negotiator,
-    Notice, ParticipantInfo, Renegotiated, Roles, Room, RoomConfig, RoomError, RoomInfo, Target,
+    Notice, ParticipantInfo, ParticipantRecord, Renegotiated, Roles, Room, RoomConfig, RoomError,
+    RoomInfo, Target,
 };
 
 use crate::capacity::{Place, Totals, Wanted};
@@ -295,6 +297,11 @@ impl Core {
         !lock(&self.busy).is_empty()
     }
 
+    /// The room that a session is in.
+    pub fn room_of(&self, session: SessionId) -> Option<RoomId> {
+        lock(&self.sessions).get(&session).map(|cell| cell.id.clone())
+    }
+
     /// Whether the session is there.
     pub fn contains(&self, session: SessionId) -> bool {
         lock(&self.sessions).contains_key(&session)
@@ -302,7 +309,13 @@ impl Core {
 
     /// Who publishes in a room, in order of arrival, and how many watch; `None` when there is no such room.
     pub fn participants(&self, room: &RoomId) -> Option<(Vec<ParticipantInfo>, usize)> {
-        self.look(room, |room| (room.participants(), room.info().viewers))
+        let (records, viewers) = self.records(room)?;
+        Some((records.iter().map(|record| record.info()).collect(), viewers))
+    }
+
+    /// The same as records, which the room is locked for a moment to give.
+    pub fn records(&self, room: &RoomId) -> Option<(Vec<Arc<ParticipantRecord>>, usize)> {
+        self.look(room, |room| (room.records(), room.info().viewers))
     }
 
     /// Looks at a room; changes nothing. `None` when there is no such room.
@@ -313,7 +326,16 @@ impl Core {
 
     /// All rooms, by name.
     pub fn rooms(&self) -> Vec<RoomInfo> {
-        let cells: Vec<Arc<Cell>> = lock(&self.names).values().cloned().collect();
+        self.rooms_after(None, usize::MAX)
+    }
+
+    /// The first rooms by name after this one. Each is locked by itself, for a moment.
+    pub fn rooms_after(&self, after: Option<&RoomId>, most: usize) -> Vec<RoomInfo> {
+        let names = lock(&self.names);
+        let from = (after.map_or(Unbounded, Excluded), Unbounded);
+        let next = names.range::<RoomId, _>(from).map(|(_, cell)| cell.clone());
+        let cells: Vec<Arc<Cell>> = next.take(most).collect();
+        drop(names);
         let states = cells.iter().map(|cell| lock(&cell.state));
         states.filter(|state| !state.gone).map(|state| state.room.info()).collect()
     }

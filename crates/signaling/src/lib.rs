@@ -2,29 +2,36 @@
 //!
 //! An offer's way, each step a file:
 //!
-//! 1. `server`: a connection is accepted, within bounds of number and slowness;
-//! 2. `http/gate`: the request is counted against the rate limits (`limits`), and will leave with CORS fields and,
+//! 1. `server`: a connection is accepted, within bounds of number and time; PROXY header, TLS, HTTP/1.1 or HTTP/2. `client`: whose
+//!    request it is;
+//! 2. `http/path`: surplus slashes are removed; `http/gate`: the request is counted against the rate limits (`limits`), and will leave with CORS fields and,
 //!    if it fails, with problem details (`http/cors`, `http/problem`);
 //! 3. `http/host`: the node is called by a name that it may have; `http/router`: the path leads to `http/whip` or `http/whep`;
 //! 4. `auth`: the bearer token says who it is and what it may do;
 //! 5. `http/offer`: content types are checked and the offer is read (`http/body`);
-//! 6. [`core`]: the `room` crate negotiates under no lock, and the room of that name takes the result in during its turn; its commands
-//!    go to the workers through the [`CommandSink`]. In `state` the session gets a secret URL and an entity tag;
+//! 6. `sessions`, `calls`: on a thread that may wait for the room's lock, [`core`]: the `room` crate negotiates under no lock, and the room of that name takes the result in during its turn; its commands
+//!    go to the workers through the [`CommandSink`]. In `resources` the session gets a secret URL and an entity tag;
 //! 7. `http/offer` again: 201 with the answer. From there on PATCH and DELETE come to `http/resource`.
+//!
+//! Events of the workers and timers come in by `driver`.
 //!
 //! Signaling never sees a worker, only a [`CommandSink`] and a channel of events; it parses no SDP itself.
 
 mod auth;
+mod calls;
 mod capacity;
 mod client;
 mod config;
 pub mod core;
 mod counters;
+mod driver;
 mod http;
 mod limits;
 mod log;
+mod resources;
 mod secret;
 mod server;
+mod sessions;
 mod state;
 
 pub use auth::{NewToken, mint};
@@ -34,7 +41,7 @@ pub use core::{CommandSink, Core};
 pub use http::cors::{OriginRule, OriginRuleError};
 pub use secret::Secret;
 pub use server::{Certificates, ServerConfig, serve};
-pub use state::{Operations, Signaling};
+pub use state::{Operations, Signaling, StatsReply};
 
 impl Signaling {
     /// The routes for the public listener.

@@ -316,8 +316,16 @@ async fn a_session_that_the_workers_end_is_gone() {
 async fn a_session_that_never_connects_is_freed_within_15_seconds() {
     let node = Node::start().await;
     let (session, _) = node.post("/whip/r", PUBLISH).await.session();
-    tokio::time::sleep(std::time::Duration::from_millis(15_300)).await;
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_millis(15_100)).await;
+    tokio::time::resume();
     // No request comes before this look: the timer did it.
+    for _ in 0..1_000 {
+        if node.commands() == ["open", "close"] {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     assert_eq!(node.commands(), ["open", "close"]);
     assert_eq!(node.request("GET", &session, &[], "").await.status, 404);
 }

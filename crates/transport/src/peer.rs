@@ -26,7 +26,7 @@ const MAX_EVENTS: usize = 64;
 ///
 /// RFC 7675 section 3 leaves ICE-lite agents out: consent checks are sent by full agents, and a lite one answers. What
 /// it makes of their absence is its own choice. Many stacks send none while media flows (libnice as it comes, Pion before
-/// 4.0.8, webrtc-rs 0.17).
+/// 4.0.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Consent {
     /// Authenticated connectivity checks only.

@@ -367,7 +367,7 @@ fn picture_losses_of_one_viewer_are_answered_slower_and_those_of_another_at_once
         }
         let worker = &mut bench.worker;
         let at = worker.sessions.by_id(SessionId(1)).unwrap();
-        let stats = worker.sessions.at(at).unwrap().ups[0].up.stats(0).unwrap();
+        let stats = worker.sessions.at(at).unwrap().ups[0].up.stats(now).layers[0];
         if stats.keyframe_requests > asked.len() as u64 {
             asked.push(tick);
             publisher.key = true;

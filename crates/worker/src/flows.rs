@@ -434,7 +434,7 @@ fn a_publisher_that_renegotiates_keeps_its_tracks() {
         session.ups.iter().map(|u| u.up.track()).collect::<Vec<_>>(),
         [TrackId(8), TrackId(7)]
     );
-    assert_eq!(session.ups[1].up.stats(0).unwrap().packets, 2, "its statistics stay");
+    assert_eq!(session.ups[1].up.stats(now).layers[0].packets, 2, "its statistics stay");
     assert_eq!(worker.counters.rtp_accepted.value(), 2);
     plan.up.remove(0);
     benches[0].command(Command::Update(plan.into()));

@@ -1,5 +1,5 @@
-//! The attackers' process: started for each part of the run, so that it cannot take the good ones' threads, descriptors or
-//! memory, and so that its low priority and its one core hold for all that it does.
+//! The attackers' process, one for each part of the run. It is a process of its own so that it cannot use up the descriptors and the memory
+//! of the good peers' process, and so that its low priority and its one core hold for everything that it does.
 
 use std::{
     collections::BTreeMap,

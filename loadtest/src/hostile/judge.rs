@@ -8,25 +8,28 @@ use super::{attacks::Attack, child::AllDeeds, deeds::Deeds, good::View, node::Lo
 
 /// Times, losses and standstills may be so many times as large as without attackers.
 const RATIO: f64 = 4.0;
-/// Below this nothing is called slow, in seconds: a join, and a standstill of all viewers together.
+/// Seconds that a join, and the standstill of all viewers together, may take in any case: less is what a busy machine does.
 const LEAST_TIME: f64 = 1.0;
-/// The same for the first picture. It waits for a key frame, of which each layer gives one a second (threat 34).
+/// The same for the first picture. It waits for a key frame, and each layer is asked for one key frame a second at most (threat 34).
 const LEAST_FIRST_FRAME: f64 = 3.0;
-/// Below this share nothing is called a loss.
+/// Share of the packets that may be lost in any case.
 const LEAST_LOSS: f64 = 0.002;
 /// Share of the viewers' time that may stand still where that is more than a second.
 const LEAST_FROZEN: f64 = 0.03;
-/// Share of the pictures of calm times that have to come: a stream that is dead loses nothing by its numbers.
+/// Share of the pictures of calm times that have to come. A stream that stops altogether shows no gap in its sequence numbers, so the
+/// loss does not tell of it.
 const PICTURES: f64 = 0.75;
-/// Key-frame requests a second to one stream of the good ones: one (threat 34), and what was due before.
+/// Key-frame requests a second to one stream of the good ones. The node sends one a second at most (threat 34); the half is for one that
+/// falls into this part by its end.
 const KEY_REQUESTS: f64 = 1.5;
 /// Streams of video that the good ones publish.
 const STREAMS: f64 = 4.0;
 /// Bytes that the node may grow by over its size in calm times.
 const GROWTH: u64 = 256 << 20;
-/// Bytes of log in a second: sessions may be told, datagrams may not.
+/// Bytes that the node may log in a second: lines for sessions are allowed, lines for datagrams are not.
 const LOG: f64 = 256e3;
-/// Share of an attacker's requests that may fail as the node's fault: a connection may break at the end.
+/// Share of an attacker's requests that may fail by the node's fault. Some fail without one: when the attack ends, or the kernel is out of
+/// ports for a moment.
 const BROKEN: f64 = 0.02;
 /// Nothing came to an attack's own victim for so long, in milliseconds.
 const VICTIM_GAP: u64 = 1_000;

@@ -8,8 +8,8 @@
 //! - `attacks`: what they do, one file each, with `peer` (a session of an attacker), `http` and `deeds`
 //! - `judge`, `report`: whether that is good
 //!
-//! What is deliberately absent: a mended node. What an attack must not do stands in `judge` and in each attack's `expects`,
-//! and the names of drop reasons are matched by their beginnings.
+//! The node is a black box here: its metrics are matched by the beginnings of their names, so that a new reason for a drop needs no
+//! change as long as it is named like its siblings.
 
 mod attacks;
 mod child;
@@ -225,8 +225,8 @@ fn sleep_until(when: Instant, interrupted: &AtomicBool) -> Result<(), String> {
     }
 }
 
-/// Judges every part by what the good ones saw in it. The calm one is judged, too: against itself it can only be too bad to compare
-/// with.
+/// Judges every part by what the good ones saw in it. The calm part is compared with itself, so what is found there is what no comparison
+/// excuses, such as a good peer that failed.
 fn conclude(courses: Vec<Course>, report: &crate::report::Report) -> Outcome {
     let view = |course: &Course| View::of(&report.timeline, course.from, course.to);
     let calm = courses.first().map(view).unwrap_or_default();

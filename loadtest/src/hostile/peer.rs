@@ -28,7 +28,7 @@ use crate::{
 
 /// Joining takes so long at most.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Longest wait between two looks at timers.
+/// Longest wait between two looks at the timers of ICE and DTLS.
 const LOOK: Duration = Duration::from_millis(20);
 /// Messages of one receive call, and of one flush.
 const BATCH: usize = 32;
@@ -148,7 +148,7 @@ impl Peer {
         })
     }
 
-    /// Queues a datagram that is nobody's business.
+    /// Queues these bytes as a datagram, unencrypted.
     pub(super) fn raw(&mut self, bytes: &[u8]) -> bool {
         queue(&mut self.batch, &self.socket, self.to, |out| {
             out.get_mut(..bytes.len())?.copy_from_slice(bytes);

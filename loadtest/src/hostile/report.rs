@@ -35,6 +35,8 @@ pub(super) struct Outcome {
     pub(super) cores: usize,
 }
 
+/// Share of the viewers' time that stood still without attackers, from which the reader is warned.
+const BUSY: f64 = 0.02;
 /// Reasons of drops that are told of a part, the most frequent ones.
 const MAX_REASONS: usize = 6;
 
@@ -87,6 +89,13 @@ impl Outcome {
         }
         for finding in &self.findings {
             _ = writeln!(text, "\nwrong: {finding}");
+        }
+        let calm = self.parts.first().map(|part| &part.view);
+        if calm.is_some_and(|calm| calm.frozen() > BUSY * calm.viewer_seconds) {
+            _ = writeln!(
+                text,
+                "\nthe machine was busy: pictures stood still without attackers, too, so the bounds are wide"
+            );
         }
         let verdict = if self.is_good() {
             "the good ones noticed nothing"

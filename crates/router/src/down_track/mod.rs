@@ -15,7 +15,7 @@ mod select;
 mod seq_map;
 mod splice;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use model::{
     Binding, DownMedia, DropReason, ExtensionMap, MediaKind, Pt, PtMapping, Ssrc, StreamSsrc,
@@ -25,9 +25,10 @@ use rtp::payload::red;
 use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 
+use crate::bitrate::Meter;
 use crate::up_track::cache::Since;
 use crate::up_track::watch::bit;
-use crate::{CatchUp, CatchUpLimits, Packet, StreamId, TrackMirror};
+use crate::{CatchUp, CatchUpLimits, DownStats, Packet, StreamId, TrackMirror};
 use report::Reports;
 use rewrite::{Address, Lengths, Template};
 use rtx::Retransmissions;
@@ -72,29 +73,6 @@ pub struct Leave {
     pub transport_cc: u16,
 }
 
-/// Counts of one down-track, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DownStats {
-    /// Packets written, retransmissions not counted.
-    pub packets: u64,
-    /// Payload bytes written, retransmissions not counted.
-    pub octets: u64,
-    /// Retransmissions written.
-    pub rtx_packets: u64,
-    /// Payload bytes of retransmissions.
-    pub rtx_octets: u64,
-    /// Crossings to another layer or track, the start included.
-    pub splices: u64,
-    /// Round trip time by the last receiver report that answers a sender report of ours.
-    pub rtt: Option<Duration>,
-    /// Share of packets lost by the last receiver report, in 256ths.
-    pub fraction_lost: u8,
-    /// Packets lost since the start, by the last receiver report.
-    pub cumulative_lost: i32,
-    /// Jitter by the last receiver report, in timestamp units.
-    pub jitter: u32,
-}
-
 /// One slot of a subscriber.
 #[derive(Debug)]
 pub struct DownTrack {
@@ -121,6 +99,7 @@ pub struct DownTrack {
     rtx_seq: ExtSeq,
     reports: Reports,
     stats: DownStats,
+    bitrate: Meter,
 }
 
 impl DownTrack {
@@ -146,6 +125,7 @@ impl DownTrack {
             rtx_seq: ExtSeq(media.ssrc.rtx.map_or(0, first_sequence)),
             reports: Reports::new(media.kind),
             stats: DownStats::default(),
+            bitrate: Meter::default(),
         }
     }
 
@@ -321,6 +301,7 @@ impl DownTrack {
         sequence: u16,
         out: &mut [u8],
     ) -> Result<Written, DropReason> {
+        self.stats.nacked += 1;
         if self.track() != Some(mirror.track()) {
             return Err(DropReason::NoSubscriber);
         }
@@ -349,6 +330,7 @@ impl DownTrack {
         }
         self.stats.rtx_packets += 1;
         self.stats.rtx_octets += payload.len() as u64;
+        self.bitrate.count(leave.now, payload.len() as u64);
         Ok(Written {
             header_len: header,
             len,
@@ -405,6 +387,7 @@ impl DownTrack {
     /// The subscriber sent PLI or FIR. What it wants comes with [`DownTrack::wants_keyframe`]: the first time at once, and then
     /// slower and slower.
     pub fn keyframe_requested(&mut self) {
+        self.stats.keyframe_requests += 1;
         self.selection.lost_picture();
     }
 
@@ -416,7 +399,8 @@ impl DownTrack {
     /// Takes a report block of the subscriber about the slot's media SSRC; blocks about other SSRCs are ignored.
     pub fn report_block(&mut self, now: Instant, block: &ReportBlock) {
         if block.ssrc() == self.ssrc.media {
-            self.reports.received(now, block, &mut self.stats);
+            let clock_rate = self.mapping.map_or(90_000, |m| m.clock_rate);
+            self.reports.received(now, block, clock_rate, &mut self.stats);
         }
     }
 
@@ -457,9 +441,14 @@ impl DownTrack {
         self.reports.due()
     }
 
-    /// Counts.
-    pub fn stats(&self) -> &DownStats {
-        &self.stats
+    /// How the slot is sent.
+    pub fn stats(&self, now: Instant) -> DownStats {
+        DownStats {
+            track: self.track(),
+            layer: self.selection.current().map(StreamId::layer),
+            bitrate: self.bitrate.rate(now),
+            ..self.stats
+        }
     }
 
     #[inline]
@@ -543,6 +532,9 @@ impl DownTrack {
         self.reports.flowing(now);
         self.stats.packets += 1;
         self.stats.octets += octets as u64;
+        self.stats.key_frames +=
+            u64::from(packet.meta.info.keyframe_start && self.kind == MediaKind::Video);
+        self.bitrate.count(now, octets as u64);
     }
 
     fn since_key_frame<'m>(

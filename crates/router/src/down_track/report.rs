@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use model::{MediaKind, NtpTime, WallClock};
 use rtp::rtcp::ReportBlock;
 
-use super::DownStats;
 use super::splice::{Tail, ticks};
-use crate::SenderInfo;
+use crate::bitrate::duration;
+use crate::{DownStats, SenderInfo};
 
 /// Between the first packet and the first report.
 const FIRST: Duration = Duration::from_millis(50);
@@ -106,10 +106,16 @@ impl Reports {
     }
 
     /// Takes in what the subscriber says about the slot's stream.
-    pub(crate) fn received(&self, now: Instant, block: &ReportBlock, stats: &mut DownStats) {
+    pub(crate) fn received(
+        &self,
+        now: Instant,
+        block: &ReportBlock,
+        clock_rate: u32,
+        stats: &mut DownStats,
+    ) {
         stats.fraction_lost = block.fraction_lost;
         stats.cumulative_lost = block.cumulative_lost;
-        stats.jitter = block.jitter;
+        stats.jitter = duration(block.jitter, clock_rate);
         let answered = self.sent.iter().flatten().find(|(middle, _)| *middle == block.last_sr);
         // RFC 3550 section 6.4.1: LSR is zero before the first sender report.
         if let Some((_, at)) = answered.filter(|_| block.last_sr != 0) {

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use model::{DropReason, MediaKind, Ssrc};
 use rtp::rtcp::{FirEntry, NoRoom, ReportBlock, RtcpWriter};
 
-use super::LayerStats;
 use super::keyframe::KeyframeRequests;
 use super::nack::{Nacks, Repair};
 use super::numbering::{Numbering, Place, Verdict};
 use super::report::{Reception, SenderInfo};
+use crate::LayerStats;
+use crate::bitrate::{Meter, duration};
 
 /// Missing packets tracked per layer of video.
 const NACKS_VIDEO: usize = 512;
@@ -37,6 +38,7 @@ pub(crate) struct Layer {
     sources: u64,
     keyframes: KeyframeRequests,
     stats: LayerStats,
+    bitrate: Meter,
     /// Given up by sources before the present one.
     lost_before: u64,
     /// The last time from a NACK to its retransmission that nobody took.
@@ -47,6 +49,8 @@ pub(crate) struct Layer {
 #[derive(Debug)]
 struct Source {
     ssrc: Ssrc,
+    /// RTP clock in hertz of its last packet.
+    clock_rate: u32,
     numbering: Numbering,
     nacks: Nacks,
     reception: Reception,
@@ -73,6 +77,7 @@ impl Layer {
             sources: 0,
             keyframes: KeyframeRequests::default(),
             stats: LayerStats::default(),
+            bitrate: Meter::default(),
             lost_before: 0,
             repair_time: None,
         }
@@ -119,6 +124,7 @@ impl Layer {
     ) -> u64 {
         self.stats.packets += 1;
         self.stats.octets += u64::from(octets);
+        self.bitrate.count(now, u64::from(octets));
         let Some(source) = &mut self.source else { return place.raw };
         source.numbering.mark(place);
         let repair = source.seen(now, packet, place);
@@ -163,6 +169,7 @@ impl Layer {
     /// A key frame came, with all that belongs to it from this raw number on.
     pub(crate) fn key_frame(&mut self, raw: u64) {
         self.keyframes.arrived();
+        self.stats.key_frames += 1;
         if let Some(source) = &mut self.source {
             source.nacks.key_frame(raw);
         }
@@ -242,13 +249,15 @@ impl Layer {
         source.reception.block(now, source.ssrc, source.sender.as_ref())
     }
 
-    /// Counts.
-    pub(crate) fn stats(&self) -> LayerStats {
+    /// How it comes in.
+    pub(crate) fn stats(&self, now: Instant) -> LayerStats {
         let mut stats = self.stats;
+        stats.bitrate = self.bitrate.rate(now);
         stats.lost = self.lost_before;
         if let Some(source) = &self.source {
+            stats.ssrc = Some(source.ssrc);
             stats.lost += source.nacks.lost();
-            stats.jitter = source.reception.jitter();
+            stats.jitter = duration(source.reception.jitter(), source.clock_rate);
         }
         stats
     }
@@ -265,6 +274,7 @@ impl Layer {
         };
         self.source = Some(Source {
             ssrc: packet.ssrc,
+            clock_rate: packet.clock_rate,
             nacks: Nacks::new(limit, numbering.highest()),
             reception: Reception::new(now, numbering.highest() + 1),
             numbering,
@@ -284,6 +294,7 @@ impl Source {
     /// Books a packet.
     fn seen(&mut self, now: Instant, packet: &Incoming, place: Place) -> Repair {
         if !packet.is_retransmission {
+            self.clock_rate = packet.clock_rate;
             self.reception.record(now, place.raw, packet.timestamp, packet.clock_rate);
         }
         self.nacks.arrived(now, place.raw)

@@ -25,7 +25,7 @@ use rtp::sequence::ExtSeq;
 use rtp::{ParsedExtensions, RtpPacket};
 
 use crate::{
-    LEAD_MAX, MAX_LAYERS, PacketBuf, PacketMeta, Relayed, SenderInfo, StreamId, StreamRef,
+    LEAD_MAX, MAX_LAYERS, PacketBuf, PacketMeta, Relayed, SenderInfo, StreamId, StreamRef, UpStats,
 };
 use layer::{Asks, Incoming, Layer};
 use rtx::Layout;
@@ -40,33 +40,10 @@ const DEFAULT_RETRY: Duration = Duration::from_millis(100);
 /// A packet that was taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
-    /// Its layer.
-    pub layer: u8,
     /// It is the first of the track, or the first after silence: time for `model::Event::TrackActive`.
     pub first_of_track: bool,
-    /// A key frame begins in it.
-    pub keyframe_start: bool,
     /// The packets of [`UpTrack::lead`] are to be sent before it.
     pub has_lead: bool,
-}
-
-/// Counts of one layer, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LayerStats {
-    /// Packets accepted.
-    pub packets: u64,
-    /// Payload bytes accepted.
-    pub octets: u64,
-    /// Packets that were asked for and came.
-    pub recovered: u64,
-    /// Packets asked for again, each time counted.
-    pub nacked: u64,
-    /// Packets given up.
-    pub lost: u64,
-    /// Key frame requests sent.
-    pub keyframe_requests: u64,
-    /// Interarrival jitter in timestamp units (RFC 3550 section 6.4.1).
-    pub jitter: u32,
 }
 
 /// One track of a publisher.
@@ -229,7 +206,7 @@ impl UpTrack {
             layer.key_frame(place.raw.saturating_sub(lead));
         }
         let first_of_track = self.heard.replace(now).is_none();
-        Ok(Accepted { layer: stream.layer, first_of_track, keyframe_start, has_lead })
+        Ok(Accepted { first_of_track, has_lead })
     }
 
     /// The packets that are to be sent before one that was accepted with [`Accepted::has_lead`]: parameter sets that the publisher told in
@@ -312,9 +289,9 @@ impl UpTrack {
         self.layers.iter().filter_map(|l| l.poll_timeout(self.asks)).min()
     }
 
-    /// Counts of a layer; `None` when there is no such layer.
-    pub fn stats(&self, layer: u8) -> Option<LayerStats> {
-        self.layers.get(usize::from(layer)).map(Layer::stats)
+    /// How the track comes in.
+    pub fn stats(&self, now: Instant) -> UpStats {
+        UpStats { layers: self.layers.iter().map(|l| l.stats(now)).collect() }
     }
 }
 

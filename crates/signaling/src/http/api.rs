@@ -1,11 +1,13 @@
 //! The small JSON API: what a page needs to know of the node and of a room.
 
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::header::{CACHE_CONTROL, LINK};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use room::{ParticipantInfo, TrackInfo};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::auth::Action;
 use crate::config::IceServer;
@@ -76,7 +78,7 @@ pub(crate) async fn config(State(signaling): State<Signaling>, headers: HeaderMa
             .collect(),
         demo_room: config.demo_room.as_ref().map(model::RoomId::as_str),
     };
-    fresh(Json(view).into_response())
+    fresh(Json(view).into_response(), None)
 }
 
 fn view_server(server: &IceServer) -> IceServerView<'_> {
@@ -87,15 +89,24 @@ fn view_server(server: &IceServer) -> IceServerView<'_> {
     }
 }
 
-/// `GET /api/rooms`: all rooms, for administrators.
+/// `GET /api/rooms?limit=&after=`: the rooms by name, for administrators.
 pub(crate) async fn rooms(
     State(signaling): State<Signaling>,
+    query: Result<Query<PageQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     signaling.auth().caller(&headers)?.may_administer()?;
-    let rooms: Vec<RoomSummary> = signaling
-        .core()
-        .rooms()
+    let page = Page::read(query)?;
+    let after = page.after.as_deref().map(offer::room).transpose()?;
+    let most = page.limit;
+    // One more than is shown tells whether there is a next page.
+    let mut rooms =
+        signaling.listing(move |core| core.rooms_after(after.as_ref(), most + 1)).await?;
+    let is_last = rooms.len() <= most;
+    rooms.truncate(most);
+    let next = rooms.last().filter(|_| !is_last);
+    let link = next.map(|last| page.next("/api/rooms", last.id.as_str()));
+    let rooms: Vec<RoomSummary> = rooms
         .into_iter()
         .map(|info| RoomSummary {
             room: info.id.to_string(),
@@ -103,25 +114,84 @@ pub(crate) async fn rooms(
             viewers: info.viewers,
         })
         .collect();
-    Ok(fresh(Json(rooms).into_response()))
+    Ok(fresh(Json(rooms).into_response(), link))
 }
 
-/// `GET /api/rooms/{room}`: who publishes what. A room that nobody opened yet is an empty one.
+/// `GET /api/rooms/{room}?limit=&after=`: who publishes what, in order of arrival. A room that nobody opened yet is an empty one.
 pub(crate) async fn room(
     State(signaling): State<Signaling>,
     Path(room): Path<String>,
+    query: Result<Query<PageQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let caller = signaling.auth().caller(&headers)?;
     let room = offer::room(&room)?;
     caller.may(Action::Subscribe, &room)?;
-    let (participants, viewers) = signaling.core().participants(&room).unwrap_or_default();
+    let page = Page::read(query)?;
+    let (records, viewers) = signaling.records(&room).await?;
+    let from = match &page.after {
+        Some(after) => {
+            let place = records.iter().position(|record| record.id.as_str() == after);
+            place.ok_or_else(gone)? + 1
+        }
+        None => 0,
+    };
+    let shown = &records[from..records.len().min(from.saturating_add(page.limit))];
+    let next = shown.last().filter(|_| from + shown.len() < records.len());
+    let link = next.map(|last| page.next(&format!("/api/rooms/{room}"), last.id.as_str()));
+    let participants: Vec<ParticipantInfo> = shown.iter().map(|record| record.info()).collect();
     let view = RoomView {
         room: room.as_str(),
         participants: participants.iter().map(view_participant).collect(),
         viewers,
     };
-    Ok(fresh(Json(view).into_response()))
+    Ok(fresh(Json(view).into_response(), link))
+}
+
+/// Query of a listing.
+#[derive(Deserialize)]
+pub(crate) struct PageQuery {
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+/// Which part of a listing is asked for.
+pub(crate) struct Page {
+    pub(crate) limit: usize,
+    pub(crate) after: Option<String>,
+}
+
+/// Entries of a page unless another number is asked for, and at most.
+const PAGE: usize = 500;
+const LARGEST_PAGE: usize = 1000;
+
+impl Page {
+    pub(crate) fn read(query: Result<Query<PageQuery>, QueryRejection>) -> Result<Self, Problem> {
+        let bad = || {
+            let text = format!(
+                "limit is a number from 1 to {LARGEST_PAGE}, after is the last entry of the page before."
+            );
+            Problem::bad_request("bad-query", text)
+        };
+        let Query(PageQuery { limit, after }) = query.map_err(|_| bad())?;
+        let limit = limit.unwrap_or(PAGE);
+        if (1..=LARGEST_PAGE).contains(&limit) { Ok(Self { limit, after }) } else { Err(bad()) }
+    }
+
+    /// The `Link` to the next page (RFC 8288 section 3). Ids are of the unreserved characters of a URI.
+    pub(crate) fn next(&self, path: &str, last: &str) -> String {
+        format!("<{path}?limit={}&after={last}>; rel=\"next\"", self.limit)
+    }
+}
+
+/// The entry after which a page should begin has left, and with it the place where to go on.
+fn gone() -> Problem {
+    Problem::new(
+        StatusCode::GONE,
+        "page-gone",
+        "Gone",
+        "The participant named in after has left the room. Begin with the first page again.",
+    )
 }
 
 fn view_participant(info: &ParticipantInfo) -> ParticipantView<'_> {
@@ -143,7 +213,11 @@ fn view_track(info: &TrackInfo) -> TrackView<'_> {
     }
 }
 
-fn fresh(mut response: Response) -> Response {
+/// Nothing that keeps answers keeps this one. `link` leads to the next page.
+pub(crate) fn fresh(mut response: Response, link: Option<String>) -> Response {
+    if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
+        response.headers_mut().insert(LINK, link);
+    }
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

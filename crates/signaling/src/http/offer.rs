@@ -9,7 +9,8 @@ use model::RoomId;
 use crate::config::IceServer;
 use crate::http::body::BodySlot;
 use crate::http::problem::Problem;
-use crate::state::{Opened, Signaling};
+use crate::sessions::Opened;
+use crate::state::Signaling;
 
 /// The media type of offers and answers (RFC 8866 section 8.1).
 pub(crate) const SDP: &str = "application/sdp";

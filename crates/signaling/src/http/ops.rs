@@ -5,6 +5,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use crate::calls::blocking;
 use crate::http::problem::Problem;
 use crate::state::Signaling;
 
@@ -14,20 +15,24 @@ pub(crate) async fn guarded_metrics(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     signaling.auth().caller(&headers)?.may_administer()?;
-    Ok(metrics(State(signaling)).await)
+    metrics(State(signaling)).await
 }
 
 /// `GET /metrics` in the Prometheus text format.
-pub(crate) async fn metrics(State(signaling): State<Signaling>) -> Response {
-    let mut text = String::new();
-    let counts = signaling.core().counts();
-    signaling.counters().write(counts, &mut text);
-    (signaling.operations().metrics)(&mut text);
-    let mut response = text.into_response();
+pub(crate) async fn metrics(State(signaling): State<Signaling>) -> Result<Response, Problem> {
+    // The node's own numbers come from files of the kernel.
+    let text = blocking(move || {
+        let mut text = String::new();
+        let counts = signaling.core().counts();
+        signaling.counters().write(counts, &mut text);
+        (signaling.operations().metrics)(&mut text);
+        text
+    });
+    let mut response = text.await?.into_response();
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
-    response
+    Ok(response)
 }
 
 /// `GET /healthz`: the process answers.

@@ -13,7 +13,9 @@ use crate::http::offer::{
     ACCEPT_PATCH, ACCEPT_POST, PATCHES, SDP, SDP_FRAGMENT, has_type, method_not_allowed,
 };
 use crate::http::problem::Problem;
-use crate::state::{Face, Patch, Patched, ResourceKey, Signaling};
+use crate::resources::{Face, ResourceKey};
+use crate::sessions::{Patch, Patched};
+use crate::state::Signaling;
 
 const METHODS: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
 
@@ -26,7 +28,7 @@ pub(crate) async fn patch(
     headers: HeaderMap,
 ) -> Result<Response<Body>, Problem> {
     let (caller, key) = locate(&signaling, face, &room, &token, &headers)?;
-    signaling.find(&key, &caller)?;
+    signaling.check(&key, &caller)?;
     let is_offer = has_type(&headers, SDP);
     if !is_offer && !has_type(&headers, SDP_FRAGMENT) {
         return Err(Problem::new(
@@ -39,8 +41,8 @@ pub(crate) async fn patch(
     }
     let text = body.text(&signaling.config().limits).await?;
     let precondition = Precondition::read(&headers)?;
-    let patch = if is_offer { Patch::Offer(&text) } else { Patch::Fragment(&text) };
-    match signaling.patch(&key, &caller, &precondition, &patch)? {
+    let patch = if is_offer { Patch::Offer(text) } else { Patch::Fragment(text) };
+    match signaling.patch(&key, &caller, precondition, patch).await? {
         Patched::Trickled => {
             // No ETag (RFC 9725 section 4.3.2): the ICE session is the same.
             let mut response = Response::new(Body::empty());
@@ -68,7 +70,7 @@ pub(crate) async fn delete(
     headers: HeaderMap,
 ) -> Result<Response<Body>, Problem> {
     let (caller, key) = locate(&signaling, face, &room, &token, &headers)?;
-    signaling.delete(&key, &caller)?;
+    signaling.delete(&key, &caller).await?;
     Ok(Response::new(Body::empty()))
 }
 
@@ -80,7 +82,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response<Body>, Problem> {
     let (caller, key) = locate(&signaling, face, &room, &token, &headers)?;
-    let etag = signaling.find(&key, &caller)?;
+    let etag = signaling.etag(&key, &caller).await?;
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(ETAG, HeaderValue::from_str(&etag).map_err(|_| Problem::internal())?);

@@ -1,8 +1,8 @@
 //! The attacks: what each does, and what the node must show for it. Each is a file; they share a scene and a pace.
 //!
-//! An attack ends when the scene's time is over, and takes its sessions with it (DELETE), so that what it leaves behind is
-//! not taken for the doing of the next one. Its highest rate is a constant in its file: without one the attackers'
-//! machine, which is the good ones' too, would be what is measured.
+//! An attack ends when the scene's time is over. It then ends its sessions with DELETE: sessions that go on would use the node
+//! during the next attack, and the harm that they do would be put down to that one. The highest rate of an attack is a constant in its
+//! file: good peers and attackers share a machine, and without a bound the run would measure how little of it the good ones get.
 
 mod churn;
 mod feedback;
@@ -61,7 +61,7 @@ pub(super) struct Expects {
     pub(super) never: &'static [u16],
 }
 
-/// A server error, and no answer at all: both say that the node was brought down to its knees by requests.
+/// A server error, or no answer at all (0): the node could not cope with the requests.
 const BROKEN: &[u16] = &[0, 500, 502, 504];
 
 /// All attacks, in the order in which they are tried.
@@ -249,13 +249,13 @@ impl Attack {
     }
 }
 
-/// An address of the attackers: 127.66.0.0/16, a quarter of a million of them with their ports, and no good one's.
+/// A random address of 127.66.0.0/16. The good peers come from 127.0.0.1, so no bucket of requests is shared with them.
 fn anybody(random: &mut Random) -> Ipv4Addr {
     let [a, b, ..] = random.next().to_be_bytes();
     Ipv4Addr::new(127, 66, a, b.clamp(1, 254))
 }
 
-/// Keeps a rate: so many a second, in portions.
+/// Keeps the rate of an attack, at so many actions a second.
 #[derive(Debug)]
 struct Pace {
     begun: Instant,
@@ -268,7 +268,8 @@ impl Pace {
         Pace { begun: Instant::now(), per_second, done: 0 }
     }
 
-    /// So many were done; sleeps where that is faster than it may be. Who fell behind does not make up for it.
+    /// Counts `count` actions, and sleeps when they came faster than the rate. An attacker that is more than 100 ms behind begins to
+    /// count anew: it would else catch up at more than its rate.
     fn did(&mut self, count: u64) {
         self.done += count;
         let due = Duration::from_secs_f64(self.done as f64 / self.per_second);

@@ -61,7 +61,7 @@ fn take_over(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<()
         viewer.pump(Duration::ZERO, |_, _, at| gap.came(at));
     }
     deeds.did("received", gap.count);
-    // What did not come any more is a gap, too.
+    // A viewer that gets nothing until the end has a gap up to the end.
     gap.came(Instant::now());
     deeds.victim_waited(gap.longest);
     for peer in [attacker, victim, viewer] {

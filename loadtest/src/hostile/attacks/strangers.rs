@@ -28,7 +28,7 @@ pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
         let (room, token) = (&scene.good_room, scene.watch_token(random));
         let (source, sections) = (anybody(random), watching());
         let invitation = Invitation { way: Way::Whep, room, token, source, sections: &sections };
-        // A session of its own, whose name stands in the forged checks, and the node's media port.
+        // A session of the attacker's own: its ufrag stands in the forged checks, and its answer names the node's media port.
         match Begun::new(scene, &invitation, random, &mut deeds) {
             Ok(begun) => {
                 if let Err(trouble) = flood(scene, random, &mut deeds, &begun) {

@@ -1,4 +1,4 @@
-//! Offers that nobody means (threats 40 and 41): hundreds of sessions that never connect, with one token until it is refused, then
+//! Offers without a client behind them (threats 40 and 41): hundreds of sessions that never connect, with one token until it is refused, then
 //! with others, and from ever new addresses, so that the limits of an address do not help.
 
 use super::{Pace, Scene, anybody, watching};
@@ -26,7 +26,7 @@ pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
         let invitation = Invitation { way: Way::Whep, room, token, source, sections: &sections };
         deeds.did("offers", 1);
         match Begun::new(scene, &invitation, random, &mut deeds) {
-            // Left as it is: to free it is the node's business.
+            // Never connected and never deleted: the node has to free it by itself.
             Ok(_) => refused = 0,
             Err(_) if refused >= REFUSALS => {
                 (token, refused) = (scene.watch_token(random), 0);

@@ -1,0 +1,195 @@
+//! Calls into the rooms, on threads of their own.
+//!
+//! A call waits for its room's lock, and a room may hold it for long: the lock is held while commands go to the workers. On
+//! the runtime's threads such a call would stop whatever those threads have to do besides, other rooms' requests and
+//! `/healthz` among them. So calls run on the runtime's threads for blocking calls, of which one room gets a few only: of
+//! the 512 that there are, a room that is stuck takes [`PER_ROOM`], and whoever else asks for it waits without a thread.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use model::RoomId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::http::problem::Problem;
+
+/// Calls into one room at once. More than one, since offers are read before the room's lock is asked for.
+const PER_ROOM: usize = 4;
+
+/// How long a request waits for its turn. After that the client is told to come back, and its connection is free.
+const PATIENCE: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Who calls into which room at the moment.
+#[derive(Clone)]
+pub(crate) struct Calls {
+    rooms: Arc<Mutex<HashMap<RoomId, Queue>>>,
+    alone: Arc<Semaphore>,
+}
+
+/// Those who call into one room: as many as requests are at work, so the table needs no other bound.
+struct Queue {
+    turns: Arc<Semaphore>,
+    callers: usize,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self { rooms: Arc::default(), alone: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl Calls {
+    /// Carries out a call into a room.
+    ///
+    /// # Errors
+    /// 503 when the room was busy for too long; 500 when the call ended by a defect.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        room: &RoomId,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let (caller, turns) = self.enter(room);
+        let turn = turn(turns).await?;
+        blocking(move || {
+            let result = call();
+            // Also when the client is gone by now: the turn is over when the call is.
+            drop((turn, caller));
+            result
+        })
+        .await
+    }
+
+    /// Carries out a call that goes through all rooms.
+    ///
+    /// # Errors
+    /// As [`Calls::run`].
+    pub(crate) async fn run_alone<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let turn = turn(self.alone.clone()).await?;
+        blocking(move || {
+            let result = call();
+            drop(turn);
+            result
+        })
+        .await
+    }
+
+    fn enter(&self, room: &RoomId) -> (Caller, Arc<Semaphore>) {
+        let mut table = self.lock();
+        let queue = table
+            .entry(room.clone())
+            .or_insert_with(|| Queue { turns: Arc::new(Semaphore::new(PER_ROOM)), callers: 0 });
+        queue.callers += 1;
+        (Caller { calls: self.clone(), room: room.clone() }, queue.turns.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RoomId, Queue>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn turn(turns: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    let turn = timeout(PATIENCE, turns.acquire_owned()).await;
+    // The semaphores are never closed.
+    turn.map_err(|_| busy())?.map_err(|_| Problem::internal())
+}
+
+/// One who waits for a room, or calls into it.
+struct Caller {
+    calls: Calls,
+    room: RoomId,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let mut table = self.calls.lock();
+        if let Some(queue) = table.get_mut(&self.room) {
+            queue.callers -= 1;
+            if queue.callers == 0 {
+                table.remove(&self.room);
+            }
+        }
+    }
+}
+
+/// Carries out what may block.
+///
+/// # Errors
+/// 500 when it ended by a defect, which the panic's message in the log tells of.
+pub(crate) async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(call).await.map_err(|_| Problem::internal())
+}
+
+fn busy() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "busy",
+        "Service unavailable",
+        "The room is busy. Come back after the time in Retry-After.",
+    )
+    .retry_after(RETRY)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stuck_room_takes_a_few_threads_and_its_callers_are_told_to_come_back() {
+        let (calls, room) = (Calls::default(), RoomId::parse("stuck").unwrap());
+        let (entered, has_entered) = channel();
+        let mut holders = Vec::new();
+        let mut stuck = Vec::new();
+        for _ in 0..PER_ROOM {
+            let (release, released) = channel::<()>();
+            holders.push(release);
+            let (calls, room, entered) = (calls.clone(), room.clone(), entered.clone());
+            stuck.push(tokio::spawn(async move {
+                let wait = move || {
+                    entered.send(()).unwrap();
+                    released.recv()
+                };
+                calls.run(&room, wait).await.is_ok()
+            }));
+        }
+        for _ in 0..PER_ROOM {
+            tokio::task::yield_now().await;
+        }
+        let all_in = tokio::task::spawn_blocking(move || {
+            (0..PER_ROOM).for_each(|_| has_entered.recv_timeout(Duration::from_secs(20)).unwrap());
+        });
+        all_in.await.unwrap();
+        // Virtual time, so that nobody has to wait for patience to end.
+        tokio::time::pause();
+        let (late, ()) =
+            tokio::join!(calls.run(&room, || ()), tokio::time::advance(PATIENCE + RETRY));
+        assert_eq!(late.unwrap_err().status(), StatusCode::SERVICE_UNAVAILABLE);
+        let other = RoomId::parse("other").unwrap();
+        assert!(calls.run(&other, || ()).await.is_ok());
+        drop(holders);
+        for call in stuck {
+            assert!(call.await.unwrap());
+        }
+        assert!(calls.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_ends_alone() {
+        let (calls, room) = (Calls::default(), RoomId::parse("r").unwrap());
+        for _ in 0..2 * PER_ROOM {
+            assert!(calls.run(&room, || panic!("a defect")).await.is_err());
+        }
+        assert!(calls.run(&room, || ()).await.is_ok());
+        assert!(calls.lock().is_empty());
+    }
+}

@@ -1,0 +1,125 @@
+//! Takes to the rooms what does not come by HTTP: events of the workers, timers, and the work that big changes leave.
+//!
+//! Each of these waits for a room's lock, and so runs as a job beside the runtime's threads ([`crate::calls`] says why). Of one
+//! room one job takes events at a time, in their order, and those that come meanwhile wait for the next: a room that is
+//! stuck delays its own events and nobody else's.
+
+use std::collections::HashMap;
+
+use model::{Event, RoomId};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
+
+use crate::state::Signaling;
+
+/// Rooms that take in changes at once. One of them is taken up by a room that is stuck.
+const WORKING: usize = 4;
+
+/// What runs at the moment.
+#[derive(Default)]
+struct Jobs {
+    set: JoinSet<()>,
+    kinds: HashMap<Id, Kind>,
+    /// Events that wait until the job of their room is done. A room has an entry while it has a job. As many as the
+    /// workers send: a few for each session, in its life.
+    waiting: HashMap<RoomId, Vec<Event>>,
+    timing: bool,
+    working: usize,
+}
+
+enum Kind {
+    Events(RoomId),
+    Timeout,
+    Work,
+}
+
+/// By the clock of the timers, which tests move.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+impl Signaling {
+    /// Drives the rooms, for ever.
+    pub async fn drive(&self, mut events: UnboundedReceiver<Event>) {
+        let (mut jobs, mut open) = (Jobs::default(), true);
+        loop {
+            self.log_notices();
+            let timer = async {
+                match self.core().poll_timeout().filter(|_| !jobs.timing) {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let has_work = jobs.working < WORKING && self.core().has_work();
+            tokio::select! {
+                // Events first: a change for thousands of viewers keeps nobody waiting who connects.
+                biased;
+                event = events.recv(), if open => match event {
+                    Some(event) => self.take_event(&mut jobs, event),
+                    None => open = false,
+                },
+                Some(ended) = jobs.set.join_next_with_id() => {
+                    let id = ended.map_or_else(|defect| defect.id(), |(id, ())| id);
+                    self.job_ended(&mut jobs, id);
+                }
+                () = self.changed() => {}
+                () = timer => {
+                    jobs.timing = true;
+                    self.spawn(&mut jobs, Kind::Timeout, |signaling| {
+                        signaling.core().handle_timeout(now());
+                    });
+                }
+                () = std::future::ready(()), if has_work => {
+                    jobs.working += 1;
+                    self.spawn(&mut jobs, Kind::Work, |signaling| {
+                        signaling.core().work();
+                    });
+                }
+            }
+        }
+    }
+
+    fn take_event(&self, jobs: &mut Jobs, event: Event) {
+        // An event of a session that is gone concerns nobody.
+        let Some(room) = self.core().room_of(event.session()) else { return };
+        match jobs.waiting.get_mut(&room) {
+            Some(waiting) => waiting.push(event),
+            None => {
+                jobs.waiting.insert(room.clone(), Vec::new());
+                self.spawn_events(jobs, room, vec![event]);
+            }
+        }
+    }
+
+    fn spawn_events(&self, jobs: &mut Jobs, room: RoomId, events: Vec<Event>) {
+        self.spawn(jobs, Kind::Events(room), |signaling| {
+            for event in events {
+                signaling.core().handle_event(now(), event);
+            }
+        });
+    }
+
+    fn spawn(&self, jobs: &mut Jobs, kind: Kind, job: impl FnOnce(&Signaling) + Send + 'static) {
+        let signaling = self.clone();
+        let handle = jobs.set.spawn_blocking(move || job(&signaling));
+        jobs.kinds.insert(handle.id(), kind);
+    }
+
+    /// A job that ended by a panic ended as well: the message is in the log, and the others go on.
+    fn job_ended(&self, jobs: &mut Jobs, id: Id) {
+        match jobs.kinds.remove(&id) {
+            Some(Kind::Events(room)) => {
+                let waiting = jobs.waiting.get_mut(&room).map(std::mem::take).unwrap_or_default();
+                if waiting.is_empty() {
+                    jobs.waiting.remove(&room);
+                } else {
+                    self.spawn_events(jobs, room, waiting);
+                }
+            }
+            Some(Kind::Timeout) => jobs.timing = false,
+            Some(Kind::Work) => jobs.working -= 1,
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Session resources by the secret in their URL, and whose they are. The table is locked for a look-up at a time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use model::{ParticipantId, RoomId, SessionId};
+
+use crate::auth::Caller;
+use crate::http::problem::Problem;
+
+/// Session resources by the secret in their URL.
+#[derive(Default)]
+pub(crate) struct Resources(Mutex<Tables>);
+
+#[derive(Default)]
+struct Tables {
+    by_token: HashMap<String, Arc<Resource>>,
+    tokens: HashMap<SessionId, String>,
+}
+
+/// WHIP or WHEP: under which path a resource lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Face {
+    Whip,
+    Whep,
+}
+
+impl Face {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Face::Whip => "whip",
+            Face::Whep => "whep",
+        }
+    }
+}
+
+pub(crate) struct Resource {
+    pub(crate) face: Face,
+    pub(crate) room: RoomId,
+    pub(crate) session: SessionId,
+    /// The identity under which it was opened; `None` by a token without one.
+    pub(crate) owner: Option<ParticipantId>,
+    /// Locked while a PATCH is carried out: of two at once, the second meets the tag that the first left.
+    pub(crate) etag: Mutex<String>,
+}
+
+/// The URL of a resource, as a request named it.
+#[derive(Debug, Clone)]
+pub(crate) struct ResourceKey {
+    pub(crate) face: Face,
+    pub(crate) room: RoomId,
+    pub(crate) token: String,
+}
+
+impl Resources {
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        // A panic ends the request that caused it, not the node.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn insert(&self, token: String, resource: Resource) {
+        let mut tables = self.lock();
+        tables.tokens.insert(resource.session, token.clone());
+        tables.by_token.insert(token, Arc::new(resource));
+    }
+
+    pub(crate) fn remove(&self, session: SessionId) {
+        let mut tables = self.lock();
+        if let Some(token) = tables.tokens.remove(&session) {
+            tables.by_token.remove(&token);
+        }
+    }
+
+    pub(crate) fn find(
+        &self,
+        key: &ResourceKey,
+        caller: &Caller,
+    ) -> Result<Arc<Resource>, Problem> {
+        let resource = self.lock().by_token.get(&key.token).cloned();
+        resource
+            .filter(|resource| {
+                resource.face == key.face
+                    && resource.room == key.room
+                    && caller.owns(&resource.room, resource.owner.as_ref())
+            })
+            .ok_or_else(Problem::not_found)
+    }
+}
+
+impl Resource {
+    pub(crate) fn etag(&self) -> MutexGuard<'_, String> {
+        self.etag.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,323 @@
+//! What a request does with a session: opens it, changes it, ends it. Each is one call into the session's room
+//! ([`crate::calls`]), and runs to its end also when the client hangs up meanwhile.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use model::{ParticipantId, RoomId, SessionId};
+use room::{
+    Accepted, Entering, ErrorKind, ParticipantRecord, Roles, RoomError, SessionInfo, Target,
+};
+
+use crate::auth::Caller;
+use crate::core::Core;
+use crate::http::problem::Problem;
+use crate::http::resource::Precondition;
+use crate::resources::{Face, Resource, ResourceKey};
+use crate::state::{Shared, Signaling};
+
+/// A session that was opened.
+pub(crate) struct Opened {
+    /// Path of its resource.
+    pub(crate) location: String,
+    /// Its strong entity tag, quotes included.
+    pub(crate) etag: String,
+    /// The answer.
+    pub(crate) answer: String,
+}
+
+/// What a PATCH did.
+pub(crate) enum Patched {
+    /// Candidates were taken in.
+    Trickled,
+    /// ICE begins anew.
+    Restarted {
+        /// The new entity tag.
+        etag: String,
+        /// Our side, as a fragment.
+        fragment: String,
+    },
+    /// Media sections were renegotiated.
+    Renegotiated {
+        /// The entity tag, another one if ICE begins anew.
+        etag: String,
+        /// The answer.
+        answer: String,
+    },
+}
+
+/// The body of a PATCH.
+pub(crate) enum Patch {
+    /// Candidates, or new credentials (RFC 8840).
+    Fragment(String),
+    /// A later offer of the session.
+    Offer(String),
+}
+
+/// Random bytes in a session URL: 192 bits, of which RFC 9725 section 5 wants enough that nobody guesses.
+const TOKEN_BYTES: usize = 24;
+const ETAG_BYTES: usize = 9;
+const GUEST_BYTES: usize = 9;
+
+/// What a client is told to wait when the node is full or leaves.
+const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
+
+impl Signaling {
+    /// Who publishes in a room, and how many watch; nobody where there is no such room.
+    ///
+    /// # Errors
+    /// The room is busy.
+    pub(crate) async fn records(
+        &self,
+        room: &RoomId,
+    ) -> Result<(Vec<Arc<ParticipantRecord>>, usize), Problem> {
+        let (signaling, id) = (self.clone(), room.clone());
+        let read = move || signaling.core().records(&id).unwrap_or_default();
+        self.0.calls.run(room, read).await
+    }
+
+    /// Sessions of a room with a peer connection, by rising number, those after `after` and at most `most` of them.
+    ///
+    /// # Errors
+    /// The room is busy.
+    pub(crate) async fn sessions_of(
+        &self,
+        room: &RoomId,
+        after: Option<SessionId>,
+        most: usize,
+    ) -> Result<Vec<SessionInfo>, Problem> {
+        let (signaling, id) = (self.clone(), room.clone());
+        let read = move || {
+            let sessions = signaling.core().look(&id, |room| room.sessions_after(after, most));
+            sessions.unwrap_or_default()
+        };
+        self.0.calls.run(room, read).await
+    }
+
+    /// What goes through all rooms: waits for one that is busy, and so one of these runs at a time.
+    ///
+    /// # Errors
+    /// A room is busy.
+    pub(crate) async fn listing<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Core) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let signaling = self.clone();
+        self.0.calls.run_alone(move || read(signaling.core())).await
+    }
+
+    /// A participant publishes; without a name it gets one.
+    pub(crate) async fn publish(
+        &self,
+        room: RoomId,
+        participant: Option<ParticipantId>,
+        owner: Option<ParticipantId>,
+        offer: String,
+    ) -> Result<Opened, Problem> {
+        let participant = match participant {
+            Some(participant) => participant,
+            None => guest()?,
+        };
+        let participant = Some(participant);
+        let entering = Entering { participant, identity: None, target: Target::any() };
+        self.open(Face::Whip, room, owner, entering, offer).await
+    }
+
+    /// Somebody watches.
+    pub(crate) async fn subscribe(
+        &self,
+        room: RoomId,
+        viewer: Option<ParticipantId>,
+        target: Target,
+        owner: Option<ParticipantId>,
+        offer: String,
+    ) -> Result<Opened, Problem> {
+        let entering = Entering { participant: None, identity: viewer, target };
+        self.open(Face::Whep, room, owner, entering, offer).await
+    }
+
+    async fn open(
+        &self,
+        face: Face,
+        room: RoomId,
+        owner: Option<ParticipantId>,
+        entering: Entering,
+        offer: String,
+    ) -> Result<Opened, Problem> {
+        let (signaling, queue) = (self.clone(), room.clone());
+        let call = move || signaling.open_now(face, room, owner, entering, &offer);
+        self.0.calls.run(&queue, call).await?
+    }
+
+    fn open_now(
+        &self,
+        face: Face,
+        room: RoomId,
+        owner: Option<ParticipantId>,
+        entering: Entering,
+        offer: &str,
+    ) -> Result<Opened, Problem> {
+        let (token, etag) = (random_text::<TOKEN_BYTES>()?, new_etag()?);
+        let Shared { core, resources, changed, lines, .. } = &*self.0;
+        let roles = match face {
+            Face::Whip => Roles::FromPeer,
+            Face::Whep => Roles::ToPeer,
+        };
+        let entered = core.enter_for(Instant::now(), owner.as_ref(), &room, entering, roles, offer);
+        changed.notify_one();
+        let Accepted { session, answer } = entered.map_err(|e| refused(&e))?;
+        lines.agreed(session, &room, face);
+        let location = format!("/{}/{room}/sessions/{token}", face.as_str());
+        let tag = Mutex::new(etag.clone());
+        resources.insert(token, Resource { face, room, session, owner, etag: tag });
+        if !core.contains(session) {
+            // It ended before it had a resource: nobody will take that away.
+            resources.remove(session);
+        }
+        Ok(Opened { location, etag, answer })
+    }
+
+    /// Whether there is a session under this URL that is the caller's. Waits for nothing.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub(crate) fn check(&self, key: &ResourceKey, caller: &Caller) -> Result<(), Problem> {
+        self.0.resources.find(key, caller).map(|_| ())
+    }
+
+    /// The entity tag of a session, once a PATCH that is under way is done.
+    ///
+    /// # Errors
+    /// 404 when there is none that is the caller's.
+    pub(crate) async fn etag(&self, key: &ResourceKey, caller: &Caller) -> Result<String, Problem> {
+        let resource = self.0.resources.find(key, caller)?;
+        self.0.calls.run(&key.room, move || resource.etag().clone()).await
+    }
+
+    /// Trickles, restarts ICE, or renegotiates. Whether a fragment trickles or restarts is said by its credentials, not by the
+    /// precondition (RFC 9725 section 4.3.3).
+    pub(crate) async fn patch(
+        &self,
+        key: &ResourceKey,
+        caller: &Caller,
+        precondition: Precondition,
+        patch: Patch,
+    ) -> Result<Patched, Problem> {
+        // The session may be gone by the time of its turn; then the room says so.
+        let resource = self.0.resources.find(key, caller)?;
+        let signaling = self.clone();
+        let call = move || signaling.patch_now(&resource, &precondition, &patch);
+        self.0.calls.run(&key.room, call).await?
+    }
+
+    fn patch_now(
+        &self,
+        resource: &Resource,
+        precondition: &Precondition,
+        patch: &Patch,
+    ) -> Result<Patched, Problem> {
+        let Shared { core, changed, .. } = &*self.0;
+        let mut etag = resource.etag();
+        if !precondition.holds(&etag) {
+            return Err(Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "stale-etag",
+                "Precondition failed",
+                "The ICE session has another ETag now.",
+            ));
+        }
+        let (session, now) = (resource.session, Instant::now());
+        let patched = match patch {
+            Patch::Fragment(fragment) => match core.trickle(session, fragment) {
+                Ok(()) => return Ok(Patched::Trickled),
+                Err(e) if e.kind() != ErrorKind::Conflict => return Err(refused(&e)),
+                Err(_other_generation) => {
+                    let restarted = core.restart(now, session, fragment);
+                    let fragment = restarted.map_err(|e| refused(&e))?;
+                    *etag = new_etag()?;
+                    Patched::Restarted { etag: etag.clone(), fragment }
+                }
+            },
+            Patch::Offer(offer) => {
+                let renegotiated = core.renegotiate(now, session, offer);
+                let renegotiated = renegotiated.map_err(|e| refused(&e))?;
+                if renegotiated.restarts {
+                    *etag = new_etag()?;
+                }
+                Patched::Renegotiated { etag: etag.clone(), answer: renegotiated.answer }
+            }
+        };
+        changed.notify_one();
+        Ok(patched)
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// 404 when there is none that is the caller's.
+    pub(crate) async fn delete(&self, key: &ResourceKey, caller: &Caller) -> Result<(), Problem> {
+        let session = self.0.resources.find(key, caller)?.session;
+        // The notice would remove it too; a session that the rooms lost has to go as well.
+        self.0.resources.remove(session);
+        let signaling = self.clone();
+        let call = move || {
+            let closed = signaling.core().close(Instant::now(), session);
+            signaling.0.changed.notify_one();
+            closed.map_err(|e| refused(&e))
+        };
+        self.0.calls.run(&key.room, call).await?
+    }
+}
+
+fn refused(error: &RoomError) -> Problem {
+    let text = error.to_string();
+    match error.kind() {
+        ErrorKind::BadSdp => Problem::bad_request("bad-sdp", text),
+        ErrorKind::Unsupported => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unsupported-offer",
+            "Unprocessable content",
+            text,
+        ),
+        ErrorKind::NotFound => Problem::not_found(),
+        ErrorKind::Conflict => Problem::new(StatusCode::CONFLICT, "conflict", "Conflict", text),
+        ErrorKind::Full => unavailable(text),
+        ErrorKind::Quota => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-sessions",
+            "Too many requests",
+            text,
+        )
+        .retry_after(RETRY_WHEN_FULL),
+        ErrorKind::Internal => {
+            tracing::error!(error = text, "the rooms failed");
+            Problem::internal()
+        }
+    }
+}
+
+pub(crate) fn unavailable(why: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Service unavailable", why)
+        .retry_after(RETRY_WHEN_FULL)
+}
+
+fn random_text<const N: usize>() -> Result<String, Problem> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| {
+        tracing::error!("the system gives no random numbers");
+        Problem::internal()
+    })?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+fn new_etag() -> Result<String, Problem> {
+    Ok(format!("\"{}\"", random_text::<ETAG_BYTES>()?))
+}
+
+fn guest() -> Result<ParticipantId, Problem> {
+    let name = format!("guest-{}", random_text::<GUEST_BYTES>()?);
+    ParticipantId::parse(&name).map_err(|_| Problem::internal())
+}
