@@ -55,7 +55,7 @@ impl Worker {
         }
         let extensions = ParsedExtensions::parse(&header, &session.orders.plan.extensions)
             .map_err(|_| DropReason::RtpMalformed);
-        // Feedback counts what the network delivered, whatever becomes of it.
+        // Transport-wide feedback is about what the network delivered, so packets that are refused below count too.
         if let Some(twcc) = &mut session.twcc
             && let Ok(ParsedExtensions { transport_cc: Some(sequence), .. }) = extensions
         {
