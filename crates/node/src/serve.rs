@@ -178,7 +178,7 @@ async fn finished(task: JoinHandle<()>) -> Result<(), JoinError> {
 }
 
 fn operations(workers: WorkersHandle, started: Instant) -> Operations {
-    let measured = workers.clone();
+    let (measured, inspected) = (workers.clone(), workers.clone());
     Operations {
         metrics: Box::new(move |text| {
             metrics::write(&measured.metrics(), &measured.turn_ages(), started, text);
@@ -189,6 +189,7 @@ fn operations(workers: WorkersHandle, started: Instant) -> Operations {
             (None, false) => Err("A worker does not answer."),
             (None, true) => Ok(()),
         }),
+        stats: Box::new(move |session, reply| inspected.stats(session, reply)),
     }
 }
 

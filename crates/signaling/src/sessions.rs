@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use model::{ParticipantId, RoomId};
-use room::{Accepted, Entering, ErrorKind, ParticipantRecord, Roles, RoomError, Target};
+use model::{ParticipantId, RoomId, SessionId};
+use room::{
+    Accepted, Entering, ErrorKind, ParticipantRecord, Roles, RoomError, SessionInfo, Target,
+};
 
 use crate::auth::Caller;
 use crate::core::Core;
@@ -75,6 +77,24 @@ impl Signaling {
     ) -> Result<(Vec<Arc<ParticipantRecord>>, usize), Problem> {
         let (signaling, id) = (self.clone(), room.clone());
         let read = move || signaling.core().records(&id).unwrap_or_default();
+        self.0.calls.run(room, read).await
+    }
+
+    /// Sessions of a room with a peer connection, by rising number, those after `after` and at most `most` of them.
+    ///
+    /// # Errors
+    /// The room is busy.
+    pub(crate) async fn sessions_of(
+        &self,
+        room: &RoomId,
+        after: Option<SessionId>,
+        most: usize,
+    ) -> Result<Vec<SessionInfo>, Problem> {
+        let (signaling, id) = (self.clone(), room.clone());
+        let read = move || {
+            let sessions = signaling.core().look(&id, |room| room.sessions_after(after, most));
+            sessions.unwrap_or_default()
+        };
         self.0.calls.run(room, read).await
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use model::{ParticipantId, RoomId};
+use model::{ParticipantId, RoomId, SessionId, SessionStats};
 use room::{LocalMedia, LocalPublished, Notice, RoomConfig, RoomError};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -29,7 +29,12 @@ pub struct Operations {
     pub metrics: Box<dyn Fn(&mut String) + Send + Sync>,
     /// Whether the node can serve, and if not, why. The text is answered to whoever asks.
     pub ready: Box<dyn Fn() -> Result<(), &'static str> + Send + Sync>,
+    /// Asks for the measurements of a session. The reply comes on another thread, or is dropped when there is none.
+    pub stats: Box<dyn Fn(SessionId, StatsReply) + Send + Sync>,
 }
+
+/// Takes the measurements of a session. It must not block.
+pub type StatsReply = Box<dyn FnOnce(SessionStats) + Send>;
 
 /// The signaling of a node; a cheap handle.
 #[derive(Clone)]

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{Command, SessionPlan};
+use model::{Command, SessionId, SessionPlan};
 
 use crate::{
-    Counters, Source, Watch, WorkerFailure, WorkerId, WorkerMetrics,
+    Counters, Source, StatsReply, Watch, WorkerFailure, WorkerId, WorkerMetrics,
     directory::{Directory, Effect},
     health::Health,
     mail::{Mailbox, Notice},
@@ -74,6 +74,15 @@ impl WorkersHandle {
         source
     }
 
+    /// Asks the worker that owns a session for its measurements. `reply` is called on that worker's thread, within a turn or
+    /// two. It is dropped without a call when no worker owns the session, when the session ends first, and for local sources.
+    pub fn stats(&self, session: SessionId, reply: StatsReply) {
+        let owner = self.shared.directory.by_id(session).and_then(|entry| entry.owner());
+        if let Some(there) = owner.and_then(|owner| self.shared.boxes.get(owner.index())) {
+            there.notify(Notice::Inspect(session, reply));
+        }
+    }
+
     /// Ends all sessions with their goodbyes, and the workers.
     pub(crate) fn shutdown(&self) {
         self.shared.boxes.iter().for_each(|there| there.notify(Notice::Shutdown));
@@ -127,7 +136,6 @@ impl WorkersHandle {
 mod tests {
     use super::*;
     use crate::core::tests::{bench, benches, plan};
-    use model::SessionId;
 
     #[test]
     fn a_command_wakes_the_worker_that_owns_the_session_and_no_other() {

@@ -38,6 +38,7 @@ mod flows;
 mod handle;
 mod health;
 mod ingress;
+mod inspect;
 #[cfg(feature = "lab")]
 pub mod lab;
 mod lanes;
@@ -68,6 +69,7 @@ mod workers;
 pub use config::{Config, EventSink};
 pub use handle::WorkersHandle;
 pub use health::{Watch, WorkerFailure};
+pub use inspect::StatsReply;
 pub use metrics::{Counter, Counters, WorkerMetrics};
 pub use rates::RateLimits;
 pub use source::{Source, SourceError};

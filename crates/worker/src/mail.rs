@@ -13,7 +13,9 @@ use ring::{Consumer, Producer};
 use router::{Packet, Ranking, SenderInfo, StreamId};
 use rtp::sequence::ExtSeq;
 
-use crate::{WorkerId, asks::Ask, directory::Entry, source::SourcePeer, waker::Waker};
+use crate::{
+    WorkerId, asks::Ask, directory::Entry, inspect::StatsReply, source::SourcePeer, waker::Waker,
+};
 
 /// Packets that may lie between two workers: at a million packets a second, some milliseconds.
 const MEDIA_RING: usize = 4_096;
@@ -37,6 +39,8 @@ pub(crate) enum Notice {
     Orders(Arc<Entry>),
     /// A local source.
     Attach(Arc<Entry>, Box<SourcePeer>),
+    /// Somebody asks for the measurements of a session of the receiver.
+    Inspect(SessionId, StatsReply),
     /// End all sessions, and stop when their goodbyes are sent.
     Shutdown,
     /// Test hook: the thread is to end by a panic.

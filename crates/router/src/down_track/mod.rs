@@ -25,7 +25,7 @@ use rtp::payload::red;
 use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 
-use crate::stats::Meter;
+use crate::bitrate::Meter;
 use crate::up_track::cache::Since;
 use crate::up_track::watch::bit;
 use crate::{CatchUp, CatchUpLimits, DownStats, Packet, StreamId, TrackMirror};

@@ -3,7 +3,7 @@
 use axum::routing::{get, options, post};
 use axum::{Extension, Router, middleware};
 
-use crate::http::{api, gate, host, offer, ops, page, path, resource, whep, whip};
+use crate::http::{api, gate, host, offer, ops, page, path, resource, stats, whep, whip};
 use crate::resources::Face;
 use crate::state::Signaling;
 
@@ -14,7 +14,7 @@ use crate::state::Signaling;
 /// | `/whip/{room}` | POST, GET, HEAD, OPTIONS |
 /// | `/whep/{room}`, `/whep/{room}/{participant}` | POST, GET, HEAD, OPTIONS |
 /// | `/whip/{room}/sessions/{token}`, `/whep/{room}/sessions/{token}` | PATCH, DELETE, GET, HEAD, OPTIONS |
-/// | `/api/config`, `/api/rooms`, `/api/rooms/{room}` | GET, HEAD, OPTIONS |
+/// | `/api/config`, `/api/rooms`, `/api/rooms/{room}`, `/api/rooms/{room}/stats` | GET, HEAD, OPTIONS |
 /// | `/metrics`, `/healthz`, `/readyz` | GET, HEAD, OPTIONS |
 /// | everything else | the files of the page |
 pub(crate) fn public(signaling: Signaling) -> Router {
@@ -27,6 +27,7 @@ pub(crate) fn public(signaling: Signaling) -> Router {
         .route("/api/config", readable(get(api::config)))
         .route("/api/rooms", readable(get(api::rooms)))
         .route("/api/rooms/{room}", readable(get(api::room)))
+        .route("/api/rooms/{room}/stats", readable(get(stats::stats)))
         .route("/metrics", readable(get(ops::guarded_metrics)))
         .route("/healthz", readable(get(ops::health)))
         .route("/readyz", readable(get(ops::ready)))
