@@ -178,8 +178,7 @@ async fn finished(task: JoinHandle<()>) -> Result<(), JoinError> {
 }
 
 fn operations(workers: WorkersHandle, started: Instant) -> Operations {
-    let measured = workers.clone();
-    let inspected = workers.clone();
+    let (measured, inspected) = (workers.clone(), workers.clone());
     Operations {
         metrics: Box::new(move |encoder| {
             metrics::write(&measured.metrics(), &measured.turn_ages(), started, encoder)
