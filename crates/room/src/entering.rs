@@ -20,7 +20,9 @@ use crate::{
     Target,
 };
 
-/// How long the tracks of a session that took another one's place count as live before their first packet.
+/// How long the tracks of a publisher count as live before their first packet: from its offer, and again from the moment at which it is
+/// connected. Of two publishers that start together the first packets race; without this the later one would take the slots of the earlier
+/// one for good, with a gap in the sound.
 const AWAITED_FOR: Duration = Duration::from_secs(3);
 
 impl Room {
@@ -125,7 +127,10 @@ impl Room {
         if let Some(record) = record {
             match !at_once && self.is_connected(&record.id) {
                 true => self.line_up(record),
-                false => self.enter_publisher(record),
+                false => {
+                    self.enter_publisher(record);
+                    self.await_media(now, session);
+                }
             }
         }
         self.fit(session);
@@ -146,14 +151,24 @@ impl Room {
     }
 
     /// A successor is connected: it takes its place. False when the session is none.
-    pub(crate) fn succeed(&mut self, now: Instant, session: SessionId) -> bool {
+    pub(crate) fn succeed(&mut self, session: SessionId) -> bool {
         let Some(mut record) = self.take_successor(session) else { return false };
         record.connected = true;
-        // Its first packet is under way. Without this, a live source that waits would take the slots before it arrives.
         record.tracks.iter_mut().for_each(|track| track.awaited = true);
-        self.awaited.insert((now + AWAITED_FOR, session));
         self.enter_publisher(record);
         true
+    }
+
+    /// The tracks of a publisher that send nothing yet count as live for a while.
+    pub(crate) fn await_media(&mut self, now: Instant, session: SessionId) {
+        if !self.publishers.publishes(session) {
+            return;
+        }
+        self.awaited.retain(|(_, awaited)| *awaited != session);
+        self.awaited.insert((now + AWAITED_FOR, session));
+        self.publishers.update(session, &mut self.mappings, |record| {
+            record.tracks.iter_mut().for_each(|track| track.awaited = !track.active);
+        });
     }
 
     /// The record of a session, if it is a successor.

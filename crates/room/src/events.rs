@@ -25,7 +25,7 @@ impl Room {
         self.handle_timeout(now);
     }
 
-    /// Ends the grace of sessions that replaced another one: from now on only tracks that send count as live.
+    /// Ends the grace of publishers that were awaited: from now on only tracks that send count as live.
     pub(crate) fn await_no_more(&mut self, now: Instant) {
         while let Some(&(at, session)) = self.awaited.first()
             && at <= now
@@ -49,9 +49,10 @@ impl Room {
         if let Some(deadline) = session.deadline.take() {
             self.deadlines.remove(&(deadline, id));
         }
-        if !self.succeed(now, id) {
+        if !self.succeed(id) {
             self.publishers.update(id, &mut self.mappings, |record| record.connected = true);
         }
+        self.await_media(now, id);
     }
 
     /// Records whether media of a track arrives. Slots change because of it only in viewers where a source waits.

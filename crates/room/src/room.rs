@@ -54,7 +54,7 @@ pub struct Room {
     pub(crate) mappings: Mappings,
     /// Sessions that take the place of another one of the same participant once they are connected, with the record that will be theirs.
     pub(crate) successors: BTreeMap<ParticipantId, ParticipantRecord>,
-    /// Until when the tracks of sessions that took another one's place count as live.
+    /// Until when the tracks of publishers count as live before their first packet.
     pub(crate) awaited: BTreeSet<(Instant, SessionId)>,
     pub(crate) round: Round,
     /// Sessions that are over; the workers hear of it when their viewers were moved on.

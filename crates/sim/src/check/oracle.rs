@@ -23,7 +23,7 @@ pub(crate) type ByKind = [Vec<u8>; 2];
 /// The name of a viewer, and of the participant that it watches, where there is one.
 pub(crate) type Names = (Option<u16>, Option<u16>);
 
-/// How long the tracks of a session that replaced another one count as sending before their first packet.
+/// How long the tracks of a publisher count as sending before their first packet: from its offer, and from its connecting.
 const AWAITED_FOR: Duration = Duration::from_secs(3);
 /// Viewers are assigned anew because of silent tracks at most once in this time.
 const LIVENESS_EVERY: Duration = Duration::from_secs(1);
@@ -104,7 +104,12 @@ impl Oracle {
         tracks: ByKind,
     ) {
         let room = self.rooms.entry(room).or_default();
-        let (live, awaited) = (BTreeSet::new(), None);
+        let (live, sections) = (BTreeSet::new(), tracks.concat().into_iter().collect());
+        let room_has = room.publishers.iter().find(|p| p.who == who);
+        // A successor is awaited from the moment at which it is connected.
+        let succeeds = room_has.is_some_and(|old| old.connected);
+        let until = if succeeds { Duration::MAX } else { now + AWAITED_FOR };
+        let awaited = Some((until, sections));
         let new = Publisher { session, who, tracks, connected: false, live, awaited };
         match room.publishers.iter_mut().find(|p| p.who == who) {
             Some(old) if old.connected => return room.successors.push(new),
@@ -119,16 +124,19 @@ impl Oracle {
         for room in self.rooms.values_mut() {
             if let Some(at) = room.successors.iter().position(|p| p.session == session) {
                 let mut new = room.successors.remove(at);
-                let sections = new.tracks.concat().into_iter().collect();
-                new.awaited = Some((now + AWAITED_FOR, sections));
+                new.awaited = Some((now + AWAITED_FOR, new.tracks.concat().into_iter().collect()));
                 match room.publishers.iter_mut().find(|p| p.who == new.who) {
                     Some(place) => *place = new,
                     None => room.publishers.push(new),
                 }
                 room.assign(now);
             }
-            let publishers = room.publishers.iter_mut();
-            publishers.filter(|p| p.session == session).for_each(|p| p.connected = true);
+            if let Some(publisher) = room.publishers.iter_mut().find(|p| p.session == session) {
+                publisher.connected = true;
+                let all = publisher.tracks.concat().into_iter();
+                let silent = all.filter(|number| !publisher.live.contains(number)).collect();
+                publisher.awaited = Some((now + AWAITED_FOR, silent));
+            }
         }
     }
 
