@@ -120,7 +120,7 @@ impl Node {
         };
         let operations = Operations {
             metrics: Box::new(|text| text.push_str("of_the_node 1\n")),
-            ready: Box::new(|| true),
+            ready: Box::new(|| Ok(())),
             stats: Box::new(measurements),
         };
         let server = ServerConfig { limits: config.limits.clone(), ..server };
