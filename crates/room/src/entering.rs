@@ -1,4 +1,4 @@
-//! Who comes into a room and who leaves it.
+//! How sessions enter and leave a room.
 //!
 //! A participant has one publishing session that viewers see. Where one publishes again while connected, the new session is a *successor*: it
 //! negotiates and connects beside the old one, viewers are moved when it is connected, and the old one is closed then. A successor that
@@ -62,10 +62,10 @@ impl Room {
         Ok(())
     }
 
-    /// Takes a new session in. Where the same participant publishes already and is connected, the new session is its successor: viewers are
-    /// moved to it when it is connected, and the old one is closed then. One that is not connected is closed at once. Somebody who watches
-    /// with nobody to watch yet waits, and media begins when a publisher comes: the viewer's page may open before the show, and its begin
-    /// is no storm of reconnects.
+    /// Takes a new session in. Where the same participant publishes already over a connected session, the new one is its successor: viewers
+    /// are moved to it when it is connected, and the old session is closed then. An old session that is not connected is closed at once. A
+    /// viewer may enter before any publisher: it stays connected and gets media when a publisher comes, so that pages that were
+    /// opened before a show do not all reconnect when it begins.
     ///
     /// # Errors
     /// Those of [`Room::check_publisher`] and [`Room::check_viewer`]. Nothing has changed then.
@@ -149,14 +149,14 @@ impl Room {
     pub(crate) fn succeed(&mut self, now: Instant, session: SessionId) -> bool {
         let Some(mut record) = self.take_successor(session) else { return false };
         record.connected = true;
-        // Its first packet is on the way. Without this a live source that waits would take the slots in between.
+        // Its first packet is under way. Without this, a live source that waits would take the slots before it arrives.
         record.tracks.iter_mut().for_each(|track| track.awaited = true);
         self.awaited.insert((now + AWAITED_FOR, session));
         self.enter_publisher(record);
         true
     }
 
-    /// The record of a session that is somebody's successor.
+    /// The record of a session, if it is a successor.
     pub(crate) fn successor(&mut self, session: SessionId) -> Option<&mut ParticipantRecord> {
         let identity = self.sessions.get(&session)?.identity.as_ref()?;
         self.successors.get_mut(identity).filter(|record| record.session == session)

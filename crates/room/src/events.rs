@@ -25,7 +25,7 @@ impl Room {
         self.handle_timeout(now);
     }
 
-    /// A session that took another one's place has had its time to begin.
+    /// Ends the grace of sessions that replaced another one: from now on only tracks that send count as live.
     pub(crate) fn await_no_more(&mut self, now: Instant) {
         while let Some(&(at, session)) = self.awaited.first()
             && at <= now
@@ -54,7 +54,7 @@ impl Room {
         }
     }
 
-    /// Takes note of whether media of a track comes. Who watches changes only where a source waits for slots.
+    /// Records whether media of a track arrives. Slots change because of it only in viewers where a source waits.
     fn set_active(&mut self, now: Instant, session: SessionId, track: TrackId, active: bool) {
         let mut changed = false;
         self.publishers.update(session, &mut self.mappings, |record| {

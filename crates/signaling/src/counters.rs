@@ -21,7 +21,7 @@ impl Counters {
             "PATCH" => "PATCH",
             "DELETE" => "DELETE",
             "OPTIONS" => "OPTIONS",
-            // A stranger's words are no label.
+            // Methods that clients make up would each become a label, and the table would grow without bound.
             _ => "other",
         };
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -59,7 +59,8 @@ impl Worker {
         if let Some(twcc) = &mut session.twcc
             && let Ok(ParsedExtensions { transport_cc: Some(sequence), .. }) = extensions
         {
-            // Not when we came to read it: that delay is ours, and the estimate is about the network.
+            // The time of arrival in the kernel, not that of reading: the delay in between is ours, and would be taken for the
+            // network's.
             twcc.record(sequence, self.arrived.unwrap_or(now));
             session.twcc_media = header.ssrc();
         }

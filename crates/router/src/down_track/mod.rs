@@ -27,7 +27,7 @@ use rtp::payload::red;
 use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 
-use crate::stats::Meter;
+use crate::bitrate::Meter;
 use crate::up_track::watch::bit;
 use crate::{DownStats, Packet, StreamId, TrackMirror};
 use report::Reports;

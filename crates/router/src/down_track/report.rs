@@ -11,7 +11,7 @@ use model::{MediaKind, NtpTime, WallClock};
 use rtp::rtcp::ReportBlock;
 
 use super::splice::{Tail, ticks};
-use crate::stats::duration;
+use crate::bitrate::duration;
 use crate::{DownStats, SenderInfo};
 
 /// Between the first packet and the first report.

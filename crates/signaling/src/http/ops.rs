@@ -40,17 +40,25 @@ pub(crate) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: new sessions are welcome.
+/// `GET /readyz`: new sessions are welcome. A node at a limit is ready all the same: taken out of service it would end the calls of
+/// those who are there, and there is room again when one of them leaves. The body says so.
 pub(crate) async fn ready(State(signaling): State<Signaling>) -> Response {
-    if !signaling.is_draining() && (signaling.operations().ready)() {
-        return "ready\n".into_response();
-    }
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "not-ready",
-        "Service unavailable",
-        "The node takes no new sessions.",
-    )
-    .retry_after(std::time::Duration::from_secs(5))
-    .into_response()
+    let ready = match signaling.is_draining() {
+        true => Err("The node is leaving."),
+        false => (signaling.operations().ready)(),
+    };
+    let why = match ready {
+        Ok(()) => {
+            let full = signaling.full();
+            return match full.is_empty() {
+                true => "ready\n".into_response(),
+                false => format!("ready, but full: {}\n", full.join(", ")).into_response(),
+            };
+        }
+        Err(why) => why,
+    };
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Problem::new(status, "not-ready", "Service unavailable", why)
+        .retry_after(std::time::Duration::from_secs(5))
+        .into_response()
 }
