@@ -43,8 +43,7 @@ fn write_workers(workers: &[WorkerMetrics], encoder: &mut DescriptorEncoder<'_>)
         let is_gauge = GAUGES.contains(&name);
         let kind = if is_gauge { MetricType::Gauge } else { MetricType::Counter };
         let name = format!("sfumato_worker_{name}");
-        let mut family =
-            encoder.encode_descriptor(&name, help.trim_end_matches('.'), None, kind)?;
+        let mut family = encoder.encode_descriptor(&name, help, None, kind)?;
         for worker in workers {
             let value = worker.counters().nth(at).map_or(0, |(.., value)| value);
             let labels = [("worker", worker.worker)];
@@ -65,7 +64,7 @@ fn write_drops(
     drops: impl Fn(&WorkerMetrics) -> &[(DropReason, u64)],
     encoder: &mut DescriptorEncoder<'_>,
 ) -> Encoded {
-    let (name, help) = (format!("sfumato_worker_dropped_{way}"), format!("{help}, by reason"));
+    let (name, help) = (format!("sfumato_worker_dropped_{way}"), format!("{help}, by reason."));
     let mut family = encoder.encode_descriptor(&name, &help, None, MetricType::Counter)?;
     for worker in workers {
         for (reason, dropped) in drops(worker) {
@@ -83,7 +82,7 @@ fn count(metric: &mut MetricEncoder<'_>, value: u64) -> Encoded {
 
 fn write_turn_ages(ages: &[Duration], encoder: &mut DescriptorEncoder<'_>) -> Encoded {
     const NAME: &str = "sfumato_worker_last_turn_age_seconds";
-    const HELP: &str = "Time since each worker turned last; it sleeps for half a second at most";
+    const HELP: &str = "Time since each worker turned last; it sleeps for half a second at most.";
     let mut family = encoder.encode_descriptor(NAME, HELP, None, MetricType::Gauge)?;
     for (worker, age) in ages.iter().enumerate() {
         family.encode_family(&[("worker", worker)])?.encode_gauge(&age.as_secs_f64())?;
@@ -94,21 +93,21 @@ fn write_turn_ages(ages: &[Duration], encoder: &mut DescriptorEncoder<'_>) -> En
 fn write_process(started: Instant, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
     let labels = [("version", env!("CARGO_PKG_VERSION"))];
     encoder
-        .encode_descriptor("sfumato_build_info", "The version", None, MetricType::Gauge)?
+        .encode_descriptor("sfumato_build_info", "The version.", None, MetricType::Gauge)?
         .encode_family(&labels)?
         .encode_gauge(&1_i64)?;
     let mut gauge = |name: &str, help: &str, value: f64| {
         encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
     };
-    gauge("sfumato_uptime_seconds", "Time since the start", started.elapsed().as_secs_f64())?;
+    gauge("sfumato_uptime_seconds", "Time since the start.", started.elapsed().as_secs_f64())?;
     if let Some(bytes) = resident_bytes() {
-        gauge("process_resident_memory_bytes", "Resident memory", bytes as f64)?;
+        gauge("process_resident_memory_bytes", "Resident memory.", bytes as f64)?;
     }
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
-        gauge("process_open_fds", "Open file descriptors", open.count() as f64)?;
+        gauge("process_open_fds", "Open file descriptors.", open.count() as f64)?;
     }
     if let Some(seconds) = cpu_seconds() {
-        let help = "User and system time of all threads";
+        let help = "User and system time of all threads.";
         encoder
             .encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?
             .encode_counter::<NoLabelSet, f64, u64>(&seconds, None)?;

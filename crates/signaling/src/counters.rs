@@ -39,17 +39,17 @@ impl Counters {
         encoder: &mut DescriptorEncoder<'_>,
     ) -> Result<(), std::fmt::Error> {
         let gauges = [
-            ("sfumato_rooms", "Rooms that are open", counts.rooms),
-            ("sfumato_participants", "Publishing participants", counts.participants),
-            ("sfumato_viewers", "Viewing sessions", counts.viewers),
-            ("sfumato_sessions", "Sessions of any kind", counts.sessions),
-            ("sfumato_sessions_connected", "Sessions with ICE and DTLS done", counts.connected),
+            ("sfumato_rooms", "Rooms that are open.", counts.rooms),
+            ("sfumato_participants", "Publishing participants.", counts.participants),
+            ("sfumato_viewers", "Viewing sessions.", counts.viewers),
+            ("sfumato_sessions", "Sessions of any kind.", counts.sessions),
+            ("sfumato_sessions_connected", "Sessions with ICE and DTLS done.", counts.connected),
         ];
         for (name, help, value) in gauges {
             let mut gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             gauge.encode_gauge(&(value as u64))?;
         }
-        let (name, help) = ("sfumato_http_responses", "HTTP answers by method and status");
+        let (name, help) = ("sfumato_http_responses", "HTTP answers by method and status.");
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for ((method, status), count) in table.iter() {
