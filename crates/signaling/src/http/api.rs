@@ -99,7 +99,7 @@ pub(crate) async fn rooms(
     let page = Page::read(query)?;
     let after = page.after.as_deref().map(offer::room).transpose()?;
     let most = page.limit;
-    // One more than is shown tells whether there is a next page.
+    // One entry more is asked for than is shown: if it is there, there is a next page.
     let mut rooms =
         signaling.listing(move |core| core.rooms_after(after.as_ref(), most + 1)).await?;
     let is_last = rooms.len() <= most;
@@ -184,7 +184,8 @@ impl Page {
     }
 }
 
-/// The entry after which a page should begin has left, and with it the place where to go on.
+/// `after` names a participant who has left: where the next page begins is not known any more. An error is better than a page
+/// that skips somebody.
 fn gone() -> Problem {
     Problem::new(
         StatusCode::GONE,
@@ -213,7 +214,7 @@ fn view_track(info: &TrackInfo) -> TrackView<'_> {
     }
 }
 
-/// Nothing that keeps answers keeps this one. `link` leads to the next page.
+/// Marks an answer as not to be cached. `link` leads to the next page.
 pub(crate) fn fresh(mut response: Response, link: Option<String>) -> Response {
     if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
         response.headers_mut().insert(LINK, link);

@@ -35,7 +35,8 @@ pub(crate) fn public(signaling: Signaling) -> Router {
         .layer(middleware::from_fn_with_state(signaling.clone(), host::known_names))
         .layer(middleware::from_fn_with_state(signaling.clone(), gate::gate))
         .with_state(signaling);
-    // What changes a path has to run before routes are looked up, and so around them.
+    // Layers of a router run after its routes were looked up. The path is changed before that, so this layer is on a router
+    // around the routes.
     Router::new().fallback_service(routes).layer(middleware::from_fn(path::plain))
 }
 
