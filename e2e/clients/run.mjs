@@ -50,7 +50,13 @@ function table(head, rows) {
 /** The profile that the node agreed on last, from its log: not every stack tells it. */
 const agreed = (server) => [...server.log.matchAll(/profile"?[=:]\s*"?(\w+).*keys agreed|keys agreed.*profile"?[=:]\s*"?(\w+)/g)].map(([, before, behind]) => before ?? behind).at(-1);
 
-const short = (srtp) => srtp?.replace(/^SRTP_/, "").replace(/^AEAD_/, "").replaceAll("_", "-") ?? "not told";
+/** Each stack and the node's log spell the profiles in their own way. */
+function short(srtp) {
+  if (/128.*gcm/i.test(srtp)) return "AES-128-GCM";
+  if (/256.*gcm/i.test(srtp)) return "AES-256-GCM";
+  if (/128.*cm.*sha1.?80/i.test(srtp)) return "AES-128-CM, SHA-1";
+  return srtp ?? "not told";
+}
 
 class Trial {
   constructor(server, chromium, firefox) {
