@@ -180,8 +180,8 @@ async fn finished(task: JoinHandle<()>) -> Result<(), JoinError> {
 fn operations(workers: WorkersHandle, started: Instant) -> Operations {
     let (measured, inspected) = (workers.clone(), workers.clone());
     Operations {
-        metrics: Box::new(move |text| {
-            metrics::write(&measured.metrics(), &measured.turn_ages(), started, text);
+        metrics: Box::new(move |encoder| {
+            metrics::write(&measured.metrics(), &measured.turn_ages(), started, encoder)
         }),
         ready: Box::new(move || match (workers.failure(), workers.is_ready()) {
             // Without the panic's message, which stays in the log: this text is answered to anyone who asks.

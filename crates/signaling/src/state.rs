@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use model::{ParticipantId, RoomId, SessionId, SessionStats};
+use prometheus_client::encoding::DescriptorEncoder;
 use room::{LocalMedia, LocalPublished, Notice, RoomConfig, RoomError};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -25,13 +26,17 @@ use crate::sessions::unavailable;
 
 /// What the node tells about itself, beyond what signaling knows.
 pub struct Operations {
-    /// Appends metrics in the Prometheus text format (version 0.0.4).
-    pub metrics: Box<dyn Fn(&mut String) + Send + Sync>,
+    /// Writes the node's metrics.
+    pub metrics: WriteMetrics,
     /// Whether the node can serve, and if not, why. The text is answered to whoever asks.
     pub ready: Box<dyn Fn() -> Result<(), &'static str> + Send + Sync>,
     /// Asks for the measurements of a session. The reply comes on another thread, or is dropped when there is none.
     pub stats: Box<dyn Fn(SessionId, StatsReply) + Send + Sync>,
 }
+
+/// Writes metrics for Prometheus. Called on a thread that may block.
+pub type WriteMetrics =
+    Box<dyn Fn(&mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> + Send + Sync>;
 
 /// Takes the measurements of a session. It must not block.
 pub type StatsReply = Box<dyn FnOnce(SessionStats) + Send>;

@@ -51,7 +51,7 @@ impl WorkersHandle {
     /// one thread at a time, in order.
     pub fn send(&self, command: &Command) {
         match self.shared.directory.command(command) {
-            // A worker that holds control back for a moment would answer the first check that much later.
+            // A worker that holds control back (up to 20 ms) would answer the session's first check that much later.
             Effect::Awaits => self.shared.boxes.iter().for_each(|there| there.waker().hint()),
             Effect::Tell(owner, entry) => {
                 if let Some(there) = self.shared.boxes.get(owner.index()) {
@@ -65,7 +65,7 @@ impl WorkersHandle {
     /// Starts a publisher without a peer connection. Its plan needs the session's id and the up-media; everything about
     /// the peer is of no use.
     pub fn attach_source(&self, plan: SessionPlan) -> Source {
-        // Sources are spread by their id.
+        // The id spreads sources over the workers.
         let at = plan.id.0 as usize % self.shared.boxes.len();
         let there = &self.shared.boxes[at];
         let (source, peer) = source(plan.id, there.clone());

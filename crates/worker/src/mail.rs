@@ -21,7 +21,8 @@ use crate::{
 const MEDIA_RING: usize = 4_096;
 /// Words that may wait for a worker.
 const WORDS: usize = 4_096;
-/// Words that may wait for their queue; beyond, the other worker is gone.
+/// Words that may wait for room in another worker's queue. A worker that is so far behind does not run any more
+/// ([`crate::health`]), and further words to it are lost.
 const BACKLOG: usize = 65_536;
 /// Datagrams that may wait for the worker that owns their session: strangers' bytes must not pile up.
 const HANDED: usize = 1_024;
@@ -169,7 +170,7 @@ impl Mail {
     pub(crate) fn tell(&mut self, to: WorkerId, word: Word) {
         self.touch(to);
         let Some(peer) = self.peers.get_mut(to.index()) else { return };
-        // Order is kept: nothing overtakes what already waits.
+        // Words keep their order: what comes while others wait has to wait behind them.
         if peer.backlog.is_empty() {
             if let Err((_, word)) = self.boxes[to.index()].words.push((self.me, word)) {
                 peer.backlog.push_back(word);
@@ -196,7 +197,7 @@ impl Mail {
 
     /// Words that wait for room in the queues of other workers.
     pub(crate) fn waiting(&self) -> usize {
-        // What waits for nobody who was touched is empty.
+        // A worker whose backlog is not empty stays in the list of those to be woken.
         self.touched
             .iter()
             .filter_map(|to| self.peers.get(to.index()))

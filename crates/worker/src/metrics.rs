@@ -14,11 +14,11 @@ use model::DropReason;
 const REASONS: usize = DropReason::ALL.len();
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// Live counters of one worker.
         #[derive(Debug)]
         pub struct Counters {
-            $($(#[$doc])* pub(crate) $name: Counter,)*
+            $($(#[doc = $doc])* pub(crate) $name: Counter,)*
             pub(crate) dropped_in: [Counter; REASONS],
             pub(crate) dropped_out: [Counter; REASONS],
         }
@@ -38,7 +38,7 @@ macro_rules! counters {
         pub struct WorkerMetrics {
             /// Which worker.
             pub worker: usize,
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[doc = $doc])* pub $name: u64,)*
             /// Datagrams that went no further, by reason; only those that happened.
             pub dropped_in: Vec<(DropReason, u64)>,
             /// Copies for subscribers that were not sent, by reason; only those that happened.
@@ -58,9 +58,9 @@ macro_rules! counters {
         }
 
         impl WorkerMetrics {
-            /// Name and value of each plain counter, for exposition.
-            pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*].into_iter()
+            /// Name, description and value of each plain counter, for exposition.
+            pub fn counters(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), concat!($($doc),*).trim_start(), self.$name),)*].into_iter()
             }
 
             /// Sum over workers; `worker` keeps the value of `self`.

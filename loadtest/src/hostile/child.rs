@@ -24,7 +24,7 @@ use crate::proc::raise_file_limit;
 /// Lower than everybody else's: under load the attackers get a tenth of what a good one gets.
 pub(super) const PRIORITY: i32 = 10;
 /// The attackers may take so long to end their sessions; then they are killed.
-const END: Duration = Duration::from_secs(15);
+const END: Duration = Duration::from_secs(30);
 
 /// What the attackers are told.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -46,6 +46,7 @@ use signal_hook::{
 use self::{
     attacks::ATTACKS,
     child::{AllDeeds, Attackers, Orders, Tokens},
+    deeds::Deeds,
     good::{Good, ROOM, TOKENS, View},
     judge::{Seen, judge},
     node::{Grant, Look, Node},
@@ -57,8 +58,9 @@ use crate::random::Random;
 /// Rooms that each attack has of its own, with a token each, and its tokens that may watch the good ones.
 const OWN_ROOMS: usize = 4;
 const WATCH_TOKENS: usize = 4;
-/// The good ones go on for so long after the last part: a second has to be whole, and attackers take their time to end.
-const TAIL: u64 = 3;
+/// The good peers' run is planned for so many times the seconds of all parts, and ended when the last part is over: attackers may need longer
+/// to end their sessions than the part had, and nothing else begins before.
+const TAIL: u64 = 5;
 /// The attackers of a part begin so long after its beginning, and end so long before its end.
 const MARGIN: Duration = Duration::from_millis(100);
 
@@ -138,13 +140,11 @@ fn play(
     let orders = orders(options, node)?;
     let tokens: Result<Vec<_>, _> = (0..TOKENS).map(|_| node.token("*", Grant::Both)).collect();
     let all: u64 = phases.iter().map(|phase| phase.seconds).sum();
-    let seconds = GATHER + all + TAIL;
+    let seconds = GATHER + all * TAIL;
     let (http, pid) = (node.http, node.pid());
     let good = Good::start(http, pid, &tokens?, seconds, GATHER - 2, &options.out)?;
     let courses = go_through(phases, orders, node, good.begun, &interrupted);
-    if courses.is_err() {
-        good.stop();
-    }
+    good.stop();
     let report = good.report()?;
     Ok((courses?, report))
 }
@@ -159,15 +159,19 @@ fn go_through(
 ) -> Result<Vec<Course>, String> {
     let (mut courses, mut from) = (Vec::new(), GATHER);
     for phase in phases {
-        let to = from + phase.seconds;
-        let end = begun + Duration::from_secs(to);
+        let end = begun + Duration::from_secs(from + phase.seconds);
         sleep_until(begun + Duration::from_secs(from), interrupted)?;
         let before = node.look();
         let deeds = attack(&mut orders, &phase, end)?;
         sleep_until(end, interrupted)?;
+        // What attackers do after their time, since the node is slow to end their sessions, belongs to this part as well.
+        let to = begun.elapsed().as_millis().div_ceil(1_000) as u64;
+        sleep_until(begun + Duration::from_secs(to), interrupted)?;
         courses.push(Course { phase, from, to, before, after: node.look(), deeds });
-        from = to;
+        from = to + 1;
     }
+    // The samples of the last second come after it.
+    sleep_until(begun + Duration::from_secs(from + 1), interrupted)?;
     Ok(courses)
 }
 
@@ -181,7 +185,13 @@ fn attack(orders: &mut Orders, phase: &Phase, end: Instant) -> Result<AllDeeds, 
     orders.seed = orders.seed.wrapping_add(1);
     let left = end.saturating_duration_since(Instant::now() + MARGIN);
     orders.milliseconds = left.as_millis() as u64;
-    Attackers::start(orders)?.end()
+    let deeds = Attackers::start(orders)?.end();
+    // Attackers that failed are no reason to end the run: without deeds the part is judged as one without an attack.
+    Ok(deeds.unwrap_or_else(|error| {
+        let mut failed = Deeds::default();
+        failed.trouble(&error);
+        orders.attacks.iter().map(|name| (name.clone(), failed.clone())).collect()
+    }))
 }
 
 fn orders(options: &Options, node: &Node) -> Result<Orders, String> {

@@ -72,7 +72,7 @@ impl Outcome {
                 text,
                 "{:<12} {:>3} {:>6.3} % {:>6.2} s {:>7.1}/s {:>6} {:>5.0} ms {:>6.0} ms {:>7} {:>4} MiB  {}",
                 part.phase.name,
-                part.phase.seconds,
+                view.seconds as u64,
                 view.loss() * 100.0,
                 view.frozen(),
                 view.pictures(),

@@ -4,6 +4,9 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_text};
+use prometheus_client::registry::Registry;
 
 use crate::calls::blocking;
 use crate::http::problem::Problem;
@@ -20,19 +23,33 @@ pub(crate) async fn guarded_metrics(
 
 /// `GET /metrics` in the Prometheus text format.
 pub(crate) async fn metrics(State(signaling): State<Signaling>) -> Result<Response, Problem> {
-    // The node's own numbers come from files of the kernel.
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Numbers(signaling)));
+    // Not on the runtime's threads: the node's own numbers are read from /proc.
     let text = blocking(move || {
         let mut text = String::new();
-        let counts = signaling.core().counts();
-        signaling.counters().write(counts, &mut text);
-        (signaling.operations().metrics)(&mut text);
-        text
+        prometheus_text::encode(&mut text, &registry).map(|()| text)
     });
-    let mut response = text.await?.into_response();
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
-    Ok(response)
+    let text = text.await?.map_err(|_| Problem::internal())?;
+    let content_type = HeaderValue::from_static(prometheus_text::CONTENT_TYPE);
+    Ok(([(CONTENT_TYPE, content_type)], text).into_response())
+}
+
+/// All numbers of a node, read when they are asked for.
+struct Numbers(Signaling);
+
+impl Collector for Numbers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Numbers(signaling) = self;
+        signaling.counters().encode(signaling.core().counts(), &mut encoder)?;
+        (signaling.operations().metrics)(&mut encoder)
+    }
+}
+
+impl std::fmt::Debug for Numbers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Numbers")
+    }
 }
 
 /// `GET /healthz`: the process answers.

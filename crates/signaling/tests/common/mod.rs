@@ -11,6 +11,7 @@ use model::{
     Command, DownSection, DownStats, Event, LayerStats, MediaKind, Mid, Rid, SessionId,
     SessionStats, Ssrc, TrackId, UpSection, UpStats,
 };
+use prometheus_client::metrics::MetricType;
 use room::RoomConfig;
 use sfumato_signaling::{
     AuthConfig, Config, IceServer, NewToken, Operations, Secret, ServerConfig, Signaling,
@@ -119,7 +120,11 @@ impl Node {
             recorded.lock().unwrap().push(command);
         };
         let operations = Operations {
-            metrics: Box::new(|text| text.push_str("of_the_node 1\n")),
+            metrics: Box::new(|encoder| {
+                let kind = MetricType::Gauge;
+                let help = "A number of the node";
+                encoder.encode_descriptor("of_the_node", help, None, kind)?.encode_gauge(&1_u64)
+            }),
             ready: Box::new(|| Ok(())),
             stats: Box::new(measurements),
         };
