@@ -20,13 +20,15 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// A parameter that lists NAL units: its name, the shift and the mask of the type in the first byte of a unit, and the types that are taken.
+type List = (&'static str, u8, u8, &'static [u8]);
+
 /// The parameter sets of an `a=fmtp` line, in the order in which a decoder wants them. `None` where there are none, and where they make no
 /// sense: the sets in the stream, if any, are then all there is.
 pub fn parameter_sets(codec: Codec, fmtp: Parameters<'_>) -> Option<Arc<[Box<[u8]>]>> {
     let mut units = Vec::new();
     let mut room = MAX_BYTES;
-    // The names of the parameters, how far the type of a NAL unit stands from the right in its first byte, its mask, and the allowed types.
-    let lists: &[(&str, u8, u8, &[u8])] = match codec {
+    let lists: &[List] = match codec {
         // RFC 6184 section 5.2: five bits; 7 is an SPS, 8 a PPS.
         Codec::H264 => &[("sprop-parameter-sets", 0, 0x1f, &[7, 8])],
         // RFC 7798 section 1.1.4: six bits behind the first one; 32 is a VPS, 33 an SPS, 34 a PPS.
