@@ -47,7 +47,16 @@ function table(head, rows) {
   console.log();
 }
 
-const short = (srtp) => srtp?.replace(/^SRTP_/, "").replace(/^AEAD_/, "").replaceAll("_", "-") ?? "not told";
+/** The profile that the node agreed on last, from its log: not every stack tells it. */
+const agreed = (server) => [...server.log.matchAll(/profile"?[=:]\s*"?(\w+).*keys agreed|keys agreed.*profile"?[=:]\s*"?(\w+)/g)].map(([, before, behind]) => before ?? behind).at(-1);
+
+/** Each stack and the node's log spell the profiles in their own way. */
+function short(srtp) {
+  if (/128.*gcm/i.test(srtp)) return "AES-128-GCM";
+  if (/256.*gcm/i.test(srtp)) return "AES-256-GCM";
+  if (/128.*cm.*sha1.?80/i.test(srtp)) return "AES-128-CM, SHA-1";
+  return srtp ?? "not told";
+}
 
 class Trial {
   constructor(server, chromium, firefox) {
@@ -81,6 +90,7 @@ class Trial {
     const client = this.start(stack, "publish", `/whip/${room}?participant=it`, { codec });
     try {
       await client.until("it is connected", 15_000, ({ state }) => state === "connected");
+      stack.srtp = client.now.srtp ?? agreed(this.server);
       const text = await this.seen(room, "it", codec, `${stack.name} ${codec} -> Chromium`);
       stack.told = client.now;
       return text;
@@ -107,7 +117,7 @@ class Trial {
     const page = await browser.bench(this.server.url);
     await page.evaluate((wanted) => window.e2e.publish(wanted), { room, participant: "anna", codec });
     await untilConnected(this.server, room, "anna", 15_000);
-    const { srtp } = await page.evaluate((name) => window.e2e.stats(name), "anna");
+    const srtp = agreed(this.server);
     const version = await page.evaluate(() => /(?:Chrome|Firefox)\/(\d+)/.exec(navigator.userAgent)[1]);
     const end = async () => {
       await page.evaluate((name) => window.e2e.bye(name), "anna").catch(() => {});
@@ -143,7 +153,7 @@ async function published(trial) {
   for (const stack of stacks) {
     const cells = [];
     for (const codec of codecs) cells.push(stack.publishes.includes(codec) ? await cell(`${stack.name} publishes ${codec}`, () => trial.publishes(stack, codec)) : "–");
-    rows.push([stack.told?.client ?? stack.name, stack.told?.certificate ?? "–", short(stack.told?.srtp), ...cells]);
+    rows.push([stack.told?.client ?? stack.name, stack.told?.certificate ?? "–", short(stack.srtp), ...cells]);
   }
   const browsers = { Chromium: [trial.chromium, ["VP8", "H264", "VP9"]], Firefox: [trial.firefox, ["VP8", "VP9"]] };
   for (const [name, [browser, can]] of Object.entries(browsers)) {
@@ -159,12 +169,15 @@ async function published(trial) {
     }
     rows.push([`${name} ${browser.told?.version ?? ""}`.trim(), "EC", short(browser.told?.srtp), ...cells]);
   }
+  let srtp;
   const ffmpeg = await cell("ffmpeg publishes H264", async () => {
     const { stop } = startFfmpeg(`${trial.origin}/whip/from-ffmpeg?participant=it`);
+    await untilConnected(trial.server, "from-ffmpeg", "it", 15_000);
+    srtp = agreed(trial.server);
     return trial.seen("from-ffmpeg", "it", "H264", "ffmpeg H264 -> Chromium").finally(stop);
   });
-  // ffmpeg's WHIP muxer makes a certificate of P-256 and does not tell the profile.
-  rows.push([`ffmpeg ${ffmpegVersion()}`, "EC", "not told", "–", ffmpeg, "–"]);
+  // ffmpeg's WHIP muxer makes a certificate of P-256.
+  rows.push([`ffmpeg ${ffmpegVersion()}`, "EC", short(srtp), "–", ffmpeg, "–"]);
   return rows;
 }
 
@@ -188,7 +201,7 @@ async function main() {
   const missing = stacks.filter((stack) => !isBuilt(stack));
   if (missing.length > 0) throw new Error(`not built: ${missing.map(({ name }) => name).join(", ")}; run clients/setup.sh`);
   await makeClips(clips);
-  const [server, chromium, firefox] = await Promise.all([Server.start({ args: values.set.flatMap((one) => ["--set", one]) }), launchChromium(), launchFirefox()]);
+  const [server, chromium, firefox] = await Promise.all([Server.start({ args: ["log.level=debug", ...values.set].flatMap((one) => ["--set", one]) }), launchChromium(), launchFirefox()]);
   const trial = new Trial(server, chromium, firefox);
   try {
     if (!values.stay) {

@@ -13,10 +13,10 @@ export class Client {
   said = "";
   exit = null;
 
-  /** `command`: the program and its first arguments. `role`: `publish` or `watch`. */
-  constructor(command, role, url, options = {}) {
+  /** `command`: the program and its first arguments. `role`: `publish` or `watch`. `flags`: what takes no value. */
+  constructor(command, role, url, options = {}, flags = []) {
     const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
-    this.command = [...command, role, url, ...args];
+    this.command = [...command, role, url, ...args, ...flags];
     this.process = spawn(this.command[0], this.command.slice(1), { stdio: ["ignore", "pipe", "pipe"], env: nodeEnvironment() });
     this.process.stdout.on("data", (chunk) => this.#read(chunk));
     this.process.stderr.on("data", (chunk) => (this.said = (this.said + chunk).slice(-20_000)));

@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// Smoothed as RFC 6298 section 2 does it.
 #[derive(Debug, Default)]
 pub struct RoundTrip {
-    /// Middle 32 bits of the reference times sent last, and when; zero times mean none.
+    /// Middle 32 bits of the reference times sent last, and when.
     sent: [Option<(u32, Instant)>; REMEMBERED],
     next: usize,
     smoothed: Option<Duration>,
@@ -37,7 +37,7 @@ impl RoundTrip {
     /// one that took less time than the peer kept it, changes nothing.
     pub fn answered(&mut self, now: Instant, middle: u32, delay: u32) {
         let sent = self.sent.iter_mut().find(|s| s.is_some_and(|(m, _)| m == middle));
-        // Each counts once: a peer cannot repeat itself into a measurement.
+        // Each reference time is answered once: libwebrtc answers from its audio and its video side.
         let Some((_, at)) = sent.and_then(Option::take) else { return };
         let kept = Duration::from_micros(u64::from(delay) * 1_000_000 / 65_536);
         let Some(trip) = now.saturating_duration_since(at).checked_sub(kept) else { return };

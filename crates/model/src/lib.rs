@@ -9,6 +9,7 @@
 //! - [`drops`]: the named reasons for which a packet is not forwarded
 //! - [`log_limit`]: how often a log line may be written that a stranger causes
 //! - [`net`]: network paths
+//! - [`stats`]: measurements of one session
 //! - [`time`]: the wall clock beside the monotonic one, for NTP stamps
 
 pub mod control;
@@ -18,6 +19,7 @@ pub mod log_limit;
 pub mod media;
 pub mod net;
 pub mod plan;
+pub mod stats;
 pub mod time;
 
 pub use control::{CloseReason, Command, Event};
@@ -30,4 +32,5 @@ pub use plan::{
     Binding, DownMedia, DtlsRole, Fingerprint, IceCredentials, PtMapping, SessionPlan, StreamSsrc,
     UpMedia,
 };
+pub use stats::{DownSection, DownStats, LayerStats, SessionStats, UpSection, UpStats};
 pub use time::{NtpTime, WallClock};

@@ -49,7 +49,7 @@ fn run(mode: Mode, settings: &Settings) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = runtime.and_then(|runtime| {
         let result = runtime.block_on(serve::run(config));
-        // What still runs has had its time.
+        // Tasks that still run had until the deadline of the stop, and are dropped.
         runtime.shutdown_timeout(Duration::ZERO);
         result
     });
@@ -86,7 +86,7 @@ fn say(text: &str) -> ExitCode {
 }
 
 fn fail(code: u8, why: &str) -> ExitCode {
-    // Without a standard error there is nobody to tell.
+    // If standard error is closed, the exit code has to do.
     writeln!(std::io::stderr(), "sfumato: {why}").unwrap_or_default();
     ExitCode::from(code)
 }

@@ -1,87 +1,116 @@
-//! The workers' counters and the process's own numbers in the Prometheus text format (version 0.0.4).
+//! The workers' counters and the process's own numbers, for Prometheus.
 
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use model::DropReason;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use worker::WorkerMetrics;
 
 /// Numbers that go down as well as up.
-const GAUGES: [&str; 6] =
-    ["sessions", "tracks", "waiting", "packet_buffers", "packet_bytes_used", "packet_bytes_limit"];
+const GAUGES: [&str; 9] = [
+    "sessions",
+    "half_open",
+    "paths",
+    "words_waiting",
+    "tracks",
+    "waiting",
+    "packet_buffers",
+    "packet_bytes_used",
+    "packet_bytes_limit",
+];
 
-/// Appends all numbers of the workers and the process. `turn_ages`: how long ago each worker turned last.
+type Encoded = Result<(), std::fmt::Error>;
+
+/// Writes all numbers of the workers and the process. `turn_ages`: how long ago each worker turned last.
+///
+/// # Errors
+/// The encoder's.
 pub(crate) fn write(
     workers: &[WorkerMetrics],
     turn_ages: &[Duration],
     started: Instant,
-    text: &mut String,
-) {
-    // Writing to a String does not fail.
-    write_workers(workers, text).unwrap_or_default();
-    write_turn_ages(turn_ages, text).unwrap_or_default();
-    write_process(started, text).unwrap_or_default();
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Encoded {
+    write_workers(workers, encoder)?;
+    write_turn_ages(turn_ages, encoder)?;
+    write_process(started, encoder)
 }
 
-fn write_workers(workers: &[WorkerMetrics], text: &mut String) -> std::fmt::Result {
-    let names: Vec<&str> = workers.iter().take(1).flat_map(|w| w.counters()).map(|c| c.0).collect();
-    for (at, name) in names.into_iter().enumerate() {
-        let (kind, suffix) =
-            if GAUGES.contains(&name) { ("gauge", "") } else { ("counter", "_total") };
-        writeln!(text, "# TYPE sfumato_worker_{name}{suffix} {kind}")?;
+fn write_workers(workers: &[WorkerMetrics], encoder: &mut DescriptorEncoder<'_>) -> Encoded {
+    let names: Vec<_> = workers.iter().take(1).flat_map(WorkerMetrics::counters).collect();
+    for (at, (name, help, _)) in names.into_iter().enumerate() {
+        let is_gauge = GAUGES.contains(&name);
+        let kind = if is_gauge { MetricType::Gauge } else { MetricType::Counter };
+        let name = format!("sfumato_worker_{name}");
+        let mut family = encoder.encode_descriptor(&name, help, None, kind)?;
         for worker in workers {
-            let value = worker.counters().nth(at).map_or(0, |(_, value)| value);
-            let number = worker.worker;
-            writeln!(text, "sfumato_worker_{name}{suffix}{{worker=\"{number}\"}} {value}")?;
+            let value = worker.counters().nth(at).map_or(0, |(.., value)| value);
+            let labels = [("worker", worker.worker)];
+            let mut metric = family.encode_family(&labels)?;
+            if is_gauge { metric.encode_gauge(&value)? } else { count(&mut metric, value)? }
         }
     }
-    write_drops(workers, "in", |worker| &worker.dropped_in, text)?;
-    write_drops(workers, "out", |worker| &worker.dropped_out, text)
+    let (taken, sent) =
+        ("Datagrams that went no further", "Copies for subscribers that were not sent");
+    write_drops(workers, "in", taken, |worker| &worker.dropped_in, encoder)?;
+    write_drops(workers, "out", sent, |worker| &worker.dropped_out, encoder)
 }
 
 fn write_drops(
     workers: &[WorkerMetrics],
     way: &str,
+    help: &str,
     drops: impl Fn(&WorkerMetrics) -> &[(DropReason, u64)],
-    text: &mut String,
-) -> std::fmt::Result {
-    let name = format!("sfumato_worker_dropped_{way}_total");
-    writeln!(text, "# TYPE {name} counter")?;
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Encoded {
+    let (name, help) = (format!("sfumato_worker_dropped_{way}"), format!("{help}, by reason."));
+    let mut family = encoder.encode_descriptor(&name, &help, None, MetricType::Counter)?;
     for worker in workers {
-        for (reason, count) in drops(worker) {
-            let (number, reason) = (worker.worker, reason.as_str());
-            writeln!(text, "{name}{{worker=\"{number}\",reason=\"{reason}\"}} {count}")?;
+        for (reason, dropped) in drops(worker) {
+            let number = worker.worker.to_string();
+            let labels = [("worker", number.as_str()), ("reason", reason.as_str())];
+            count(&mut family.encode_family(&labels)?, *dropped)?;
         }
     }
     Ok(())
 }
 
-fn write_turn_ages(ages: &[Duration], text: &mut String) -> std::fmt::Result {
+fn count(metric: &mut MetricEncoder<'_>, value: u64) -> Encoded {
+    metric.encode_counter::<NoLabelSet, u64, u64>(&value, None)
+}
+
+fn write_turn_ages(ages: &[Duration], encoder: &mut DescriptorEncoder<'_>) -> Encoded {
     const NAME: &str = "sfumato_worker_last_turn_age_seconds";
-    writeln!(text, "# TYPE {NAME} gauge")?;
+    const HELP: &str = "Time since each worker turned last; it sleeps for half a second at most.";
+    let mut family = encoder.encode_descriptor(NAME, HELP, None, MetricType::Gauge)?;
     for (worker, age) in ages.iter().enumerate() {
-        writeln!(text, "{NAME}{{worker=\"{worker}\"}} {:.3}", age.as_secs_f64())?;
+        family.encode_family(&[("worker", worker)])?.encode_gauge(&age.as_secs_f64())?;
     }
     Ok(())
 }
 
-fn write_process(started: Instant, text: &mut String) -> std::fmt::Result {
-    let version = env!("CARGO_PKG_VERSION");
-    writeln!(text, "# TYPE sfumato_build_info gauge")?;
-    writeln!(text, "sfumato_build_info{{version=\"{version}\"}} 1")?;
-    writeln!(text, "# TYPE sfumato_uptime_seconds gauge")?;
-    writeln!(text, "sfumato_uptime_seconds {:.3}", started.elapsed().as_secs_f64())?;
+fn write_process(started: Instant, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
+    let labels = [("version", env!("CARGO_PKG_VERSION"))];
+    encoder
+        .encode_descriptor("sfumato_build_info", "The version.", None, MetricType::Gauge)?
+        .encode_family(&labels)?
+        .encode_gauge(&1_i64)?;
+    let mut gauge = |name: &str, help: &str, value: f64| {
+        encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    };
+    gauge("sfumato_uptime_seconds", "Time since the start.", started.elapsed().as_secs_f64())?;
     if let Some(bytes) = resident_bytes() {
-        writeln!(text, "# TYPE process_resident_memory_bytes gauge")?;
-        writeln!(text, "process_resident_memory_bytes {bytes}")?;
-    }
-    if let Some(seconds) = cpu_seconds() {
-        writeln!(text, "# TYPE process_cpu_seconds_total counter")?;
-        writeln!(text, "process_cpu_seconds_total {seconds:.2}")?;
+        gauge("process_resident_memory_bytes", "Resident memory.", bytes as f64)?;
     }
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
-        writeln!(text, "# TYPE process_open_fds gauge")?;
-        writeln!(text, "process_open_fds {}", open.count())?;
+        gauge("process_open_fds", "Open file descriptors.", open.count() as f64)?;
+    }
+    if let Some(seconds) = cpu_seconds() {
+        let help = "User and system time of all threads.";
+        encoder
+            .encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, f64, u64>(&seconds, None)?;
     }
     Ok(())
 }
@@ -106,7 +135,21 @@ fn cpu_seconds() -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::collector::Collector;
+    use prometheus_client::encoding::prometheus_text;
+    use prometheus_client::registry::Registry;
+
     use super::*;
+
+    #[derive(Debug)]
+    struct Node(Vec<WorkerMetrics>);
+
+    impl Collector for Node {
+        fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Encoded {
+            let ages = [Duration::from_millis(20), Duration::from_millis(1_500)];
+            write(&self.0, &ages, Instant::now(), &mut encoder)
+        }
+    }
 
     #[test]
     fn every_line_is_of_the_text_format() {
@@ -117,15 +160,17 @@ mod tests {
             dropped_in: vec![(DropReason::SrtpAuth, 3)],
             ..WorkerMetrics::default()
         };
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Node(vec![worker(0, 5), worker(1, 6)])));
         let mut text = String::new();
-        let ages = [Duration::from_millis(20), Duration::from_millis(1_500)];
-        write(&[worker(0, 5), worker(1, 6)], &ages, Instant::now(), &mut text);
+        prometheus_text::encode(&mut text, &registry).unwrap();
         for expected in [
+            "# HELP sfumato_worker_forwarded_total Copies sealed for a subscriber.",
             "# TYPE sfumato_worker_forwarded_total counter",
             "sfumato_worker_forwarded_total{worker=\"1\"} 6",
             "# TYPE sfumato_worker_sessions gauge",
             "sfumato_worker_sessions{worker=\"0\"} 2",
-            "sfumato_worker_last_turn_age_seconds{worker=\"1\"} 1.500",
+            "sfumato_worker_last_turn_age_seconds{worker=\"1\"} 1.5",
             "sfumato_worker_dropped_in_total{worker=\"0\",reason=\"srtp_auth\"} 3",
         ] {
             assert!(text.lines().any(|line| line == expected), "{expected}\n{text}");

@@ -11,6 +11,7 @@ use signaling::{Certificates, CommandSink, Operations, ServerConfig, Signaling};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinHandle};
 use transport::dtls::Certificate;
 use worker::{Workers, WorkersHandle};
 
@@ -22,89 +23,174 @@ use crate::test_card::TestCard;
 /// From the signal to the end: goodbyes to peers, answers to requests that are under way.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Runs the node until SIGTERM or SIGINT.
+/// Runs the node until SIGTERM or SIGINT, or until a part of it ended by a defect.
 ///
 /// # Errors
-/// Something that it needs at the start cannot be had. Text and all, for people.
+/// Something that it needs at the start cannot be had, or which part ended. Text and all, for people.
 pub(crate) async fn run(config: Config) -> io::Result<()> {
-    let started = Instant::now();
-    let wall_clock = WallClock::new(started, SystemTime::now());
     let mut signals = Signals::new()?;
-
-    let listener = bind(config.http.listen, "http.listen").await?;
-    let metrics_listener = match config.http.metrics_listen {
-        Some(address) => Some(bind(address, "http.metrics_listen").await?),
-        None => None,
-    };
-    let address = listener.local_addr()?;
-    let server = server_config(&config)?;
-
-    let certificate = Certificate::generate().map_err(io::Error::other)?;
-    let fingerprint = certificate.fingerprint_text();
-    let (events_in, events) = mpsc::unbounded_channel();
-    let workers = start_workers(&config, certificate, wall_clock, events_in)?;
-    let handle = workers.handle();
-    let candidates = candidates(&config, &handle)?;
-
-    let rooms = RoomConfig {
-        candidates: candidates.clone(),
-        fingerprint,
-        cname: random_name(),
-        limits: config.limits,
-    };
-    let measured = handle.clone();
-    let operations = Operations {
-        metrics: Box::new(move |text| {
-            metrics::write(&measured.metrics(), &measured.turn_ages(), started, text);
-        }),
-        ready: Box::new(|| true),
-    };
-    let sink = WorkerSink(handle.clone());
-    let signaling = Signaling::new(signaling_config(&config), rooms, fill_random, sink, operations);
-    let driver = signaling.clone();
-    tokio::spawn(async move { driver.drive(events).await });
-
-    let test_card = match &config.test_card {
-        Some(room) => Some(TestCard::start(room, &signaling, &handle, wall_clock, fill_random)?),
-        None => None,
-    };
-    announce(&config, address, &candidates);
-
-    let (stop, stopping) = watch::channel(false);
-    let public = serve(listener, signaling.router(), server, stopping.clone());
-    let operators = metrics_listener.map(|listener| {
-        let server = ServerConfig { limits: config.http.limits.clone(), ..ServerConfig::default() };
-        serve(listener, signaling.operations_router(), server, stopping)
-    });
-
-    let signal = signals.next().await;
-    tracing::info!(signal, "stopping");
-    signaling.drain();
-    // Nobody listens when there is no server any more, and then there is nothing to stop.
-    stop.send(true).unwrap_or_default();
-    let end = async {
-        let goodbyes = tokio::task::spawn_blocking(move || {
-            drop(test_card);
-            workers.shutdown();
-        });
-        let operators = async {
-            match operators {
-                Some(task) => task.await,
-                None => Ok(()),
-            }
-        };
-        let (public, operators, goodbyes) = tokio::join!(public, operators, goodbyes);
-        public.and(operators).and(goodbyes)
+    let mut running = Running::start(&config).await?;
+    announce(&config, running.address, &running.candidates);
+    let failure = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping");
+            None
+        }
+        failure = running.failure() => {
+            tracing::error!(%failure, "the node ends, since it cannot serve without this part; whoever supervises it has to start it again");
+            Some(failure)
+        }
     };
     tokio::select! {
-        ended = tokio::time::timeout(STOP_DEADLINE, end) => match ended {
+        () = running.end() => {}
+        signal = signals.next() => tracing::warn!(signal, "stopped at once"),
+    }
+    match failure {
+        None => Ok(()),
+        Some(failure) => Err(io::Error::other(failure)),
+    }
+}
+
+/// A node whose parts all run.
+struct Running {
+    address: SocketAddr,
+    /// What clients are told of the media port.
+    candidates: Vec<SocketAddr>,
+    signaling: Signaling,
+    workers: Workers,
+    test_card: Option<TestCard>,
+    /// Takes events of the workers to the rooms.
+    driver: JoinHandle<()>,
+    public: JoinHandle<()>,
+    operators: Option<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Running {
+    async fn start(config: &Config) -> io::Result<Self> {
+        let started = Instant::now();
+        let wall_clock = WallClock::new(started, SystemTime::now());
+        let listener = bind(config.http.listen, "http.listen").await?;
+        let metrics_listener = match config.http.metrics_listen {
+            Some(address) => Some(bind(address, "http.metrics_listen").await?),
+            None => None,
+        };
+        let address = listener.local_addr()?;
+        let server = server_config(config)?;
+
+        let certificate = Certificate::generate().map_err(io::Error::other)?;
+        let fingerprint = certificate.fingerprint_text();
+        let (events_in, events) = mpsc::unbounded_channel();
+        let workers = start_workers(config, certificate, wall_clock, events_in)?;
+        let handle = workers.handle();
+        let candidates = candidates(config, &handle)?;
+
+        let rooms = RoomConfig {
+            candidates: candidates.clone(),
+            fingerprint,
+            cname: random_name(),
+            limits: config.limits,
+        };
+        let operations = operations(handle.clone(), started);
+        let sink = WorkerSink(handle.clone());
+        let signaling =
+            Signaling::new(signaling_config(config), rooms, fill_random, sink, operations);
+        let driven = signaling.clone();
+        let driver = tokio::spawn(async move { driven.drive(events).await });
+        let test_card = match &config.test_card {
+            Some(room) => {
+                Some(TestCard::start(room, &signaling, &handle, wall_clock, fill_random)?)
+            }
+            None => None,
+        };
+        let (stop, stopping) = watch::channel(false);
+        let public = serve(listener, signaling.router(), server, stopping.clone());
+        let operators = metrics_listener.map(|listener| {
+            let limits = config.http.limits.clone();
+            let server = ServerConfig { limits, ..ServerConfig::default() };
+            serve(listener, signaling.operations_router(), server, stopping)
+        });
+        Ok(Self {
+            address,
+            candidates,
+            signaling,
+            workers,
+            test_card,
+            driver,
+            public,
+            operators,
+            stop,
+        })
+    }
+
+    /// Resolves when a part has ended that should run as long as the node, with its name and the reason. Without that part
+    /// the node would serve some clients and not others, and look alive from outside.
+    async fn failure(&mut self) -> String {
+        let operators = async {
+            match &mut self.operators {
+                Some(task) => task.await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = |part: &str, ended: Result<(), JoinError>| match ended {
+            Ok(()) => format!("{part} ended"),
+            Err(error) => format!("{part} ended: {error}"),
+        };
+        tokio::select! {
+            failure = self.workers.watch() => failure.to_string(),
+            end = &mut self.driver => ended("the driver of the rooms", end),
+            end = &mut self.public => ended("the HTTP server", end),
+            end = operators => ended("the HTTP server of metrics", end),
+        }
+    }
+
+    /// Goodbyes to peers, and answers to requests that are under way; at the deadline what is left is cut off.
+    async fn end(self) {
+        let Self { signaling, workers, test_card, public, operators, stop, .. } = self;
+        signaling.drain();
+        // An error means that no server runs any more, so there is none to stop.
+        stop.send(true).unwrap_or_default();
+        let end = async {
+            let goodbyes = tokio::task::spawn_blocking(move || {
+                drop(test_card);
+                workers.shutdown();
+            });
+            let operators = async {
+                match operators {
+                    Some(task) => finished(task).await,
+                    None => Ok(()),
+                }
+            };
+            let (public, operators, goodbyes) = tokio::join!(finished(public), operators, goodbyes);
+            public.and(operators).and(goodbyes)
+        };
+        match tokio::time::timeout(STOP_DEADLINE, end).await {
             Ok(Ok(())) => tracing::info!("stopped"),
             Ok(Err(error)) => tracing::error!(%error, "a part ended by a panic"),
             Err(_) => tracing::warn!("stopped at the deadline, with requests or sessions left"),
-        },
-        signal = signals.next() => tracing::warn!(signal, "stopped at once"),
+        }
     }
-    Ok(())
+}
+
+/// Waits for a task that may have been waited for before ([`Running::failure`] told how it ended).
+async fn finished(task: JoinHandle<()>) -> Result<(), JoinError> {
+    if task.is_finished() { Ok(()) } else { task.await }
+}
+
+fn operations(workers: WorkersHandle, started: Instant) -> Operations {
+    let (measured, inspected) = (workers.clone(), workers.clone());
+    Operations {
+        metrics: Box::new(move |encoder| {
+            metrics::write(&measured.metrics(), &measured.turn_ages(), started, encoder)
+        }),
+        ready: Box::new(move || match (workers.failure(), workers.is_ready()) {
+            // Without the panic's message, which stays in the log: this text is answered to anyone who asks.
+            (Some(_), _) => Err("A worker ended by a defect, and the node ends."),
+            (None, false) => Err("A worker does not answer."),
+            (None, true) => Ok(()),
+        }),
+        stats: Box::new(move |session, reply| inspected.stats(session, reply)),
+    }
 }
 
 fn start_workers(
@@ -114,7 +200,7 @@ fn start_workers(
     events: mpsc::UnboundedSender<model::Event>,
 ) -> io::Result<Workers> {
     let sink: worker::EventSink = Arc::new(move |event| {
-        // Signaling is gone only while the node stops; then nobody has to know.
+        // Signaling is gone only while the node stops; its rooms are gone as well then, and the event has no receiver.
         events.send(event).unwrap_or_default();
     });
     let mut settings = worker::Config::new(Arc::new(certificate), wall_clock, sink);
@@ -185,7 +271,7 @@ fn serve(
     router: axum::Router,
     server: ServerConfig,
     mut stopping: watch::Receiver<bool>,
-) -> tokio::task::JoinHandle<()> {
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         let stop = async move {
             // An error means that the sender is gone, which is a stop as well.
@@ -276,4 +362,56 @@ fn random_name() -> String {
     let mut bytes = [0; 12];
     fill_random(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::cli;
+    use crate::config::Mode;
+
+    async fn start() -> Running {
+        let set = ["http.listen=127.0.0.1:0", "media.port=0", "media.workers=2", "media.pin=false"];
+        let set = set.map(str::to_owned).to_vec();
+        let flags = cli::Settings { set, ..cli::Settings::default() };
+        let config = Config::load(Mode::Serve, &flags, std::iter::empty()).unwrap();
+        Running::start(&config).await.unwrap()
+    }
+
+    async fn ready(running: &Running) -> String {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let request = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_worker_that_ends_by_a_defect_makes_the_node_unready_and_ends_it() {
+        let mut running = start().await;
+        let before = ready(&running).await;
+        assert!(before.starts_with("HTTP/1.1 200"), "{before}");
+        running.workers.handle().break_worker(1);
+        let told = tokio::time::timeout(Duration::from_secs(60), running.failure()).await.unwrap();
+        assert!(told.starts_with("worker 1 ended by a defect: "), "{told}");
+        let after = ready(&running).await;
+        assert!(after.starts_with("HTTP/1.1 503") && after.contains("A worker ended"), "{after}");
+        // The end is orderly all the same: the other worker says goodbye to its peers.
+        let address = running.address;
+        tokio::time::timeout(Duration::from_secs(60), running.end()).await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_driver_that_ends_is_a_failure_of_the_node() {
+        let mut running = start().await;
+        running.driver.abort();
+        let told = tokio::time::timeout(Duration::from_secs(60), running.failure()).await.unwrap();
+        assert!(told.starts_with("the driver of the rooms ended"), "{told}");
+        running.end().await;
+    }
 }

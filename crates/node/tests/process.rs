@@ -156,6 +156,46 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
+fn it_serves_https_with_certificate_and_key_from_files() {
+    let directory = std::env::temp_dir().join(format!("sfumato-https-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| directory.join(name));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let set = |name: &str, path: &std::path::Path| format!("http.{name}={}", path.display());
+    let (with_cert, with_key) = (set("tls_cert", &cert), set("tls_key", &key));
+    let node = Node::start(&["--set", &with_cert, "--set", &with_key]);
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let socket = TcpStream::connect(("127.0.0.1", node.port)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut stream = rustls::StreamOwned::new(client, socket);
+    let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(status(&answer) == "200" && answer.contains("<title>Sfumato</title>"), "{answer}");
+    let (_, log) = node.stop();
+    assert!(log.contains("https://127.0.0.1:"), "{log}");
+
+    std::fs::write(&key, "no key").unwrap();
+    let refused = output(&["--listen", "127.0.0.1:0", "--set", &with_cert, "--set", &with_key]);
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && text.contains("key.pem"), "{text}");
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
 fn planted_secrets_are_in_no_log_metric_or_error() {
     let keys = format!("auth.keys=k={KEY}");
     let config = std::env::temp_dir().join(format!("sfumato-process-{}.toml", std::process::id()));

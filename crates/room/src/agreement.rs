@@ -49,7 +49,7 @@ pub struct Agreement {
     pub(crate) sections: Arc<[AgreedSection]>,
     /// Slots and their groups, as `SessionPlan::down`.
     pub(crate) groups: Vec<usize>,
-    /// Counts changes: whoever negotiated on another state of the session has to begin anew.
+    /// Counts changes. A negotiation that began with another number is refused, since it does not know the last change.
     pub(crate) number: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Who comes into a room and who leaves it.
+//! How sessions enter and leave a room.
 //!
 //! A participant has one publishing session that viewers see. Where one publishes again while connected, the new session is a *successor*: it
 //! negotiates and connects beside the old one, viewers are moved when it is connected, and the old one is closed then. A successor that
@@ -20,7 +20,9 @@ use crate::{
     Target,
 };
 
-/// How long the tracks of a session that took another one's place count as live before their first packet.
+/// How long the tracks of a publisher count as live before their first packet: from its offer, and again from the moment at which it is
+/// connected. Of two publishers that start together the first packets race; without this the later one would take the slots of the earlier
+/// one for good, with a gap in the sound.
 const AWAITED_FOR: Duration = Duration::from_secs(3);
 
 impl Room {
@@ -62,10 +64,10 @@ impl Room {
         Ok(())
     }
 
-    /// Takes a new session in. Where the same participant publishes already and is connected, the new session is its successor: viewers are
-    /// moved to it when it is connected, and the old one is closed then. One that is not connected is closed at once. Somebody who watches
-    /// with nobody to watch yet waits, and media begins when a publisher comes: the viewer's page may open before the show, and its begin
-    /// is no storm of reconnects.
+    /// Takes a new session in. Where the same participant publishes already over a connected session, the new one is its successor: viewers
+    /// are moved to it when it is connected, and the old session is closed then. An old session that is not connected is closed at once. A
+    /// viewer may enter before any publisher: it stays connected and gets media when a publisher comes, so that pages that were
+    /// opened before a show do not all reconnect when it begins.
     ///
     /// # Errors
     /// Those of [`Room::check_publisher`] and [`Room::check_viewer`]. Nothing has changed then.
@@ -125,7 +127,10 @@ impl Room {
         if let Some(record) = record {
             match !at_once && self.is_connected(&record.id) {
                 true => self.line_up(record),
-                false => self.enter_publisher(record),
+                false => {
+                    self.enter_publisher(record);
+                    self.await_media(now, session);
+                }
             }
         }
         self.fit(session);
@@ -146,17 +151,27 @@ impl Room {
     }
 
     /// A successor is connected: it takes its place. False when the session is none.
-    pub(crate) fn succeed(&mut self, now: Instant, session: SessionId) -> bool {
+    pub(crate) fn succeed(&mut self, session: SessionId) -> bool {
         let Some(mut record) = self.take_successor(session) else { return false };
         record.connected = true;
-        // Its first packet is on the way. Without this a live source that waits would take the slots in between.
         record.tracks.iter_mut().for_each(|track| track.awaited = true);
-        self.awaited.insert((now + AWAITED_FOR, session));
         self.enter_publisher(record);
         true
     }
 
-    /// The record of a session that is somebody's successor.
+    /// The tracks of a publisher that send nothing yet count as live for a while.
+    pub(crate) fn await_media(&mut self, now: Instant, session: SessionId) {
+        if !self.publishers.publishes(session) {
+            return;
+        }
+        self.awaited.retain(|(_, awaited)| *awaited != session);
+        self.awaited.insert((now + AWAITED_FOR, session));
+        self.publishers.update(session, &mut self.mappings, |record| {
+            record.tracks.iter_mut().for_each(|track| track.awaited = !track.active);
+        });
+    }
+
+    /// The record of a session, if it is a successor.
     pub(crate) fn successor(&mut self, session: SessionId) -> Option<&mut ParticipantRecord> {
         let identity = self.sessions.get(&session)?.identity.as_ref()?;
         self.successors.get_mut(identity).filter(|record| record.session == session)

@@ -25,7 +25,7 @@ impl Room {
         self.handle_timeout(now);
     }
 
-    /// A session that took another one's place has had its time to begin.
+    /// Ends the grace of publishers that were awaited: from now on only tracks that send count as live.
     pub(crate) fn await_no_more(&mut self, now: Instant) {
         while let Some(&(at, session)) = self.awaited.first()
             && at <= now
@@ -49,12 +49,13 @@ impl Room {
         if let Some(deadline) = session.deadline.take() {
             self.deadlines.remove(&(deadline, id));
         }
-        if !self.succeed(now, id) {
+        if !self.succeed(id) {
             self.publishers.update(id, &mut self.mappings, |record| record.connected = true);
         }
+        self.await_media(now, id);
     }
 
-    /// Takes note of whether media of a track comes. Who watches changes only where a source waits for slots.
+    /// Records whether media of a track arrives. Slots change because of it only in viewers where a source waits.
     fn set_active(&mut self, now: Instant, session: SessionId, track: TrackId, active: bool) {
         let mut changed = false;
         self.publishers.update(session, &mut self.mappings, |record| {

@@ -54,5 +54,5 @@ pub use room::{CONNECT_TIMEOUT, Entering, Renegotiated, Room};
 pub use sources::Source;
 pub use view::{
     Accepted, Counts, EndReason, LocalMedia, LocalPublished, Notice, ParticipantInfo, RoomInfo,
-    SlotInfo, Target, TrackInfo, ViewerInfo,
+    SessionInfo, SlotInfo, Target, TrackInfo, ViewerInfo,
 };

@@ -1,12 +1,13 @@
 //! Listings of a room, for an API and for metrics. Nothing here changes anything.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use model::SessionId;
 
 use crate::room::Room;
 use crate::session::Session;
-use crate::{Counts, ParticipantInfo, ParticipantRecord, RoomInfo, ViewerInfo};
+use crate::{Counts, ParticipantInfo, ParticipantRecord, RoomInfo, SessionInfo, ViewerInfo};
 
 impl Room {
     /// Who publishes, in order of arrival.
@@ -33,6 +34,18 @@ impl Room {
             })
         };
         self.sessions.iter().filter_map(info).collect()
+    }
+
+    /// Sessions by rising id, those after `after` and at most `most` of them. In-process publishers are not among them.
+    pub fn sessions_after(&self, after: Option<SessionId>, most: usize) -> Vec<SessionInfo> {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let sessions = self.sessions.range((begin, Bound::Unbounded));
+        let info = |(id, session): (&SessionId, &Session)| SessionInfo {
+            session: *id,
+            identity: session.identity.clone(),
+            connected: session.connected,
+        };
+        sessions.filter(|(_, session)| session.agreement.is_some()).map(info).take(most).collect()
     }
 
     /// The room in a list of rooms. Its numbers are kept, not counted.

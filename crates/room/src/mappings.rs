@@ -9,7 +9,7 @@ use std::{
 use model::{CodecSpec, PtMapping};
 use sdp::matching::{Keyed, map_keyed};
 
-/// Lists and tables before those that nobody uses are swept out.
+/// Number of lists at which unused lists and their tables are removed.
 const SWEEP_MIN: usize = 64;
 
 /// The codecs of a media section. Equal lists of one room have the same number.

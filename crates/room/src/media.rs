@@ -153,7 +153,7 @@ impl Negotiation<'_, '_> {
         let streams = before.iter().flat_map(|d| [Some(d.ssrc.media), d.ssrc.rtx]);
         let mut used: Vec<Ssrc> = streams.flatten().collect();
         let slots: Vec<&Chosen<'_>> = chosen.iter().filter(|c| c.is_down()).collect();
-        // A mid that stands in another section now is another slot: nobody takes its SSRC for what it was.
+        // A mid that moved to another section is another slot. It gets new SSRCs: a receiver would take the old ones for the old section.
         let old = |c: &Chosen<'_>| {
             agreed.filter(|b| b.keeps(c.section))?;
             before.iter().zip(groups_before).find(|(d, _)| d.mid == c.mid)

@@ -13,7 +13,7 @@ pub trait SlotPolicy: Debug + Send {
     fn arrange(&self, sources: &mut [Source<'_>]) -> usize;
 }
 
-/// First come, first served; who has a place keeps it. The default.
+/// Sources get places in order of arrival and keep them. The default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ByArrival;
 
@@ -33,8 +33,8 @@ impl SlotPolicy for Pinned {
     }
 }
 
-/// Who speaks is shown: the participants in the order in which they spoke last, the latest first; the places that are left go by
-/// arrival. Who is shown and still among those who fit keeps the place.
+/// Speakers are shown: the participants in the order in which they spoke last, the latest first; the places that are left go by
+/// arrival. A source that is shown and still ranks high enough keeps its place.
 #[derive(Debug, Clone, Default)]
 pub struct BySpeaker(pub Vec<ParticipantId>);
 

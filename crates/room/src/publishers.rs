@@ -1,4 +1,5 @@
-//! Who publishes in a room, in order of arrival, as records: those of this node, which it alone changes, and copies of other nodes'.
+//! The publishers of a room in order of arrival, as records: those of this node, which it alone changes, and copies of records of
+//! other nodes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub(crate) struct Publishers {
     version: u64,
     /// In order of arrival; a participant who publishes again keeps the place.
     order: Vec<Publisher>,
-    /// Changes of this node's records that nobody was told of.
+    /// Changes of this node's records that [`Publishers::poll_change`] has not returned yet.
     changed: BTreeMap<SessionId, RecordChange>,
     tombstones: VecDeque<RecordChange>,
 }

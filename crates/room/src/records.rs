@@ -41,7 +41,7 @@ pub struct TrackRecord {
     pub rids: Vec<Rid>,
     /// Media comes; false before the first packet, and when nothing came for two seconds.
     pub active: bool,
-    /// Media is about to come, since the session just took the place of one that sent. It counts as live until then.
+    /// Media is about to come, since the publisher just came or connected. It counts as live for some seconds.
     pub awaited: bool,
 }
 
@@ -84,7 +84,7 @@ impl RecordChange {
 impl TrackRecord {
     pub(crate) fn of_plan(media: &UpMedia, codecs: Arc<[CodecSpec]>) -> Self {
         let (id, kind) = (media.track, media.kind);
-        Self { id, kind, codecs, rids: media.rids.clone(), active: false, awaited: false }
+        Self { id, kind, codecs, rids: media.rids.clone(), active: false, awaited: true }
     }
 
     pub(crate) fn of_local(id: TrackId, media: LocalMedia, codecs: Arc<[CodecSpec]>) -> Self {
@@ -124,9 +124,9 @@ impl ParticipantRecord {
     pub(crate) fn update_tracks(&mut self, tracks: Vec<TrackRecord>) {
         let before = std::mem::replace(&mut self.tracks, tracks);
         for track in &mut self.tracks {
-            if let Some(old) = before.iter().find(|t| t.id == track.id) {
-                (track.active, track.awaited) = (old.active, old.awaited);
-            }
+            // Another track of the source sends already, or the publisher is silent: a new one is not waited for.
+            let old = before.iter().find(|t| t.id == track.id);
+            (track.active, track.awaited) = old.map_or((false, false), |t| (t.active, t.awaited));
         }
     }
 }

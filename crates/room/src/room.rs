@@ -1,5 +1,5 @@
-//! One room: its sessions, who publishes, who watches, and when a session that never connects is given up. It can be owned by
-//! whoever holds it: a lock, a task, later a node with a lease. What is common to all rooms (ids, limits of the node, names) is outside; so is
+//! One room: its sessions, its publishers and viewers, and the deadlines of sessions that do not connect. It has one owner at a time: a
+//! lock, a task, later a node with a lease. What is common to all rooms (ids, limits of the node, names) is outside; so is
 //! the negotiation of offers, whose result is taken in here.
 //!
 //! The state and its way in and out is here; what happens to it stands by subject in `entering` (coming and going), `renegotiation`, `events`
@@ -22,7 +22,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Viewers that a change reaches at once; rooms of up to so many need no [`Room::work`].
 pub(crate) const AT_ONCE: usize = 64;
 
-/// Who comes in, and for what.
+/// Who enters a room, and what for.
 #[derive(Debug, Clone)]
 pub struct Entering {
     /// Publishes under this name.
@@ -54,7 +54,7 @@ pub struct Room {
     pub(crate) mappings: Mappings,
     /// Sessions that take the place of another one of the same participant once they are connected, with the record that will be theirs.
     pub(crate) successors: BTreeMap<ParticipantId, ParticipantRecord>,
-    /// Until when the tracks of sessions that took another one's place count as live.
+    /// Until when the tracks of publishers count as live before their first packet.
     pub(crate) awaited: BTreeSet<(Instant, SessionId)>,
     pub(crate) round: Round,
     /// Sessions that are over; the workers hear of it when their viewers were moved on.
@@ -65,7 +65,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// An empty room. `node` and `epoch` are the author of the records of those who publish here.
+    /// An empty room. `node` and `epoch` identify the author of its publishers' records.
     pub fn new(id: RoomId, node: NodeId, epoch: u64) -> Self {
         Self {
             id,
@@ -134,7 +134,7 @@ impl Room {
         self.begin_due_round(now);
     }
 
-    /// Whether nobody is here and nothing is left to do.
+    /// Whether no session is here and no work is left.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty() && self.publishers.len() == 0 && self.farewells.is_empty()
     }

@@ -15,7 +15,7 @@ use crate::sources::sources;
 use crate::{Notice, RoomError};
 
 /// Tables of payload types that one slice of [`Room::work`] works out before it lets others have the room: one or two for a browser, thousands
-/// where viewers offer 64 sections of lists that nobody else has.
+/// where each viewer offers 64 sections with different codec lists.
 const TABLES_PER_SLICE: u64 = 64;
 /// Rounds that begin since a track fell silent or speaks again.
 const LIVENESS_EVERY: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ pub(crate) struct Round {
     left: usize,
     /// Viewers for whom a source waits.
     pub(crate) crowded: usize,
-    /// When the last round began for the sake of who is live, and when the next one has to.
+    /// When the last round because of silent or live tracks began, and when the next one has to begin.
     liveness_last: Option<Instant>,
     liveness_due: Option<Instant>,
 }
@@ -116,7 +116,7 @@ impl Room {
     pub(crate) fn tracks_changed(&mut self) {
         self.round.revision += 1;
         self.round.left = self.sessions.len();
-        // Whoever is live is looked at anew as well.
+        // This round also finds sources that are silent or live since the last one.
         self.round.liveness_due = None;
     }
 

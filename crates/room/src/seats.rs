@@ -1,4 +1,4 @@
-//! Who has which group of a viewer's slots, while the sources are fitted into them. Plain book-keeping for [`crate::slots`].
+//! Which source has which group of a viewer's slots, while the sources are fitted into them. Plain book-keeping for [`crate::slots`].
 
 use crate::sources::{Source, SourceKey};
 
@@ -14,7 +14,7 @@ pub(crate) struct Seats<'s, 'p> {
 }
 
 impl<'s, 'p> Seats<'s, 'p> {
-    /// `holders` are the keys of those who have a group; one whose source is gone has none.
+    /// `holders`: for each group the key of its source, if it has one. A source that is gone counts as none.
     pub(crate) fn new(
         sources: &'s [Source<'p>],
         holders: impl Iterator<Item = Option<SourceKey>>,
@@ -47,7 +47,7 @@ impl<'s, 'p> Seats<'s, 'p> {
         (self.holders[group], self.group_of[source]) = (Some(source), Some(group));
     }
 
-    /// Whoever has the group has it no more.
+    /// Takes the group from its source, if it has one.
     pub(crate) fn leave(&mut self, group: usize) {
         if let Some(source) = self.holders[group].take() {
             self.group_of[source] = None;

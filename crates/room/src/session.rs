@@ -12,7 +12,7 @@ use crate::{RoomError, Target};
 /// One peer connection, or an in-process publisher.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Who it is: of everyone it is not shown itself.
+    /// The participant. A viewer of everyone is not shown its own tracks.
     pub(crate) identity: Option<ParticipantId>,
     pub(crate) connected: bool,
     pub(crate) deadline: Option<Instant>,

@@ -4,10 +4,10 @@
 //! always carry the same participant, so that lips and voice stay in step. Each group has one source ([`crate::sources`]) at most.
 //! Sources take groups in order of arrival and keep them until they go; a policy may put some of them in front of others
 //! ([`crate::policy`]). A source of which no media comes gives its group to a live source that waits: otherwise a publisher that died and came
-//! back under another name would wait for its own corpse, until the consent of the dead session expires after 30 s.
+//! back under another name would stay invisible until the consent of its dead session expires, 30 s later.
 //!
 //! Among the open groups a source takes the one where most of its tracks flow; among these a free one, and the one with the fewest slots
-//! left idle: a voice alone does not take a video slot that somebody else could fill. A source moves to another group only where more of it
+//! left idle: a source without video does not take a video slot that another source could fill. A source moves to another group only where more of it
 //! flows, for example when it adds a camera and its group has no video slot.
 
 use std::collections::BTreeSet;
@@ -153,7 +153,7 @@ impl SlotTable {
         let mut seats = Seats::new(sources, self.groups.iter().map(|g| g.holder), first);
         self.release(&mut seats, &mut changes, mappings);
         self.make_room(&mut seats, &mut changes);
-        // Who had to make way for a live source may find another group.
+        // A source that lost its group to a live one may fit into another group.
         for _ in 0..=self.groups.len() {
             if !self.seat_all(&mut seats, &mut changes, mappings) {
                 break;
@@ -216,7 +216,7 @@ impl SlotTable {
     }
 
     /// Gives each source the group where most of its tracks flow, in the order of the sources. A source that has a group moves only where
-    /// more of it flows. `true` when a group became free that somebody may take.
+    /// more of it flows. `true` when a source left a group, so that another pass may place more.
     fn seat_all(
         &mut self,
         seats: &mut Seats<'_, '_>,

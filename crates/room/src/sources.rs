@@ -26,7 +26,7 @@ pub(crate) struct SourceTrack<'a> {
 /// What a publisher can put into one group.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// Who publishes it.
+    /// The participant that publishes it.
     pub(crate) participant: &'a ParticipantId,
     pub(crate) session: SessionId,
     /// Tells the sources of one publisher apart. A source that has a group keeps its number.

@@ -181,3 +181,14 @@ pub struct Counts {
     /// Sessions that are connected.
     pub connected: usize,
 }
+
+/// A session with a peer connection, in a list of sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// Which session.
+    pub session: SessionId,
+    /// Who it is; `None` for a viewer without a name.
+    pub identity: Option<ParticipantId>,
+    /// ICE and DTLS are done.
+    pub connected: bool,
+}

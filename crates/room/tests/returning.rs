@@ -69,11 +69,20 @@ fn a_silent_source_gives_its_slots_to_a_live_one_that_waits() {
 }
 
 #[test]
-fn a_live_source_takes_the_slots_of_one_that_never_sent() {
+fn a_live_source_takes_the_slots_of_one_that_sends_nothing_for_three_seconds() {
     let mut node = Node::new();
     node.watch(Target::any(), CHROMIUM_WATCH).unwrap();
-    node.publish("never", FFMPEG).unwrap();
+    let late = node.publish("late", FFMPEG).unwrap().session;
     node.live("ann");
+    // Publishers that start together keep the order in which they came, whoever sends first.
+    assert_eq!(node.shown(), [Some(1), Some(2)]);
+    node.now += Duration::from_millis(1_500);
+    node.connect(late);
+    node.now += Duration::from_millis(2_999);
+    node.rooms.handle_timeout(node.now);
+    assert_eq!(node.shown(), [Some(1), Some(2)], "it is connected and may begin yet");
+    node.now += Duration::from_millis(1);
+    node.rooms.handle_timeout(node.now);
     assert_eq!(node.shown(), [Some(3), Some(4)]);
 }
 

@@ -19,18 +19,18 @@
 //! What is deliberately absent: bandwidth estimation towards subscribers, pacing, temporal layers. The highest layer
 //! that flows is forwarded.
 
+mod bitrate;
 mod catch_up;
 pub mod down_track;
 pub mod packet;
 pub mod pool;
-mod stats;
 pub mod up_track;
 
 pub use catch_up::{CatchUp, CatchUpLimits};
 pub use down_track::{DownTrack, Leave, Pick, Written};
+pub use model::{DownStats, LayerStats, UpStats};
 pub use packet::{Packet, PacketMeta, Relayed, StreamId};
 pub use pool::{Account, PacketBuf, PacketPool, PoolLimits, PoolStats};
-pub use stats::{DownStats, LayerStats, UpStats};
 pub use up_track::cache::Cache;
 pub use up_track::mirror::TrackMirror;
 pub use up_track::report::{PublisherClock, SenderInfo};

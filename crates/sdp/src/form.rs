@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::limits;
 
-/// Takes off a byte order mark and blanks and CRs at the ends of lines, and makes lines that nobody reads empty attributes. A text of more
+/// Takes off a byte order mark and blanks and CRs at the ends of lines, and replaces lines that are not read by an empty attribute. A text of more
 /// bytes than allowed is given back as it is, to be refused.
 pub(crate) fn tidied(text: &str) -> Cow<'_, str> {
     if text.len() > limits::MAX_BYTES || !needs_it(text) {

@@ -20,27 +20,31 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// A parameter that lists NAL units: its name, the shift and the mask of the type in the first byte of a unit, and the types that are taken.
+type List = (&'static str, u8, u8, &'static [u8]);
+
 /// The parameter sets of an `a=fmtp` line, in the order in which a decoder wants them. `None` where there are none, and where they make no
 /// sense: the sets in the stream, if any, are then all there is.
 pub fn parameter_sets(codec: Codec, fmtp: Parameters<'_>) -> Option<Arc<[Box<[u8]>]>> {
     let mut units = Vec::new();
     let mut room = MAX_BYTES;
-    let lists: &[(&str, fn(u8) -> bool)] = match codec {
-        // RFC 6184 section 5.2: the type is in the lower five bits; 7 is an SPS, 8 a PPS.
-        Codec::H264 => &[("sprop-parameter-sets", |first| matches!(first & 0x1f, 7 | 8))],
-        // RFC 7798 section 1.1.4: the type is in the six bits behind the first one; 32 is a VPS, 33 an SPS, 34 a PPS.
+    let lists: &[List] = match codec {
+        // RFC 6184 section 5.2: five bits; 7 is an SPS, 8 a PPS.
+        Codec::H264 => &[("sprop-parameter-sets", 0, 0x1f, &[7, 8])],
+        // RFC 7798 section 1.1.4: six bits behind the first one; 32 is a VPS, 33 an SPS, 34 a PPS.
         Codec::H265 => &[
-            ("sprop-vps", |first| first >> 1 & 0x3f == 32),
-            ("sprop-sps", |first| first >> 1 & 0x3f == 33),
-            ("sprop-pps", |first| first >> 1 & 0x3f == 34),
+            ("sprop-vps", 1, 0x3f, &[32]),
+            ("sprop-sps", 1, 0x3f, &[33]),
+            ("sprop-pps", 1, 0x3f, &[34]),
         ],
         _ => return None,
     };
-    for (name, is_of_type) in lists {
+    for (name, shift, mask, types) in lists {
+        let is_of_type = |first: &u8| types.contains(&(first >> shift & mask));
         let texts = fmtp.value(name).into_iter().flat_map(|list| list.split(','));
         for text in texts.map(str::trim).filter(|text| !text.is_empty()) {
             let unit = BASE64.decode(text).ok().filter(|unit| unit.len() <= room)?;
-            if units.len() == MAX_UNITS || !unit.first().is_some_and(|first| is_of_type(*first)) {
+            if units.len() == MAX_UNITS || !unit.first().is_some_and(is_of_type) {
                 return None;
             }
             room -= unit.len();

@@ -210,6 +210,18 @@ impl Caller {
         }
     }
 
+    /// Whether the caller may look into a room.
+    ///
+    /// # Errors
+    /// 403 without an admin grant for this room.
+    pub(crate) fn may_administer_room(&self, room: &RoomId) -> Result<(), Problem> {
+        match self {
+            Caller::Anyone => Ok(()),
+            Caller::Bearer(grants) if grants.admin && grants.room.holds(room) => Ok(()),
+            Caller::Bearer(_) => Err(forbidden("The token does not grant admin over this room.")),
+        }
+    }
+
     /// Who the caller is: the token's `sub`, or the wished name when authentication is off; `None` asks for a
     /// made-up name.
     ///

@@ -16,21 +16,21 @@ use tokio::time::timeout;
 
 use crate::http::problem::Problem;
 
-/// Calls into one room at once. More than one, since offers are read before the room's lock is asked for.
+/// Calls into one room at once. More than one, since an offer is parsed and matched before its call takes the room's lock.
 const PER_ROOM: usize = 4;
 
 /// How long a request waits for its turn. After that the client is told to come back, and its connection is free.
 const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Who calls into which room at the moment.
+/// The calls that are under way or wait, by room.
 #[derive(Clone)]
 pub(crate) struct Calls {
     rooms: Arc<Mutex<HashMap<RoomId, Queue>>>,
     alone: Arc<Semaphore>,
 }
 
-/// Those who call into one room: as many as requests are at work, so the table needs no other bound.
+/// The calls into one room. Each is a request that is being served, so the number of requests bounds the table.
 struct Queue {
     turns: Arc<Semaphore>,
     callers: usize,
@@ -56,7 +56,7 @@ impl Calls {
         let turn = turn(turns).await?;
         blocking(move || {
             let result = call();
-            // Also when the client is gone by now: the turn is over when the call is.
+            // The turn is given back when the call ends, also where the client hung up before: until then the thread is taken.
             drop((turn, caller));
             result
         })
@@ -100,7 +100,7 @@ async fn turn(turns: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
     turn.map_err(|_| busy())?.map_err(|_| Problem::internal())
 }
 
-/// One who waits for a room, or calls into it.
+/// One call, waiting or under way. The last one of a room removes the room from the table.
 struct Caller {
     calls: Calls,
     room: RoomId,
@@ -118,10 +118,10 @@ impl Drop for Caller {
     }
 }
 
-/// Carries out what may block.
+/// Runs a closure that may block, on a thread for blocking calls.
 ///
 /// # Errors
-/// 500 when it ended by a defect, which the panic's message in the log tells of.
+/// 500 when it panicked; the panic's message is on standard error.
 pub(crate) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
@@ -169,7 +169,7 @@ mod tests {
             (0..PER_ROOM).for_each(|_| has_entered.recv_timeout(Duration::from_secs(20)).unwrap());
         });
         all_in.await.unwrap();
-        // Virtual time, so that nobody has to wait for patience to end.
+        // Virtual time from here on, so that the test does not last as long as `PATIENCE`.
         tokio::time::pause();
         let (late, ()) =
             tokio::join!(calls.run(&room, || ()), tokio::time::advance(PATIENCE + RETRY));

@@ -75,8 +75,8 @@ impl Totals {
         add(&self.sessions, before.sessions + counted, after.sessions);
     }
 
-    /// A place for one session more. `make_space` ends sessions that are overdue; it is called where there is none. Who publishes again
-    /// gets one also on a full node, by taking the place of the session that is there.
+    /// A place for one session more. `make_space` ends sessions that are overdue; it is called where there is none. On a full
+    /// node a participant that publishes again still gets one: that of its old session.
     ///
     /// # Errors
     /// `Full`; `Quota` where the subject has as many sessions as it may.

@@ -45,10 +45,10 @@ pub(crate) fn is_in(networks: &[Network], address: IpAddr) -> bool {
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// More proxies in a row are no deployment, only a long header.
+/// Hops that are read of a header. No deployment has so many proxies in a row; the bound limits the work for a hostile header.
 const MAX_HOPS: usize = 32;
 
-/// The address that a request comes from: the rightmost one that is not a trusted proxy's. `peer` is who sent it here.
+/// The address that a request comes from: the rightmost one that is not a trusted proxy's. `peer`: the other end of the connection.
 pub(crate) fn address(trusted: &[Network], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let peer = peer.to_canonical();
     if !is_in(trusted, peer) {
@@ -58,8 +58,9 @@ pub(crate) fn address(trusted: &[Network], peer: IpAddr, headers: &HeaderMap) ->
     let x_forwarded_for = walk(trusted, peer, &hops(headers, &X_FORWARDED_FOR, bare));
     match (headers.contains_key(FORWARDED), headers.contains_key(X_FORWARDED_FOR)) {
         (true, true) if forwarded == x_forwarded_for => forwarded,
-        // A proxy that writes one of the two passes the other one on as the client wrote it, and which one that is
-        // cannot be seen. Nobody may choose an address: the request counts as the proxy's own.
+        // Most proxies write one of the two fields and pass the other one on as the client sent it. Which one is the
+        // client's cannot be seen here. Believing it would let the client choose its address, and escape its rate limit; so the
+        // request counts as the proxy's own.
         (true, true) => peer,
         (true, false) => forwarded,
         (false, true) => x_forwarded_for,

@@ -1,10 +1,11 @@
-//! Counts of answers by method and status, and the text of signaling's own metrics.
+//! Counts of answers by method and status, and signaling's own metrics.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
 use axum::http::{Method, StatusCode};
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use room::Counts;
 
 /// Answers so far. The table is bounded: few methods have a name here, and few statuses are in use.
@@ -21,15 +22,22 @@ impl Counters {
             "PATCH" => "PATCH",
             "DELETE" => "DELETE",
             "OPTIONS" => "OPTIONS",
-            // A stranger's words are no label.
+            // Methods that clients make up would each become a label, and the table would grow without bound.
             _ => "other",
         };
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *table.entry((method, status.as_u16())).or_default() += 1;
     }
 
-    /// Appends the counts and the rooms' numbers in the Prometheus text format.
-    pub(crate) fn write(&self, counts: Counts, text: &mut String) {
+    /// Writes the counts of answers and the rooms' numbers.
+    ///
+    /// # Errors
+    /// The encoder's.
+    pub(crate) fn encode(
+        &self,
+        counts: Counts,
+        encoder: &mut DescriptorEncoder<'_>,
+    ) -> Result<(), std::fmt::Error> {
         let gauges = [
             ("sfumato_rooms", "Rooms that are open.", counts.rooms),
             ("sfumato_participants", "Publishing participants.", counts.participants),
@@ -38,29 +46,18 @@ impl Counters {
             ("sfumato_sessions_connected", "Sessions with ICE and DTLS done.", counts.connected),
         ];
         for (name, help, value) in gauges {
-            append(
-                text,
-                format_args!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"),
-            );
+            let mut gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            gauge.encode_gauge(&(value as u64))?;
         }
-        let name = "sfumato_http_responses_total";
-        append(
-            text,
-            format_args!(
-                "# HELP {name} HTTP answers by method and status.\n# TYPE {name} counter\n"
-            ),
-        );
+        let (name, help) = ("sfumato_http_responses", "HTTP answers by method and status.");
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for ((method, status), count) in table.iter() {
-            append(
-                text,
-                format_args!("{name}{{method=\"{method}\",status=\"{status}\"}} {count}\n"),
-            );
+            let status = status.to_string();
+            let labels = [("method", *method), ("status", status.as_str())];
+            let mut answers = family.encode_family(&labels)?;
+            answers.encode_counter::<NoLabelSet, u64, u64>(count, None)?;
         }
+        Ok(())
     }
-}
-
-fn append(text: &mut String, args: std::fmt::Arguments<'_>) {
-    // Writing to a String does not fail.
-    text.write_fmt(args).unwrap_or_default();
 }

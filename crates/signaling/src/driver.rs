@@ -13,16 +13,16 @@ use tokio::time::Instant;
 
 use crate::state::Signaling;
 
-/// Rooms that take in changes at once. One of them is taken up by a room that is stuck.
+/// Rooms that take in changes at once. A room whose lock is held for long keeps one of these jobs, and the others go on.
 const WORKING: usize = 4;
 
-/// What runs at the moment.
+/// The jobs that run, and what waits for them.
 #[derive(Default)]
 struct Jobs {
     set: JoinSet<()>,
     kinds: HashMap<Id, Kind>,
-    /// Events that wait until the job of their room is done. A room has an entry while it has a job. As many as the
-    /// workers send: a few for each session, in its life.
+    /// Events that wait until the job of their room is done. A room has an entry while it has a job. Not bounded: a lost
+    /// `Closed` would leave a session for ever. It grows only while a room is locked, by what workers tell of that room.
     waiting: HashMap<RoomId, Vec<Event>>,
     timing: bool,
     working: usize,
@@ -34,7 +34,7 @@ enum Kind {
     Work,
 }
 
-/// By the clock of the timers, which tests move.
+/// The time by tokio's clock, which runs the timers and which tests can move; the clock of `std` would not follow.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
@@ -53,7 +53,7 @@ impl Signaling {
             };
             let has_work = jobs.working < WORKING && self.core().has_work();
             tokio::select! {
-                // Events first: a change for thousands of viewers keeps nobody waiting who connects.
+                // Events first: a change for thousands of viewers must not delay sessions that are connecting.
                 biased;
                 event = events.recv(), if open => match event {
                     Some(event) => self.take_event(&mut jobs, event),
@@ -81,7 +81,7 @@ impl Signaling {
     }
 
     fn take_event(&self, jobs: &mut Jobs, event: Event) {
-        // An event of a session that is gone concerns nobody.
+        // A session that is in no room has ended: its events have no receiver any more.
         let Some(room) = self.core().room_of(event.session()) else { return };
         match jobs.waiting.get_mut(&room) {
             Some(waiting) => waiting.push(event),
@@ -106,7 +106,7 @@ impl Signaling {
         jobs.kinds.insert(handle.id(), kind);
     }
 
-    /// A job that ended by a panic ended as well: the message is in the log, and the others go on.
+    /// Also called for a job that panicked: the room of that job is served again, and the others go on.
     fn job_ended(&self, jobs: &mut Jobs, id: Id) {
         match jobs.kinds.remove(&id) {
             Some(Kind::Events(room)) => {

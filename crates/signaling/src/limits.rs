@@ -1,4 +1,4 @@
-//! Rate limits by key: token buckets in a bounded table. Not a firewall: it counts requests that were already read.
+//! Rate limits by key: token buckets in a bounded table. It counts requests whose headers were read already, so it saves the work of answering them, not that of reading them.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -19,14 +19,22 @@ impl Lines {
         Self(Mutex::new(LogLimit::new(lines, interval)))
     }
 
-    /// As [`LogLimit::pass`], now.
-    pub(crate) fn pass(&self) -> Option<u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pass(Instant::now())
+    /// As [`LogLimit::pass`], now. Inside is the number of lines that were left out, if there were any: a field that is `None` is
+    /// not written.
+    pub(crate) fn pass(&self) -> Option<Option<u64>> {
+        let passed = self.0.lock().unwrap_or_else(PoisonError::into_inner).pass(Instant::now());
+        passed.map(|hidden| (hidden > 0).then_some(hidden))
     }
 }
 
-/// A trusted proxy that does not speak as it should, which is one line for each of its connections.
+/// A trusted proxy that sends no PROXY header: without a limit one line for each of its connections.
 pub(crate) static PROXY_LINES: Lines = Lines::new(1, Duration::from_secs(10));
+
+/// A lack of file descriptors. Clients that hold connections can bring it about again and again.
+pub(crate) static ACCEPT_LINES: Lines = Lines::new(1, Duration::from_secs(10));
+
+/// Defects, and failures of the machine. Without a limit each request that meets one would write a line.
+pub(crate) static DEFECT_LINES: Lines = Lines::new(10, Duration::from_secs(1));
 
 /// Lines about sessions, and what the rooms told of them that is not written yet.
 pub(crate) struct SessionLines {
@@ -42,7 +50,7 @@ struct Kept {
     lost: u64,
 }
 
-/// Notices that wait to be written; those beyond are only counted.
+/// Notices that are queued at most; those beyond are counted and not written.
 const KEPT: usize = 1024;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -66,7 +74,7 @@ impl SessionLines {
         }
     }
 
-    /// Keeps what a room tells, whose lock is held.
+    /// Queues a notice. Writes nothing, since the caller holds the lock of a room.
     pub(crate) fn keep(&self, notice: &Notice) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.notices.len() < KEPT {
@@ -76,7 +84,7 @@ impl SessionLines {
         }
     }
 
-    /// Writes what was kept.
+    /// Writes the queued notices.
     pub(crate) fn write(&self) {
         let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         for notice in kept.notices {

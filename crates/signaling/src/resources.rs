@@ -1,4 +1,4 @@
-//! Session resources by the secret in their URL, and whose they are. The table is locked for a look-up at a time.
+//! Session resources by the secret in their URL, and who may use them. The table is locked for single look-ups only.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +40,8 @@ pub(crate) struct Resource {
     pub(crate) session: SessionId,
     /// The identity under which it was opened; `None` by a token without one.
     pub(crate) owner: Option<ParticipantId>,
-    /// Locked while a PATCH is carried out: of two at once, the second meets the tag that the first left.
+    /// Locked for the whole of a PATCH: two PATCHes at once would both match the same tag, and the second would overwrite
+    /// what the first agreed. So the second waits, and finds the tag of the first.
     pub(crate) etag: Mutex<String>,
 }
 
@@ -54,7 +55,7 @@ pub(crate) struct ResourceKey {
 
 impl Resources {
     fn lock(&self) -> MutexGuard<'_, Tables> {
-        // A panic ends the request that caused it, not the node.
+        // A poisoned lock is used all the same: a panic ends the request that caused it, not the node.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

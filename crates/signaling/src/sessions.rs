@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use model::{ParticipantId, RoomId};
-use room::{Accepted, Entering, ErrorKind, ParticipantRecord, Roles, RoomError, Target};
+use model::{ParticipantId, RoomId, SessionId};
+use room::{
+    Accepted, Entering, ErrorKind, ParticipantRecord, Roles, RoomError, SessionInfo, Target,
+};
 
 use crate::auth::Caller;
 use crate::core::Core;
 use crate::http::problem::Problem;
 use crate::http::resource::Precondition;
+use crate::log::DEFECT_LINES;
 use crate::resources::{Face, Resource, ResourceKey};
 use crate::state::{Shared, Signaling};
 
@@ -77,7 +80,26 @@ impl Signaling {
         self.0.calls.run(room, read).await
     }
 
-    /// What goes through all rooms: waits for one that is busy, and so one of these runs at a time.
+    /// Sessions of a room with a peer connection, by rising number, those after `after` and at most `most` of them.
+    ///
+    /// # Errors
+    /// The room is busy.
+    pub(crate) async fn sessions_of(
+        &self,
+        room: &RoomId,
+        after: Option<SessionId>,
+        most: usize,
+    ) -> Result<Vec<SessionInfo>, Problem> {
+        let (signaling, id) = (self.clone(), room.clone());
+        let read = move || {
+            let sessions = signaling.core().look(&id, |room| room.sessions_after(after, most));
+            sessions.unwrap_or_default()
+        };
+        self.0.calls.run(room, read).await
+    }
+
+    /// A listing that locks each room in turn. It waits where a room is locked for long, so only one runs at a time: more of them
+    /// would take all threads.
     ///
     /// # Errors
     /// A room is busy.
@@ -154,13 +176,13 @@ impl Signaling {
         let tag = Mutex::new(etag.clone());
         resources.insert(token, Resource { face, room, session, owner, etag: tag });
         if !core.contains(session) {
-            // It ended before it had a resource: nobody will take that away.
+            // The session ended before its resource was entered, so the notice of its end found nothing to remove.
             resources.remove(session);
         }
         Ok(Opened { location, etag, answer })
     }
 
-    /// Whether there is a session under this URL that is the caller's. Waits for nothing.
+    /// Whether there is a session under this URL that is the caller's. Takes no lock that is held for long.
     ///
     /// # Errors
     /// 404 when there is none.
@@ -186,7 +208,7 @@ impl Signaling {
         precondition: Precondition,
         patch: Patch,
     ) -> Result<Patched, Problem> {
-        // The session may be gone by the time of its turn; then the room says so.
+        // The session may end while the call waits for its turn; the room answers `NotFound` then.
         let resource = self.0.resources.find(key, caller)?;
         let signaling = self.clone();
         let call = move || signaling.patch_now(&resource, &precondition, &patch);
@@ -240,7 +262,7 @@ impl Signaling {
     /// 404 when there is none that is the caller's.
     pub(crate) async fn delete(&self, key: &ResourceKey, caller: &Caller) -> Result<(), Problem> {
         let session = self.0.resources.find(key, caller)?.session;
-        // The notice would remove it too; a session that the rooms lost has to go as well.
+        // The notice of the session's end removes the resource too. It does not come for a session that the rooms do not know.
         self.0.resources.remove(session);
         let signaling = self.clone();
         let call = move || {
@@ -273,7 +295,9 @@ fn refused(error: &RoomError) -> Problem {
         )
         .retry_after(RETRY_WHEN_FULL),
         ErrorKind::Internal => {
-            tracing::error!(error = text, "the rooms failed");
+            if let Some(hidden) = DEFECT_LINES.pass() {
+                tracing::error!(error = text, hidden, "the rooms failed");
+            }
             Problem::internal()
         }
     }
@@ -287,7 +311,9 @@ pub(crate) fn unavailable(why: impl Into<String>) -> Problem {
 fn random_text<const N: usize>() -> Result<String, Problem> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| {
-        tracing::error!("the system gives no random numbers");
+        if let Some(hidden) = DEFECT_LINES.pass() {
+            tracing::error!(hidden, "the system gives no random numbers");
+        }
         Problem::internal()
     })?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))

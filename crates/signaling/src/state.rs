@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use model::{ParticipantId, RoomId};
+use model::{ParticipantId, RoomId, SessionId, SessionStats};
+use prometheus_client::encoding::DescriptorEncoder;
 use room::{LocalMedia, LocalPublished, Notice, RoomConfig, RoomError};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -25,11 +26,20 @@ use crate::sessions::unavailable;
 
 /// What the node tells about itself, beyond what signaling knows.
 pub struct Operations {
-    /// Appends metrics in the Prometheus text format (version 0.0.4).
-    pub metrics: Box<dyn Fn(&mut String) + Send + Sync>,
-    /// Whether the node can serve.
-    pub ready: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Writes the node's metrics.
+    pub metrics: WriteMetrics,
+    /// Whether the node can serve, and if not, why. The text is answered to whoever asks.
+    pub ready: Box<dyn Fn() -> Result<(), &'static str> + Send + Sync>,
+    /// Asks for the measurements of a session. The reply comes on another thread, or is dropped when there is none.
+    pub stats: Box<dyn Fn(SessionId, StatsReply) + Send + Sync>,
 }
+
+/// Writes metrics for Prometheus. Called on a thread that may block.
+pub type WriteMetrics =
+    Box<dyn Fn(&mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> + Send + Sync>;
+
+/// Takes the measurements of a session. It must not block.
+pub type StatsReply = Box<dyn FnOnce(SessionStats) + Send>;
 
 /// The signaling of a node; a cheap handle.
 #[derive(Clone)]
@@ -45,6 +55,7 @@ pub(crate) struct Shared {
     counters: Counters,
     operations: Operations,
     draining: AtomicBool,
+    room_limits: room::Limits,
     pub(crate) core: Core,
     pub(crate) resources: Arc<Resources>,
     pub(crate) calls: Calls,
@@ -54,7 +65,7 @@ pub(crate) struct Shared {
 }
 
 impl Signaling {
-    /// Joins the rooms, their face to the world, and the way to the workers. `random` fills a buffer from the operating
+    /// Connects rooms, HTTP and workers. `random` fills a buffer from the operating
     /// system's generator.
     pub fn new(
         config: Config,
@@ -67,10 +78,11 @@ impl Signaling {
         let resources = Arc::new(Resources::default());
         let lines = Arc::new(SessionLines::default());
         let (observed, told) = (resources.clone(), lines.clone());
-        // Seconds tell one life of the node from the next: it does not start twice in one.
+        // The epoch has to differ from that of the process before this one; a node does not start twice within a second.
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let epoch = since.unwrap_or_default().as_secs();
-        // Called with a room's lock held: what is told is kept, and written later.
+        // The observer is called with a room's lock held, so notices are only queued here; the driver writes them to the log.
+        let room_limits = rooms.limits;
         let core = Core::new(rooms, epoch, random, sink, move |notice| {
             if let Notice::SessionClosed { session, .. } = notice {
                 observed.remove(*session);
@@ -85,6 +97,7 @@ impl Signaling {
             counters: Counters::default(),
             operations,
             draining: AtomicBool::new(false),
+            room_limits,
             core,
             resources,
             calls: Calls::default(),
@@ -114,7 +127,7 @@ impl Signaling {
         published
     }
 
-    /// The rooms.
+    /// The rooms of the node.
     pub fn core(&self) -> &Core {
         &self.0.core
     }
@@ -127,7 +140,7 @@ impl Signaling {
         self.0.changed.notified()
     }
 
-    /// Writes what the rooms told into the log.
+    /// Writes the notices of the rooms that are queued into the log.
     pub(crate) fn log_notices(&self) {
         self.0.lines.write();
     }
@@ -158,6 +171,15 @@ impl Signaling {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// The limits that are reached, for people; empty while there is room.
+    pub(crate) fn full(&self) -> Vec<String> {
+        let (counts, limits) = (self.0.core.counts(), &self.0.room_limits);
+        let numbers =
+            [("sessions", counts.sessions, limits.sessions), ("rooms", counts.rooms, limits.rooms)];
+        let full = numbers.iter().filter(|(_, count, most)| count >= most);
+        full.map(|(name, count, most)| format!("{count} of {most} {name}")).collect()
     }
 
     /// Whether new sessions are taken.

@@ -47,6 +47,18 @@ async fn tokens_open_what_they_grant() {
 }
 
 #[tokio::test]
+async fn a_subject_with_too_many_sessions_gets_429_and_is_told_why() {
+    let limits = room::Limits { sessions_per_subject: 1, ..room::Limits::default() };
+    let node = Node::with(with_keys(), limits).await;
+    let (ann, bob) = (bearer(Some("ann"), "*", "s"), bearer(Some("bob"), "*", "s"));
+    post_as(&node, "/whep/r", &ann, WATCH).await.session();
+    let second = post_as(&node, "/whep/other", &ann, WATCH).await;
+    assert_eq!((second.status, second.header("retry-after")), (429, Some("5")));
+    assert!(second.body.contains("at most 1 are allowed for one token subject"), "{second:?}");
+    post_as(&node, "/whep/r", &bob, WATCH).await.session();
+}
+
+#[tokio::test]
 async fn sessions_of_others_look_as_if_they_were_not_there() {
     let node = Node::configured(with_keys()).await;
     let ann = bearer(Some("ann"), "r", "ps");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Node;
+use common::{Node, PUBLISH};
 
 #[tokio::test]
 async fn the_page_is_served_with_a_strict_policy() {
@@ -53,13 +53,28 @@ async fn what_is_no_file_is_404() {
 }
 
 #[tokio::test]
+async fn a_full_node_is_ready_and_says_that_it_is_full() {
+    let limits = room::Limits { sessions: 2, rooms: 1, ..room::Limits::default() };
+    let node = Node::with(sfumato_signaling::Config::default(), limits).await;
+    let ready = async || node.request("GET", "/readyz", &[], "").await;
+    assert_eq!((ready().await.status, ready().await.body.as_str()), (200, "ready\n"));
+    for name in ["a", "b"] {
+        node.post(&format!("/whip/r?participant={name}"), PUBLISH).await.session();
+    }
+    let full = ready().await;
+    assert_eq!(full.status, 200);
+    assert_eq!(full.body, "ready, but full: 2 of 2 sessions, 1 of 1 rooms\n");
+}
+
+#[tokio::test]
 async fn health_and_metrics_tell_of_the_node() {
     let node = Node::start().await;
     assert_eq!(node.request("GET", "/healthz", &[], "").await.status, 200);
     assert_eq!(node.request("GET", "/readyz", &[], "").await.status, 200);
     node.signaling.drain();
     assert_eq!(node.request("GET", "/healthz", &[], "").await.status, 200);
-    assert_eq!(node.request("GET", "/readyz", &[], "").await.status, 503);
+    let leaving = node.request("GET", "/readyz", &[], "").await;
+    assert!(leaving.status == 503 && leaving.body.contains("leaving"), "{leaving:?}");
     let metrics = node.request("GET", "/metrics", &[], "").await;
     assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     for line in [

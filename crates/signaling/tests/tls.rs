@@ -293,6 +293,20 @@ async fn an_http_2_connection_without_requests_ends_whatever_else_it_sends() {
 }
 
 #[tokio::test]
+async fn an_http_2_connection_whose_request_was_taken_back_ends_too() {
+    let limits = Limits { idle_timeout: Duration::from_millis(500), ..Limits::default() };
+    let secure = Secure::start("taken-back", limits).await;
+    let mut stream = secure.connect_h2().await;
+    // The request waits for its body, until it is taken back; nothing is sent after that.
+    let typed = block("POST", "/whip/r", &[("content-type", SDP)]);
+    stream.write_all(&frame(HEADERS, 4, 1, &typed)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stream.write_all(&frame(RST_STREAM, 0, 1, &[0, 0, 0, 8])).await.unwrap();
+    let end = async { while read_frame(&mut stream).await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(20), end).await.unwrap();
+}
+
+#[tokio::test]
 async fn slow_bodies_over_http_2_are_408() {
     let limits = Limits { body_timeout: Duration::from_millis(300), ..Limits::default() };
     let secure = Secure::start("slow", limits).await;

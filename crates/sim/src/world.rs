@@ -163,8 +163,8 @@ impl World {
         for m in &metrics {
             let counts: Vec<String> = m
                 .counters()
-                .filter(|(_, n)| *n > 0)
-                .map(|(name, n)| format!("{name} {n}"))
+                .filter(|(.., n)| *n > 0)
+                .map(|(name, _, n)| format!("{name} {n}"))
                 .collect();
             let (at, counts) = (m.worker, counts.join(", "));
             let dropped = format!("in {:?}, out {:?}", m.dropped_in, m.dropped_out);

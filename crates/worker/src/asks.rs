@@ -18,8 +18,8 @@ use crate::{
     tracks::{Origin, TrackRef},
 };
 
-/// A key frame is asked for over the way to another origin at most this often for each layer; the up-track has its own,
-/// longer, limit.
+/// An origin in another worker is asked for a key frame at most this often for each layer. The up-track there asks the publisher
+/// once a second at most.
 const KEY_FRAME_EVERY: Duration = Duration::from_millis(100);
 /// A missing packet is asked for at most this often, however many subscribers miss it.
 const MISSING_EVERY: Duration = Duration::from_millis(50);
@@ -102,7 +102,7 @@ impl Worker {
             // What this worker's sinks want is known to the track, and what its peer lost is asked for by the up-track.
             (Origin::Session(..) | Origin::Source(..), _) => {}
             (Origin::Elsewhere(entry), _) => {
-                // While there is no owner, it says so when it settles (`Word::Settled`).
+                // Without an owner nobody can be asked: the owner will tell when it settles (`Word::Settled`), and then is asked.
                 let Some(owner) = entry.owner().filter(|owner| *owner != self.id) else { return };
                 let publisher = track.publisher;
                 if track.asked.may_ask(now, ask) {
@@ -151,11 +151,13 @@ impl Worker {
         }
         let id = track.id;
         mail.tell(by, Word::Ranking { track: id, ranking: track.mirror.ranking() });
-        // The next ones may be five seconds away, and times of arrival are less exact: lips and voice would be apart until then.
+        // The publisher's next sender reports may come in five seconds. Until then only times of arrival would tie its sound to
+        // its pictures, and they are less exact: lips and voice would be apart.
         for (stream, info) in track.mirror.sender_reports() {
             mail.tell(by, Word::Report { track: id, stream, info });
         }
-        // What its subscribers can begin with: the publisher may not be asked for another key frame yet.
+        // The packets since the last key frame, so that its subscribers can begin at once: the publisher is asked for another
+        // key frame once a second at most.
         let backlog = track.mirror.backlog(now, CatchUpLimits::default());
         let backlog = backlog.map(|p| Media { track: id, packet: Arc::clone(p) });
         counters.relayed.add(mail.send_backlog(by, backlog) as u64);
@@ -166,7 +168,7 @@ impl Worker {
         let Some(track) = self.tracks.at(at) else { return };
         let layers = match (track.has_subscribers(), track.wanted()) {
             (false, _) => 0,
-            // Nothing is known of its layers yet.
+            // The ranking of its layers is not known yet: ask for all.
             (true, 0) => u8::MAX,
             (true, layers) => layers,
         };

@@ -160,6 +160,31 @@ fn a_publisher_at_its_memory_bound_loses_its_oldest_packets_and_nobody_else_any(
 }
 
 #[test]
+fn where_all_publishers_need_more_than_there_is_each_keeps_less_and_nobody_is_refused() {
+    const PUBLISHERS: u64 = 30;
+    let start = Instant::now();
+    let mut benches = benches_with(1, |config| config.packet_memory = Some(8 * MIB));
+    let bench = &mut benches[0];
+    let mut publishers: Vec<_> =
+        (1..=PUBLISHERS).map(|id| Publisher::new(&mut bench.worker, start, id, 1)).collect();
+    (1..=PUBLISHERS).for_each(|id| _ = viewer(bench, start, 100 + id, id, 0));
+    // 500 packets a second each: 25 MB of a second's past for 8 MiB of memory.
+    for i in 0..1_000 {
+        let now = start + Duration::from_millis(2) * i;
+        publishers.iter_mut().for_each(|publisher| publisher.send(bench, now, 0, 1_000));
+        while bench.worker.send_due(now) {}
+        bench.worker.outbox.flush();
+        bench.worker.outbox.drain();
+    }
+    let counters = &bench.worker.counters;
+    assert_eq!(counters.rtp_accepted.value(), 1_000 * PUBLISHERS);
+    assert_eq!(counters.forwarded.value(), 1_000 * PUBLISHERS);
+    let left: Vec<usize> = (1..=PUBLISHERS).map(|id| kept(bench, id, 0)).collect();
+    assert!(left.iter().all(|n| (20..300).contains(n)), "each keeps its share: {left:?}");
+    assert!(left.iter().sum::<usize>() > 2_000, "and the memory is used: {left:?}");
+}
+
+#[test]
 fn packets_that_others_still_hold_are_refused_cheaply_at_the_bound() {
     let now = Instant::now();
     let mut benches = benches_with(1, |config| config.session_packet_memory = MIB);

@@ -16,6 +16,7 @@ use crate::{
     exit::rounds::Rounds,
     health::{Health, LATE_AFTER},
     mail::Mail,
+    memory::Cut,
     paths::Paths,
     recv::{Inbox, Lane},
     seldom::Seldom,
@@ -28,8 +29,7 @@ use crate::{
 
 /// Longest sleep: a worker looks around at least this often.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
-/// While packets wait to be sent, control gets its share only this often: a picture for many is not to be held up by a crowd that
-/// joins.
+/// While packets wait to be sent, control is read only this often: otherwise a crowd that joins would delay a picture for many.
 const CONTROL_EVERY: Duration = Duration::from_millis(4);
 
 /// How often the packet pool is looked through for packets that came free.
@@ -42,7 +42,7 @@ const WAITS_FAILED_MAX: u32 = 100;
 pub(crate) enum Clock {
     /// The machine's.
     Machine,
-    /// The caller's: it stands still until it is set.
+    /// The caller's: it stands still until the caller sets it.
     #[cfg(any(test, feature = "lab"))]
     Set(Instant),
 }
@@ -58,7 +58,7 @@ impl Clock {
     }
 }
 
-/// Everything that one thread owns, and its share of what all have.
+/// Everything that one thread owns, and its references to what all workers share.
 pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) config: Arc<Config>,
@@ -66,11 +66,11 @@ pub(crate) struct Worker {
     pub(crate) directory: Arc<Directory>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
-    /// From and to other threads.
+    /// Queues from and to other threads.
     pub(crate) mail: Mail,
-    /// From the network,
+    /// The sockets, for receiving.
     pub(crate) inbox: Inbox,
-    /// and to it.
+    /// What waits to be given to the kernel.
     pub(crate) outbox: Outbox,
     /// Whose datagrams a path carries.
     pub(crate) paths: Paths,
@@ -82,7 +82,7 @@ pub(crate) struct Worker {
     pub(crate) sources: Vec<SourcePeer>,
     /// What is on its way from tracks to receivers.
     pub(crate) rounds: Rounds,
-    /// When which session wants to be called.
+    /// Deadlines of sessions.
     pub(crate) timers: Timers,
     /// Packet buffers.
     pub(crate) pool: PacketPool,
@@ -91,11 +91,13 @@ pub(crate) struct Worker {
     pub(crate) arrived: Option<Instant>,
     /// Scratch for datagrams that a peer wants to send.
     pub(crate) scratch: Vec<u8>,
+    /// Scratch for packets that are let go.
+    pub(crate) cuts: Vec<Cut>,
     /// Scratch for report blocks.
     pub(crate) blocks: Vec<ReportBlock>,
     /// The session that is being worked on: the culprit of a panic.
     pub(crate) current: Option<SessionRef>,
-    /// When control had its share last.
+    /// When the control sockets were read last.
     control_at: Option<Instant>,
     pub(crate) stopping: bool,
     health: Arc<Health>,
@@ -142,6 +144,7 @@ impl Worker {
             timers: Timers::default(),
             arrived: None,
             scratch: Vec::with_capacity(2_048),
+            cuts: Vec::new(),
             blocks: Vec::new(),
             current: None,
             control_at: None,
@@ -169,7 +172,7 @@ impl Worker {
                 self.sleep()?;
             }
         }
-        // The goodbyes of the last turn are out; nothing else is owed.
+        // The goodbyes of the last turn may still wait in the outbox.
         self.outbox.flush();
         Ok(())
     }
@@ -184,18 +187,19 @@ impl Worker {
         self.guarded(|w| w.take_handed(now));
         self.guarded(|w| w.take_media(now));
         self.guarded(|w| w.take_sources(now));
-        // What ends a handshake comes before the media that may stand right behind it.
+        // While a handshake goes on, control is read before media: a peer's media may follow its last handshake message at
+        // once, and would be dropped for want of keys.
         let handshakes = self.sessions.half_open() > 0;
         more |= handshakes && self.receive(now, Lane::Control);
         more |= self.receive(now, Lane::Media);
         more |= self.send(now);
-        // Media is out, or a turn's share of it; what is left comes after it.
+        // Otherwise control is read after this turn's share of media has left.
         let now = self.clock.now();
         more |= !handshakes && self.receive_control(now);
         self.guarded(|w| w.call_due(now));
         more |= self.send(now);
         if more {
-            // Nobody sleeps now, so nobody is told what comes meanwhile.
+            // No poll follows, so nothing tells which sockets have become readable: read all of them in the next turn.
             self.inbox.look_everywhere();
         }
         self.mail.wake_receivers();
@@ -290,12 +294,14 @@ impl Worker {
         let may_hold = self.sessions.half_open() == 0 && !self.directory.awaits();
         let held = self.inbox.held(now, may_hold);
         let parking = self.mail.waker().parking();
-        // Who listens to all sockets need not be woken for what matters with the next datagram only.
+        // A worker that listens to all its sockets sleeps lightly: a hint that a session is awaited need not wake it, since the
+        // session's first check will.
         match held {
             Some(_) => parking.prepare_sleep(),
             None => parking.prepare_light_sleep(),
         }
-        // Whoever pushes from here on wakes the worker; whatever came before is seen here.
+        // Whatever is pushed from here on wakes the worker, and what was pushed before is found by this look. In the other order
+        // a notice could come between the look and the sleep, and wait for half a second.
         let awaited = held.is_some() && self.directory.awaits();
         if awaited || !self.mail.is_idle() || self.sources.iter().any(SourcePeer::has_packets) {
             self.mail.waker().parking().cancel_sleep();

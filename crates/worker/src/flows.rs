@@ -14,7 +14,7 @@ use crate::{
     core::Worker,
     core::tests::{Bench, PT, benches, codec, open, path, plan},
     sessions::SessionRef,
-    threats::{check, connect},
+    threats::{check, connect, hello_fragment},
 };
 
 const PUBLISHER: u64 = 4;
@@ -245,7 +245,7 @@ fn a_path_that_was_validated_before_its_session_settled_elsewhere_is_its_owners(
     benches[0].worker.paths.pend(now, path(2), &entry, false);
     let at = benches[0].worker.settle(now, &entry).unwrap();
     // DTLS from there reaches the worker that validated the path.
-    let mut hello = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
+    let mut hello = hello_fragment();
     benches[1].worker.take_datagram(now, path(9), &mut hello);
     benches[0].worker.take_words(now);
     benches[0].worker.take_handed(now);

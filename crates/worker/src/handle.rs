@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{Command, SessionPlan};
+use model::{Command, SessionId, SessionPlan};
 
 use crate::{
-    Counters, Source, Watch, WorkerFailure, WorkerId, WorkerMetrics,
+    Counters, Source, StatsReply, Watch, WorkerFailure, WorkerId, WorkerMetrics,
     directory::{Directory, Effect},
     health::Health,
     mail::{Mailbox, Notice},
@@ -51,7 +51,7 @@ impl WorkersHandle {
     /// one thread at a time, in order.
     pub fn send(&self, command: &Command) {
         match self.shared.directory.command(command) {
-            // A worker that holds control back for a moment would answer the first check that much later.
+            // A worker that holds control back (up to 20 ms) would answer the session's first check that much later.
             Effect::Awaits => self.shared.boxes.iter().for_each(|there| there.waker().hint()),
             Effect::Tell(owner, entry) => {
                 if let Some(there) = self.shared.boxes.get(owner.index()) {
@@ -65,13 +65,22 @@ impl WorkersHandle {
     /// Starts a publisher without a peer connection. Its plan needs the session's id and the up-media; everything about
     /// the peer is of no use.
     pub fn attach_source(&self, plan: SessionPlan) -> Source {
-        // Sources are spread by their id.
+        // The id spreads sources over the workers.
         let at = plan.id.0 as usize % self.shared.boxes.len();
         let there = &self.shared.boxes[at];
         let (source, peer) = source(plan.id, there.clone());
         let entry = self.shared.directory.open_at(Arc::new(plan), WorkerId(at as u8));
         there.notify(Notice::Attach(entry, Box::new(peer)));
         source
+    }
+
+    /// Asks the worker that owns a session for its measurements. `reply` is called on that worker's thread, within a turn or
+    /// two. It is dropped without a call when no worker owns the session, when the session ends first, and for local sources.
+    pub fn stats(&self, session: SessionId, reply: StatsReply) {
+        let owner = self.shared.directory.by_id(session).and_then(|entry| entry.owner());
+        if let Some(there) = owner.and_then(|owner| self.shared.boxes.get(owner.index())) {
+            there.notify(Notice::Inspect(session, reply));
+        }
     }
 
     /// Ends all sessions with their goodbyes, and the workers.
@@ -127,7 +136,6 @@ impl WorkersHandle {
 mod tests {
     use super::*;
     use crate::core::tests::{bench, benches, plan};
-    use model::SessionId;
 
     #[test]
     fn a_command_wakes_the_worker_that_owns_the_session_and_no_other() {

@@ -55,11 +55,12 @@ impl Worker {
         }
         let extensions = ParsedExtensions::parse(&header, &session.orders.plan.extensions)
             .map_err(|_| DropReason::RtpMalformed);
-        // Feedback counts what the network delivered, whatever becomes of it.
+        // Transport-wide feedback is about what the network delivered, so packets that are refused below count too.
         if let Some(twcc) = &mut session.twcc
             && let Ok(ParsedExtensions { transport_cc: Some(sequence), .. }) = extensions
         {
-            // Not when we came to read it: that delay is ours, and the estimate is about the network.
+            // The time of arrival in the kernel, not that of reading: the delay in between is ours, and would be taken for the
+            // network's.
             twcc.record(sequence, self.arrived.unwrap_or(now));
             session.twcc_media = header.ssrc();
         }

@@ -18,7 +18,9 @@
 //! workers), [`feedback`] (RTCP both ways), [`timers`]. A [`source`] is a publisher without a peer connection, whose packets
 //! enter behind ingest.
 //!
-//! Nothing here is shared between workers but the directory, counted references to packets, queues and rings. There are no
+//! What one participant may use up: [`memory`] (of packets) and [`rates`] (of datagrams). Whether the workers live: [`health`].
+//!
+//! Nothing here is shared between workers but the directory, the times of their last turns, counted references to packets, queues and rings. There are no
 //! locks, and no allocation per packet once warm.
 
 mod asks;
@@ -38,6 +40,7 @@ mod flows;
 mod handle;
 mod health;
 mod ingress;
+mod inspect;
 #[cfg(feature = "lab")]
 pub mod lab;
 mod lanes;
@@ -68,6 +71,7 @@ mod workers;
 pub use config::{Config, EventSink};
 pub use handle::WorkersHandle;
 pub use health::{Watch, WorkerFailure};
+pub use inspect::StatsReply;
 pub use metrics::{Counter, Counters, WorkerMetrics};
 pub use rates::RateLimits;
 pub use source::{Source, SourceError};

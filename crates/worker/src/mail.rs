@@ -13,13 +13,16 @@ use ring::{Consumer, Producer};
 use router::{Packet, Ranking, SenderInfo, StreamId};
 use rtp::sequence::ExtSeq;
 
-use crate::{WorkerId, asks::Ask, directory::Entry, source::SourcePeer, waker::Waker};
+use crate::{
+    WorkerId, asks::Ask, directory::Entry, inspect::StatsReply, source::SourcePeer, waker::Waker,
+};
 
 /// Packets that may lie between two workers: at a million packets a second, some milliseconds.
 const MEDIA_RING: usize = 4_096;
 /// Words that may wait for a worker.
 const WORDS: usize = 4_096;
-/// Words that may wait for their queue; beyond, the other worker is gone.
+/// Words that may wait for room in another worker's queue. A worker that is so far behind does not run any more
+/// ([`crate::health`]), and further words to it are lost.
 const BACKLOG: usize = 65_536;
 /// Datagrams that may wait for the worker that owns their session: strangers' bytes must not pile up.
 const HANDED: usize = 1_024;
@@ -37,6 +40,8 @@ pub(crate) enum Notice {
     Orders(Arc<Entry>),
     /// A local source.
     Attach(Arc<Entry>, Box<SourcePeer>),
+    /// Somebody asks for the measurements of a session of the receiver.
+    Inspect(SessionId, StatsReply),
     /// End all sessions, and stop when their goodbyes are sent.
     Shutdown,
     /// Test hook: the thread is to end by a panic.
@@ -165,7 +170,7 @@ impl Mail {
     pub(crate) fn tell(&mut self, to: WorkerId, word: Word) {
         self.touch(to);
         let Some(peer) = self.peers.get_mut(to.index()) else { return };
-        // Order is kept: nothing overtakes what already waits.
+        // Words keep their order: what comes while others wait has to wait behind them.
         if peer.backlog.is_empty() {
             if let Err((_, word)) = self.boxes[to.index()].words.push((self.me, word)) {
                 peer.backlog.push_back(word);
@@ -192,7 +197,7 @@ impl Mail {
 
     /// Words that wait for room in the queues of other workers.
     pub(crate) fn waiting(&self) -> usize {
-        // What waits for nobody who was touched is empty.
+        // A worker whose backlog is not empty stays in the list of those to be woken.
         self.touched
             .iter()
             .filter_map(|to| self.peers.get(to.index()))

@@ -13,6 +13,9 @@ use crate::{core::Worker, mail::Word, sessions::SessionRef};
 /// first, or they wait for a receiver, and a refusal has to stay cheap meanwhile.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
+/// Packets of a stream below a number are to be let go.
+pub(crate) type Cut = (TrackId, StreamId, ExtSeq);
+
 /// The account of a publisher with the packet pool of its worker.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -53,7 +56,7 @@ impl Worker {
     /// Lets the oldest packets of an account go, an eighth of them. `true` when memory came back.
     pub(crate) fn let_oldest_go(&mut self, account: Account) -> bool {
         // Of each stream all below a number. A session has few streams.
-        let mut cuts: Vec<(TrackId, StreamId, ExtSeq)> = Vec::new();
+        let mut cuts = std::mem::take(&mut self.cuts);
         let mut packets = 0;
         for meta in self.pool.oldest(account).map(|packet| &packet.meta) {
             packets += 1;
@@ -63,7 +66,7 @@ impl Worker {
                 None => cuts.push((meta.track, meta.stream, below)),
             }
         }
-        for (id, stream, below) in cuts {
+        for (id, stream, below) in cuts.drain(..) {
             let Some(track) = self.tracks.by_id(id).and_then(|at| self.tracks.at(at)) else {
                 continue;
             };
@@ -72,6 +75,7 @@ impl Worker {
                 self.mail.tell(sink.worker, Word::LetGo { track: id, stream, below });
             }
         }
+        self.cuts = cuts;
         self.counters.packets_let_go.add(packets);
         self.pool.reclaim_oldest(account)
     }

@@ -14,11 +14,11 @@ use model::DropReason;
 const REASONS: usize = DropReason::ALL.len();
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// Live counters of one worker.
         #[derive(Debug)]
         pub struct Counters {
-            $($(#[$doc])* pub(crate) $name: Counter,)*
+            $($(#[doc = $doc])* pub(crate) $name: Counter,)*
             pub(crate) dropped_in: [Counter; REASONS],
             pub(crate) dropped_out: [Counter; REASONS],
         }
@@ -38,7 +38,7 @@ macro_rules! counters {
         pub struct WorkerMetrics {
             /// Which worker.
             pub worker: usize,
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[doc = $doc])* pub $name: u64,)*
             /// Datagrams that went no further, by reason; only those that happened.
             pub dropped_in: Vec<(DropReason, u64)>,
             /// Copies for subscribers that were not sent, by reason; only those that happened.
@@ -58,9 +58,9 @@ macro_rules! counters {
         }
 
         impl WorkerMetrics {
-            /// Name and value of each plain counter, for exposition.
-            pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*].into_iter()
+            /// Name, description and value of each plain counter, for exposition.
+            pub fn counters(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), concat!($($doc),*).trim_start(), self.$name),)*].into_iter()
             }
 
             /// Sum over workers; `worker` keeps the value of `self`.
@@ -76,7 +76,7 @@ macro_rules! counters {
 counters! {
     /// Datagrams received from the network or from a local source.
     datagrams_in,
-    /// Bytes of them.
+    /// Bytes of the received datagrams.
     bytes_in,
     /// STUN messages answered.
     stun,
@@ -84,25 +84,25 @@ counters! {
     dtls,
     /// RTCP packets taken.
     rtcp,
-    /// RTP packets that came through SRTP and parsing.
+    /// RTP packets that were authentic and could be parsed.
     rtp_accepted,
     /// Datagrams handed to the worker that owns their session.
     handed_over,
-    /// Addresses entered in the kernel's table, since their datagrams reached another worker.
+    /// Addresses entered in the kernel's table, because their datagrams reached another worker.
     steered,
     /// Accepted packets given to other workers (one count for each).
     relayed,
     /// Packets taken from other workers.
     relays_taken,
-    /// Packets that another worker was too busy to take.
+    /// Packets that another worker did not take because its ring was full.
     relays_refused,
-    /// Copies asked for: accepted packets times subscribers, and retransmissions.
+    /// Copies to make: accepted packets times their subscribers, and retransmissions.
     offered,
     /// Copies sealed for a subscriber.
     forwarded,
-    /// Bytes of them.
+    /// Bytes of the copies sealed for subscribers.
     forwarded_bytes,
-    /// Retransmissions among them.
+    /// Retransmissions among the copies sealed for subscribers.
     retransmitted,
     /// Copies that were selected for a subscriber and have not left yet.
     waiting,
@@ -110,7 +110,7 @@ counters! {
     key_frames_deferred,
     /// Datagrams given to the kernel.
     datagrams_out,
-    /// Bytes of them.
+    /// Bytes of the datagrams given to the kernel.
     bytes_out,
     /// Messages given to the kernel: a train of many datagrams is one.
     messages_out,
@@ -122,11 +122,11 @@ counters! {
     send_refused,
     /// Times that the worker woke up.
     wakeups,
-    /// Turns that began a second or more after the one before: peers notice.
+    /// Turns that began a second or more after the one before; peers notice such a gap.
     late_turns,
     /// Sessions that live in this worker now.
     sessions,
-    /// Sessions among them whose handshake goes on; beyond 4,096 new ones are refused (`dtls_limit`).
+    /// Sessions whose DTLS handshake is not done; beyond 4,096 new ones are refused (`dtls_limit`).
     half_open,
     /// Network paths that this worker knows now: of its sessions, eight each at most, and of others whose datagrams came here.
     paths,
@@ -136,15 +136,15 @@ counters! {
     tracks,
     /// Packet buffers that exist now.
     packet_buffers,
-    /// Bytes of those that hold packets.
+    /// Bytes of the packet buffers that hold packets.
     packet_bytes_used,
     /// Bytes that packet buffers may take.
     packet_bytes_limit,
-    /// Packets that were let go before their time, since their publisher held as much as it may.
+    /// Packets that were dropped from a cache early, because their publisher held as much memory as it may.
     packets_let_go,
     /// Sessions that reached the connected state.
     sessions_connected,
-    /// Sessions ended because of a defect of ours.
+    /// Sessions that were ended because of a panic.
     panics,
 }
 

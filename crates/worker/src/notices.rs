@@ -27,6 +27,7 @@ impl Worker {
                 self.look_at_orders(now, entry.id);
             }
             Notice::Attach(entry, peer) => self.attach(&entry, *peer),
+            Notice::Inspect(session, reply) => self.take_question(now, session, reply),
             Notice::Shutdown => self.take_shutdown(now),
             #[cfg(any(test, feature = "lab"))]
             Notice::Break => self.broken = true,

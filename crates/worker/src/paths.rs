@@ -80,7 +80,7 @@ impl Paths {
         self.enter(now, path, entry, None);
     }
 
-    /// The oldest path of the session goes at the bound.
+    /// Enters a path; beyond [`PATHS_MAX`] of one session its oldest one is forgotten.
     fn enter(&mut self, now: Instant, path: Path, entry: &Arc<Entry>, untold: Option<bool>) {
         self.sweep();
         let foreign = self
@@ -101,17 +101,17 @@ impl Paths {
         self.table.insert(path, PathOwner::Elsewhere { entry: entry.clone(), heard: now });
     }
 
-    /// The paths that were validated here and that nobody was told of; from now on somebody was.
+    /// The paths that were validated here and that the owner of the session does not know of. The caller tells it.
     pub(crate) fn take_untold(&mut self, session: SessionId) -> Vec<(Path, bool)> {
         let Some(foreign) = self.foreign.get_mut(&session) else { return Vec::new() };
         let told = foreign.paths.iter_mut();
         told.filter_map(|(path, nominated)| Some((*path, nominated.take()?))).collect()
     }
 
-    /// The session is not foreign any more, since it settles here, or since it is over. Its untold paths.
+    /// Forgets a session that settles here or is over, and gives the paths that no other worker knows of.
     pub(crate) fn take(&mut self, session: SessionId) -> Vec<(Path, bool)> {
         let Some(foreign) = self.foreign.remove(&session) else { return Vec::new() };
-        // What a check made another session's since is not this one's any more.
+        // A check may have given one of these paths to another session since: that one stays there.
         let ours = foreign.paths.into_iter().filter(|(p, _)| forget(&mut self.table, p, session));
         ours.filter_map(|(path, nominated)| Some((path, nominated?))).collect()
     }

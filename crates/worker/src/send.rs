@@ -25,9 +25,9 @@ pub(crate) struct Outbox {
     batch: SendBatch,
     sockets: Arc<Sockets>,
     counters: Arc<Counters>,
-    /// The kernel took not all at the last flush.
+    /// The kernel did not take all of the last flush.
     blocked: bool,
-    /// There is no kernel: what is flushed is kept for whoever drains it.
+    /// Without sockets, what is flushed is kept until the caller drains it.
     detached: Option<Vec<(Path, Vec<u8>)>>,
     /// Test hook: the kernel takes so many datagrams more.
     #[cfg(test)]
@@ -81,7 +81,7 @@ impl Outbox {
             self.blocked = true;
             return false;
         }
-        // One message at least for what goes another way than the last.
+        // Each packet may become a message of its own: neighbours that differ in path or length make no train.
         if self.batch.room_for(packets * ROOM, packets) {
             return true;
         }
@@ -98,7 +98,7 @@ impl Outbox {
     /// Room for one datagram; flushes when there is none. `None` while the kernel takes nothing and all is full.
     #[inline]
     pub(crate) fn space(&mut self) -> Option<&mut [u8]> {
-        // Asked twice because a borrow that is returned on one way lives on the other one too.
+        // Asked twice: a borrow that is returned from one branch is held in the other one too.
         if self.batch.space().is_none_or(|room| room.len() < ROOM) {
             self.flush();
         }

@@ -37,6 +37,18 @@ fn take_check(worker: &mut Worker, now: Instant, from: Path, session: u64) {
     assert_eq!(worker.counters.stun.value(), before + 1, "the check is genuine");
 }
 
+/// A record with the first byte of a ClientHello of 100 (RFC 6347 sections 4.1 and 4.2.2): the handshake waits for the rest.
+pub(crate) fn hello_fragment() -> [u8; 26] {
+    let mut record = [0; 26];
+    record[..3].copy_from_slice(&[22, 0xfe, 0xfd]);
+    record[12] = 13;
+    record[13] = 1;
+    record[16] = 100;
+    record[24] = 1;
+    record[25] = 0xfe;
+    record
+}
+
 pub(crate) fn dropped(worker: &Worker, reason: DropReason) -> u64 {
     worker.counters.dropped_in[reason as usize].value()
 }
@@ -213,7 +225,7 @@ fn half_open_handshakes_are_capped_and_those_under_way_go_on() {
     settled(worker, 1, now);
     open(worker, plan(2));
     take_check(worker, now, path(2), 2);
-    let mut hello = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
+    let mut hello = hello_fragment();
     worker.sessions.set_half_open(HALF_OPEN_MAX);
     worker.take_datagram(now, path(2), &mut hello);
     assert_eq!(dropped(worker, DropReason::DtlsLimit), 1);

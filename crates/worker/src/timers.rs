@@ -8,8 +8,8 @@ use std::{
 
 use model::SessionId;
 
-/// How much later than asked for a patient deadline may be kept. Waking up costs more than most of what is then done;
-/// where media flows, the worker is awake sooner anyway.
+/// How much later than asked for a patient deadline may be kept. Waking up costs more than writing most reports; where media flows,
+/// the worker wakes up sooner anyway, and the report goes out then.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
 
 /// How exactly a deadline has to be kept.

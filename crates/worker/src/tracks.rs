@@ -116,7 +116,7 @@ impl Track {
         is_new
     }
 
-    /// What nobody wants is not kept.
+    /// The mirror keeps packets of wanted layers only, for retransmission.
     fn keep_wanted(&mut self) {
         let wanted = self.workers.iter().fold(self.layers, |all, sink| all | sink.layers);
         self.mirror.want(wanted);
@@ -174,7 +174,7 @@ impl Track {
         self.downs.iter().flatten().copied()
     }
 
-    /// The publisher is gone, or the track is: its packets come from nowhere.
+    /// The publisher or the track has ended, so no packets come in here any more.
     fn lose_origin(&mut self, entry: &Arc<Entry>) {
         self.origin = Origin::Elsewhere(entry.clone());
         self.workers.clear();
@@ -191,7 +191,7 @@ pub(crate) struct Tracks {
     publishers: HashMap<SessionId, Vec<TrackRef>>,
     /// Tracks with packets that are due now.
     ready: VecDeque<TrackRef>,
-    /// Tracks with packets that may wait a little, the earliest in front; entries that a later mark overtook are stale.
+    /// Tracks with packets that may wait a little, the earliest in front. An entry is stale when the track's packets left before.
     waiting: VecDeque<(Instant, TrackRef)>,
     /// When the caches of tracks have to be looked through, the earliest in front.
     expiries: VecDeque<(Instant, TrackRef)>,
@@ -359,7 +359,7 @@ impl Tracks {
 
     /// Lets go of packets that are too old, where nothing comes that would push them out.
     pub(crate) fn expire(&mut self, now: Instant) {
-        // As many as there are now: what stays is entered anew, for later.
+        // Once for each entry that is there now: a track that still has packets is entered again.
         for _ in 0..self.expiries.len() {
             let Some(&(due, at)) = self.expiries.front() else { break };
             if due > now {

@@ -108,7 +108,7 @@ impl Worker {
             let Some(at) = self.sessions.by_id(id) else { continue };
             self.current = Some(at);
             let Some(session) = self.sessions.at(at) else { continue };
-            // A later entry that an earlier one overtook is stale, and costs a look.
+            // The session was armed for an earlier deadline after this entry was made: the entry is stale.
             let armed = &mut session.armed[urgency as usize];
             if armed.is_some_and(|at| at > now) {
                 continue;

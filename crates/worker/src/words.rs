@@ -69,7 +69,7 @@ impl Worker {
     pub(crate) fn take_handed(&mut self, now: Instant) {
         for _ in 0..WORDS_PER_TURN {
             let Some(Handed { path, mut bytes }) = self.mail.next_handed() else { break };
-            // It was counted where it came in as handed over; here it comes in anew.
+            // The worker that received it counted it as handed over; here it counts as received, so that both sums hold.
             self.counters.datagrams_in.add(1);
             self.counters.bytes_in.add(bytes.len() as u64);
             let elsewhere = match self.paths.get(&path) {
@@ -79,7 +79,7 @@ impl Worker {
                 _ => false,
             };
             if elsewhere {
-                // The session moved or ended in between: do not send it in circles.
+                // The session ended, or has another owner, since it was handed over. Handing it over again could go in circles.
                 self.counters.drop_in(DropReason::UnknownPath);
                 continue;
             }

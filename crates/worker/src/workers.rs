@@ -22,7 +22,7 @@ use crate::{
     recv::Inbox,
 };
 
-/// Worker ids are bytes, and two of them mean "nobody" and "gone".
+/// Most workers: their ids are bytes, of which the directory uses two to say that a session has no owner yet, or none any more.
 const WORKERS_MAX: usize = 253;
 
 /// The running workers of a node.
@@ -116,7 +116,7 @@ pub(crate) fn bind_all(
     loop {
         tries -= 1;
         match bind_port(config, count) {
-            // The port that was free for one family was not for the other.
+            // The port that the kernel chose for the first family may be taken in the other one: choose again.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
             result => return result,
         }
@@ -127,7 +127,8 @@ fn bind_port(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>, Opti
     let addresses = usable(&config.bind)?;
     let mut port = config.port;
     for &address in &addresses {
-        // Shared ports do not tell when another program holds them: ask once for the port alone.
+        // With SO_REUSEPORT bind succeeds though another process of this user holds the port, which would then get a part of
+        // our datagrams. So the port is bound once without it.
         let probe = UdpSocket::bind(&UdpConfig {
             reuse_port: false,
             ..UdpConfig::new(SocketAddr::new(address, port))
@@ -161,7 +162,7 @@ fn bind_port(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>, Opti
             }
             media[family] = Some(socket);
             if steered[family] {
-                // Right behind the other one: sockets count in the order of binding.
+                // Bound right behind the media socket: the kernel's program numbers the sockets in the order of binding.
                 control[family] = Some(UdpSocket::bind(&UdpConfig { gro: false, ..settings })?);
             }
         }

@@ -39,6 +39,11 @@ RTC = "webrtcbin name=rtc bundle-policy=max-bundle latency=100"
 # What a received picture is made to: 32 times 18 pixels in RGB.
 PICTURE_BYTES = 32 * 18 * 3
 PAYLOAD_TYPES = {"VP8": 96, "H264": 98, "VP9": 100}
+# As cameras and hardware encoders do it: Main profile, and parameter sets in the offer alone (RFC 6184 section 8.1).
+OUT_OF_BAND = (
+    "x264enc tune=zerolatency speed-preset=veryfast bitrate=800 key-int-max=30 option-string=repeat-headers=0 ! video/x-h264,profile=main,stream-format=avc"
+    " ! rtph264pay config-interval=0 aggregate-mode=zero-latency"
+)
 
 # The ciphers of GStreamer's srtpenc by the names that DTLS-SRTP has for them (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
 SRTP_PROFILES = {"aes-128-icm": "AES128_CM_SHA1_80", "aes-128-gcm": "AEAD_AES_128_GCM", "aes-256-gcm": "AEAD_AES_256_GCM"}
@@ -48,12 +53,13 @@ RSA_KEY = bytes.fromhex("06092a864886f70d010101")
 EC_KEY = bytes.fromhex("06072a8648ce3d0201")
 
 
-def publisher(codec):
+def publisher(codec, out_of_band):
     """The text of a pipeline that sends a ball that moves, and a tone."""
+    sender = OUT_OF_BAND if out_of_band else SENDERS[codec]
     return (
         f"{RTC}"
         " videotestsrc is-live=true pattern=ball motion=sweep ! video/x-raw,width=640,height=360,framerate=30/1 ! videoconvert"
-        f" ! queue ! {SENDERS[codec]} name=cut pt={PAYLOAD_TYPES[codec]}"
+        f" ! queue ! {sender} name=cut pt={PAYLOAD_TYPES[codec]}"
         f" ! application/x-rtp,media=video,encoding-name={codec},payload={PAYLOAD_TYPES[codec]} ! rtc."
         " audiotestsrc is-live=true freq=440 wave=sine volume=0.3 ! audio/x-raw,rate=48000,channels=2 ! audioconvert ! queue"
         " ! opusenc bitrate=48000 ! rtpopuspay pt=111 ! application/x-rtp,media=audio,encoding-name=OPUS,payload=111 ! rtc."
@@ -77,7 +83,7 @@ class Client:
         self.size = None
         self.key_frames = 0
         self.pipeline = Gst.Pipeline()
-        text = publisher(options.codec) if options.role == "publish" else RTC
+        text = publisher(options.codec, options.out_of_band) if options.role == "publish" else RTC
         self.media = Gst.parse_bin_from_description(text, False)
         self.pipeline.add(self.media)
         self.rtc = self.pipeline.get_by_name("rtc")
@@ -97,6 +103,9 @@ class Client:
             GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, number, self.loop.quit)
         if self.options.role == "watch":
             self.ask_for_media()
+        # Without it webrtcbin neither answers NACKs nor sends any, and each lost packet costs a picture until the next key frame.
+        for at in range(2):
+            self.rtc.emit("get-transceiver", at).set_property("do-nack", True)
         self.pipeline.set_state(Gst.State.PLAYING)
         GLib.timeout_add(1000, self.report)
         GLib.timeout_add(self.options.seconds * 1000, self.loop.quit)
@@ -292,6 +301,7 @@ def arguments():
     parser.add_argument("--codec", default=None)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--token", default=None)
+    parser.add_argument("--out-of-band", action="store_true", help="H.264 Main, its parameter sets in the offer only")
     parser.add_argument("--verbose", action="store_true", help="descriptions to standard error")
     options = parser.parse_args()
     options.codec = options.codec or ("VP8" if options.role == "publish" else "VP8,H264,VP9")

@@ -42,8 +42,8 @@ const DEFAULT_LISTEN: SocketAddr =
 const ADDRESS: &str = "an IP address and a port, as in 127.0.0.1:8080 or [::]:8080";
 
 impl HttpSettings {
-    /// What was said. Which origins may call when nothing was said of them depends on authentication, which depends on
-    /// the address: [`HttpSettings::default_origins`] is asked later.
+    /// The settings, and the origins if they are set. Their default depends on authentication, which is resolved after the
+    /// address: the caller takes it from [`HttpSettings::default_origins`].
     pub(super) fn resolve(
         raw: &mut RawConfig,
     ) -> Result<(Self, Option<Vec<OriginRule>>), ConfigError> {

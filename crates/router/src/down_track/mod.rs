@@ -1,14 +1,16 @@
 //! What one peer is sent through one slot: selection, rewriting, retransmissions and sender reports.
 //!
-//! It has two sides with a queue of the caller's between them. In front, [`DownTrack::select`] says whether a packet is
-//! forwarded, when it comes (`select`). At the exit, [`DownTrack::write`] numbers and writes it, when it leaves: `splice` joins numberings, `rewrite` writes the packet
-//! (its header mostly from what is `prepared`), `seq_map` and
-//! `rtx` answer NACKs, `report` does sender and receiver reports. What the subscriber can receive (bandwidth) is not
-//! known here.
+//! A packet passes two steps, between which the caller may let it wait. When it comes, [`DownTrack::select`] decides whether the
+//! subscriber gets it (`select`). When it leaves, [`DownTrack::write`] gives it its number and writes it: `splice` joins the numberings of
+//! layers and tracks, `rewrite` writes header and payload, mostly from what is `prepared`. `resend` answers NACKs, by `seq_map` (which
+//! packet has which number) and `rtx` (which may be resent); `report` does sender and receiver reports. The subscriber's bandwidth is
+//! not known here.
 
+mod join;
 mod picture_loss;
 mod prepared;
 mod report;
+mod resend;
 mod rewrite;
 mod rtx;
 mod select;
@@ -25,10 +27,9 @@ use rtp::payload::red;
 use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 
-use crate::stats::Meter;
-use crate::up_track::cache::Since;
+use crate::bitrate::Meter;
 use crate::up_track::watch::bit;
-use crate::{CatchUp, CatchUpLimits, DownStats, Packet, StreamId, TrackMirror};
+use crate::{DownStats, Packet, StreamId, TrackMirror};
 use report::Reports;
 use rewrite::{Address, Lengths, Template};
 use rtx::Retransmissions;
@@ -289,69 +290,6 @@ impl DownTrack {
         self.selection.interrupt();
     }
 
-    /// Answers a NACK for one sequence number of the slot's media SSRC.
-    ///
-    /// # Errors
-    /// `RtxExpired` (never sent, no longer kept, or not there itself), `RtxTooSoon`, `RtxLimit`, `TooLarge`,
-    /// `NoSubscriber`, `CodecMismatch`.
-    pub fn retransmit(
-        &mut self,
-        leave: &Leave,
-        mirror: &TrackMirror,
-        sequence: u16,
-        out: &mut [u8],
-    ) -> Result<Written, DropReason> {
-        self.stats.nacked += 1;
-        if self.track() != Some(mirror.track()) {
-            return Err(DropReason::NoSubscriber);
-        }
-        let (segment, in_seq, seq) = self.map.find(sequence).ok_or(DropReason::RtxExpired)?;
-        let found = mirror.find(segment.stream, ExtSeq(in_seq));
-        let packet = found.filter(|p| segment.has(&p.meta)).ok_or(DropReason::RtxExpired)?;
-        let mapping = self.find_mapping(packet.meta.pt).ok_or(DropReason::CodecMismatch)?;
-        let payload = payload_for(&mapping, packet)?;
-        self.rtx.allow(leave.now, sequence, payload.len(), self.stats.rtt)?;
-        let mut address = self.address(leave, &mapping, sequence);
-        let mut full = ExtSeq(seq);
-        let rtx = self.rtx_address(&mapping);
-        if let Some((ssrc, pt)) = rtx {
-            // RFC 4588 section 4: numbers of its own, the original one in front of the payload.
-            full = self.rtx_seq;
-            let original = Some(sequence);
-            address = Address { pt, ssrc, sequence: full.low(), original, ..address };
-        }
-        let Lengths { header, all: len } =
-            self.template.write(&address, &segment, packet, payload, out)?;
-        let exact = rtx.is_none();
-        if exact {
-            self.map.mark(seq);
-        } else {
-            self.rtx_seq = full.next();
-        }
-        self.stats.rtx_packets += 1;
-        self.stats.rtx_octets += payload.len() as u64;
-        self.bitrate.count(leave.now, payload.len() as u64);
-        Ok(Written {
-            header_len: header,
-            len,
-            ssrc: address.ssrc,
-            seq: full,
-            exact,
-            transport_cc: address.transport_cc.is_some(),
-        })
-    }
-
-    /// The packet behind a sequence number that the subscriber asked for in vain, where this worker's mirror lacks it: whoever
-    /// has the track may have it.
-    pub fn missing(&self, mirror: &TrackMirror, sequence: u16) -> Option<(StreamId, ExtSeq)> {
-        if self.track() != Some(mirror.track()) {
-            return None;
-        }
-        let (segment, in_seq, _) = self.map.find(sequence)?;
-        let (stream, seq) = (segment.stream, ExtSeq(in_seq));
-        mirror.find(stream, seq).is_none().then_some((stream, seq))
-    }
-
     /// The layers that the slot wants, one bit each: the one that it should show, and until the splice the one that it shows.
     pub fn wanted_layers(&mut self, mirror: &TrackMirror) -> u8 {
         if self.track() != Some(mirror.track()) {
@@ -359,20 +297,6 @@ impl DownTrack {
         }
         let target = self.selection.target(mirror).map_or(0, bit);
         target | self.selection.current().map_or(0, |stream| bit(stream.layer()))
-    }
-
-    /// Packets to forward right after binding, if the last key frame is young: pass each to
-    /// [`DownTrack::forward`]. Empty when there is nothing to catch up with, and for audio.
-    ///
-    /// The subscriber gets them with timestamps that lie closer together than the publisher's, so that it is not behind
-    /// from then on. The mirror has to be the one that they are forwarded with.
-    pub fn catch_up<'m>(
-        &self,
-        now: Instant,
-        mirror: &'m TrackMirror,
-        limits: CatchUpLimits,
-    ) -> CatchUp<'m> {
-        CatchUp(self.since_key_frame(now, mirror, limits))
     }
 
     /// The layer of which a key frame is wanted, to be passed to [`crate::UpTrack::request_keyframe`]. Repeats
@@ -535,26 +459,6 @@ impl DownTrack {
         self.stats.key_frames +=
             u64::from(packet.meta.info.keyframe_start && self.kind == MediaKind::Video);
         self.bitrate.count(now, octets as u64);
-    }
-
-    fn since_key_frame<'m>(
-        &self,
-        now: Instant,
-        mirror: &'m TrackMirror,
-        limits: CatchUpLimits,
-    ) -> Option<Since<'m>> {
-        let waits = self.kind == MediaKind::Video
-            && self.selection.current().is_none()
-            && self.track() == Some(mirror.track());
-        if !waits {
-            return None;
-        }
-        let layer = mirror.best(self.selection.max_rank())?;
-        let key = mirror.key_frame(layer)?;
-        if self.saw(mirror.track(), mirror.stream(layer)?, key.first) {
-            return None;
-        }
-        mirror.since_key_frame(now, layer, limits)
     }
 }
 

@@ -11,18 +11,18 @@ use model::{MediaKind, NtpTime, WallClock};
 use rtp::rtcp::ReportBlock;
 
 use super::splice::{Tail, ticks};
-use crate::stats::duration;
+use crate::bitrate::duration;
 use crate::{DownStats, SenderInfo};
 
 /// Between the first packet and the first report.
 const FIRST: Duration = Duration::from_millis(50);
-/// Until the publisher's own report is looked for again.
+/// When the publisher's report is not there, the time until it is looked for again.
 const RETRY: Duration = Duration::from_millis(200);
 /// After this long without a report of the publisher, times of arrival have to do.
 const PUBLISHER_LATE: Duration = Duration::from_secs(2);
 /// A slot that sent nothing for this long sends no reports either.
 const IDLE: Duration = Duration::from_secs(5);
-/// Reports that can be answered.
+/// Sender reports that are remembered, so that a receiver report that answers one gives the round trip.
 const REMEMBERED: usize = 8;
 
 /// The reports of one down-track.
@@ -121,7 +121,7 @@ impl Reports {
         if let Some((_, at)) = answered.filter(|_| block.last_sr != 0) {
             let micros = u64::from(block.delay_since_last_sr) * 1_000_000 / 65_536;
             let round = now.saturating_duration_since(*at);
-            // A delay longer than the time that passed is a lie; the round trip stays what it was.
+            // A delay longer than the time that passed cannot be true; the round trip stays what it was.
             if let Some(rtt) = round.checked_sub(Duration::from_micros(micros)) {
                 stats.rtt = Some(rtt);
             }

@@ -1,5 +1,5 @@
-//! Which packet of the publisher stands behind a sequence number of the subscriber. Since numbers are continuous
-//! within a segment, a few segments say it for all packets; which numbers were used is one bit each.
+//! Maps sequence numbers of the subscriber back to packets of the publisher, for NACKs. Within a segment both count alike, so
+//! a few segments are enough for all packets; which numbers were used is one bit each.
 
 use std::collections::VecDeque;
 
@@ -38,7 +38,7 @@ impl SeqMap {
         self.segments.push_back(segment);
     }
 
-    /// Forgets the segments: what they point at is gone. The numbers used stay used.
+    /// Forgets the segments, since the packets that they name can no longer be resent. Used numbers stay used.
     pub(crate) fn forget(&mut self) {
         self.segments.clear();
     }

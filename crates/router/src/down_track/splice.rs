@@ -9,16 +9,17 @@ use rtp::payload::PayloadInfo;
 
 use crate::{Packet, PacketMeta, StreamId, TrackMirror};
 
-/// The longest pause that timestamps tell of. At 90 kHz, 6 h 37 min are half their range, and a receiver takes a longer
-/// step for one backwards.
+/// The longest pause that is written into timestamps. At 90 kHz, half of their range is 6 h 37 min; a receiver takes a longer step
+/// for one backwards, and shows nothing more.
 const LONGEST_STEP: Duration = Duration::from_secs(6 * 3600);
-/// A packet that is newer by its number, and this much later, is newer whatever its timestamp says.
+/// A packet with a higher number that came this much later counts as newer even if its timestamp is lower: after a long pause
+/// timestamps have wrapped.
 const SURELY_LATER: Duration = Duration::from_secs(60);
-/// Pictures that a subscriber catches up with are told to be so many times as fast as they were. Told at their own pace,
-/// they would all come early, and a receiver that shows each in its time stays that far behind what is live; told to
-/// be all at once, those that a slow line delays would look late.
+/// A subscriber that begins with an older key frame gets everything since then in one burst. In that burst timestamps lie this many
+/// times closer together than the publisher's. With the publisher's spacing a receiver would play the burst at its own pace
+/// and stay behind the live picture by its length; with no spacing, packets that a slow line delays would count as late.
 const HASTE: u32 = 8;
-/// Who begins with what came no longer ago than this is live.
+/// A subscriber that begins with a packet no older than this has nothing to catch up with.
 const LIVE: Duration = Duration::from_millis(100);
 
 /// A run of packets of one numbering, and the offsets under which the subscriber sees them.
@@ -35,7 +36,8 @@ pub(crate) struct Segment {
     pub(crate) out_start: u64,
     /// To be added to timestamps.
     pub(crate) timestamp: u32,
-    /// Number and timestamp, as the publisher wrote them, of the packet from which on everything is live; see [`HASTE`].
+    /// Publisher's number and timestamp of the packet at which the subscriber has caught up; see [`HASTE`]. `None`: there was nothing
+    /// to catch up with.
     pub(crate) live_from: Option<(u64, u32)>,
     /// To be added to picture ids (VP8, VP9), modulo 2^15.
     pub(crate) picture: u16,
@@ -59,12 +61,12 @@ impl Segment {
         seq >= self.begins || (seq >= self.in_start && meta.info.lead)
     }
 
-    /// The subscriber's timestamp of a packet of the segment. It depends on nothing else: a packet that is resent has the
-    /// same.
+    /// The subscriber's timestamp of a packet of the segment. It depends on segment and packet alone, so that a packet that is resent
+    /// has the same one.
     #[inline]
     pub(crate) fn out_timestamp(&self, packet: &Packet) -> u32 {
         let mut at = packet.meta.timestamp;
-        // The number says what is caught up with: timestamps come round again after half a day.
+        // Which packets are of the burst is decided by number: timestamps wrap after half a day, and would match again.
         if let Some((seq, live)) = self.live_from
             && packet.meta.seq.0 < seq
         {
@@ -158,7 +160,7 @@ pub(crate) fn begin(
     mirror: &TrackMirror,
     packet: &Packet,
 ) -> Segment {
-    // The subscriber catches up where much came since the packet that it begins with.
+    // Packets came since the one that the subscriber begins with: it has to catch up.
     let newest = mirror.newest(packet.meta.stream).filter(|newest| {
         newest.meta.seq > packet.meta.seq
             && newest.meta.arrival.saturating_duration_since(packet.meta.arrival) > LIVE
@@ -180,7 +182,7 @@ pub(crate) fn begin(
     };
     let Some(tail) = tail else { return segment };
     segment.out_start = tail.out_seq + 1;
-    // What is live has its place in time; what is caught up with stands between that and what came before.
+    // The newest packet's timestamp follows from the clock; those of the burst lie between it and the last one sent.
     let live = newest.unwrap_or(packet);
     segment.timestamp = timestamp(tail, mirror, live).wrapping_sub(live.meta.timestamp);
     let step = segment.out_timestamp(packet).wrapping_sub(tail.timestamp) as i32;
@@ -200,8 +202,8 @@ pub(crate) fn begin(
     segment
 }
 
-/// The timestamp of `packet` as the subscriber shall see it: where the publisher's clock puts it, if that can be
-/// known and makes sense, else where the time of arrival does. Always after the last one.
+/// The timestamp of `packet` as the subscriber sees it: by the publisher's clock, where that is known and agrees with the times of
+/// arrival to a second, else by the time of arrival. Always later than the last one sent, or a receiver would drop it.
 fn timestamp(tail: &Tail, mirror: &TrackMirror, packet: &Packet) -> u32 {
     let meta = &packet.meta;
     let clock = meta.clock_rate;

@@ -28,6 +28,8 @@ pub(super) struct Ledger {
     newest: Option<Instant>,
     /// Bytes of the buffers that are lent or shared.
     pub(super) held: usize,
+    /// Buffers that are lent.
+    pub(super) lent: usize,
 }
 
 /// What a look through a ledger found.
@@ -50,6 +52,13 @@ impl Ledger {
         self.shared.append(&mut closed.shared);
         self.held += closed.held;
         self.newest = self.newest.max(closed.newest);
+    }
+
+    /// Bytes that stand behind no shared packet. When an account is closed nothing of it is lent: whoever had such a buffer lost it in
+    /// a panic.
+    pub(super) fn lost_bytes(&self) -> usize {
+        let shared: usize = self.shared.iter().map(|packet| cost(packet.capacity())).sum();
+        self.held.saturating_sub(shared)
     }
 
     pub(super) fn is_empty(&self) -> bool {

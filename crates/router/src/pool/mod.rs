@@ -85,8 +85,8 @@ impl PoolStats {
 }
 
 /// A buffer that nobody else can see: decrypt into it, let [`crate::UpTrack::ingest`] fill in what it learns, then
-/// [`PacketPool::share`] it, or [`PacketPool::release`] it when the packet was dropped. A buffer that is simply let go
-/// counts towards the pool's limit for ever.
+/// [`PacketPool::share`] it, or [`PacketPool::release`] it when the packet was dropped. A buffer that is simply let go, in
+/// a panic, counts towards the limits until its account is closed.
 #[derive(Debug)]
 pub struct PacketBuf {
     packet: Arc<Packet>,
@@ -185,7 +185,12 @@ impl PacketPool {
     /// The publisher has ended. What others still hold of its packets comes back in time.
     pub fn close(&mut self, account: Account) {
         let ledger = self.accounts.get_mut(account.0 as usize).and_then(Option::take);
-        if let Some(ledger) = ledger {
+        if let Some(mut ledger) = ledger {
+            let lost = ledger.lost_bytes();
+            ledger.held -= lost;
+            self.stats.used_bytes = self.stats.used_bytes.saturating_sub(lost);
+            self.stats.owned_bytes = self.stats.owned_bytes.saturating_sub(lost);
+            self.stats.buffers = self.stats.buffers.saturating_sub(ledger.lent);
             self.orphans.absorb(ledger);
             self.vacant.push(account);
         }
@@ -215,6 +220,7 @@ impl PacketPool {
         };
         if let Some(Some(ledger)) = self.accounts.get_mut(account.0 as usize) {
             ledger.held += cost;
+            ledger.lent += 1;
         }
         self.stats.used_bytes += cost;
         Ok(PacketBuf { packet, account })
@@ -261,6 +267,7 @@ impl PacketPool {
         let cost = cost(buf.packet.capacity());
         let ledger = self.ledger(buf.account);
         ledger.held = ledger.held.saturating_sub(cost);
+        ledger.lent = ledger.lent.saturating_sub(1);
         self.stats.used_bytes = self.stats.used_bytes.saturating_sub(cost);
         self.free.put(buf.packet);
     }
@@ -269,7 +276,9 @@ impl PacketPool {
     /// the last clone is dropped.
     pub fn share(&mut self, buf: PacketBuf) -> Arc<Packet> {
         let packet = Arc::clone(&buf.packet);
-        self.ledger(buf.account).push(buf.packet);
+        let ledger = self.ledger(buf.account);
+        ledger.lent = ledger.lent.saturating_sub(1);
+        ledger.push(buf.packet);
         packet
     }
 

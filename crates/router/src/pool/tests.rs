@@ -195,3 +195,20 @@ fn released_buffers_are_used_again() {
     let stats = pool.stats();
     assert_eq!((stats.buffers, stats.misses, stats.used_bytes), (1, 1, 0));
 }
+
+#[test]
+fn a_buffer_that_was_lost_counts_until_its_account_is_closed() {
+    let mut pool = pool(1 << 20, 1 << 20);
+    let account = pool.open();
+    let held: Vec<_> =
+        (0..3).filter_map(|_| pool.alloc(account, 1_000).ok().map(|buf| pool.share(buf))).collect();
+    drop(pool.alloc(account, 1_000).expect("there is room"));
+    drop(pool.alloc(account, 10).expect("there is room"));
+    pool.close(account);
+    let stats = pool.stats();
+    assert_eq!((stats.buffers, stats.used_bytes), (3, 3 * LARGE_COST));
+    assert_eq!(stats.owned_bytes, 3 * LARGE_COST);
+    drop(held);
+    pool.tidy();
+    assert_eq!(pool.stats().used_bytes, 0);
+}

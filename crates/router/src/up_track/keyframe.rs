@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Least time between two requests.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Requests without an answer before the next one waits for somebody to ask again.
+/// Requests without an answer after which no more are sent until a subscriber asks again: the publisher cannot or will not.
 const MAX_TRIES: u8 = 10;
 
 /// The key frame requests of one layer.

@@ -11,7 +11,7 @@ use super::nack::{Nacks, Repair};
 use super::numbering::{Numbering, Place, Verdict};
 use super::report::{Reception, SenderInfo};
 use crate::LayerStats;
-use crate::stats::{Meter, duration};
+use crate::bitrate::{Meter, duration};
 
 /// Missing packets tracked per layer of video.
 const NACKS_VIDEO: usize = 512;

@@ -36,16 +36,17 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Takes note of a packet. Gives how many are missing in front of it and of what leads to it.
+    /// Takes note of a packet. Gives how many are missing in front of it and of what leads to it; 0 for one that comes late, since what is in
+    /// front of that one was here before.
     pub(crate) fn pass(&mut self, meta: &PacketMeta) -> u64 {
-        let gap = self.newest.map(|newest| meta.seq.0.saturating_sub(newest.0 + 1));
-        self.newest = self.newest.max(Some(meta.seq));
-        match gap {
+        match self.newest {
+            Some(newest) if meta.seq <= newest => return 0,
+            Some(newest) if meta.seq.0 == newest.0 + 1 => {}
+            Some(newest) => self.missing = (meta.seq.0 - newest.0 - 1).min(MISSING_MAX),
             None if meta.info.parameter_sets => self.missing = 0,
             None => self.missing = MISSING_AT_FIRST,
-            Some(gap @ 1..) => self.missing = gap.min(MISSING_MAX),
-            Some(0) => {}
         }
+        self.newest = Some(meta.seq);
         let missing = self.missing;
         if !meta.info.lead {
             self.missing = 0;

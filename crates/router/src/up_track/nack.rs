@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::numbering::WINDOW;
 
-/// A packet out of order is given this long before it is asked for,
+/// A missing packet is asked for after this time, or after [`GRACE_PACKETS`] later packets, whichever comes first: until then it may only
+/// be out of order.
 const GRACE: Duration = Duration::from_millis(10);
-/// or this many later packets, whichever comes first.
+/// See [`GRACE`].
 const GRACE_PACKETS: u64 = 2;
 /// Times that a packet is asked for.
 const MAX_TRIES: u8 = 10;
@@ -16,9 +17,10 @@ const MAX_TRIES: u8 = 10;
 const MAX_TRIES_SUPERSEDED: u8 = 3;
 /// No retry comes sooner, however short the round trip is.
 const MIN_RETRY: Duration = Duration::from_millis(20);
-/// After so many tries at the pace of the round trip,
+/// Tries that follow each other at the pace of the round trip; later ones wait for [`SLOW_RETRY`] at least.
 const QUICK_TRIES: u8 = 4;
-/// no retry comes sooner than this: where the round trip is short, ten tries must still outlive half a second without a line.
+/// Between later tries, at least. Where the round trip is short, ten quick tries would be over before a line that fails for
+/// half a second is back.
 const SLOW_RETRY: Duration = Duration::from_millis(100);
 /// Packets asked for in one message: at most 512 bytes of it.
 pub(crate) const PER_MESSAGE: usize = 128;

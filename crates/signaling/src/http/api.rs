@@ -99,7 +99,7 @@ pub(crate) async fn rooms(
     let page = Page::read(query)?;
     let after = page.after.as_deref().map(offer::room).transpose()?;
     let most = page.limit;
-    // One more than is shown tells whether there is a next page.
+    // One entry more is asked for than is shown: if it is there, there is a next page.
     let mut rooms =
         signaling.listing(move |core| core.rooms_after(after.as_ref(), most + 1)).await?;
     let is_last = rooms.len() <= most;
@@ -156,9 +156,9 @@ pub(crate) struct PageQuery {
 }
 
 /// Which part of a listing is asked for.
-struct Page {
-    limit: usize,
-    after: Option<String>,
+pub(crate) struct Page {
+    pub(crate) limit: usize,
+    pub(crate) after: Option<String>,
 }
 
 /// Entries of a page unless another number is asked for, and at most.
@@ -166,7 +166,7 @@ const PAGE: usize = 500;
 const LARGEST_PAGE: usize = 1000;
 
 impl Page {
-    fn read(query: Result<Query<PageQuery>, QueryRejection>) -> Result<Self, Problem> {
+    pub(crate) fn read(query: Result<Query<PageQuery>, QueryRejection>) -> Result<Self, Problem> {
         let bad = || {
             let text = format!(
                 "limit is a number from 1 to {LARGEST_PAGE}, after is the last entry of the page before."
@@ -179,12 +179,13 @@ impl Page {
     }
 
     /// The `Link` to the next page (RFC 8288 section 3). Ids are of the unreserved characters of a URI.
-    fn next(&self, path: &str, last: &str) -> String {
+    pub(crate) fn next(&self, path: &str, last: &str) -> String {
         format!("<{path}?limit={}&after={last}>; rel=\"next\"", self.limit)
     }
 }
 
-/// The entry after which a page should begin has left, and with it the place where to go on.
+/// `after` names a participant who has left: where the next page begins is not known any more. An error is better than a page
+/// that skips somebody.
 fn gone() -> Problem {
     Problem::new(
         StatusCode::GONE,
@@ -213,8 +214,8 @@ fn view_track(info: &TrackInfo) -> TrackView<'_> {
     }
 }
 
-/// Nothing that keeps answers keeps this one. `link` leads to the next page.
-fn fresh(mut response: Response, link: Option<String>) -> Response {
+/// Marks an answer as not to be cached. `link` leads to the next page.
+pub(crate) fn fresh(mut response: Response, link: Option<String>) -> Response {
     if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
         response.headers_mut().insert(LINK, link);
     }

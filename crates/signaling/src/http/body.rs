@@ -11,12 +11,13 @@ use tokio::time::timeout;
 use crate::config::Limits;
 use crate::http::problem::Problem;
 
-/// The body of a request, in its extensions. Whoever answers without reading it leaves it here to be drained.
+/// The body of a request, among its extensions. A handler that answers without reading the body leaves it here, and the gate
+/// reads it off.
 #[derive(Clone)]
 pub(crate) struct BodySlot(Arc<Mutex<Option<Body>>>);
 
-/// What is read and thrown away of a body that nobody wanted. Closing a connection with bytes unread resets it, and
-/// a client that is still sending would lose the answer that says why.
+/// What is read and thrown away of a body that no handler read, before the answer. A connection whose request was read to its end
+/// can be used for the next one; beyond this it is closed after the answer (`server` lingers there).
 const DRAIN_BYTES: usize = 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
@@ -100,6 +101,6 @@ async fn drain(mut body: Body) {
             }
         }
     };
-    // Past the time the connection is closed with bytes unread.
+    // At the end of the time the answer is sent all the same, and the connection is closed after it.
     timeout(DRAIN_TIME, read).await.unwrap_or_default();
 }

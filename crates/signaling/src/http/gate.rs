@@ -17,7 +17,7 @@ use crate::limits::address_key;
 use crate::server::Client;
 use crate::state::Signaling;
 
-/// What a client of a proxy is told to wait that has too many requests at work at once.
+/// `Retry-After` for a client that has too many requests at once on the connections of proxies.
 const CROWDED_WAIT: Duration = Duration::from_secs(1);
 
 /// The middleware around all routes.
@@ -30,7 +30,7 @@ pub(crate) async fn gate(
     let origin = parts.headers.get(ORIGIN).cloned();
     let preflight = cors::is_preflight(&parts.method, &parts.headers);
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
-    // A client that waits for 100 (Continue) has sent nothing that would need draining.
+    // A client that waits for 100 (Continue) has sent no body yet, so there is nothing to read off.
     let waits = parts.headers.contains_key(EXPECT);
     let client = parts.extensions.get().map(|client: &Client| client.address);
     let slot = BodySlot::new(body);

@@ -12,5 +12,6 @@ pub(crate) mod path;
 pub(crate) mod problem;
 pub(crate) mod resource;
 pub(crate) mod router;
+pub(crate) mod stats;
 pub(crate) mod whep;
 pub(crate) mod whip;

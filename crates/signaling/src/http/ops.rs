@@ -4,6 +4,9 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_text};
+use prometheus_client::registry::Registry;
 
 use crate::calls::blocking;
 use crate::http::problem::Problem;
@@ -20,19 +23,33 @@ pub(crate) async fn guarded_metrics(
 
 /// `GET /metrics` in the Prometheus text format.
 pub(crate) async fn metrics(State(signaling): State<Signaling>) -> Result<Response, Problem> {
-    // The node's own numbers come from files of the kernel.
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Numbers(signaling)));
+    // Not on the runtime's threads: the node's own numbers are read from /proc.
     let text = blocking(move || {
         let mut text = String::new();
-        let counts = signaling.core().counts();
-        signaling.counters().write(counts, &mut text);
-        (signaling.operations().metrics)(&mut text);
-        text
+        prometheus_text::encode(&mut text, &registry).map(|()| text)
     });
-    let mut response = text.await?.into_response();
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
-    Ok(response)
+    let text = text.await?.map_err(|_| Problem::internal())?;
+    let content_type = HeaderValue::from_static(prometheus_text::CONTENT_TYPE);
+    Ok(([(CONTENT_TYPE, content_type)], text).into_response())
+}
+
+/// All numbers of a node, read when they are asked for.
+struct Numbers(Signaling);
+
+impl Collector for Numbers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Numbers(signaling) = self;
+        signaling.counters().encode(signaling.core().counts(), &mut encoder)?;
+        (signaling.operations().metrics)(&mut encoder)
+    }
+}
+
+impl std::fmt::Debug for Numbers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Numbers")
+    }
 }
 
 /// `GET /healthz`: the process answers.
@@ -40,17 +57,25 @@ pub(crate) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: new sessions are welcome.
+/// `GET /readyz`: new sessions are welcome. A node at a limit is ready all the same: taken out of service it would end the calls of
+/// those who are there, and there is room again when one of them leaves. The body says so.
 pub(crate) async fn ready(State(signaling): State<Signaling>) -> Response {
-    if !signaling.is_draining() && (signaling.operations().ready)() {
-        return "ready\n".into_response();
-    }
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "not-ready",
-        "Service unavailable",
-        "The node takes no new sessions.",
-    )
-    .retry_after(std::time::Duration::from_secs(5))
-    .into_response()
+    let ready = match signaling.is_draining() {
+        true => Err("The node is leaving."),
+        false => (signaling.operations().ready)(),
+    };
+    let why = match ready {
+        Ok(()) => {
+            let full = signaling.full();
+            return match full.is_empty() {
+                true => "ready\n".into_response(),
+                false => format!("ready, but full: {}\n", full.join(", ")).into_response(),
+            };
+        }
+        Err(why) => why,
+    };
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Problem::new(status, "not-ready", "Service unavailable", why)
+        .retry_after(std::time::Duration::from_secs(5))
+        .into_response()
 }

@@ -3,7 +3,7 @@
 use axum::routing::{get, options, post};
 use axum::{Extension, Router, middleware};
 
-use crate::http::{api, gate, host, offer, ops, page, path, resource, whep, whip};
+use crate::http::{api, gate, host, offer, ops, page, path, resource, stats, whep, whip};
 use crate::resources::Face;
 use crate::state::Signaling;
 
@@ -14,7 +14,7 @@ use crate::state::Signaling;
 /// | `/whip/{room}` | POST, GET, HEAD, OPTIONS |
 /// | `/whep/{room}`, `/whep/{room}/{participant}` | POST, GET, HEAD, OPTIONS |
 /// | `/whip/{room}/sessions/{token}`, `/whep/{room}/sessions/{token}` | PATCH, DELETE, GET, HEAD, OPTIONS |
-/// | `/api/config`, `/api/rooms`, `/api/rooms/{room}` | GET, HEAD, OPTIONS |
+/// | `/api/config`, `/api/rooms`, `/api/rooms/{room}`, `/api/rooms/{room}/stats` | GET, HEAD, OPTIONS |
 /// | `/metrics`, `/healthz`, `/readyz` | GET, HEAD, OPTIONS |
 /// | everything else | the files of the page |
 pub(crate) fn public(signaling: Signaling) -> Router {
@@ -27,6 +27,7 @@ pub(crate) fn public(signaling: Signaling) -> Router {
         .route("/api/config", readable(get(api::config)))
         .route("/api/rooms", readable(get(api::rooms)))
         .route("/api/rooms/{room}", readable(get(api::room)))
+        .route("/api/rooms/{room}/stats", readable(get(stats::stats)))
         .route("/metrics", readable(get(ops::guarded_metrics)))
         .route("/healthz", readable(get(ops::health)))
         .route("/readyz", readable(get(ops::ready)))
@@ -34,7 +35,8 @@ pub(crate) fn public(signaling: Signaling) -> Router {
         .layer(middleware::from_fn_with_state(signaling.clone(), host::known_names))
         .layer(middleware::from_fn_with_state(signaling.clone(), gate::gate))
         .with_state(signaling);
-    // What changes a path has to run before routes are looked up, and so around them.
+    // Layers of a router run after its routes were looked up. The path is changed before that, so this layer is on a router
+    // around the routes.
     Router::new().fallback_service(routes).layer(middleware::from_fn(path::plain))
 }
 

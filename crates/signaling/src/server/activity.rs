@@ -47,13 +47,13 @@ pub(super) enum Deadline {
     /// The next request. The last answer has to be taken until then as well: a client that does not read it holds
     /// the connection no longer than one that asks nothing.
     Idle(Instant),
-    /// None while requests are at work: each has deadlines of its own.
+    /// None while requests are being answered: their bodies and their turns have deadlines of their own.
     None,
 }
 
 impl Activity {
-    /// A connection that was opened just now. Its first request may not wait: a connection that was opened to be
-    /// silent is an attack on the number of connections.
+    /// A connection that was opened just now. Its first request has the short time, since clients open connections to use
+    /// them: whoever opens many and sends nothing would take all places for longer.
     pub(super) fn new(version: Version, header_timeout: Duration, idle_timeout: Duration) -> Self {
         let now = Instant::now();
         let state = State { requests: 0, headers_since: Some(now), quiet_since: now };
@@ -82,6 +82,11 @@ impl Activity {
         state.requests += 1;
         state.headers_since = None;
         InRequest(self.clone())
+    }
+
+    /// How long a connection may rest.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
     }
 
     /// See [`Deadline`].

@@ -289,18 +289,24 @@ async fn run(
             let deadline = match (cut_off_at, activity.deadline()) {
                 (Some(at), _) => at,
                 (None, Deadline::Headers(at) | Deadline::Idle(at)) => at,
-                // The end of a request wakes the connection, which has an answer to write then.
-                (None, Deadline::None) => return Poll::Pending,
+                // The end of a request wakes the connection where it has an answer to write. A request that was taken
+                // back has none, so the state is looked at again after a while.
+                (None, Deadline::None) => Instant::now() + activity.idle_timeout(),
             };
             timer.as_mut().reset(deadline);
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if cut_off_at.is_some() || matches!(activity.deadline(), Deadline::Headers(_)) {
-                tracing::debug!("connection cut off");
-                return Poll::Ready(false);
+            match (cut_off_at, activity.deadline()) {
+                (Some(_), _) | (None, Deadline::Headers(_)) => {
+                    tracing::debug!("connection cut off");
+                    return Poll::Ready(false);
+                }
+                (None, Deadline::Idle(at)) if at <= Instant::now() => {
+                    (cut_off_at, leave) = (Some(Instant::now() + GRACE), true);
+                }
+                (None, Deadline::Idle(_) | Deadline::None) => leave = false,
             }
-            (cut_off_at, leave) = (Some(Instant::now() + GRACE), true);
         }
     })
     .await

@@ -26,6 +26,7 @@ pub use tls::Certificates;
 
 use crate::client::Network;
 use crate::config::Limits;
+use crate::log::ACCEPT_LINES;
 use connection::Door;
 use places::Places;
 
@@ -79,8 +80,10 @@ pub async fn serve(
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "accept fails, trying again until it works");
+                if !std::mem::replace(&mut failing, true)
+                    && let Some(hidden) = ACCEPT_LINES.pass()
+                {
+                    tracing::warn!(%error, hidden, "accept fails, trying again until it works");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

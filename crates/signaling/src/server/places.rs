@@ -45,7 +45,7 @@ impl Places {
         self.free.clone().acquire_owned().await.ok()
     }
 
-    /// The shares, for those who learn later whose a connection is.
+    /// The shares by themselves: whose a connection is may be known only after its PROXY header.
     pub(super) fn shares(&self) -> Shares {
         self.shares.clone()
     }
@@ -59,7 +59,7 @@ impl Shares {
         let address = (!address.is_loopback()).then(|| address_key(address));
         if let Some(address) = address {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            // Who has nothing has no entry: there are no more of them than connections and requests at work.
+            // An address without places has no entry, so there are at most as many as connections and requests under way.
             let count = taken.entry(address).or_default();
             if *count >= self.per_address {
                 return None;

@@ -104,7 +104,8 @@ impl Certificates {
         if *seen == now {
             return Ok(false);
         }
-        // Also when they are no good: that is said once, and the next change is looked at again.
+        // Remembered also where the files turn out bad: the error is logged once, and the files are read again at their next
+        // change.
         *seen = now;
         let read = read(&self.certificate, &self.key, &self.provider)?;
         self.current.0.store(Arc::new(read));
@@ -135,7 +136,7 @@ fn read(
     if chain.is_empty() {
         return Err(explain(certificate, &"there is no certificate in it"));
     }
-    // What the parser says of a key is about its form, never its bytes.
+    // The error of the parser names what is wrong with the form, and repeats no bytes of the key.
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| explain(key, &error))?;
     CertifiedKey::from_der(chain, secret, provider)
         .map_err(|error| explain(key, &format_args!("with {}: {error}", certificate.display())))

@@ -7,11 +7,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use model::{Command, Event};
+use model::{
+    Command, DownSection, DownStats, Event, LayerStats, MediaKind, Mid, Rid, SessionId,
+    SessionStats, Ssrc, TrackId, UpSection, UpStats,
+};
+use prometheus_client::metrics::MetricType;
 use room::RoomConfig;
 use sfumato_signaling::{
-    AuthConfig, Config, IceServer, NewToken, Operations, Secret, ServerConfig, Signaling, mint,
-    serve,
+    AuthConfig, Config, IceServer, NewToken, Operations, Secret, ServerConfig, Signaling,
+    StatsReply, mint, serve,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +30,39 @@ pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 /// What a session may be patched with.
 pub const PATCHES: &str = "application/trickle-ice-sdpfrag, application/sdp";
 pub const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+/// The measurements that these tests' workers give: those of every session but number 3, which no worker owns.
+fn measurements(session: SessionId, reply: StatsReply) {
+    if session.0 == 3 {
+        return;
+    }
+    let layer = LayerStats { packets: 70, bitrate: 1_500_000, ..LayerStats::default() };
+    let up = UpSection {
+        mid: Mid::parse("1").unwrap(),
+        track: TrackId(9),
+        kind: MediaKind::Video,
+        rids: vec![Rid::parse("hi").unwrap()],
+        stats: UpStats { layers: vec![layer] },
+    };
+    let down = DownSection {
+        mid: Mid::parse("2").unwrap(),
+        kind: MediaKind::Audio,
+        ssrc: Ssrc(77),
+        stats: DownStats {
+            fraction_lost: 64,
+            rtt: Some(Duration::from_micros(12_500)),
+            ..DownStats::default()
+        },
+    };
+    reply(SessionStats {
+        session,
+        path: None,
+        srtp_profile: Some("AEAD_AES_128_GCM"),
+        round_trip: None,
+        up: vec![up],
+        down: vec![down],
+    });
+}
 
 /// A running server.
 pub struct Node {
@@ -83,8 +120,13 @@ impl Node {
             recorded.lock().unwrap().push(command);
         };
         let operations = Operations {
-            metrics: Box::new(|text| text.push_str("of_the_node 1\n")),
-            ready: Box::new(|| true),
+            metrics: Box::new(|encoder| {
+                let kind = MetricType::Gauge;
+                let help = "A number of the node";
+                encoder.encode_descriptor("of_the_node", help, None, kind)?.encode_gauge(&1_u64)
+            }),
+            ready: Box::new(|| Ok(())),
+            stats: Box::new(measurements),
         };
         let server = ServerConfig { limits: config.limits.clone(), ..server };
         let signaling = Signaling::new(

@@ -1,10 +1,11 @@
 //! Who should see whom: a second, slow and simple model of rooms and slots. Its input is what signaling accepted and
 //! ended.
 //!
-//! Publishers are placed in order of arrival. Who publishes again while connected is seen once the new session is connected, in the same
-//! place. What a publisher can put into one group of slots (a sound with a picture) takes the open group where most of it flows and least
-//! stays idle, keeps it until it goes, and moves only where more of it flows. Tracks that flow in a group stay together there. Open are groups
-//! that are free, and for somebody who sends those of somebody who is silent.
+//! Publishers are placed in order of arrival. A participant that publishes again while connected keeps its place; the new
+//! session is shown once it is connected. A source is what a publisher can put into one group of slots: a sound with a
+//! picture. It takes the open group in which most of it flows and the fewest slots stay idle, and keeps it until it ends;
+//! it moves only to a group in which more of it flows. Tracks that flow in a group stay together. A group is open when it
+//! is free; for a source that sends, also when the source in it is silent.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,9 +23,9 @@ pub(crate) type ByKind = [Vec<u8>; 2];
 /// The name of a viewer, and of the participant that it watches, where there is one.
 pub(crate) type Names = (Option<u16>, Option<u16>);
 
-/// How long somebody who took the place of an earlier session of the same name counts as sending.
+/// How long the tracks of a publisher count as sending before their first packet: from its offer, and from its connecting.
 const AWAITED_FOR: Duration = Duration::from_secs(3);
-/// Silence makes viewers look anew once in this time.
+/// Viewers are assigned anew because of silent tracks at most once in this time.
 const LIVENESS_EVERY: Duration = Duration::from_secs(1);
 
 /// A member of a room that sends.
@@ -78,10 +79,10 @@ struct Viewer {
 #[derive(Debug, Default)]
 struct Room {
     publishers: Vec<Publisher>,
-    /// Sessions that take somebody's place when they are connected.
+    /// Sessions that will replace another one of the same name when they are connected.
     successors: Vec<Publisher>,
     viewers: Vec<Viewer>,
-    /// When viewers looked anew for silence, and when they do next.
+    /// When viewers were last assigned anew because of silent tracks, and when they are next.
     looked: Option<Duration>,
     look_at: Option<Duration>,
 }
@@ -93,7 +94,7 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    /// Somebody publishes.
+    /// A peer publishes.
     pub(crate) fn publish(
         &mut self,
         now: Duration,
@@ -103,7 +104,12 @@ impl Oracle {
         tracks: ByKind,
     ) {
         let room = self.rooms.entry(room).or_default();
-        let (live, awaited) = (BTreeSet::new(), None);
+        let (live, sections) = (BTreeSet::new(), tracks.concat().into_iter().collect());
+        let room_has = room.publishers.iter().find(|p| p.who == who);
+        // A successor is awaited from the moment at which it is connected.
+        let succeeds = room_has.is_some_and(|old| old.connected);
+        let until = if succeeds { Duration::MAX } else { now + AWAITED_FOR };
+        let awaited = Some((until, sections));
         let new = Publisher { session, who, tracks, connected: false, live, awaited };
         match room.publishers.iter_mut().find(|p| p.who == who) {
             Some(old) if old.connected => return room.successors.push(new),
@@ -118,16 +124,19 @@ impl Oracle {
         for room in self.rooms.values_mut() {
             if let Some(at) = room.successors.iter().position(|p| p.session == session) {
                 let mut new = room.successors.remove(at);
-                let sections = new.tracks.concat().into_iter().collect();
-                new.awaited = Some((now + AWAITED_FOR, sections));
+                new.awaited = Some((now + AWAITED_FOR, new.tracks.concat().into_iter().collect()));
                 match room.publishers.iter_mut().find(|p| p.who == new.who) {
                     Some(place) => *place = new,
                     None => room.publishers.push(new),
                 }
                 room.assign(now);
             }
-            let publishers = room.publishers.iter_mut();
-            publishers.filter(|p| p.session == session).for_each(|p| p.connected = true);
+            if let Some(publisher) = room.publishers.iter_mut().find(|p| p.session == session) {
+                publisher.connected = true;
+                let all = publisher.tracks.concat().into_iter();
+                let silent = all.filter(|number| !publisher.live.contains(number)).collect();
+                publisher.awaited = Some((now + AWAITED_FOR, silent));
+            }
         }
     }
 
@@ -272,7 +281,7 @@ impl Slot {
 }
 
 impl Room {
-    /// Somebody fell silent or speaks again: where a viewer lacks slots it will look anew.
+    /// A track fell silent or sends again. If any viewer lacks slots, all will be assigned anew.
     fn look_anew(&mut self, now: Duration) {
         if self.viewers.iter().any(|viewer| viewer.is_crowded(&self.publishers)) {
             let next = self.looked.map_or(now, |last| last + LIVENESS_EVERY);
@@ -281,7 +290,7 @@ impl Room {
     }
 
     fn assign(&mut self, now: Duration) {
-        // Whoever looks at everything looks at silence too.
+        // This assignment already regards silent tracks.
         self.look_at = None;
         for viewer in &mut self.viewers {
             viewer.assign(now, &self.publishers);

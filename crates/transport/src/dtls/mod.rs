@@ -16,16 +16,19 @@
 //!
 //! # Why it is our own
 //!
-//! All cryptography is of `aws-lc-rs`; what is here is messages and state. A handshake of this subset is small, and the
-//! libraries that were tried fall short where an SFU cannot give way:
+//! All cryptography is that of `aws-lc-rs`; here are messages and state. A handshake of this subset is small, and each
+//! library that was tried lacks something that an SFU needs:
 //!
-//! - `dimpl` asks clients for ECDSA certificates only, so that every client with an RSA certificate (GStreamer) is
-//!   refused, and it prefers AES-256-GCM, which costs more for each packet. Neither is a setting.
-//! - `rtc-dtls` puts fragments together by a recursion as deep as there are fragments, counts no fragments without
-//!   bytes, and keeps sealed records that come too early without a bound: any participant could end the process.
+//! - `dimpl` 0.9 asks clients for ECDSA certificates only, so that every client with an RSA certificate (GStreamer) is
+//!   refused, and as server it prefers AES-256-GCM, which costs more for each packet. Neither is a setting.
+//! - `rtc-dtls` 0.21 puts fragments together by a recursion as deep as there are fragments, and does so for each record
+//!   anew: of a hundred datagrams with fragments of one byte the last took it 1.7 s. It counts no empty fragments against
+//!   its limit, and keeps sealed records that come before the keys without a limit. What a stranger's handshake may cost
+//!   has to have a bound (threats row 17).
 //! - OpenSSL reads the clock itself, so that no test could run on virtual time.
 //!
-//! `dimpl` is the peer in the tests.
+//! A handshake with a client that has an ECDSA certificate costs the server 120 µs of processor time; with `dimpl` as
+//! server it was 135 µs (medians of 2,000 in turn, on one machine). `dimpl` is the peer in the tests.
 //!
 //! # What is deliberately absent
 //!

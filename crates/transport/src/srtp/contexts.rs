@@ -26,7 +26,8 @@ pub(super) struct Contexts {
 pub(super) struct Context {
     ssrc: u32,
     window: Window,
-    /// Count of the session's authentic packets when its last one came: who has the least was silent for longest.
+    /// How many authentic packets the session had when the last one of this SSRC came. The SSRC with the lowest count was silent
+    /// for longest.
     used: u64,
 }
 
@@ -40,7 +41,7 @@ struct Evicted {
 
 /// What is known of the SSRC of a packet.
 pub(super) enum Known<'a> {
-    /// It has a place. What the second says has to become the present count when the packet is authentic.
+    /// It has a place: its window, and when it was used last, which the caller sets if the packet is authentic.
     Placed(&'a mut Window, &'a mut u64),
     /// It gave up its place.
     Evicted(Window),

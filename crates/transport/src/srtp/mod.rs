@@ -79,6 +79,16 @@ impl Profile {
     pub const ALL: &'static [Profile] =
         &[Profile::AeadAes128Gcm, Profile::AeadAes256Gcm, Profile::Aes128CmHmacSha1_80];
 
+    /// Name in the IANA registry of DTLS-SRTP protection profiles, without the prefix `SRTP_` of the AEAD ones, as browsers
+    /// show it in `srtpCipher`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Profile::AeadAes128Gcm => "AEAD_AES_128_GCM",
+            Profile::AeadAes256Gcm => "AEAD_AES_256_GCM",
+            Profile::Aes128CmHmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
+        }
+    }
+
     /// Bytes of a master key.
     pub const fn key_len(self) -> usize {
         match self {

@@ -1,4 +1,5 @@
-//! How packets leave: numbered, written and sealed into the outbox, side by side, so that they can go as one train.
+//! Step 5, leaving: packets are numbered, written and sealed into the outbox one behind the other, so that one system call can
+//! send them as a train.
 
 use std::time::Instant;
 
@@ -15,25 +16,25 @@ use crate::{
     tracks::{TrackRef, Tracks},
 };
 
-/// Packets of one receiver that leave in one go. A picture of most publishers is smaller; a larger one goes in several rounds, so
-/// that all receivers of it move on side by side.
+/// Most packets of one receiver in a row. Most pictures are smaller; a larger one is sent in several rounds, so that all its receivers
+/// advance alike and none waits for the whole picture of another.
 pub(crate) const QUANTUM: usize = 32;
 /// A packet that is shorter than the longest of its run by no more than this is padded to its length (RFC 3550
 /// section 5.1): segments of one message must be of one length, and encoders split a picture into packets that differ
 /// by a byte or so.
 const PAD_MAX: usize = 16;
 
-/// What a turn has at hand to let packets leave.
+/// What is needed to let packets leave, for one turn of the worker.
 pub(crate) struct Gate<'a> {
     pub(crate) now: Instant,
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) counters: &'a Counters,
-    /// What has to be asked of origins afterwards.
+    /// Requests to origins that the packets gave rise to; they are made after the turn.
     pub(crate) asks: &'a mut Vec<(TrackRef, Ask)>,
 }
 
 impl Gate<'_> {
-    /// Offers a run to one slot. It leaves at once, as far as that may be, and the rest waits.
+    /// Offers a run to one slot: sends at once what may leave at once, and queues the rest.
     #[inline]
     pub(crate) fn offer(
         &mut self,
@@ -279,7 +280,7 @@ impl Exit {
         }
     }
 
-    /// Gives up all that waits but retransmissions. Slots that lose pictures begin again with a key frame.
+    /// Drops everything that waits except retransmissions. Slots that lose pictures need a key frame to go on.
     fn give_up(&mut self, reason: DropReason, downs: &mut [Down], counters: &Counters) {
         let both = [&mut self.sound, &mut self.pictures];
         for waiting in both.into_iter().flat_map(|queue| queue.drain(..)) {

@@ -1,9 +1,9 @@
 //! The exit of one receiver: what was selected for it and has not left.
 //!
-//! Nearly always nothing waits: a picture is selected and leaves in one go, as a train. What is too much for one go, or comes
-//! while the kernel takes nothing, waits here, bounded in bytes and time. Numbers, send times and seals are made when a packet
-//! leaves ([`leave`]). The order is: sound, retransmissions, pictures; a policy that knows the receiver's line will say when,
-//! and today's says: at once, so much in a turn ([`rounds`]).
+//! Nearly always nothing waits: a picture is selected and leaves at once, as a train. A picture of more packets than leave at once, or
+//! one that comes while the socket is full, waits here, bounded in bytes and time. Sequence numbers, send times and seals are made
+//! when a packet leaves ([`leave`]). Sound leaves before retransmissions, and these before pictures. There is no pacing: a
+//! packet leaves as soon as its receiver's turn comes ([`rounds`]).
 
 pub(crate) mod leave;
 mod resends;
@@ -25,7 +25,7 @@ use run::Run;
 
 /// Bytes that may wait for one receiver: several key frames, and more than a line takes in the time that they may wait.
 const BYTES_MAX: usize = 1 << 20;
-/// How long something may wait. Later a receiver is better served with a new key frame.
+/// How long a packet may wait. After that a receiver is better served with a new key frame than with old pictures.
 const WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Packets of one run that were selected for one slot.
@@ -77,8 +77,7 @@ impl Exit {
         !self.is_empty() && !std::mem::replace(&mut self.listed, true)
     }
 
-    /// Lets packets wait. At the bound what waits of the same kind goes, the new ones with it, and `false` is returned: the
-    /// slots that lose something are to be interrupted.
+    /// Queues packets. `false`: more bytes wait than may, and the caller has to drop what waits ([`Exit::give_up`]).
     fn wait(&mut self, kind: MediaKind, waiting: Waiting, counters: &Counters) -> bool {
         counters.waiting_add(waiting.count());
         self.bytes += waiting.run.bytes_of(waiting.packets);

@@ -27,11 +27,11 @@ use crate::{
     tracks::{TrackRef, Tracks},
 };
 
-/// Packets that runs may take in one turn, about a millisecond of work,
+/// Packets that runs may take in one turn, about a millisecond of work.
 const RUNS_PER_TURN: usize = 2_048;
-/// of one track so many before the next one has its turn,
+/// Packets of one track's runs before the next track has its turn.
 const SLICE: usize = 256;
-/// and those that waited, besides.
+/// Packets that waited in exits and may leave in one turn, besides those of runs.
 const WAITING_PER_TURN: usize = 1_024;
 /// A run that could not begin or go on for so long is given up: the kernel takes nothing.
 const RUN_WAITS_MAX: Duration = Duration::from_millis(500);
@@ -207,7 +207,8 @@ impl Worker {
             let at = if at < way.places { at } else { at - way.places };
             track.places().get(at).copied().flatten()
         };
-        // Subscribers lie apart, and since the last picture other things were in the caches.
+        // The states of subscribers lie far apart in memory, and other data has used the processor's caches since the last
+        // picture: without prefetching each would cost several cache misses.
         if let Some(later) = place(way.done + 2) {
             sessions.prefetch(later.session);
         }
@@ -251,7 +252,7 @@ impl Worker {
         let at = way.run.track;
         let Some(track) = self.tracks.at(at).filter(|t| t.id == way.run.id) else { return };
         track.runs = track.runs.saturating_sub(1);
-        // Who came while the run was on its way was not asked.
+        // A subscriber that came while the run was on its way was not asked, so `layers` may lack what it wants.
         let all = track.places().len() == way.places;
         if all && track.has_subscribers() && track.set_wanted(way.layers) {
             self.tell_wanted_layers(now, at);

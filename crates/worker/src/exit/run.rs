@@ -1,4 +1,5 @@
-//! Packets of one track on their way to its sinks in this worker: shared by those who wait for their turn, and recycled.
+//! A run: packets of one track that go to its sinks in this worker together. Sinks whose turn has not come share it; runs that no
+//! sink needs any more are recycled, so that nothing is allocated once warm.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -7,9 +8,9 @@ use router::{LEAD_MAX, Packet};
 
 use crate::tracks::TrackRef;
 
-/// Most packets in a run: which of them wait is one bit each.
+/// Most packets in a run: one bit of a `u64` says of each whether it waits.
 pub(crate) const RUN_MAX: usize = 64;
-/// Packets that a run begins with; the rest of [`RUN_MAX`] is for what leads to a key frame and came before.
+/// Most new packets in a run; the rest of [`RUN_MAX`] is for parameter sets of an earlier run that a key frame needs.
 pub(crate) const FRESH_MAX: usize = RUN_MAX - LEAD_MAX;
 /// Runs looked at for recycling before a new one is made.
 const PROBES: usize = 8;
@@ -41,7 +42,7 @@ impl Run {
     }
 }
 
-/// Runs that nobody holds any more are used again: nothing is allocated once warm.
+/// The runs of a worker, to be used again.
 #[derive(Default)]
 pub(crate) struct RunPool {
     free: Vec<Arc<Run>>,

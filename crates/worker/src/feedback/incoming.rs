@@ -30,10 +30,10 @@ impl Worker {
         session.rates.took_rtcp();
         session.heard(now, path);
         let compound = datagram.get(..len).ok_or(DropReason::RtcpMalformed)?;
-        // All or nothing: a packet that lies later must not have been acted on before.
+        // The whole compound is checked before any of it is acted on: a later part may be malformed.
         rtcp::validate(compound)?;
         self.counters.rtcp.add(1);
-        // Round trips are told by when a report came, not by when we came to read it.
+        // Round trips end when the kernel had the report; the time until the worker reads it is no part of them.
         let heard = self.arrived.unwrap_or(now);
         for packet in CompoundIter::new(compound).flatten() {
             self.take_rtcp_packet(now, heard, slot, &packet);
@@ -65,8 +65,8 @@ impl Worker {
             RtcpPacket::Xr(xr) => {
                 xr.blocks().for_each(|block| self.take_extended_report(heard, slot, &block));
             }
-            // SDES and BYE of a WebRTC peer say nothing that signaling and DTLS do not; feedback on congestion
-            // towards subscribers is not asked for; the rest is for others (docs/rtcp.md).
+            // SDES and BYE of a WebRTC peer say nothing that signaling and DTLS do not. No answer agrees to congestion feedback from
+            // subscribers. What the other types are for stands in docs/rtcp.md.
             _ => {}
         }
     }

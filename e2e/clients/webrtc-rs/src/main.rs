@@ -7,7 +7,7 @@ mod media;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -74,9 +74,9 @@ impl Seen {
     }
 
     fn line(&self, role: Role, error: Option<&str>) -> Value {
-        let states = self.states.lock().expect("no thread panics with it");
-        let video = self.video.lock().expect("no thread panics with it");
-        let audio = self.audio.lock().expect("no thread panics with it");
+        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let video = self.video.lock().unwrap_or_else(PoisonError::into_inner);
+        let audio = self.audio.lock().unwrap_or_else(PoisonError::into_inner);
         let mut line = json!({
             "client": "webrtc-rs 0.17.2",
             "role": if role == Role::Publish { "publish" } else { "watch" },
@@ -135,7 +135,7 @@ async fn run(options: &Options, seen: &Arc<Seen>, resource: &mut Option<String>)
         noted
             .states
             .lock()
-            .expect("no thread panics with it")
+            .unwrap_or_else(PoisonError::into_inner)
             .push((noted.ms(), state.to_string()));
         Box::pin(async {})
     }));
@@ -209,11 +209,11 @@ async fn publish(peer: &Arc<RTCPeerConnection>, options: &Options, seen: &Arc<Se
     let audio = section(peer, MIME_TYPE_OPUS, 48_000, seen).await?;
     tokio::spawn(media::play(peer.clone(), video, pictures, Duration::from_secs(1) / 30, {
         let seen = seen.clone();
-        move || seen.video.lock().expect("no thread panics with it").sent()
+        move || seen.video.lock().unwrap_or_else(PoisonError::into_inner).sent()
     }));
     tokio::spawn(media::play(peer.clone(), audio, sounds, Duration::from_millis(20), {
         let seen = seen.clone();
-        move || seen.audio.lock().expect("no thread panics with it").sent()
+        move || seen.audio.lock().unwrap_or_else(PoisonError::into_inner).sent()
     }));
     Ok(())
 }
@@ -283,6 +283,6 @@ async fn take(peer: Arc<RTCPeerConnection>, track: Arc<TrackRemote>, seen: Arc<S
     }
     while let Ok((packet, _)) = track.read_rtp().await {
         let counts = if video { &seen.video } else { &seen.audio };
-        counts.lock().expect("no thread panics with it").take(&codec, &packet, seen.ms());
+        counts.lock().unwrap_or_else(PoisonError::into_inner).take(&codec, &packet, seen.ms());
     }
 }
