@@ -151,7 +151,8 @@ fn evidence(
         findings.push(format!("no attack: {what} {done}, at least {least}"));
     }
     let rose = rises.keys().any(|name| expects.rises.iter().any(|p| name.starts_with(p)));
-    if !expects.rises.is_empty() && !rose {
+    let fast = done as f64 >= expects.counted_from * seconds;
+    if fast && !expects.rises.is_empty() && !rose {
         let list = expects.rises.join("*, ");
         findings.push(format!("nothing was counted under a name like {list}*"));
     }
@@ -284,6 +285,14 @@ mod tests {
         let unnoticed =
             judged(&calm(), &look(""), "feedback", &deeds("feedback", "requests", 100_000));
         assert!(unnoticed[0].contains("rtx_"), "{unnoticed:?}");
+    }
+
+    #[test]
+    fn a_limit_shows_only_to_those_who_reach_it() {
+        let none: [String; 0] = [];
+        let of = |packets| judged(&calm(), &look(""), "media", &deeds("media", "packets", packets));
+        assert_eq!(of(100_000), none, "10,000 a second, on a machine that is busy");
+        assert!(of(1_000_000)[0].contains("media_rate"));
     }
 
     #[test]

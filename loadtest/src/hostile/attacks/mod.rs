@@ -53,6 +53,9 @@ pub(super) struct Attack {
 pub(super) struct Expects {
     /// A deed, and how often it has to be done in a second: else there was no attack, and the run proves nothing.
     pub(super) least: (&'static str, f64),
+    /// Deeds a second from which `rises` holds: a limit of the node shows only to those who reach it, and on a busy machine attackers may
+    /// be too slow for that.
+    pub(super) counted_from: f64,
     /// Drops rise under one of these reasons, or the workers' counter of that name does; or one that begins so.
     pub(super) rises: &'static [&'static str],
     /// The attackers get one of these answers.
@@ -72,6 +75,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "checks for nobody and with bad integrity, ClientHellos without a check, random bytes",
         expects: Expects {
             least: ("datagrams", 500.0),
+            counted_from: 500.0,
             rises: &["stun_", "unknown_path", "not_classified"],
             answers: &[],
             never: &[],
@@ -83,7 +87,13 @@ pub(super) const ATTACKS: &[Attack] = &[
         name: "listings",
         threats: "59",
         what: "GETs of rooms over kept connections, as fast as they are answered",
-        expects: Expects { least: ("requests", 5.0), rises: &[], answers: &[200], never: BROKEN },
+        expects: Expects {
+            least: ("requests", 5.0),
+            counted_from: 0.0,
+            rises: &[],
+            answers: &[200],
+            never: BROKEN,
+        },
         threads: 4,
         run: listings::run,
     },
@@ -93,6 +103,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "POSTs that never connect, from ever new addresses, hundreds with one token",
         expects: Expects {
             least: ("offers", 5.0),
+            counted_from: 0.0,
             rises: &[],
             answers: &[403, 429, 503],
             never: BROKEN,
@@ -104,7 +115,13 @@ pub(super) const ATTACKS: &[Attack] = &[
         name: "churn",
         threats: "17, 60",
         what: "sessions that connect and end at once, from ever new addresses",
-        expects: Expects { least: ("sessions", 0.3), rises: &[], answers: &[201], never: BROKEN },
+        expects: Expects {
+            least: ("sessions", 0.3),
+            counted_from: 0.0,
+            rises: &[],
+            answers: &[201],
+            never: BROKEN,
+        },
         threads: 4,
         run: churn::run,
     },
@@ -112,7 +129,13 @@ pub(super) const ATTACKS: &[Attack] = &[
         name: "offers",
         threats: "38, 56",
         what: "offers of 96 codecs in 64 sections, within all limits, to watch and to publish",
-        expects: Expects { least: ("offers", 0.3), rises: &[], answers: &[], never: BROKEN },
+        expects: Expects {
+            least: ("offers", 0.3),
+            counted_from: 0.0,
+            rises: &[],
+            answers: &[],
+            never: BROKEN,
+        },
         threads: 3,
         run: offers::run,
     },
@@ -122,6 +145,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a viewer's NACKs, PLIs, FIRs and reports, about the good ones' streams",
         expects: Expects {
             least: ("requests", 500.0),
+            counted_from: 500.0,
             rises: &["rtx_", "rtcp_rate", "nack_rate"],
             answers: &[],
             never: &[],
@@ -135,7 +159,8 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "publishers that send authentic packets at the highest rate, with a viewer each",
         expects: Expects {
             least: ("packets", 2_000.0),
-            rises: &["media_rate", "exit_"],
+            counted_from: 60_000.0,
+            rises: &["media_rate"],
             answers: &[],
             never: &[],
         },
@@ -148,6 +173,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a publisher whose SSRC, numbers and timestamps begin anew all the time, with a viewer",
         expects: Expects {
             least: ("restarts", 200.0),
+            counted_from: 200.0,
             rises: &["too_many_streams", "unknown_stream", "media_rate"],
             answers: &[],
             never: &[],
@@ -161,6 +187,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "publishers of 64 tracks that send a burst on each and fall silent, with a viewer each",
         expects: Expects {
             least: ("packets", 2_000.0),
+            counted_from: 20_000.0,
             rises: &["packets_let_go", "session_memory", "media_rate"],
             answers: &[],
             never: &[],
@@ -174,6 +201,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "authentic checks of one session from the address of another, whose media must go on",
         expects: Expects {
             least: ("checks", 20.0),
+            counted_from: 20.0,
             rises: &["path_in_use"],
             answers: &[],
             never: &[],
