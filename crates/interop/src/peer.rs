@@ -178,6 +178,9 @@ impl Peer {
 
 fn bind() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    // A viewer that joins gets up to a second of pictures at once. On a busy machine this thread may run so late that they overflow
+    // a buffer of the default size, and the loss would be taken for the node's.
+    socket2::SockRef::from(&socket).set_recv_buffer_size(4 << 20).expect("a larger buffer");
     socket.set_nonblocking(true).expect("a socket that does not block");
     socket
 }

@@ -66,7 +66,7 @@ fn a_viewer_adds_a_section_and_sees_a_second_publisher_while_the_first_goes_on()
             },
         );
         assert!(came, "{workers} workers: {:?}", node.metrics());
-        let what = format!("{workers} workers");
+        let what = format!("{workers} workers, {:?}", node.metrics());
         assert_every_picture(&viewer.seen[&second], &format!("{what}, the new section"));
         assert!(viewer.seen[&second].pictures()[0].key, "{what}: it begins with a key frame");
         assert_every_picture(&viewer.seen[&first], &format!("{what}, the old section"));
