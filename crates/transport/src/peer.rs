@@ -24,17 +24,20 @@ const MAX_EVENTS: usize = 64;
 
 /// What renews a peer's consent to receive, and with it the life of its session.
 ///
-/// RFC 7675 section 3 leaves ICE-lite agents out: consent checks are sent by full agents, and a lite one answers. What
-/// it makes of their absence is its own choice. Many stacks send none while media flows (libnice as it comes, Pion before
-/// 4.0.8).
+/// Full ICE agents send consent checks, and an ICE-lite agent as this one learns consent from them (RFC 7675 sections 3 and 5.1).
+/// Many stacks send no checks while media flows (libnice by default, Pion before 4.0.8). Authentic media proves that a
+/// publisher is there. It does not prove that a viewer still wants to receive: RFC 7675 is about what is sent to a peer, and asks
+/// for a check for that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Consent {
     /// Authenticated connectivity checks only.
     Checks,
-    /// Checks, and authentic SRTP and SRTCP on the path that we send on. Like a check it is made with keys that only the
-    /// peer has, and unlike a check it cannot be replayed.
+    /// Checks; and from a peer that receives no media, authentic SRTP and SRTCP on the selected path. Such packets are made with
+    /// keys that only the peer has, and cannot be replayed.
     #[default]
     ChecksOrMedia,
+    /// Checks, and authentic SRTP and SRTCP on the selected path, from peers that receive media too.
+    Any,
 }
 
 /// What happened at a peer.
@@ -73,6 +76,8 @@ pub struct Peer {
     phase: Phase,
     role: DtlsRole,
     consent: Consent,
+    /// Whether the peer is sent media.
+    receives: bool,
     certificate: Arc<dtls::Certificate>,
     /// Handed to the DTLS endpoint when it is made.
     fingerprints: Vec<Fingerprint>,
@@ -101,6 +106,7 @@ impl Peer {
             phase: Phase::Checking(now + ICE_TIMEOUT),
             role: plan.dtls_role,
             consent: Consent::default(),
+            receives: !plan.down.is_empty(),
             certificate: Arc::clone(certificate),
             fingerprints: plan.fingerprints.clone(),
             dtls: None,
@@ -179,9 +185,19 @@ impl Peer {
         result
     }
 
+    /// Says whether the peer is sent media from now on (after a renegotiation).
+    pub fn set_receives(&mut self, receives: bool) {
+        self.receives = receives;
+    }
+
     /// Takes note of an authentic SRTP or SRTCP packet that came on `path`. Once a second is often enough.
     pub fn heard(&mut self, now: Instant, path: &Path) {
-        if self.phase == Phase::Connected && self.consent == Consent::ChecksOrMedia {
+        let counts = match self.consent {
+            Consent::Checks => false,
+            Consent::ChecksOrMedia => !self.receives,
+            Consent::Any => true,
+        };
+        if self.phase == Phase::Connected && counts {
             self.agent.hear(now, path);
         }
     }

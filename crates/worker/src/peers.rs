@@ -1,6 +1,7 @@
 //! Peers as a worker meets them, in a worker without sockets: publishers and viewers that do what real clients do and the
 //! easy case does not. They send and read real SRTP.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{
@@ -8,6 +9,7 @@ use model::{
     PtMapping, SessionId, SessionPlan, Ssrc, StreamSsrc, TrackId, UpMedia,
 };
 use rtp::rtcp::{CompoundIter, DlrrEntry, RtcpPacket, RtcpWriter, XrBlock};
+use transport::Consent;
 use transport::srtp::{Profile, Receiver, Sender};
 
 use crate::core::Worker;
@@ -253,21 +255,42 @@ fn a_publisher_that_sends_media_and_no_checks_stays_connected() {
     assert!(bench.events().contains(&Event::Closed { session: SessionId(1), reason }));
 }
 
+/// RFC 7675 section 5.1: media is sent only to those who check.
 #[test]
-fn a_viewer_that_sends_reports_and_no_checks_stays_connected() {
-    let (mut bench, start) = (bench(), Instant::now());
-    let worker = &mut bench.worker;
-    let mut viewer = Peer::connect(worker, start, 2, |plan| plan.down = vec![slot(0)]);
-    let mut now = start;
-    for _ in 0..60 {
-        now += ms(10_000);
-        viewer.send_rtcp(worker, now, |rtcp| rtcp.rr(Ssrc(5), &[]).unwrap());
+fn a_viewer_that_sends_reports_and_no_checks_stays_only_where_the_operator_says_so() {
+    for (consent, stays) in [(Consent::ChecksOrMedia, false), (Consent::Any, true)] {
+        let (mut bench, start) = (bench(), Instant::now());
+        let worker = &mut bench.worker;
+        Arc::get_mut(&mut worker.config).unwrap().consent = consent;
+        let mut viewer = Peer::connect(worker, start, 2, |plan| plan.down = vec![slot(0)]);
+        let mut now = start;
+        for _ in 0..60 {
+            now += ms(10_000);
+            viewer.send_rtcp(worker, now, |rtcp| rtcp.rr(Ssrc(5), &[]).unwrap());
+            worker.call_due(now);
+        }
+        assert_eq!(worker.sessions.at(viewer.at).is_some(), stays);
+        now += ms(31_000);
         worker.call_due(now);
+        assert!(worker.sessions.at(viewer.at).is_none());
     }
-    assert!(worker.sessions.at(viewer.at).is_some());
-    now += ms(31_000);
-    worker.call_due(now);
-    assert!(worker.sessions.at(viewer.at).is_none());
+}
+
+#[test]
+fn a_publisher_that_begins_to_receive_has_to_check() {
+    let (mut bench, start) = (bench(), Instant::now());
+    let mut peer = Peer::connect(&mut bench.worker, start, 1, |plan| plan.up = vec![up(1, 11, PT)]);
+    let mut plan = (*bench.worker.sessions.at(peer.at).unwrap().orders.plan).clone();
+    plan.down = vec![slot(0)];
+    bench.command(Command::Update(plan.into()));
+    bench.worker.take_notices(start);
+    let mut now = start;
+    for _ in 0..31 {
+        now += ms(1_000);
+        peer.send_rtp(&mut bench.worker, now, 11, PT);
+        bench.worker.call_due(now);
+    }
+    assert!(bench.worker.sessions.at(peer.at).is_none());
 }
 
 /// RFC 3611 sections 4.4 and 4.5: the node asks with each report, and the answer sets the pace of its questions.

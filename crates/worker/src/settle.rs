@@ -168,6 +168,7 @@ impl Worker {
     fn renegotiate(&mut self, now: Instant, at: SessionRef, plan: &Arc<SessionPlan>) {
         let Some(session) = self.sessions.at(at) else { return };
         session.streams.update(plan);
+        session.peer.set_receives(!plan.down.is_empty());
         match (&mut session.twcc, has_transport_cc(plan)) {
             (twcc @ None, true) => *twcc = Some(Box::new(twcc::Receiver::new(now))),
             (twcc, false) => *twcc = None,

@@ -59,9 +59,10 @@ impl MediaSettings {
         })?;
         let pin = raw.take("media.pin", "true or false", |raw| raw.boolean())?.unwrap_or(true);
         let consent = raw
-            .take("media.consent", "checks or checks-or-media", |raw| match raw.text()? {
+            .take("media.consent", "checks, checks-or-media or any", |raw| match raw.text()? {
                 "checks" => Some(Consent::Checks),
                 "checks-or-media" => Some(Consent::ChecksOrMedia),
+                "any" => Some(Consent::Any),
                 _ => None,
             })?
             .unwrap_or_default();

@@ -60,6 +60,7 @@ fn media_keeps_a_session_alive_unless_the_operator_wants_checks() {
     assert_eq!(consent(""), Consent::ChecksOrMedia);
     assert_eq!(consent("[media]\nconsent = \"checks-or-media\"\n"), Consent::ChecksOrMedia);
     assert_eq!(consent("[media]\nconsent = \"checks\"\n"), Consent::Checks);
+    assert_eq!(consent("[media]\nconsent = \"any\"\n"), Consent::Any);
 }
 
 #[test]
