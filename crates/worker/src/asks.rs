@@ -1,5 +1,5 @@
 //! What a sink may ask of an origin, wherever the origin is: a key frame of a layer, which layers are wanted, which packet
-//! is missing. Down-tracks of this worker ask through [`Worker::ask`], other workers' through words that end in
+//! is missing. Down-tracks of this worker ask through [`Worker::ask`], other workers' through messages that end in
 //! [`Worker::take_ask`].
 
 use std::{
@@ -14,7 +14,7 @@ use rtp::sequence::ExtSeq;
 use crate::{
     WorkerId,
     core::Worker,
-    mail::{Media, Word},
+    mail::{Media, Message},
     tracks::{Origin, TrackRef},
 };
 
@@ -102,11 +102,11 @@ impl Worker {
             // What this worker's sinks want is known to the track, and what its peer lost is asked for by the up-track.
             (Origin::Session(..) | Origin::Source(..), _) => {}
             (Origin::Elsewhere(entry), _) => {
-                // Without an owner nobody can be asked: the owner will tell when it settles (`Word::Settled`), and then is asked.
+                // Without an owner nobody can be asked: the owner will tell when it settles (`Message::Settled`), and then is asked.
                 let Some(owner) = entry.owner().filter(|owner| *owner != self.id) else { return };
                 let publisher = track.publisher;
                 if track.asked.may_ask(now, ask) {
-                    self.mail.tell(owner, Word::Ask { publisher, track: id, ask });
+                    self.mail.tell(owner, Message::Ask { publisher, track: id, ask });
                 }
             }
         }
@@ -150,11 +150,11 @@ impl Worker {
             return;
         }
         let id = track.id;
-        mail.tell(by, Word::Ranking { track: id, ranking: track.mirror.ranking() });
+        mail.tell(by, Message::Ranking { track: id, ranking: track.mirror.ranking() });
         // The publisher's next sender reports may come in five seconds. Until then only times of arrival would tie its sound to
         // its pictures, and they are less exact: lips and voice would be apart.
         for (stream, info) in track.mirror.sender_reports() {
-            mail.tell(by, Word::Report { track: id, stream, info });
+            mail.tell(by, Message::Report { track: id, stream, info });
         }
         // The packets since the last key frame, so that its subscribers can begin at once: the publisher is asked for another
         // key frame once a second at most.

@@ -238,11 +238,11 @@ fn other_workers_let_go_of_what_the_publishers_worker_lets_go() {
     let mut benches = benches_with(2, |config| config.session_packet_memory = MIB);
     let mut greedy = Publisher::new(&mut benches[0].worker, now, 2, 1);
     viewer(&mut benches[1], now, 20, 2, 0);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     for millis in 0..1_000 {
         let now = now + Duration::from_millis(millis);
         greedy.send(&mut benches[0], now, 0, 1_000);
-        benches[1].worker.take_words(now);
+        benches[1].worker.take_messages(now);
         benches[1].worker.take_media(now);
         while benches[1].worker.send_due(now) {}
     }

@@ -183,7 +183,7 @@ impl Worker {
         self.note_turn(now);
         let mut more = false;
         self.guarded(|w| more |= w.take_notices(now));
-        self.guarded(|w| w.take_words(now));
+        self.guarded(|w| w.take_messages(now));
         self.guarded(|w| w.take_handed(now));
         self.guarded(|w| w.take_media(now));
         self.guarded(|w| w.take_sources(now));
@@ -234,7 +234,7 @@ impl Worker {
         counters.sessions.set(self.sessions.len() as u64);
         counters.half_open.set(self.sessions.half_open() as u64);
         counters.paths.set(self.paths.len() as u64);
-        counters.words_waiting.set(self.mail.waiting() as u64);
+        counters.messages_waiting.set(self.mail.waiting() as u64);
         counters.tracks.set(self.tracks.len() as u64);
         counters.packet_buffers.set(pool.buffers as u64);
         counters.packet_bytes_used.set(pool.used_bytes as u64);

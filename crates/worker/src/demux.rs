@@ -9,7 +9,7 @@ use transport::{
 };
 
 use crate::{
-    WorkerId, core::Worker, directory::Entry, mail::Word, paths::PathOwner, sessions::SessionRef,
+    WorkerId, core::Worker, directory::Entry, mail::Message, paths::PathOwner, sessions::SessionRef,
 };
 
 /// Sessions of one worker whose handshakes may go on at once.
@@ -199,7 +199,7 @@ impl Worker {
         datagram: &[u8],
     ) -> Result<(), DropReason> {
         for (path, nominated) in self.paths.take_untold(entry.id) {
-            self.mail.tell(owner, Word::Path { session: entry.id, path, nominated });
+            self.mail.tell(owner, Message::Path { session: entry.id, path, nominated });
         }
         self.hand_over(owner, path, datagram)
     }

@@ -9,7 +9,7 @@ use crate::{
     WorkerId,
     core::Worker,
     exit::run::FRESH_MAX,
-    mail::{Media, Word},
+    mail::{Media, Message},
     tracks::TrackRef,
 };
 
@@ -67,7 +67,7 @@ impl Worker {
         let Some(track) = tracks.at(at) else { return };
         let (id, ranking) = (track.id, track.mirror.ranking());
         for sink in track.workers() {
-            mail.tell(sink.worker, Word::Ranking { track: id, ranking });
+            mail.tell(sink.worker, Message::Ranking { track: id, ranking });
         }
         self.look_at_wanted_layers(now, at);
     }
@@ -93,7 +93,7 @@ impl Worker {
         let id = track.id;
         track.mirror.sender_report(stream, info);
         for sink in track.workers() {
-            mail.tell(sink.worker, Word::Report { track: id, stream, info });
+            mail.tell(sink.worker, Message::Report { track: id, stream, info });
         }
     }
 }

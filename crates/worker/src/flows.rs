@@ -125,9 +125,9 @@ fn a_viewer_in_another_worker_learns_of_the_capture_time_before_it_came() {
     benches[0].worker.take_sources(now);
     viewer(MediaKind::Audio, VIEWER, &mut benches[1].worker, now);
     bind(&mut benches[1], now);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     let b = &mut benches[1].worker;
-    b.take_words(now);
+    b.take_messages(now);
     let track = b.tracks.by_id(TrackId(7)).unwrap();
     let reports: Vec<_> = b.tracks.at(track).unwrap().mirror.sender_reports().collect();
     let [(stream, info)] = reports[..] else { panic!("{reports:?}") };
@@ -163,9 +163,9 @@ fn the_first_viewer_in_a_worker_begins_with_the_last_key_frame_of_another() {
     viewer(MediaKind::Video, VIEWER, &mut benches[1].worker, now);
     bind(&mut benches[1], now);
     assert_eq!(forwarded(&benches[1]), 0);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     let b = &mut benches[1].worker;
-    b.take_words(now);
+    b.take_messages(now);
     b.take_media(now);
     send_all(b, now);
     assert_eq!(b.counters.forwarded.value(), 16, "from the key frame on");
@@ -173,9 +173,9 @@ fn the_first_viewer_in_a_worker_begins_with_the_last_key_frame_of_another() {
     // A second later the publisher may be asked for another one; what is this old nobody begins with.
     bind_to(&mut benches[1], VIEWER, now, None);
     let now = now + Duration::from_secs(1);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     bind(&mut benches[1], now);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     assert_eq!(benches[0].worker.counters.relayed.value(), 16);
 }
 
@@ -185,10 +185,10 @@ fn binding_what_is_bound_loses_nothing() {
     let mut sound = local(up_media(MediaKind::Audio), &mut benches, now);
     viewer(MediaKind::Audio, VIEWER, &mut benches[1].worker, now);
     bind(&mut benches[1], now);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     push(&mut sound, 1);
     benches[0].worker.take_sources(now);
-    benches[1].worker.take_words(now);
+    benches[1].worker.take_messages(now);
     benches[1].worker.take_media(now);
     bind(&mut benches[1], now);
     let b = &mut benches[1].worker;
@@ -247,7 +247,7 @@ fn a_path_that_was_validated_before_its_session_settled_elsewhere_is_its_owners(
     // DTLS from there reaches the worker that validated the path.
     let mut hello = hello_fragment();
     benches[1].worker.take_datagram(now, path(9), &mut hello);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     benches[0].worker.take_handed(now);
     assert!(crate::core::tests::is_here(&benches[0].worker, &path(9), at));
     assert_eq!(benches[0].worker.counters.dtls.value(), 1);
@@ -261,11 +261,11 @@ fn a_viewer_that_comes_before_the_publisher_gets_its_packets_wherever_that_settl
     let entry = open(&benches[0].worker, plan.into());
     viewer(MediaKind::Audio, VIEWER, &mut benches[1].worker, now);
     bind(&mut benches[1], now);
-    assert!(benches[0].worker.mail.next_word().is_none(), "nobody to ask yet");
+    assert!(benches[0].worker.mail.next_message().is_none(), "nobody to ask yet");
     benches[0].worker.paths.pend(now, path(4), &entry, true);
     benches[0].worker.settle(now, &entry).unwrap();
-    benches[1].worker.take_words(now);
-    benches[0].worker.take_words(now);
+    benches[1].worker.take_messages(now);
+    benches[0].worker.take_messages(now);
     let a = &mut benches[0].worker;
     let track = a.tracks.by_id(TrackId(7)).unwrap();
     let sinks: Vec<_> = a.tracks.at(track).unwrap().workers().to_vec();
@@ -287,7 +287,7 @@ fn a_layer_that_nobody_wants_is_not_handed_to_other_workers() {
     let exchange = |benches: &mut [Bench], at: Instant| {
         for _ in 0..4 {
             for bench in &mut *benches {
-                bench.worker.take_words(at);
+                bench.worker.take_messages(at);
                 bench.worker.take_sources(at);
                 bench.worker.take_media(at);
                 send_all(&mut bench.worker, at);
@@ -322,8 +322,8 @@ fn a_packet_that_another_worker_lacks_is_asked_for_once_and_reaches_who_missed_i
     let mut video = local(up_media(MediaKind::Video), &mut benches, now);
     let at = viewer(MediaKind::Video, VIEWER, &mut benches[1].worker, now);
     bind(&mut benches[1], now);
-    benches[0].worker.take_words(now);
-    benches[1].worker.take_words(now);
+    benches[0].worker.take_messages(now);
+    benches[1].worker.take_messages(now);
     for seq in 0..3 {
         push_picture(&mut video, 0, seq, seq == 0);
         benches[0].worker.take_sources(now);
@@ -343,8 +343,8 @@ fn a_packet_that_another_worker_lacks_is_asked_for_once_and_reaches_who_missed_i
         b.rounds.list(at);
         send_all(b, now);
     }
-    assert_eq!(benches[0].worker.mail.next_word().iter().count(), 1, "asked for once");
-    assert!(benches[0].worker.mail.next_word().is_none());
+    assert_eq!(benches[0].worker.mail.next_message().iter().count(), 1, "asked for once");
+    assert!(benches[0].worker.mail.next_message().is_none());
     let stream = StreamId::new(0, 0);
     let ask = crate::asks::Ask::Missing(stream, ExtSeq(0x1_0001));
     let publisher = SessionId(PUBLISHER);

@@ -14,7 +14,7 @@
 //! 6. [`send`]: trains of many subscribers go down in one system call (GSO).
 //!
 //! Beside the path: [`directory`] (what signaling wants of each session, and who owns it), [`handle`] and [`notices`] (how the owner
-//! hears of it), [`settle`] and [`bindings`] (how it is carried out), [`asks`] (what a sink may ask of an origin), [`words`] and [`mail`] (from other
+//! hears of it), [`settle`] and [`bindings`] (how it is carried out), [`asks`] (what a sink may ask of an origin), [`messages`] and [`mail`] (from other
 //! workers), [`feedback`] (RTCP both ways), [`timers`]. A [`source`] is a publisher without a peer connection, whose packets
 //! enter behind ingest.
 //!
@@ -46,6 +46,7 @@ pub mod lab;
 mod lanes;
 mod mail;
 mod memory;
+mod messages;
 mod metrics;
 mod notices;
 mod paths;
@@ -65,7 +66,6 @@ mod timers;
 mod tracks;
 mod transport_events;
 mod waker;
-mod words;
 mod workers;
 
 pub use config::{Config, EventSink};

@@ -1,8 +1,8 @@
-//! What reaches a worker from other threads: notices from signaling, words and datagrams from other workers, each in one queue
+//! What reaches a worker from other threads: notices from signaling, messages and datagrams from other workers, each in one queue
 //! per receiving worker, and packets in a ring for each pair of workers that has packets to pass, made with the first one.
 //!
 //! Media rings are bounded: a full one means that the other worker is behind, and the newest packet is refused and counted
-//! (the producer of a single-producer ring cannot take the oldest back); who misses it can ask for it. Words that find their queue full
+//! (the producer of a single-producer ring cannot take the oldest back); who misses it can ask for it. Messages that find their queue full
 //! wait in a list of the sender's own, bounded too. Of notices there is one for each session at most.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -19,10 +19,10 @@ use crate::{
 
 /// Packets that may lie between two workers: at a million packets a second, some milliseconds.
 const MEDIA_RING: usize = 4_096;
-/// Words that may wait for a worker.
-const WORDS: usize = 4_096;
-/// Words that may wait for room in another worker's queue. A worker that is so far behind does not run any more
-/// ([`crate::health`]), and further words to it are lost.
+/// Messages that may wait for a worker.
+const MESSAGES_MAX: usize = 4_096;
+/// Messages that may wait for room in another worker's queue. A worker that is so far behind does not run any more
+/// ([`crate::health`]), and further messages to it are lost.
 const BACKLOG: usize = 65_536;
 /// Datagrams that may wait for the worker that owns their session: strangers' bytes must not pile up.
 const HANDED: usize = 1_024;
@@ -49,9 +49,9 @@ pub(crate) enum Notice {
     Break,
 }
 
-/// Words between workers.
+/// Messages between workers.
 #[derive(Debug)]
-pub(crate) enum Word {
+pub(crate) enum Message {
     /// Packets come through this ring from now on.
     Ring(Consumer<Media>),
     /// The session settled in the sender, and the receiver waited for that.
@@ -78,7 +78,7 @@ pub(crate) struct Handed {
 /// Where a worker is reached from any thread.
 pub(crate) struct Mailbox {
     notices: SegQueue<Notice>,
-    words: ArrayQueue<(WorkerId, Word)>,
+    messages: ArrayQueue<(WorkerId, Message)>,
     handed: ArrayQueue<Handed>,
     waker: Waker,
 }
@@ -87,7 +87,7 @@ impl Mailbox {
     pub(crate) fn new() -> std::io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             notices: SegQueue::new(),
-            words: ArrayQueue::new(WORDS),
+            messages: ArrayQueue::new(MESSAGES_MAX),
             handed: ArrayQueue::new(HANDED),
             waker: Waker::new()?,
         }))
@@ -108,7 +108,7 @@ impl Mailbox {
 #[derive(Default)]
 struct Peer {
     media_out: Option<Producer<Media>>,
-    backlog: VecDeque<Word>,
+    backlog: VecDeque<Message>,
     /// Something was pushed since the worker was last woken.
     pushed: bool,
 }
@@ -160,23 +160,23 @@ impl Mail {
     fn ring(&mut self, to: WorkerId) -> Option<&mut Producer<Media>> {
         if self.peers.get(to.index())?.media_out.is_none() {
             let (producer, consumer) = ring::channel(MEDIA_RING);
-            self.tell(to, Word::Ring(consumer));
+            self.tell(to, Message::Ring(consumer));
             self.peers.get_mut(to.index())?.media_out = Some(producer);
         }
         self.peers.get_mut(to.index())?.media_out.as_mut()
     }
 
-    /// Says a word to another worker.
-    pub(crate) fn tell(&mut self, to: WorkerId, word: Word) {
+    /// Sends a message to another worker.
+    pub(crate) fn tell(&mut self, to: WorkerId, message: Message) {
         self.touch(to);
         let Some(peer) = self.peers.get_mut(to.index()) else { return };
-        // Words keep their order: what comes while others wait has to wait behind them.
+        // Messages keep their order: what comes while others wait has to wait behind them.
         if peer.backlog.is_empty() {
-            if let Err((_, word)) = self.boxes[to.index()].words.push((self.me, word)) {
-                peer.backlog.push_back(word);
+            if let Err((_, message)) = self.boxes[to.index()].messages.push((self.me, message)) {
+                peer.backlog.push_back(message);
             }
         } else if peer.backlog.len() < BACKLOG {
-            peer.backlog.push_back(word);
+            peer.backlog.push_back(message);
         }
     }
 
@@ -195,7 +195,7 @@ impl Mail {
         }
     }
 
-    /// Words that wait for room in the queues of other workers.
+    /// Messages that wait for room in the queues of other workers.
     pub(crate) fn waiting(&self) -> usize {
         // A worker whose backlog is not empty stays in the list of those to be woken.
         self.touched
@@ -210,9 +210,9 @@ impl Mail {
         let Self { me, boxes, peers, touched, .. } = self;
         touched.retain(|to| {
             let (peer, there) = (&mut peers[to.index()], &boxes[to.index()]);
-            while let Some(word) = peer.backlog.pop_front() {
-                if let Err((_, word)) = there.words.push((*me, word)) {
-                    peer.backlog.push_front(word);
+            while let Some(message) = peer.backlog.pop_front() {
+                if let Err((_, message)) = there.messages.push((*me, message)) {
+                    peer.backlog.push_front(message);
                     break;
                 }
             }
@@ -227,9 +227,9 @@ impl Mail {
         self.mine().notices.pop()
     }
 
-    /// The next word from any other worker.
-    pub(crate) fn next_word(&self) -> Option<(WorkerId, Word)> {
-        self.mine().words.pop()
+    /// The next message from any other worker.
+    pub(crate) fn next_message(&self) -> Option<(WorkerId, Message)> {
+        self.mine().messages.pop()
     }
 
     /// The next datagram that another worker received for a session of ours.
@@ -252,7 +252,7 @@ impl Mail {
     pub(crate) fn is_idle(&self) -> bool {
         let mine = self.mine();
         mine.notices.is_empty()
-            && mine.words.is_empty()
+            && mine.messages.is_empty()
             && mine.handed.is_empty()
             && self.media_in.iter().all(Consumer::is_empty)
             && self.touched.is_empty()

@@ -7,7 +7,7 @@ use model::{DropReason, TrackId};
 use router::{Account, PacketBuf, StreamId};
 use rtp::sequence::ExtSeq;
 
-use crate::{core::Worker, mail::Word, sessions::SessionRef};
+use crate::{core::Worker, mail::Message, sessions::SessionRef};
 
 /// Where letting go brought nothing back, it is not tried again for so long: another worker holds the packets and has to hear of it
 /// first, or they wait for a receiver, and a refusal has to stay cheap meanwhile.
@@ -72,7 +72,7 @@ impl Worker {
             };
             track.mirror.forget(stream, below);
             for sink in track.workers() {
-                self.mail.tell(sink.worker, Word::LetGo { track: id, stream, below });
+                self.mail.tell(sink.worker, Message::LetGo { track: id, stream, below });
             }
         }
         self.cuts = cuts;

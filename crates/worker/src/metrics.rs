@@ -130,8 +130,8 @@ counters! {
     half_open,
     /// Network paths that this worker knows now: of its sessions, eight each at most, and of others whose datagrams came here.
     paths,
-    /// Words to other workers that wait for room in their queues; beyond 65,536 for one worker they are lost.
-    words_waiting,
+    /// Messages to other workers that wait for room in their queues; beyond 65,536 for one worker they are lost.
+    messages_waiting,
     /// Tracks that this worker knows now.
     tracks,
     /// Packet buffers that exist now.

@@ -13,7 +13,7 @@ use crate::{
     core::Worker,
     directory::{Entry, Orders},
     exit::Exit,
-    mail::Word,
+    mail::Message,
     memory::Memory,
     rates::Rates,
     sessions::{Down, Session, SessionRef, Up},
@@ -59,7 +59,7 @@ impl Worker {
     /// Those who subscribe to what a publisher sends have to ask for it, now that it lives here.
     pub(crate) fn tell_waiting(&mut self, entry: &Entry) {
         for waiting in entry.claim.waiting().filter(|w| *w != self.id.0) {
-            self.mail.tell(WorkerId(waiting), Word::Settled { session: entry.id });
+            self.mail.tell(WorkerId(waiting), Message::Settled { session: entry.id });
         }
     }
 

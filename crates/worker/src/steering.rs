@@ -84,7 +84,7 @@ mod tests {
             let now = start + Duration::from_millis(after);
             let mut datagram = check(&plan(1).ice);
             benches[0].worker.take_datagram(now, moved, &mut datagram);
-            benches[1].worker.take_words(now);
+            benches[1].worker.take_messages(now);
             benches[1].worker.take_handed(now);
             (kernel.get(moved.remote).unwrap(), benches[1].worker.counters.steered.value())
         };

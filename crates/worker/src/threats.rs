@@ -15,7 +15,7 @@ use transport::srtp::{Profile, Receiver, Sender};
 use crate::core::Worker;
 use crate::core::tests::{bench, is_here, open, path, plan, settled};
 use crate::demux::HALF_OPEN_MAX;
-use crate::mail::Word;
+use crate::mail;
 use crate::paths::PathOwner;
 use crate::sessions::{Crypto, SessionRef};
 
@@ -107,8 +107,8 @@ fn a_check_of_another_session_takes_no_path_at_which_a_session_is_live() {
         assert!(is_here(worker, &path(1), victim));
     }
     // Paths that another worker validated, before it knew where the session lives.
-    let word = Word::Path { session: SessionId(2), path: path(1), nominated: true };
-    worker.take_word(later, crate::WorkerId(0), word);
+    let message = mail::Message::Path { session: SessionId(2), path: path(1), nominated: true };
+    worker.take_message(later, crate::WorkerId(0), message);
     assert!(is_here(worker, &path(1), victim));
     assert_eq!(
         worker.sessions.at(attacker).unwrap().path,

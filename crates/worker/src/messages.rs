@@ -7,41 +7,43 @@ use model::{DropReason, SessionId};
 use crate::{
     WorkerId,
     core::Worker,
-    mail::{Handed, Word},
+    mail::{Handed, Message},
     paths::PathOwner,
 };
 
-/// Words, and packets, taken in one turn, so that no worker can keep another from its own sockets.
-const WORDS_PER_TURN: usize = 4_096;
+/// Messages, and packets, taken in one turn, so that no worker can keep another from its own sockets.
+const MESSAGES_PER_TURN: usize = 4_096;
 
 impl Worker {
-    pub(crate) fn take_words(&mut self, now: Instant) {
-        for _ in 0..WORDS_PER_TURN {
-            let Some((from, word)) = self.mail.next_word() else { break };
-            self.take_word(now, from, word);
+    pub(crate) fn take_messages(&mut self, now: Instant) {
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some((from, message)) = self.mail.next_message() else { break };
+            self.take_message(now, from, message);
             self.current = None;
         }
     }
 
-    pub(crate) fn take_word(&mut self, now: Instant, from: WorkerId, word: Word) {
-        match word {
-            Word::Ring(ring) => self.mail.add_ring(ring),
-            Word::Settled { session } => self.publisher_settled(now, session),
-            Word::Path { session, path, nominated } => {
+    pub(crate) fn take_message(&mut self, now: Instant, from: WorkerId, message: Message) {
+        match message {
+            Message::Ring(ring) => self.mail.add_ring(ring),
+            Message::Settled { session } => self.publisher_settled(now, session),
+            Message::Path { session, path, nominated } => {
                 self.take_path(now, session, path, nominated);
             }
-            Word::Ask { publisher, track, ask } => self.take_ask(now, from, publisher, track, ask),
-            Word::Report { track, stream, info } => {
+            Message::Ask { publisher, track, ask } => {
+                self.take_ask(now, from, publisher, track, ask)
+            }
+            Message::Report { track, stream, info } => {
                 if let Some(track) = self.tracks.by_id(track).and_then(|t| self.tracks.at(t)) {
                     track.mirror.sender_report(stream, info);
                 }
             }
-            Word::LetGo { track, stream, below } => {
+            Message::LetGo { track, stream, below } => {
                 if let Some(track) = self.tracks.by_id(track).and_then(|t| self.tracks.at(t)) {
                     track.mirror.forget(stream, below);
                 }
             }
-            Word::Ranking { track, ranking } => {
+            Message::Ranking { track, ranking } => {
                 let Some(at) = self.tracks.by_id(track) else { return };
                 if let Some(track) = self.tracks.at(at) {
                     track.mirror.rank(ranking);
@@ -67,7 +69,7 @@ impl Worker {
 
     /// Datagrams that other workers received for sessions of ours.
     pub(crate) fn take_handed(&mut self, now: Instant) {
-        for _ in 0..WORDS_PER_TURN {
+        for _ in 0..MESSAGES_PER_TURN {
             let Some(Handed { path, mut bytes }) = self.mail.next_handed() else { break };
             // The worker that received it counted it as handed over; here it counts as received, so that both sums hold.
             self.counters.datagrams_in.add(1);
@@ -89,7 +91,7 @@ impl Worker {
     }
 
     pub(crate) fn take_media(&mut self, now: Instant) {
-        for _ in 0..WORDS_PER_TURN {
+        for _ in 0..MESSAGES_PER_TURN {
             let Some(media) = self.mail.next_media() else { break };
             self.counters.relays_taken.add(1);
             if let Some(track) = self.tracks.by_id(media.track) {
