@@ -147,7 +147,7 @@ fn the_first_sender_report_is_called_for_by_the_packets_that_begin_to_flow() {
     worker.take_sources(now);
     send_all(worker, now);
     assert_eq!(worker.counters.forwarded.value(), 1);
-    let latest = now + Duration::from_millis(50) + crate::timers::PATIENCE;
+    let latest = now + Duration::from_millis(50) + crate::timers::PATIENT_DELAY_MAX;
     assert!(worker.timers.next().is_some_and(|at| at <= latest));
 }
 

@@ -10,14 +10,14 @@ use model::SessionId;
 
 /// How much later than asked for a patient deadline may be kept. Waking up costs more than writing most reports; where media flows,
 /// the worker wakes up sooner anyway, and the report goes out then.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
+pub(crate) const PATIENT_DELAY_MAX: Duration = Duration::from_millis(20);
 
 /// How exactly a deadline has to be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Urgency {
     /// To the millisecond: what is lost has to be asked for again.
     Prompt,
-    /// Within [`PATIENCE`]: reports.
+    /// Within [`PATIENT_DELAY_MAX`]: reports.
     Patient,
 }
 
@@ -42,7 +42,7 @@ impl Timers {
 
     /// When somebody has to be called at the latest.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let patient = self.patient.peek().map(|Reverse((at, _))| *at + PATIENCE);
+        let patient = self.patient.peek().map(|Reverse((at, _))| *at + PATIENT_DELAY_MAX);
         let prompt = self.prompt.peek().map(|Reverse((at, _))| *at);
         [prompt, patient].into_iter().flatten().min()
     }
@@ -86,7 +86,7 @@ mod tests {
         let start = Instant::now();
         let mut timers = Timers::default();
         timers.arm(after(start, 10), SessionId(1), Urgency::Patient);
-        assert_eq!(timers.next(), Some(after(start, 10) + PATIENCE));
+        assert_eq!(timers.next(), Some(after(start, 10) + PATIENT_DELAY_MAX));
         timers.arm(after(start, 15), SessionId(2), Urgency::Prompt);
         assert_eq!(timers.next(), Some(after(start, 15)));
         assert_eq!(timers.pop_due(after(start, 9)), None);
