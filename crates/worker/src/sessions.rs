@@ -9,6 +9,7 @@ use congestion::{remb, round_trip::RoundTrip, twcc};
 use hashbrown::HashMap;
 use model::{Mid, Path, SessionId, Ssrc};
 use router::{DownTrack, PublisherClock, StreamTable, UpTrack};
+use slab::Slab;
 use transport::{Peer, srtp};
 
 use crate::{
@@ -141,8 +142,7 @@ impl Session {
 /// Sessions by place and by id. A place is used again only after everything that names it is gone.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    places: Vec<Option<Box<Session>>>,
-    free: Vec<SessionRef>,
+    places: Slab<Box<Session>>,
     ids: HashMap<SessionId, SessionRef>,
     /// Sessions whose handshake goes on.
     half_open: usize,
@@ -151,29 +151,25 @@ pub(crate) struct Sessions {
 impl Sessions {
     /// Enters a session whose handshake goes on.
     pub(crate) fn insert(&mut self, session: Session) -> SessionRef {
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            SessionRef(self.places.len() as u32 - 1)
-        });
+        let id = session.id;
+        let at = SessionRef(self.places.insert(Box::new(session)) as u32);
         self.half_open += 1;
-        self.ids.insert(session.id, at);
-        self.places[at.0 as usize] = Some(Box::new(session));
+        self.ids.insert(id, at);
         at
     }
 
     pub(crate) fn remove(&mut self, at: SessionRef) -> Option<Box<Session>> {
-        let session = self.places.get_mut(at.0 as usize)?.take()?;
+        let session = self.places.try_remove(at.0 as usize)?;
         if session.crypto.is_none() {
             self.half_open -= 1;
         }
-        self.free.push(at);
         self.ids.remove(&session.id);
         Some(session)
     }
 
     /// The handshake of a session is done.
     pub(crate) fn connect(&mut self, at: SessionRef, crypto: Crypto) -> Option<&mut Session> {
-        let session = self.places.get_mut(at.0 as usize)?.as_deref_mut()?;
+        let session = self.places.get_mut(at.0 as usize)?;
         if session.crypto.replace(Box::new(crypto)).is_none() {
             self.half_open -= 1;
         }
@@ -182,7 +178,7 @@ impl Sessions {
 
     #[inline]
     pub(crate) fn at(&mut self, at: SessionRef) -> Option<&mut Session> {
-        self.places.get_mut(at.0 as usize)?.as_deref_mut()
+        self.places.get_mut(at.0 as usize).map(Box::as_mut)
     }
 
     pub(crate) fn by_id(&self, id: SessionId) -> Option<SessionRef> {
@@ -192,7 +188,7 @@ impl Sessions {
     /// Asks for the memory from which [`Session::prefetch`] goes on.
     #[inline]
     pub(crate) fn prefetch(&self, at: SessionRef) {
-        if let Some(Some(session)) = self.places.get(at.0 as usize) {
+        if let Some(session) = self.places.get(at.0 as usize) {
             ring::prefetch(&session.downs);
             ring::prefetch(&session.crypto);
             ring::prefetch(&session.path);

@@ -6,6 +6,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 use hashbrown::HashMap;
 use model::{MediaKind, SessionId, TrackId, UpMedia};
 use router::{LEAD_MAX, LayerWatch, Packet, TrackMirror};
+use slab::Slab;
 
 use crate::{WorkerId, asks::Asked, directory::Entry, sessions::SessionRef};
 
@@ -185,8 +186,7 @@ impl Track {
 /// Tracks by place, by id and by publisher.
 #[derive(Default)]
 pub(crate) struct Tracks {
-    places: Vec<Option<Box<Track>>>,
-    free: Vec<TrackRef>,
+    places: Slab<Box<Track>>,
     ids: HashMap<TrackId, TrackRef>,
     publishers: HashMap<SessionId, Vec<TrackRef>>,
     /// Tracks with packets that are due now.
@@ -204,13 +204,9 @@ impl Tracks {
         if let Some(&at) = self.ids.get(&id) {
             return at;
         }
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            TrackRef(self.places.len() as u32 - 1)
-        });
         let mut mirror = TrackMirror::new(media);
         mirror.want(0);
-        self.places[at.0 as usize] = Some(Box::new(Track {
+        let track = Box::new(Track {
             id,
             publisher: publisher.id,
             kind: media.kind,
@@ -227,7 +223,8 @@ impl Tracks {
             fresh: Vec::new(),
             due: Due::No,
             expires: false,
-        }));
+        });
+        let at = TrackRef(self.places.insert(track) as u32);
         self.ids.insert(id, at);
         self.publishers.entry(publisher.id).or_default().push(at);
         at
@@ -235,10 +232,12 @@ impl Tracks {
 
     /// Forgets the track if it does not come in here and nobody here subscribes to it.
     pub(crate) fn release(&mut self, at: TrackRef) {
-        let Some(place) = self.places.get_mut(at.0 as usize) else { return };
         let unused =
             |t: &Track| t.live == 0 && t.runs == 0 && matches!(t.origin, Origin::Elsewhere(_));
-        let Some(track) = place.take_if(|t| unused(t)) else { return };
+        if !self.at(at).is_some_and(|track| unused(track)) {
+            return;
+        }
+        let Some(track) = self.places.try_remove(at.0 as usize) else { return };
         self.ids.remove(&track.id);
         if let Some(tracks) = self.publishers.get_mut(&track.publisher) {
             tracks.retain(|t| *t != at);
@@ -246,7 +245,6 @@ impl Tracks {
                 self.publishers.remove(&track.publisher);
             }
         }
-        self.free.push(at);
     }
 
     /// The track comes in here no more.
@@ -259,7 +257,7 @@ impl Tracks {
 
     #[inline]
     pub(crate) fn at(&mut self, at: TrackRef) -> Option<&mut Track> {
-        self.places.get_mut(at.0 as usize)?.as_deref_mut()
+        self.places.get_mut(at.0 as usize).map(Box::as_mut)
     }
 
     #[inline]
@@ -281,9 +279,7 @@ impl Tracks {
         due: Option<Instant>,
         most: usize,
     ) -> bool {
-        let Some(track) = self.places.get_mut(at.0 as usize).and_then(Option::as_deref_mut) else {
-            return false;
-        };
+        let Some(track) = self.places.get_mut(at.0 as usize) else { return false };
         track.fresh.push(packet);
         match (track.due, due) {
             (Due::No, Some(due)) => {
