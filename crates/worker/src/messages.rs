@@ -1,4 +1,4 @@
-//! What other workers say, and the packets and datagrams that they give.
+//! Takes messages, datagrams and packets from other workers.
 
 use std::time::Instant;
 
@@ -11,7 +11,8 @@ use crate::{
     paths::PathOwner,
 };
 
-/// Messages, and packets, taken in one turn, so that no worker can keep another from its own sockets.
+/// The limit of one turn for messages, for datagrams and for packets, so that other workers cannot keep this one from
+/// its own sockets.
 const MESSAGES_PER_TURN: usize = 4_096;
 
 impl Worker {
@@ -53,7 +54,7 @@ impl Worker {
         }
     }
 
-    /// A path that another worker validated for a session of ours.
+    /// Takes a path that another worker validated for a session of this worker.
     fn take_path(&mut self, now: Instant, session: SessionId, path: model::Path, nominated: bool) {
         let Some(at) = self.sessions.by_id(session) else { return };
         if self.is_in_use(now, &path, session) {
@@ -67,11 +68,12 @@ impl Worker {
         self.after_peer(now, at);
     }
 
-    /// Datagrams that other workers received for sessions of ours.
+    /// Takes datagrams that other workers received for sessions of this worker.
     pub(crate) fn take_handed(&mut self, now: Instant) {
         for _ in 0..MESSAGES_PER_TURN {
             let Some(Handed { path, mut bytes }) = self.mail.next_handed() else { break };
-            // The worker that received it counted it as handed over; here it counts as received, so that both sums hold.
+            // The worker that received the datagram counted it as handed over; here it counts as received, so that the
+            // sums of both workers hold.
             self.counters.datagrams_in.add(1);
             self.counters.bytes_in.add(bytes.len() as u64);
             let elsewhere = match self.paths.get(&path) {
@@ -81,7 +83,8 @@ impl Worker {
                 _ => false,
             };
             if elsewhere {
-                // The session ended, or has another owner, since it was handed over. Handing it over again could go in circles.
+                // Since the datagram was handed over, its session ended or got another owner. Handing it over again
+                // could go in circles.
                 self.counters.drop_in(DropReason::UnknownPath);
                 continue;
             }
