@@ -312,7 +312,7 @@ mod tests {
         let entry = open(&directory);
         assert!(directory.awaits());
         let restart = Command::Restart { session: SessionId(1), ice: ice("second") };
-        assert!(matches!(directory.command(&restart), Effect::Done), "nobody to tell");
+        assert!(matches!(directory.command(&restart), Effect::Done), "there is no owner to tell");
         directory.settle(&entry, WorkerId(3)).unwrap();
         assert_eq!(entry.orders().ice.local_ufrag, "second");
         assert!(!directory.awaits());
