@@ -12,7 +12,7 @@ const GAUGES: [&str; 9] = [
     "sessions",
     "half_open",
     "paths",
-    "words_waiting",
+    "messages_waiting",
     "tracks",
     "waiting",
     "packet_buffers",

@@ -1,6 +1,6 @@
-//! What a sink may ask of an origin, wherever the origin is: a key frame of a layer, which layers are wanted, which packet
-//! is missing. Down-tracks of this worker ask through [`Worker::ask`], other workers' through words that end in
-//! [`Worker::take_ask`].
+//! The requests of a sink to the origin of its track, in any worker: a key frame of a layer, the wanted layers, a
+//! missing packet. Down-tracks of this worker ask through [`Worker::ask`]; those of other workers send messages that
+//! end in [`Worker::take_ask`].
 
 use std::{
     sync::Arc,
@@ -14,40 +14,40 @@ use rtp::sequence::ExtSeq;
 use crate::{
     WorkerId,
     core::Worker,
-    mail::{Media, Word},
+    mail::{Media, Message},
     tracks::{Origin, TrackRef},
 };
 
-/// An origin in another worker is asked for a key frame at most this often for each layer. The up-track there asks the publisher
-/// once a second at most.
+/// An origin in another worker is asked for a key frame at most this often for each layer. The up-track there asks the
+/// publisher at most once a second.
 const KEY_FRAME_EVERY: Duration = Duration::from_millis(100);
-/// A missing packet is asked for at most this often, however many subscribers miss it.
+/// A missing packet is requested at most this often, however many subscribers miss it.
 const MISSING_EVERY: Duration = Duration::from_millis(50);
-/// Missing packets that are remembered as asked for.
+/// Missing packets that are remembered as requested.
 const MISSING_REMEMBERED: usize = 64;
 
-/// See the head of the file. Layers are sets of bits.
+/// A request to the origin of a track. Sets of layers have one bit per layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ask {
     /// A subscriber waits for a key frame of this layer.
     KeyFrame(u8),
-    /// Packets of these layers are wanted, of others not; 0: of none, since there is no subscriber any more.
+    /// Only packets of these layers are wanted; 0: none, because there is no subscriber any more.
     Layers(u8),
-    /// A packet that did not come here. The origin may have it.
+    /// A packet that did not arrive in this worker. The origin may have it.
     Missing(StreamId, ExtSeq),
 }
 
-/// What was asked for, so that it is not asked for too often. All of it is about one track.
+/// The requests that were made for one track, so that they are not repeated too often.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     key_frames: [Option<Instant>; router::MAX_LAYERS],
-    /// The layers that another origin was asked for last.
+    /// The layers that an origin in another worker was asked for last.
     layers: u8,
     missing: Vec<(StreamId, ExtSeq, Instant)>,
 }
 
 impl Asked {
-    /// Whether to ask now. Notes that it was done.
+    /// Whether a request may be made now; records it as made.
     fn may_ask(&mut self, now: Instant, ask: Ask) -> bool {
         let recent = |at: Instant, every| now.saturating_duration_since(at) < every;
         match ask {
@@ -71,14 +71,14 @@ impl Asked {
         }
     }
 
-    /// The origin is another one now, or begins now: it was asked for nothing yet.
+    /// Forgets the requested layers, because the origin is new and has got no request yet.
     pub(crate) fn forget_layers(&mut self) {
         self.layers = 0;
     }
 }
 
 impl Worker {
-    /// A sink of this worker asks the origin of a track.
+    /// Makes a request of a sink in this worker to the origin of a track.
     pub(crate) fn ask(&mut self, now: Instant, at: TrackRef, ask: Ask) {
         let Some(track) = self.tracks.at(at) else { return };
         let id = track.id;
@@ -99,20 +99,22 @@ impl Worker {
                     source.ask_key_frame(id);
                 }
             }
-            // What this worker's sinks want is known to the track, and what its peer lost is asked for by the up-track.
+            // The track itself knows which layers this worker's sinks want, and the up-track requests packets that the
+            // publisher lost.
             (Origin::Session(..) | Origin::Source(..), _) => {}
             (Origin::Elsewhere(entry), _) => {
-                // Without an owner nobody can be asked: the owner will tell when it settles (`Word::Settled`), and then is asked.
+                // Without an owner the request is dropped: the owner will tell when it settles (`Message::Settled`),
+                // and is asked then.
                 let Some(owner) = entry.owner().filter(|owner| *owner != self.id) else { return };
                 let publisher = track.publisher;
                 if track.asked.may_ask(now, ask) {
-                    self.mail.tell(owner, Word::Ask { publisher, track: id, ask });
+                    self.mail.tell(owner, Message::Ask { publisher, track: id, ask });
                 }
             }
         }
     }
 
-    /// A worker with subscribers of a track of ours asks.
+    /// Takes the request of another worker that has subscribers of a track of this worker.
     pub(crate) fn take_ask(
         &mut self,
         now: Instant,
@@ -122,7 +124,7 @@ impl Worker {
         ask: Ask,
     ) {
         if self.tracks.by_id(track).is_none() {
-            // It knows the newest plan of the publisher, and this worker may not have taken it in yet.
+            // The other worker knows the newest plan of the publisher; this worker may not have carried it out yet.
             self.look_at_orders(now, publisher);
         }
         let Some(at) = self.tracks.by_id(track) else { return };
@@ -141,7 +143,7 @@ impl Worker {
         }
     }
 
-    /// Another worker wants these layers of a track of ours.
+    /// Sets the layers that another worker wants of a track of this worker.
     fn wanted_by(&mut self, now: Instant, at: TrackRef, by: WorkerId, layers: u8) {
         let Worker { tracks, mail, counters, .. } = self;
         let Some(track) = tracks.at(at) else { return };
@@ -150,25 +152,25 @@ impl Worker {
             return;
         }
         let id = track.id;
-        mail.tell(by, Word::Ranking { track: id, ranking: track.mirror.ranking() });
-        // The publisher's next sender reports may come in five seconds. Until then only times of arrival would tie its sound to
-        // its pictures, and they are less exact: lips and voice would be apart.
+        mail.tell(by, Message::Ranking { track: id, ranking: track.mirror.ranking() });
+        // The publisher's next sender reports may come in five seconds. Until then sound and pictures could be
+        // synchronized only by times of arrival, which are less exact: lips and voice would be apart.
         for (stream, info) in track.mirror.sender_reports() {
-            mail.tell(by, Word::Report { track: id, stream, info });
+            mail.tell(by, Message::Report { track: id, stream, info });
         }
-        // The packets since the last key frame, so that its subscribers can begin at once: the publisher is asked for another
-        // key frame once a second at most.
+        // The packets since the last key frame let the subscribers there begin at once: the publisher is asked for
+        // another key frame at most once a second.
         let backlog = track.mirror.backlog(now, CatchUpLimits::default());
         let backlog = backlog.map(|p| Media { track: id, packet: Arc::clone(p) });
         counters.relayed.add(mail.send_backlog(by, backlog) as u64);
     }
 
-    /// Tells the origin of a track which layers its sinks here want, if that changed.
+    /// Tells the origin of a track which layers its sinks in this worker want, if that changed.
     pub(crate) fn tell_wanted_layers(&mut self, now: Instant, at: TrackRef) {
         let Some(track) = self.tracks.at(at) else { return };
         let layers = match (track.has_subscribers(), track.wanted()) {
             (false, _) => 0,
-            // The ranking of its layers is not known yet: ask for all.
+            // The ranking of the layers is not known yet: ask for all.
             (true, 0) => u8::MAX,
             (true, layers) => layers,
         };

@@ -1,4 +1,4 @@
-//! Which track flows through which slot of a session.
+//! Binds tracks to the slots of a session.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Worker {
-    /// Lets a track flow through a slot of a session, or nothing.
+    /// Binds a track to a slot of a session, or none.
     pub(crate) fn bind(
         &mut self,
         now: Instant,
@@ -28,8 +28,8 @@ impl Worker {
         let flows = before.and_then(|t| self.tracks.at(t)).map(|t| t.id);
         let stays = flows.is_some() && flows == binding.as_ref().map(|b| b.track);
         let track = if stays {
-            // Bound again, with other payload types perhaps: the mirror stays, with what has not gone out yet and what may
-            // be asked for again.
+            // The same track is bound again, perhaps with other payload types: the mirror stays, with packets that
+            // have not been sent yet and packets that may be requested again.
             before
         } else {
             if let Some(before) = before {
@@ -40,7 +40,8 @@ impl Worker {
         let Some(session) = self.sessions.at(at) else { return };
         session.downs[down].track = track;
         session.downs[down].down.bind(binding.filter(|_| track.is_some()));
-        // Not by the place: the track that left may have made room for this one.
+        // `stays` decides, not a comparison of places: the old track may have been released and its place given to the
+        // new one.
         if let Some(track) = track.filter(|_| !stays) {
             self.subscribe(now, track, subscriber);
         }
@@ -49,7 +50,7 @@ impl Worker {
         }
     }
 
-    /// The place of the track that a binding names; `None` when its publisher does not have it, or is gone.
+    /// The place of the track that a binding names; `None` when its publisher has ended or does not have the track.
     fn find_track(&mut self, binding: &Binding) -> Option<TrackRef> {
         let entry = self.directory.by_id(binding.publisher)?;
         let orders = entry.orders();
@@ -71,13 +72,13 @@ impl Worker {
         if let Origin::Elsewhere(entry) = &track.origin
             && let Owner::Nobody = entry.claim.wait(id.0)
         {
-            // Nobody has it yet: whoever will says so.
+            // The publisher has no owner yet. The worker that becomes the owner will tell.
             return;
         }
         self.tell_wanted_layers(now, at);
     }
 
-    /// A slot is a sink of a track no more.
+    /// Removes a slot from the sinks of a track.
     pub(crate) fn unsubscribe(&mut self, now: Instant, at: TrackRef, subscriber: Subscriber) {
         let Some(track) = self.tracks.at(at) else { return };
         track.unsubscribe(subscriber);
@@ -87,7 +88,7 @@ impl Worker {
         }
     }
 
-    /// The publisher of tracks that are subscribed to here settled in another worker.
+    /// Another worker has become the owner of a publisher whose tracks have subscribers here.
     pub(crate) fn publisher_settled(&mut self, now: Instant, publisher: SessionId) {
         for at in self.tracks.of(publisher) {
             if let Some(track) = self.tracks.at(at) {

@@ -1,4 +1,5 @@
-//! What one participant may use up, in workers without sockets: memory and rates. Others must not notice.
+//! Tests: the limits of what one participant may use up (memory and rates), in workers without sockets. Other
+//! participants must not notice.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::{
     threats::connect,
 };
 
-/// A publisher with its end of SRTP, and how far each of its streams is.
+/// A publisher with its SRTP sender, and the next sequence number of each of its streams.
 struct Publisher {
     session: u64,
     sender: Sender,
@@ -39,7 +40,7 @@ fn ssrc(at: usize) -> Ssrc {
 }
 
 impl Publisher {
-    /// A connected publisher of so many videos.
+    /// A connected publisher of this number of videos.
     fn new(worker: &mut Worker, now: Instant, session: u64, videos: usize) -> Self {
         let mut plan: SessionPlan = (*plan(session)).clone();
         let mut codec = codec(MediaKind::Video);
@@ -60,7 +61,7 @@ impl Publisher {
         Self { session, sender, sequences: vec![0; videos], key: false }
     }
 
-    /// The next packet of a video, of so many bytes of payload. The first one begins a key frame.
+    /// The next packet of a video, with this many bytes of payload. The first one begins a key frame.
     fn packet(&mut self, at: usize, payload: usize) -> Vec<u8> {
         let sequence = self.sequences[at];
         self.sequences[at] += 1;
@@ -113,7 +114,7 @@ fn dropped(bench: &Bench, reason: DropReason) -> u64 {
     bench.worker.counters.dropped_in[reason as usize].value()
 }
 
-/// How many packets of a video can be asked for again.
+/// How many packets of a video can be requested again.
 fn kept(bench: &mut Bench, session: u64, at: usize) -> usize {
     let worker = &mut bench.worker;
     let found = worker.tracks.by_id(track(session, at));
@@ -126,7 +127,7 @@ fn kept(bench: &mut Bench, session: u64, at: usize) -> usize {
 const MIB: usize = 1 << 20;
 
 #[test]
-fn a_publisher_at_its_memory_bound_loses_its_oldest_packets_and_nobody_else_any() {
+fn a_publisher_at_its_memory_bound_loses_its_oldest_packets_and_other_publishers_lose_none() {
     let now = Instant::now();
     let mut benches = benches_with(1, |config| {
         config.packet_memory = Some(16 * MIB);
@@ -160,7 +161,7 @@ fn a_publisher_at_its_memory_bound_loses_its_oldest_packets_and_nobody_else_any(
 }
 
 #[test]
-fn where_all_publishers_need_more_than_there_is_each_keeps_less_and_nobody_is_refused() {
+fn if_all_publishers_need_more_memory_than_there_is_each_keeps_less_and_no_packet_is_refused() {
     const PUBLISHERS: u64 = 30;
     let start = Instant::now();
     let mut benches = benches_with(1, |config| config.packet_memory = Some(8 * MIB));
@@ -168,7 +169,7 @@ fn where_all_publishers_need_more_than_there_is_each_keeps_less_and_nobody_is_re
     let mut publishers: Vec<_> =
         (1..=PUBLISHERS).map(|id| Publisher::new(&mut bench.worker, start, id, 1)).collect();
     (1..=PUBLISHERS).for_each(|id| _ = viewer(bench, start, 100 + id, id, 0));
-    // 500 packets a second each: 25 MB of a second's past for 8 MiB of memory.
+    // 500 packets a second each: one second of all packets is 25 MB, and the memory is 8 MiB.
     for i in 0..1_000 {
         let now = start + Duration::from_millis(2) * i;
         publishers.iter_mut().for_each(|publisher| publisher.send(bench, now, 0, 1_000));
@@ -185,13 +186,13 @@ fn where_all_publishers_need_more_than_there_is_each_keeps_less_and_nobody_is_re
 }
 
 #[test]
-fn packets_that_others_still_hold_are_refused_cheaply_at_the_bound() {
+fn at_the_bound_new_packets_are_refused_cheaply_while_old_ones_are_still_held() {
     let now = Instant::now();
     let mut benches = benches_with(1, |config| config.session_packet_memory = MIB);
     let bench = &mut benches[0];
     let mut greedy = Publisher::new(&mut bench.worker, now, 2, 1);
     viewer(bench, now, 20, 2, 0);
-    // Nothing leaves: a run holds all that comes.
+    // Nothing is sent, so a run holds all packets that arrive.
     for _ in 0..1_000 {
         greedy.send(bench, now, 0, 1_000);
     }
@@ -203,7 +204,7 @@ fn packets_that_others_still_hold_are_refused_cheaply_at_the_bound() {
     }
     let probes = bench.worker.pool.stats().probes - before;
     assert!(probes < 10 * 1_000, "{probes} packets were looked at for 1,000 refusals");
-    // What leaves makes room.
+    // Packets that are sent make room.
     while bench.worker.send_due(now) {}
     greedy.send(bench, now + Duration::from_millis(20), 0, 1_000);
     assert_eq!(dropped(bench, DropReason::SessionMemory), refused + 1_000);
@@ -224,7 +225,7 @@ fn a_silent_publisher_gives_its_memory_back_within_three_seconds() {
     bench.worker.clock = crate::core::Clock::Set(start);
     while bench.worker.turn() {}
     assert!(bench.worker.counters.packet_bytes_used.value() > 3_000 * 1_000);
-    // It wakes up for its timers; nothing else comes.
+    // The worker wakes up for its timers; no datagram arrives.
     for tick in 1..=50 {
         bench.worker.clock = crate::core::Clock::Set(start + Duration::from_millis(50) * tick);
         bench.worker.turn();
@@ -238,11 +239,11 @@ fn other_workers_let_go_of_what_the_publishers_worker_lets_go() {
     let mut benches = benches_with(2, |config| config.session_packet_memory = MIB);
     let mut greedy = Publisher::new(&mut benches[0].worker, now, 2, 1);
     viewer(&mut benches[1], now, 20, 2, 0);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     for millis in 0..1_000 {
         let now = now + Duration::from_millis(millis);
         greedy.send(&mut benches[0], now, 0, 1_000);
-        benches[1].worker.take_words(now);
+        benches[1].worker.take_messages(now);
         benches[1].worker.take_media(now);
         while benches[1].worker.send_due(now) {}
     }
@@ -251,7 +252,7 @@ fn other_workers_let_go_of_what_the_publishers_worker_lets_go() {
     assert!((100..700).contains(&kept(&mut benches[1], 2, 0)));
 }
 
-/// A session's RTCP of so many NACKed numbers for the viewer's slot, and a picture loss if asked for.
+/// An RTCP packet that reports these sequence numbers of the viewer's slot as lost, with a picture loss if `pli`.
 fn rtcp(peer: &mut Sender, media: Ssrc, lost: std::ops::Range<u16>, pli: bool) -> Vec<u8> {
     let mut bytes = vec![0; 1_500];
     let mut writer = rtp::rtcp::RtcpWriter::new(&mut bytes);
@@ -278,7 +279,7 @@ fn a_publisher_over_its_rate_is_dropped_before_decryption_and_others_are_not() {
     let bench = &mut benches[0];
     let mut fast = Publisher::new(&mut bench.worker, start, 1, 1);
     let mut good = Publisher::new(&mut bench.worker, start, 2, 1);
-    // 4,000 packets of 1,000 bytes a second are four times what it may send, for three seconds.
+    // 4,000 packets of 1,000 bytes a second are four times the limit, for three seconds.
     for i in 0..12_000 {
         let now = start + Duration::from_micros(250) * i;
         fast.send(bench, now, 0, 1_000);
@@ -290,7 +291,7 @@ fn a_publisher_over_its_rate_is_dropped_before_decryption_and_others_are_not() {
     // A second's worth at once, and three seconds more; a packet is 1,028 bytes with header and tag.
     assert!((3_850..3_950).contains(&accepted), "{accepted}");
     assert_eq!(dropped(bench, DropReason::MediaRate), 12_000 - accepted);
-    // What is dropped was not opened: the same packet is no replay later.
+    // A packet that was dropped was not decrypted: the same packet is no replay later.
     let now = start + Duration::from_secs(3);
     let before = bench.worker.counters.rtp_accepted.value();
     let refused = loop {
@@ -328,7 +329,7 @@ fn forged_packets_use_up_nothing_of_a_publishers_rate() {
 }
 
 #[test]
-fn a_session_sends_so_much_rtcp_and_no_more() {
+fn a_session_sends_rtcp_up_to_its_limit_and_no_more() {
     let now = Instant::now();
     let mut benches = benches_with(1, |config| config.rates.rtcp_packets = 50);
     let bench = &mut benches[0];
@@ -345,7 +346,7 @@ fn a_session_sends_so_much_rtcp_and_no_more() {
 }
 
 #[test]
-fn a_viewer_reports_so_many_missing_packets_and_no_more() {
+fn a_viewer_reports_missing_packets_up_to_its_limit_and_no_more() {
     let now = Instant::now();
     let mut benches = benches_with(1, |config| config.rates.nacks = 1_000);
     let bench = &mut benches[0];
@@ -398,14 +399,15 @@ fn picture_losses_of_one_viewer_are_answered_slower_and_those_of_another_at_once
             publisher.key = true;
         }
     }
-    // The first at once, the next ones after 1, 2, 4 and 8 seconds, and every 8 from then on; the other viewer's at once.
+    // The first one is answered at once, the next ones after 1, 2, 4 and 8 seconds, and then every 8 seconds; that of
+    // the other viewer at once.
     assert!(asked.contains(&255), "{asked:?}");
     assert!((5..=8).contains(&asked.len()), "{asked:?}");
     assert!(bench.worker.counters.key_frames_deferred.value() > 200);
 }
 
-/// How many datagrams each of 40 viewers got of each second of video, on a line that takes `share` of what is sent. The first 2 s are
-/// left out.
+/// How many datagrams each of 40 viewers got in each second of video, on a line that takes `share` datagrams per
+/// picture. The first 2 s are left out.
 fn shares_of_a_full_line(pictures: u32, share: usize) -> Vec<Vec<u32>> {
     const VIEWERS: u64 = 40;
     let start = Instant::now();

@@ -1,15 +1,15 @@
-//! Whether the kernel grants the socket buffers that are asked for, and what to set where it does not.
+//! Checks whether the kernel grants the requested socket buffers, and tells what to set if not.
 
 use std::{fmt, io};
 
 use udp::UdpSocket;
 
-/// A buffer that is smaller than it should be.
+/// A buffer that is smaller than requested.
 #[derive(Debug, PartialEq, Eq)]
 struct Cut {
-    /// The system setting that cuts it.
+    /// The system setting that limits it.
     setting: &'static str,
-    /// What is lost for want of it.
+    /// What goes wrong because of it.
     loss: &'static str,
     asked: usize,
     granted: usize,
@@ -26,7 +26,7 @@ impl fmt::Display for Cut {
     }
 }
 
-/// Says where the buffers of a socket are smaller than `asked`.
+/// Warns about the buffers of a socket that are smaller than `asked`.
 pub(crate) fn warn_if_cut(socket: &UdpSocket, asked: usize) -> io::Result<()> {
     for cut in cuts(asked, socket.send_buffer()?, socket.recv_buffer()?) {
         tracing::warn!("{cut}");
@@ -34,7 +34,8 @@ pub(crate) fn warn_if_cut(socket: &UdpSocket, asked: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// `send`, `recv`: as the kernel tells them, which is twice what it grants: it counts its own bookkeeping in (socket(7)).
+/// `send`, `recv`: as the kernel reports them, which is twice what it grants, because it includes its own bookkeeping
+/// (socket(7)).
 fn cuts(asked: usize, send: usize, recv: usize) -> Vec<Cut> {
     let of = |setting, loss, told| Cut { setting, loss, asked, granted: told / 2 };
     let both = [

@@ -1,4 +1,4 @@
-//! What the workers need to know before they start. Values only; where they come from is the node's affair.
+//! The settings of the workers. Values only; the node reads them from its configuration.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -24,31 +24,31 @@ pub struct Config {
     pub bind: Vec<IpAddr>,
     /// Number of threads.
     pub workers: NonZeroUsize,
-    /// Pin each worker to a core of its own, as far as there are enough.
+    /// Pin each worker to a core of its own, if there are enough cores.
     pub pin: bool,
-    /// Kernel buffer of each socket, each way, in bytes.
+    /// Kernel buffer of each socket in bytes, for each direction.
     pub socket_buffer: usize,
-    /// How long packets of a picture may wait for the rest of it, so that they leave as one train. The
-    /// last packet of a picture, and audio, never wait.
+    /// How long packets of a picture may wait for the rest of it, so that they leave as one train. The last packet of
+    /// a picture, and audio, never wait.
     pub train_window: Duration,
-    /// Bytes that the packets of all workers may take; `None`: a quarter of the memory that the process may use, and 128 MiB
-    /// for each worker at most.
+    /// Bytes that the packets of all workers may take. `None`: a quarter of the memory that the process may use, and
+    /// 128 MiB for each worker at most.
     pub packet_memory: Option<usize>,
-    /// Bytes that the packets of one publisher may take. At the bound its oldest packets are let go, so that its viewers can ask for
-    /// fewer again.
+    /// Bytes that the packets of one publisher may take. At the limit its oldest packets are dropped from the caches,
+    /// so that its viewers can request fewer of them again.
     pub session_packet_memory: usize,
     /// How much one session may send.
     pub rates: RateLimits,
-    /// What keeps a session alive, and lets it be sent to.
+    /// What keeps a session alive and permits sending to its peer.
     pub consent: transport::Consent,
     /// The node's certificate.
     pub certificate: Arc<transport::dtls::Certificate>,
-    /// Ties the monotonic clock to NTP time.
+    /// Maps the monotonic clock to NTP time.
     pub wall_clock: WallClock,
-    /// Where events go.
+    /// Receives the workers' events.
     pub events: EventSink,
-    /// The kernel's table of addresses whose datagrams go to another worker than their hash says. Set when the sockets are
-    /// bound.
+    /// The kernel's table of addresses whose datagrams go to another worker than their hash tells. Set when the
+    /// sockets are bound.
     pub(crate) steering: Option<udp::steer::Table>,
 }
 
@@ -78,13 +78,14 @@ impl Config {
     }
 }
 
-/// Packet memory of one worker where nothing is configured: 75,000 packets of full size.
+/// Packet memory of one worker if nothing is configured: 75,000 packets of full size.
 const WORKER_PACKET_MEMORY: u64 = 128 << 20;
-/// A worker has this much in any case, though less were configured: a second of 50 Mbit/s.
+/// The least packet memory of a worker, even if less is configured: a second of 50 Mbit/s.
 const WORKER_PACKET_MEMORY_MIN: u64 = 8 << 20;
 
 impl Config {
-    /// Bytes that the packets of one of so many workers may take, on a machine where the process may use `memory` bytes.
+    /// Bytes that the packets of one worker may take, with this number of workers, on a machine where the process may
+    /// use `memory` bytes.
     pub(crate) fn worker_packet_memory(&self, workers: usize, memory: Option<u64>) -> usize {
         let workers = workers.max(1) as u64;
         let all = match self.packet_memory {
@@ -118,7 +119,7 @@ mod tests {
         let clock = WallClock::new(std::time::Instant::now(), std::time::SystemTime::now());
         let mut config = Config::new(certificate, clock, Arc::new(|_| ()));
         assert_eq!(config.worker_packet_memory(4, Some(64 << 30)), 128 * MIB);
-        assert_eq!(config.worker_packet_memory(4, None), 128 * MIB, "nobody knows");
+        assert_eq!(config.worker_packet_memory(4, None), 128 * MIB, "the memory is unknown");
         assert_eq!(config.worker_packet_memory(4, Some(1 << 30)), 64 * MIB, "a quarter of it");
         assert_eq!(config.worker_packet_memory(4, Some(1 << 20)), 8 * MIB, "and enough to work");
         config.packet_memory = Some(600 * MIB);

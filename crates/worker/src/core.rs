@@ -27,22 +27,23 @@ use crate::{
     tracks::Tracks,
 };
 
-/// Longest sleep: a worker looks around at least this often.
+/// Longest sleep: a worker runs a turn at least this often.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
-/// While packets wait to be sent, control is read only this often: otherwise a crowd that joins would delay a picture for many.
+/// While packets wait to be sent, control is read only this often. Otherwise a crowd of joining sessions would delay
+/// the pictures of all viewers.
 const CONTROL_EVERY: Duration = Duration::from_millis(4);
 
-/// How often the packet pool is looked through for packets that came free.
+/// How often the packet pool is searched for packets that nothing refers to any more.
 const TIDY_EVERY: Duration = Duration::from_millis(10);
-/// So often in a row the kernel may refuse to wait, 10 ms apart each time.
+/// A worker ends after this many failed waits in a row. A failed wait takes 10 ms at most.
 const WAITS_FAILED_MAX: u32 = 100;
 
 /// The time, as a worker reads it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Clock {
-    /// The machine's.
+    /// The machine's clock.
     Machine,
-    /// The caller's: it stands still until the caller sets it.
+    /// A time that the caller sets; it stands still in between.
     #[cfg(any(test, feature = "lab"))]
     Set(Instant),
 }
@@ -70,32 +71,32 @@ pub(crate) struct Worker {
     pub(crate) mail: Mail,
     /// The sockets, for receiving.
     pub(crate) inbox: Inbox,
-    /// What waits to be given to the kernel.
+    /// Datagrams that wait to be given to the kernel.
     pub(crate) outbox: Outbox,
-    /// Whose datagrams a path carries.
+    /// The session that each network path belongs to.
     pub(crate) paths: Paths,
-    /// Peer connections that live here.
+    /// The sessions that this worker owns.
     pub(crate) sessions: Sessions,
     /// Tracks with their sinks.
     pub(crate) tracks: Tracks,
     /// Publishers without a peer connection.
     pub(crate) sources: Vec<SourcePeer>,
-    /// What is on its way from tracks to receivers.
+    /// Runs of packets on their way from tracks to receivers.
     pub(crate) rounds: Rounds,
     /// Deadlines of sessions.
     pub(crate) timers: Timers,
     /// Packet buffers.
     pub(crate) pool: PacketPool,
-    /// When the datagram that is being worked on came, by the kernel's stamp; none for one that did not come through a
-    /// socket of ours.
+    /// When the current datagram arrived, by the kernel's timestamp; `None` for a datagram that did not come through a
+    /// socket of this worker.
     pub(crate) arrived: Option<Instant>,
     /// Scratch for datagrams that a peer wants to send.
     pub(crate) scratch: Vec<u8>,
-    /// Scratch for packets that are let go.
+    /// Scratch for the packets that are dropped from caches.
     pub(crate) cuts: Vec<Cut>,
     /// Scratch for report blocks.
     pub(crate) blocks: Vec<ReportBlock>,
-    /// The session that is being worked on: the culprit of a panic.
+    /// The session of the current step. If the step panics, this session is ended.
     pub(crate) current: Option<SessionRef>,
     /// When the control sockets were read last.
     control_at: Option<Instant>,
@@ -103,9 +104,9 @@ pub(crate) struct Worker {
     health: Arc<Health>,
     /// When the last turn began.
     turned: Option<Instant>,
-    /// When the packet pool was tidied last.
+    /// When the packet pool was last searched for free packets.
     tidied: Option<Instant>,
-    /// How often in a row the kernel refused to wait.
+    /// How many waits in a row failed.
     waits_failed: u32,
     pub(crate) defects: Seldom,
     /// Test hook: the loop ends by a panic outside of any session.
@@ -161,7 +162,10 @@ impl Worker {
         }
     }
 
-    /// Repeats the turn until told to stop.
+    /// Repeats the turn until the worker is told to stop.
+    ///
+    /// # Errors
+    /// The loop cannot go on. The text is for people.
     ///
     /// # Errors
     /// The loop cannot go on. Text for people.
@@ -172,34 +176,34 @@ impl Worker {
                 self.sleep()?;
             }
         }
-        // The goodbyes of the last turn may still wait in the outbox.
+        // The goodbyes of the last turn may still be in the outbox.
         self.outbox.flush();
         Ok(())
     }
 
-    /// One turn: everything that waits is taken in, everything that is due goes out. Returns whether there may be more.
+    /// One turn: takes in everything that waits, and sends everything that is due. Returns whether there may be more.
     pub(crate) fn turn(&mut self) -> bool {
         let now = self.clock.now();
         self.note_turn(now);
         let mut more = false;
         self.guarded(|w| more |= w.take_notices(now));
-        self.guarded(|w| w.take_words(now));
+        self.guarded(|w| w.take_messages(now));
         self.guarded(|w| w.take_handed(now));
         self.guarded(|w| w.take_media(now));
         self.guarded(|w| w.take_sources(now));
-        // While a handshake goes on, control is read before media: a peer's media may follow its last handshake message at
-        // once, and would be dropped for want of keys.
+        // While a handshake is in progress, control is read before media. A peer's media may follow its last handshake
+        // message at once, and would be dropped because there are no keys yet.
         let handshakes = self.sessions.half_open() > 0;
         more |= handshakes && self.receive(now, Lane::Control);
         more |= self.receive(now, Lane::Media);
         more |= self.send(now);
-        // Otherwise control is read after this turn's share of media has left.
+        // Without a handshake, control is read after this turn's share of media has left.
         let now = self.clock.now();
         more |= !handshakes && self.receive_control(now);
         self.guarded(|w| w.call_due(now));
         more |= self.send(now);
         if more {
-            // No poll follows, so nothing tells which sockets have become readable: read all of them in the next turn.
+            // No poll follows, so it is not known which sockets are readable: the next turn reads all of them.
             self.inbox.look_everywhere();
         }
         self.mail.wake_receivers();
@@ -208,7 +212,7 @@ impl Worker {
         more
     }
 
-    /// Says that the worker lives, and counts a turn that comes late.
+    /// Records that the worker runs, and counts a turn that begins late.
     fn note_turn(&mut self, now: Instant) {
         #[cfg(any(test, feature = "lab"))]
         assert!(!self.broken, "a test broke this worker");
@@ -219,7 +223,8 @@ impl Worker {
         }
     }
 
-    /// Takes packets back from publishers that fell silent. Not in every turn: each look is a cache miss.
+    /// Takes back the packets of publishers that stopped sending. Not in every turn, because each look is a cache
+    /// miss.
     fn tidy_pool(&mut self, now: Instant) {
         let recent = self.tidied.is_some_and(|at| now.saturating_duration_since(at) < TIDY_EVERY);
         if !recent {
@@ -228,19 +233,19 @@ impl Worker {
         }
     }
 
-    /// How full everything is that has a bound.
+    /// Publishes how full everything is that has a limit.
     fn measure(&self) {
         let (counters, pool) = (&self.counters, self.pool.stats());
         counters.sessions.set(self.sessions.len() as u64);
         counters.half_open.set(self.sessions.half_open() as u64);
         counters.paths.set(self.paths.len() as u64);
-        counters.words_waiting.set(self.mail.waiting() as u64);
+        counters.messages_waiting.set(self.mail.waiting() as u64);
         counters.tracks.set(self.tracks.len() as u64);
         counters.packet_buffers.set(pool.buffers as u64);
         counters.packet_bytes_used.set(pool.used_bytes as u64);
     }
 
-    /// Takes control in, but less often while packets wait to be sent.
+    /// Reads control, but less often while packets wait to be sent.
     fn receive_control(&mut self, now: Instant) -> bool {
         let recent =
             self.control_at.is_some_and(|at| now.saturating_duration_since(at) < CONTROL_EVERY);
@@ -251,8 +256,8 @@ impl Worker {
         self.receive(now, Lane::Control)
     }
 
-    /// Writes what is due of every track, as much as belongs to one turn, and gives the kernel all that waits. Returns
-    /// whether there is more to write.
+    /// Writes the packets that are due, up to the limit of one turn, and flushes the outbox to the kernel. Returns
+    /// whether more is due.
     fn send(&mut self, now: Instant) -> bool {
         self.tracks.expire(now);
         let more = self.send_due(now);
@@ -260,12 +265,12 @@ impl Worker {
         more
     }
 
-    /// Runs a step. A panic ends the session that was being worked on, and nothing else.
+    /// Runs a step. A panic in it ends only the session that the step worked on.
     pub(crate) fn guarded(&mut self, step: impl FnOnce(&mut Worker)) {
-        // State that the step left half-changed belongs to the session that is closed now; tables shared with
-        // others are changed in single statements.
+        // Half-changed state belongs to the session that is ended now. Tables shared with other sessions are changed
+        // in single statements.
         if catch_unwind(AssertUnwindSafe(|| step(self))).is_ok() {
-            // The next step's defect is not this session's.
+            // A panic in the next step must not end this session.
             self.current = None;
             return;
         }
@@ -290,18 +295,20 @@ impl Worker {
     fn sleep(&mut self) -> Result<(), String> {
         self.inbox.look_everywhere();
         let now = self.clock.now();
-        // While a session is connecting, all sockets are listened to: its checks and its handshake must be answered at once.
+        // While a session is connecting, the worker waits on all sockets: the session's checks and handshake must be
+        // answered at once.
         let may_hold = self.sessions.half_open() == 0 && !self.directory.awaits();
         let held = self.inbox.held(now, may_hold);
         let parking = self.mail.waker().parking();
-        // A worker that listens to all its sockets sleeps lightly: a hint that a session is awaited need not wake it, since the
-        // session's first check will.
+        // A worker that waits on all its sockets sleeps lightly: a hint that a new session is expected need not wake
+        // it, because the session's first check will.
         match held {
             Some(_) => parking.prepare_sleep(),
             None => parking.prepare_light_sleep(),
         }
-        // Whatever is pushed from here on wakes the worker, and what was pushed before is found by this look. In the other order
-        // a notice could come between the look and the sleep, and wait for half a second.
+        // A notice that is pushed from here on wakes the worker; one that was pushed before is found by the checks
+        // below. In the other order a notice could be pushed between the checks and the sleep, and would wait for half
+        // a second.
         let awaited = held.is_some() && self.directory.awaits();
         if awaited || !self.mail.is_idle() || self.sources.iter().any(SourcePeer::has_packets) {
             self.mail.waker().parking().cancel_sleep();
@@ -316,7 +323,8 @@ impl Worker {
         self.counters.wakeups.add(1);
         self.waits_failed = if waited.is_ok() { 0 } else { self.waits_failed + 1 };
         match waited {
-            // Without waiting the loop would burn a core, and a moment without memory passes.
+            // A failed wait is tried again, because a shortage of kernel memory may pass. After too many in a row the
+            // worker ends.
             Err(error) if self.waits_failed >= WAITS_FAILED_MAX => {
                 Err(format!("waiting for datagrams fails: {error}"))
             }
@@ -324,7 +332,7 @@ impl Worker {
         }
     }
 
-    /// When the worker has something to do next, if nothing comes.
+    /// When the worker has something to do next, if nothing arrives.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         [self.timers.next(), self.tracks.next_due()].into_iter().flatten().min()
     }

@@ -1,4 +1,4 @@
-//! Step 2: which protocol, and whose.
+//! Step 2: finds the protocol of a datagram, and its session.
 
 use std::{sync::Arc, time::Instant};
 
@@ -9,14 +9,14 @@ use transport::{
 };
 
 use crate::{
-    WorkerId, core::Worker, directory::Entry, mail::Word, paths::PathOwner, sessions::SessionRef,
+    WorkerId, core::Worker, directory::Entry, mail::Message, paths::PathOwner, sessions::SessionRef,
 };
 
-/// Sessions of one worker whose handshakes may go on at once.
+/// Sessions of one worker whose handshakes may be in progress at once.
 pub(crate) const HALF_OPEN_MAX: usize = 4_096;
 
 impl Worker {
-    /// Takes a datagram, wherever it came in.
+    /// Takes a datagram from any source.
     pub(crate) fn take_datagram(&mut self, now: Instant, path: Path, datagram: &mut [u8]) {
         let taken = match classify(datagram) {
             Kind::Stun => self.take_stun(now, path, datagram),
@@ -42,12 +42,13 @@ impl Worker {
         match entry.owner() {
             Some(owner) if owner == self.id => self.take_check(now, path, datagram, &entry),
             Some(owner) => {
-                // Only a check that is genuine may teach this worker a path.
+                // Only an authentic check may teach this worker a path.
                 let orders = entry.orders();
                 let password = orders.password(ufrag).ok_or(DropReason::StunUnknownUser)?;
                 ice::verify(datagram, password)?;
                 self.paths.cache(now, path, &entry);
-                // Paths from before it settled were checked before this one, and must not be nominated after it.
+                // Paths that were validated here before the session had an owner are told to the owner first: they
+                // must not be nominated after the path of this check.
                 self.pass_elsewhere(owner, &entry, path, datagram)
             }
             None if entry.is_gone() => Err(DropReason::StunUnknownUser),
@@ -55,13 +56,13 @@ impl Worker {
         }
     }
 
-    /// Whether the path is where a connected session is sent to, another one than that which checks, and something authentic of
-    /// it came there within the life of consent. Such a path stays where it is: a check may have a forged source address,
-    /// and the session would lose what its peer sends until that one's next check (threats rows 26 and 61). A path that a
-    /// session has besides carries nothing of it, and may go.
+    /// Whether the path is the one on which another connected session is sent media, and something authentic of that
+    /// session arrived on it within the lifetime of consent. Such a path stays with that session: the check may have a
+    /// forged source address, and the session would lose what its peer sends until the peer's next check (threats rows
+    /// 26 and 61). Another path of a session carries no media to its peer, and may be taken.
     ///
-    /// A session that is not connected yet does not hold its paths: who guesses the address of a client could otherwise keep
-    /// it out with offers alone.
+    /// A session that is not connected yet does not hold its paths: an attacker who guesses a client's address could
+    /// otherwise keep the client out with offers alone.
     pub(crate) fn is_in_use(&mut self, now: Instant, path: &Path, checking: SessionId) -> bool {
         match self.paths.get(path) {
             Some(PathOwner::Here(at)) => {
@@ -78,7 +79,7 @@ impl Worker {
         }
     }
 
-    /// Takes a check of a session of ours.
+    /// Takes a check of a session of this worker.
     fn take_check(
         &mut self,
         now: Instant,
@@ -93,15 +94,15 @@ impl Worker {
         let is_known = session.paths.contains(&path);
         self.counters.stun.add(1);
         if is_known {
-            // A check of another session may have come from this address since, while nothing came from this one: a port that
-            // is used again, or a forged source. The latest genuine check says whose the path is.
+            // A check of another session may have taken this path since, while nothing arrived from this session: a
+            // port that is used again, or a forged source. The latest authentic check decides whose path it is.
             self.paths.own(path, at);
         }
         self.after_peer(now, at);
         Ok(())
     }
 
-    /// Answers a check of a session that has not settled anywhere.
+    /// Answers a check of a session that has no owner yet.
     fn answer_unsettled(
         &mut self,
         now: Instant,
@@ -115,7 +116,7 @@ impl Worker {
         self.counters.stun.add(1);
         if answer.success {
             self.paths.pend(now, path, entry, answer.nominated);
-            // We begin the handshake, so nothing else will settle the session.
+            // The node begins the handshake, so nothing else will give the session an owner.
             if orders.plan.dtls_role == DtlsRole::Active
                 && self.sessions.half_open() < HALF_OPEN_MAX
             {
@@ -189,8 +190,8 @@ impl Worker {
         }
     }
 
-    /// Passes a datagram on to the worker that owns its session. The paths that were validated here before the session
-    /// settled there go before it.
+    /// Hands a datagram over to the worker that owns its session. Paths that were validated here before the session
+    /// had that owner are sent before it.
     fn pass_elsewhere(
         &mut self,
         owner: WorkerId,
@@ -199,12 +200,13 @@ impl Worker {
         datagram: &[u8],
     ) -> Result<(), DropReason> {
         for (path, nominated) in self.paths.take_untold(entry.id) {
-            self.mail.tell(owner, Word::Path { session: entry.id, path, nominated });
+            self.mail.tell(owner, Message::Path { session: entry.id, path, nominated });
         }
         self.hand_over(owner, path, datagram)
     }
 
-    /// The kernel brought a datagram here that belongs to a session of another worker: a peer's address moved.
+    /// Hands over a datagram that the kernel brought to this worker, though another one owns the session: the peer's
+    /// address moved.
     fn hand_over(
         &mut self,
         owner: WorkerId,

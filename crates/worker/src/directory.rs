@@ -1,12 +1,12 @@
-//! The session directory: one entry for each session, which all workers and signaling share.
+//! The session directory: one entry for each session, shared by all workers and signaling.
 //!
-//! An entry holds the session's *orders*, which is what signaling wants of it now, and the claim of the worker that owns it.
-//! Signaling replaces the orders and sends the owner one notice; a notice that is on its way will do for later changes
-//! too, since the owner reads the orders as they are when it takes the notice. Before there is an owner nothing is sent: the worker
-//! that settles the session reads the orders then ([`ring::Claim`] says why none is missed).
+//! An entry holds the session's *orders* (what signaling wants of it now) and the claim of the worker that owns it.
+//! Signaling replaces the orders and sends the owner one notice. No further notice is sent while one is on its way,
+//! because the owner reads the newest orders when it takes the notice. Before a session has an owner nothing is sent:
+//! the worker that becomes the owner reads the orders then ([`ring::Claim`] says why none is missed).
 //!
-//! Look-ups take no lock: workers make them on their way from a check to its session. A command costs the same however many
-//! workers there are.
+//! Look-ups take no lock, because workers make them for each check. A command costs the same whatever the number of
+//! workers.
 
 use std::sync::{
     Arc,
@@ -24,12 +24,12 @@ use crate::WorkerId;
 #[derive(Debug, Clone)]
 pub(crate) struct Orders {
     pub(crate) plan: Arc<SessionPlan>,
-    /// Credentials now; a restart changes them.
+    /// The present credentials; an ICE restart changes them.
     pub(crate) ice: IceCredentials,
-    /// Credentials before the last restart: checks with them still find the session. Whether they are still good is for
-    /// the session to say.
+    /// The credentials before the last restart. Checks with them still find the session; whether they are still valid
+    /// is decided by the session.
     ice_before: Option<IceCredentials>,
-    /// What flows through the slots that were named so far.
+    /// The bindings of the slots that were named so far.
     pub(crate) slots: Vec<(Mid, Option<Binding>)>,
     /// The session is to end.
     pub(crate) closed: bool,
@@ -41,7 +41,7 @@ impl Orders {
         Self { plan, ice, ice_before: None, slots: Vec::new(), closed: false }
     }
 
-    /// The password behind a ufrag of ours: of the present credentials, or of those before the last restart.
+    /// The password that belongs to a local ufrag: of the present credentials, or of those before the last restart.
     pub(crate) fn password(&self, local_ufrag: &str) -> Option<&str> {
         let all = std::iter::once(&self.ice).chain(&self.ice_before);
         all.filter(|i| i.local_ufrag == local_ufrag).map(|i| i.local_pwd.as_str()).next()
@@ -49,8 +49,8 @@ impl Orders {
 
     fn ufrags(&self) -> impl Iterator<Item = &str> {
         let all = std::iter::once(&self.ice).chain(&self.ice_before);
-        // A session without a peer (a local source) has no credentials. Nobody may address it: an empty password is
-        // known to everyone, and a check that it authenticates could take another session's path.
+        // A session without a peer (a local source) has no credentials, and must not be found by a ufrag. Its password
+        // is empty, so an attacker could authenticate a check with it and take another session's path.
         all.map(|ice| ice.local_ufrag.as_str()).filter(|ufrag| !ufrag.is_empty())
     }
 
@@ -61,7 +61,7 @@ impl Orders {
 
     fn restart(&mut self, ice: &IceCredentials) {
         if self.ice.local_ufrag == ice.local_ufrag {
-            // The same restart again: the credentials before it must not be forgotten.
+            // The same restart again: the credentials before it must be kept.
             self.ice = ice.clone();
         } else {
             self.ice_before = Some(std::mem::replace(&mut self.ice, ice.clone()));
@@ -86,8 +86,8 @@ impl Orders {
 pub(crate) struct Entry {
     pub(crate) id: SessionId,
     pub(crate) claim: Claim,
-    /// Where the peer is sent to, once the handshake is done. Of a session that lives in another worker, this is how a worker
-    /// knows.
+    /// The path on which the peer is sent media, once the handshake is done. From it the workers that do not own the
+    /// session know the path.
     sent_to: ArcSwapOption<Path>,
     orders: ArcSwap<Orders>,
 }
@@ -97,7 +97,7 @@ impl Entry {
         self.orders.load_full()
     }
 
-    /// Where the session lives; `None` when nowhere, yet or any more.
+    /// The worker that owns the session; `None` before it has an owner and after it has ended.
     pub(crate) fn owner(&self) -> Option<WorkerId> {
         match self.claim.owner() {
             Owner::Of(worker) => Some(WorkerId(worker)),
@@ -109,12 +109,12 @@ impl Entry {
         self.claim.owner() == Owner::Gone
     }
 
-    /// The owner says where the peer is sent to from now on.
+    /// Called by the owner: sets the path on which the peer is sent media.
     pub(crate) fn set_sent_to(&self, path: Option<Path>) {
         self.sent_to.store(path.map(Arc::new));
     }
 
-    /// Whether the session is not over, its handshake is done, and its peer is sent to on this path.
+    /// Whether the session has not ended, its handshake is done, and its peer is sent media on this path.
     pub(crate) fn is_sent_to(&self, path: &Path) -> bool {
         self.sent_to.load().as_deref() == Some(path) && !self.is_gone()
     }
@@ -128,10 +128,10 @@ impl Entry {
     }
 }
 
-/// What a command leads to outside of the directory.
+/// What has to be done after a command changed the directory.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// A session was opened while none was awaited: workers that hold control back have to be told that one is now.
+    /// The first session without an owner was opened: workers that hold control back have to be told.
     Awaits,
     /// This worker has to be told that the orders changed.
     Tell(WorkerId, Arc<Entry>),
@@ -139,12 +139,12 @@ pub(crate) enum Effect {
     Done,
 }
 
-/// See the head of the file.
+/// The session directory; see the head of the file.
 #[derive(Default)]
 pub(crate) struct Directory {
     ids: HashMap<SessionId, Arc<Entry>>,
     ufrags: HashMap<Box<str>, Arc<Entry>>,
-    /// Sessions that nobody owns yet: their first checks may come.
+    /// The number of sessions without an owner, whose first checks may arrive at any worker.
     unsettled: AtomicUsize,
 }
 
@@ -157,12 +157,12 @@ impl Directory {
         self.ufrags.pin().get(ufrag).cloned()
     }
 
-    /// Whether there are sessions that have not settled anywhere.
+    /// Whether there are sessions without an owner.
     pub(crate) fn awaits(&self) -> bool {
         self.unsettled.load(Ordering::Acquire) > 0
     }
 
-    /// All sessions, by id.
+    /// All sessions, ordered by id.
     pub(crate) fn sessions(&self) -> Vec<Arc<Entry>> {
         let mut all: Vec<Arc<Entry>> = self.ids.pin().values().cloned().collect();
         all.sort_unstable_by_key(|entry| entry.id);
@@ -173,7 +173,7 @@ impl Directory {
         self.ids.len()
     }
 
-    /// Carries out what signaling commands. Commands about one session come one after the other.
+    /// Carries out a command of signaling. Commands about one session come one after the other.
     pub(crate) fn command(&self, command: &Command) -> Effect {
         if let Command::Open(plan) = command {
             return self.open(plan.clone());
@@ -195,20 +195,21 @@ impl Directory {
             return Effect::Done;
         }
         match self.unsettled.fetch_add(1, Ordering::AcqRel) {
-            // Who sees that one is awaited holds nothing back, so only the first has to be told of.
+            // A worker that sees a session without an owner holds nothing back, so only the first one has to be
+            // announced.
             0 => Effect::Awaits,
             _ => Effect::Done,
         }
     }
 
-    /// Enters a session that a worker owns from the start: one without a peer.
+    /// Enters a session without a peer, which a worker owns from the start.
     pub(crate) fn open_at(&self, plan: Arc<SessionPlan>, worker: WorkerId) -> Arc<Entry> {
         let entry = entry(plan, Claim::of(worker.0));
         self.insert(&entry);
         entry
     }
 
-    /// False when there is a session of this id.
+    /// Enters a session. `false` when there is a session with this id.
     fn insert(&self, entry: &Arc<Entry>) -> bool {
         if self.ids.pin().try_insert(entry.id, entry.clone()).is_err() {
             return false;
@@ -229,7 +230,7 @@ impl Directory {
         for ufrag in after.ufrags() {
             self.ufrags.pin().insert(ufrag.into(), entry.clone());
         }
-        // Pairs with the fence in `ended`: either it finds what was inserted here, or it is seen here.
+        // Pairs with the fence in `ended`: either `ended` finds the ufrags inserted here, or the end is seen here.
         fence(Ordering::SeqCst);
         if entry.is_gone() {
             after.ufrags().for_each(|ufrag| self.forget_ufrag(ufrag, entry));
@@ -244,17 +245,17 @@ impl Directory {
         }
     }
 
-    /// Lets a session live in a worker, which reads the orders afterwards.
+    /// Makes a worker the owner of a session. The worker reads the orders afterwards.
     ///
     /// # Errors
-    /// Where it lives already, or that it is over.
+    /// The session has an owner already, or has ended.
     pub(crate) fn settle(&self, entry: &Entry, worker: WorkerId) -> Result<(), Owner> {
         entry.claim.settle(worker.0)?;
         self.unsettled.fetch_sub(1, Ordering::AcqRel);
         Ok(())
     }
 
-    /// The owner ended the session.
+    /// Called by the owner when the session has ended.
     pub(crate) fn ended(&self, entry: &Arc<Entry>) {
         entry.claim.end();
         fence(Ordering::SeqCst);
@@ -269,7 +270,7 @@ impl Directory {
     }
 
     fn forget_ufrag(&self, ufrag: &str, entry: &Arc<Entry>) {
-        // 48 random bits may come twice: what is another session's by now stays.
+        // A ufrag has 48 random bits and may come twice: if another session has it now, it stays.
         let _kept = self.ufrags.pin().remove_if(ufrag, |_, found| Arc::ptr_eq(found, entry));
     }
 }
@@ -311,7 +312,7 @@ mod tests {
         let entry = open(&directory);
         assert!(directory.awaits());
         let restart = Command::Restart { session: SessionId(1), ice: ice("second") };
-        assert!(matches!(directory.command(&restart), Effect::Done), "nobody to tell");
+        assert!(matches!(directory.command(&restart), Effect::Done), "there is no owner to tell");
         directory.settle(&entry, WorkerId(3)).unwrap();
         assert_eq!(entry.orders().ice.local_ufrag, "second");
         assert!(!directory.awaits());

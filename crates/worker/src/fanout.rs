@@ -1,4 +1,4 @@
-//! Step 4: to every sink of the track, those in other workers by reference.
+//! Step 4: a packet goes to every sink of its track; to sinks in other workers by reference.
 
 use std::{sync::Arc, time::Instant};
 
@@ -9,13 +9,13 @@ use crate::{
     WorkerId,
     core::Worker,
     exit::run::FRESH_MAX,
-    mail::{Media, Word},
+    mail::{Media, Message},
     tracks::TrackRef,
 };
 
 impl Worker {
-    /// Passes a packet of a track that comes in here to all sinks. Other workers get a reference, not a copy, and only of
-    /// layers that they want.
+    /// Passes a packet of a track that enters here to all sinks. Other workers get a reference, not a copy, and only
+    /// for layers that they want.
     #[inline]
     pub(crate) fn fan_out(&mut self, now: Instant, at: TrackRef, packet: Arc<Packet>) {
         if self.tracks.at(at).is_some_and(|track| track.observe(&packet)) {
@@ -35,7 +35,7 @@ impl Worker {
         self.queue(now, at, packet);
     }
 
-    /// Passes one packet on to another worker.
+    /// Passes one packet to another worker.
     pub(crate) fn pass_on(&mut self, to: WorkerId, track: TrackId, packet: Arc<Packet>) {
         self.counters.relayed.add(1);
         if !self.mail.send_media(to, Media { track, packet }) {
@@ -49,7 +49,7 @@ impl Worker {
         let Some(track) = self.tracks.at(at) else { return };
         track.mirror.receive(Arc::clone(&packet));
         let wanted = track.wants(packet.meta.layer());
-        // The last packet of a picture completes its train; sound is a train of its own.
+        // The last packet of a picture completes its train; each sound packet is a train of its own.
         let complete = packet.meta.marker || track.kind == MediaKind::Audio;
         self.tracks.expire_later(now, at);
         if !wanted {
@@ -61,18 +61,18 @@ impl Worker {
         }
     }
 
-    /// Another layer of a track begins to flow, or has stopped, or they rank otherwise: all sinks learn of it.
+    /// Tells all sinks that the ranking of a track's layers changed: a layer started or stopped, or the order changed.
     fn ranking_changed(&mut self, now: Instant, at: TrackRef) {
         let Worker { tracks, mail, .. } = self;
         let Some(track) = tracks.at(at) else { return };
         let (id, ranking) = (track.id, track.mirror.ranking());
         for sink in track.workers() {
-            mail.tell(sink.worker, Word::Ranking { track: id, ranking });
+            mail.tell(sink.worker, Message::Ranking { track: id, ranking });
         }
         self.look_at_wanted_layers(now, at);
     }
 
-    /// Asks all subscribers of this worker anew which layers they want.
+    /// Reads from all subscribers in this worker which layers they want now.
     pub(crate) fn look_at_wanted_layers(&mut self, now: Instant, at: TrackRef) {
         let Worker { tracks, sessions, .. } = self;
         let Some(track) = tracks.at(at) else { return };
@@ -86,14 +86,15 @@ impl Worker {
         self.tell_wanted_layers(now, at);
     }
 
-    /// Lets a track that comes in here, and all its sinks, know which NTP time belongs to which RTP timestamp.
+    /// Gives a sender report (which NTP time belongs to which RTP timestamp) to a track that enters here, and to all
+    /// its sinks.
     pub(crate) fn tell_sender_report(&mut self, at: TrackRef, stream: StreamId, info: SenderInfo) {
         let Worker { tracks, mail, .. } = self;
         let Some(track) = tracks.at(at) else { return };
         let id = track.id;
         track.mirror.sender_report(stream, info);
         for sink in track.workers() {
-            mail.tell(sink.worker, Word::Report { track: id, stream, info });
+            mail.tell(sink.worker, Message::Report { track: id, stream, info });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How tracks flow between workers and subscribers, in workers without sockets: who learns what, and when.
+//! Tests: how packets and reports flow between workers and subscribers, in workers without sockets.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ fn binding() -> Binding {
     Binding { track: TrackId(7), publisher: SessionId(PUBLISHER), payload_types: [mapping].into() }
 }
 
-/// Commands what flows through a viewer's slot; the worker where the viewer lives takes it.
+/// Binds a viewer's slot; the worker that owns the viewer takes the notice.
 fn bind_to(bench: &mut Bench, viewer: u64, now: Instant, binding: Option<Binding>) {
     bench.command(Command::Bind { session: SessionId(viewer), slots: vec![(mid(), binding)] });
     bench.worker.take_notices(now);
@@ -70,7 +70,7 @@ fn local(up: UpMedia, benches: &mut [Bench], now: Instant) -> Source {
     source
 }
 
-/// A connected viewer with one slot, which nothing flows through.
+/// A connected viewer with one slot, which is not bound.
 fn viewer(kind: MediaKind, id: u64, worker: &mut Worker, now: Instant) -> SessionRef {
     let mut plan = (*plan(id)).clone();
     plan.down = vec![slot(kind, mid(), 20 + id as u32)];
@@ -101,7 +101,7 @@ fn push(source: &mut Source, seq: u64) {
     source.push(head(0, seq), vec![0xfc, 1, 2, 3]).unwrap();
 }
 
-/// A packet of a picture of a layer.
+/// Pushes a packet of a picture of a layer.
 fn push_picture(source: &mut Source, layer: u8, seq: u64, key: bool) {
     let mut head = head(layer, seq);
     head.info.keyframe_start = key;
@@ -125,9 +125,9 @@ fn a_viewer_in_another_worker_learns_of_the_capture_time_before_it_came() {
     benches[0].worker.take_sources(now);
     viewer(MediaKind::Audio, VIEWER, &mut benches[1].worker, now);
     bind(&mut benches[1], now);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     let b = &mut benches[1].worker;
-    b.take_words(now);
+    b.take_messages(now);
     let track = b.tracks.by_id(TrackId(7)).unwrap();
     let reports: Vec<_> = b.tracks.at(track).unwrap().mirror.sender_reports().collect();
     let [(stream, info)] = reports[..] else { panic!("{reports:?}") };
@@ -147,7 +147,7 @@ fn the_first_sender_report_is_called_for_by_the_packets_that_begin_to_flow() {
     worker.take_sources(now);
     send_all(worker, now);
     assert_eq!(worker.counters.forwarded.value(), 1);
-    let latest = now + Duration::from_millis(50) + crate::timers::PATIENCE;
+    let latest = now + Duration::from_millis(50) + crate::timers::PATIENT_DELAY_MAX;
     assert!(worker.timers.next().is_some_and(|at| at <= latest));
 }
 
@@ -163,32 +163,33 @@ fn the_first_viewer_in_a_worker_begins_with_the_last_key_frame_of_another() {
     viewer(MediaKind::Video, VIEWER, &mut benches[1].worker, now);
     bind(&mut benches[1], now);
     assert_eq!(forwarded(&benches[1]), 0);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     let b = &mut benches[1].worker;
-    b.take_words(now);
+    b.take_messages(now);
     b.take_media(now);
     send_all(b, now);
     assert_eq!(b.counters.forwarded.value(), 16, "from the key frame on");
     assert_eq!(benches[0].worker.counters.relayed.value(), 16);
-    // A second later the publisher may be asked for another one; what is this old nobody begins with.
+    // The binding is removed and made again a second later. The key frame is then too old to begin with, and the
+    // publisher may be asked for another one.
     bind_to(&mut benches[1], VIEWER, now, None);
     let now = now + Duration::from_secs(1);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     bind(&mut benches[1], now);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     assert_eq!(benches[0].worker.counters.relayed.value(), 16);
 }
 
 #[test]
-fn binding_what_is_bound_loses_nothing() {
+fn binding_the_same_track_again_loses_no_packet() {
     let (mut benches, now) = (benches(2), Instant::now());
     let mut sound = local(up_media(MediaKind::Audio), &mut benches, now);
     viewer(MediaKind::Audio, VIEWER, &mut benches[1].worker, now);
     bind(&mut benches[1], now);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     push(&mut sound, 1);
     benches[0].worker.take_sources(now);
-    benches[1].worker.take_words(now);
+    benches[1].worker.take_messages(now);
     benches[1].worker.take_media(now);
     bind(&mut benches[1], now);
     let b = &mut benches[1].worker;
@@ -238,48 +239,48 @@ fn checks_with_the_credentials_before_a_restart_find_their_session_from_any_work
 }
 
 #[test]
-fn a_path_that_was_validated_before_its_session_settled_elsewhere_is_its_owners() {
+fn a_path_that_was_validated_before_its_session_settled_elsewhere_belongs_to_the_owner() {
     let (mut benches, now) = (benches(2), Instant::now());
     let entry = open(&benches[0].worker, plan(VIEWER));
     benches[1].worker.take_datagram(now, path(9), &mut check(&plan(VIEWER).ice));
     benches[0].worker.paths.pend(now, path(2), &entry, false);
     let at = benches[0].worker.settle(now, &entry).unwrap();
-    // DTLS from there reaches the worker that validated the path.
+    // DTLS from that address reaches the worker that validated the path.
     let mut hello = hello_fragment();
     benches[1].worker.take_datagram(now, path(9), &mut hello);
-    benches[0].worker.take_words(now);
+    benches[0].worker.take_messages(now);
     benches[0].worker.take_handed(now);
     assert!(crate::core::tests::is_here(&benches[0].worker, &path(9), at));
     assert_eq!(benches[0].worker.counters.dtls.value(), 1);
 }
 
 #[test]
-fn a_viewer_that_comes_before_the_publisher_gets_its_packets_wherever_that_settles() {
+fn a_viewer_that_joins_before_the_publisher_gets_its_packets_from_the_publishers_worker() {
     let (mut benches, now) = (benches(2), Instant::now());
     let mut plan = (*plan(PUBLISHER)).clone();
     plan.up = vec![up_media(MediaKind::Audio)];
     let entry = open(&benches[0].worker, plan.into());
     viewer(MediaKind::Audio, VIEWER, &mut benches[1].worker, now);
     bind(&mut benches[1], now);
-    assert!(benches[0].worker.mail.next_word().is_none(), "nobody to ask yet");
+    assert!(benches[0].worker.mail.next_message().is_none(), "there is no owner to ask yet");
     benches[0].worker.paths.pend(now, path(4), &entry, true);
     benches[0].worker.settle(now, &entry).unwrap();
-    benches[1].worker.take_words(now);
-    benches[0].worker.take_words(now);
+    benches[1].worker.take_messages(now);
+    benches[0].worker.take_messages(now);
     let a = &mut benches[0].worker;
     let track = a.tracks.by_id(TrackId(7)).unwrap();
     let sinks: Vec<_> = a.tracks.at(track).unwrap().workers().to_vec();
     assert_eq!(sinks.iter().map(|s| s.worker).collect::<Vec<_>>(), [WorkerId(1)]);
 }
 
-/// A publisher of two layers.
+/// A publisher with two layers.
 fn two_layers() -> UpMedia {
     let rids = ["q", "h"].map(|rid| model::Rid::parse(rid).unwrap());
     UpMedia { rids: rids.to_vec(), ..up_media(MediaKind::Video) }
 }
 
 #[test]
-fn a_layer_that_nobody_wants_is_not_handed_to_other_workers() {
+fn a_layer_without_subscribers_is_not_given_to_other_workers() {
     let (mut benches, now) = (benches(2), Instant::now());
     let mut video = local(two_layers(), &mut benches, now);
     viewer(MediaKind::Video, VIEWER, &mut benches[1].worker, now);
@@ -287,7 +288,7 @@ fn a_layer_that_nobody_wants_is_not_handed_to_other_workers() {
     let exchange = |benches: &mut [Bench], at: Instant| {
         for _ in 0..4 {
             for bench in &mut *benches {
-                bench.worker.take_words(at);
+                bench.worker.take_messages(at);
                 bench.worker.take_sources(at);
                 bench.worker.take_media(at);
                 send_all(&mut bench.worker, at);
@@ -295,13 +296,13 @@ fn a_layer_that_nobody_wants_is_not_handed_to_other_workers() {
         }
     };
     let relayed = |benches: &[Bench]| benches[0].worker.counters.relayed.value();
-    // The low layer alone: it is what there is.
+    // Only the low layer exists.
     for seq in 0..5 {
         push_picture(&mut video, 0, seq, seq == 0);
         exchange(&mut benches, now + Duration::from_millis(33) * seq as u32);
     }
     assert_eq!((relayed(&benches), forwarded(&benches[1])), (5, 5));
-    // The high one begins: it is wanted, and the low one until the splice.
+    // The high layer begins: it is wanted, and the low one until the splice.
     for seq in 5..20 {
         push_picture(&mut video, 0, seq, false);
         push_picture(&mut video, 1, seq, seq == 8);
@@ -317,18 +318,18 @@ fn a_layer_that_nobody_wants_is_not_handed_to_other_workers() {
 }
 
 #[test]
-fn a_packet_that_another_worker_lacks_is_asked_for_once_and_reaches_who_missed_it() {
+fn a_packet_that_another_worker_lacks_is_requested_once_and_reaches_the_viewer_that_missed_it() {
     let (mut benches, now) = (benches(2), Instant::now());
     let mut video = local(up_media(MediaKind::Video), &mut benches, now);
     let at = viewer(MediaKind::Video, VIEWER, &mut benches[1].worker, now);
     bind(&mut benches[1], now);
-    benches[0].worker.take_words(now);
-    benches[1].worker.take_words(now);
+    benches[0].worker.take_messages(now);
+    benches[1].worker.take_messages(now);
     for seq in 0..3 {
         push_picture(&mut video, 0, seq, seq == 0);
         benches[0].worker.take_sources(now);
         if seq == 1 {
-            // It is lost between the workers.
+            // The packet is lost between the workers.
             benches[1].worker.mail.next_media().unwrap();
         }
         benches[1].worker.take_media(now);
@@ -343,8 +344,8 @@ fn a_packet_that_another_worker_lacks_is_asked_for_once_and_reaches_who_missed_i
         b.rounds.list(at);
         send_all(b, now);
     }
-    assert_eq!(benches[0].worker.mail.next_word().iter().count(), 1, "asked for once");
-    assert!(benches[0].worker.mail.next_word().is_none());
+    assert_eq!(benches[0].worker.mail.next_message().iter().count(), 1, "asked for once");
+    assert!(benches[0].worker.mail.next_message().is_none());
     let stream = StreamId::new(0, 0);
     let ask = crate::asks::Ask::Missing(stream, ExtSeq(0x1_0001));
     let publisher = SessionId(PUBLISHER);
@@ -382,7 +383,8 @@ fn renegotiation_keeps_what_stays_and_brings_what_is_new() {
     assert_eq!(before.len(), 1);
     assert!(after.contains(&(before[0].0, before[0].1.wrapping_add(1))), "{before:?} {after:?}");
     assert_eq!(after.iter().filter(|(ssrc, _)| *ssrc == 99).count(), 1, "the new slot");
-    // The new one becomes another slot under the same mid: nothing flows on under the old SSRC.
+    // The new section gets another SSRC under the same mid, so it is another slot: nothing flows on under the old
+    // SSRC.
     more.down[1].ssrc.media = Ssrc(98);
     benches[0].command(Command::Update(more.clone().into()));
     let slots = vec![(other, Some(binding()))];
@@ -391,7 +393,7 @@ fn renegotiation_keeps_what_stays_and_brings_what_is_new() {
     let moved = sequence(&mut benches[0], &mut sound, 3);
     assert!(moved.iter().any(|(ssrc, _)| *ssrc == 98), "{moved:?}");
     assert!(!moved.iter().any(|(ssrc, _)| *ssrc == 99), "{moved:?}");
-    // And the first one goes.
+    // The first section is removed.
     more.down.remove(0);
     benches[0].command(Command::Update(more.into()));
     benches[0].worker.take_notices(now);
@@ -416,7 +418,7 @@ fn a_publisher_that_renegotiates_keeps_its_tracks() {
         bench.worker.take_datagram(now, path(4), &mut packet[..len]);
     };
     send(&mut benches[0], 1);
-    // A camera in front of the sound.
+    // A camera is added before the sound.
     let camera = UpMedia {
         track: TrackId(8),
         mid: Mid::parse("1").unwrap(),
@@ -443,7 +445,7 @@ fn a_publisher_that_renegotiates_keeps_its_tracks() {
 }
 
 #[test]
-fn silence_of_a_track_is_told_once_and_that_it_speaks_again() {
+fn a_track_that_falls_silent_is_reported_once_and_again_when_it_resumes() {
     let (mut benches, start) = (benches(1), Instant::now());
     let mut plan = (*plan(PUBLISHER)).clone();
     plan.up = vec![up_media(MediaKind::Audio)];
@@ -457,7 +459,7 @@ fn silence_of_a_track_is_told_once_and_that_it_speaks_again() {
         let len = sender.seal_rtp(&mut packet, 12, 15, 0).unwrap();
         bench.worker.take_datagram(now, path(4), &mut packet[..len]);
     };
-    // When what was told, in milliseconds: packets come for two seconds, then for five none, then one.
+    // The events and their times in milliseconds: packets arrive for two seconds, then none for five, then one.
     let mut told = Vec::new();
     for step in 0..80_u64 {
         let now = start + Duration::from_millis(100 * step);
@@ -513,7 +515,7 @@ fn a_big_key_frame_is_spread_over_turns_and_sound_goes_on_in_between() {
     assert_eq!(worker.counters.forwarded.value(), 100 * viewers);
     assert!(turns >= 10 && most <= 3_200, "{turns} turns, {most} packets at most in one");
     worker.outbox.flush();
-    // Each receiver's numbers come in order.
+    // Each receiver's sequence numbers are in order.
     let mut last = std::collections::BTreeMap::new();
     for (to, datagram) in worker.outbox.drain() {
         let number = u16::from_be_bytes([datagram[2], datagram[3]]);
@@ -545,11 +547,15 @@ fn parameter_sets_of_an_earlier_train_leave_before_the_key_frame_that_a_viewer_b
     assert_eq!(worker(&mut benches, &mut video, 1, true), 0);
     assert_eq!(worker(&mut benches, &mut video, 2, false), 3, "both, and the key frame");
     assert_eq!(worker(&mut benches, &mut video, 3, true), 1);
-    assert_eq!(worker(&mut benches, &mut video, 4, false), 1, "who has them gets nothing twice");
+    assert_eq!(
+        worker(&mut benches, &mut video, 4, false),
+        1,
+        "a viewer that has them gets nothing twice"
+    );
 }
 
 #[test]
-fn what_cannot_leave_in_time_is_given_up_and_counted() {
+fn packets_that_cannot_leave_are_dropped_and_counted() {
     let (mut benches, now) = (benches(1), Instant::now());
     let mut video = local(up_media(MediaKind::Video), &mut benches, now);
     let at = viewer(MediaKind::Video, VIEWER, &mut benches[0].worker, now);

@@ -1,5 +1,5 @@
-//! Speaking to the workers from other threads: commands change the session directory, and the worker that owns a session hears
-//! of it.
+//! The interface of the workers to other threads: commands change the session directory, and the worker that owns the
+//! session is told.
 
 use std::{
     sync::Arc,
@@ -16,7 +16,7 @@ use crate::{
     source::source,
 };
 
-/// Speaks to the workers; may be cloned and used from any thread.
+/// Sends commands to the workers; may be cloned and used from any thread.
 #[derive(Clone)]
 pub struct WorkersHandle {
     shared: Arc<Shared>,
@@ -46,9 +46,9 @@ impl WorkersHandle {
         self.shared.port
     }
 
-    /// Carries out a command. It takes effect in the worker that owns the session, or will. It never waits and never fails:
-    /// what a worker is late to learn it finds in the directory. Commands about one session have to come from
-    /// one thread at a time, in order.
+    /// Carries out a command. It takes effect in the worker that owns the session or will own it. It never blocks and
+    /// never fails: a worker that takes the notice late finds the newest orders in the directory. Commands about one
+    /// session have to come from one thread at a time, in order.
     pub fn send(&self, command: &Command) {
         match self.shared.directory.command(command) {
             // A worker that holds control back (up to 20 ms) would answer the session's first check that much later.
@@ -62,8 +62,7 @@ impl WorkersHandle {
         }
     }
 
-    /// Starts a publisher without a peer connection. Its plan needs the session's id and the up-media; everything about
-    /// the peer is of no use.
+    /// Starts a publisher without a peer connection. Of the plan only the session's id and the up-media are used.
     pub fn attach_source(&self, plan: SessionPlan) -> Source {
         // The id spreads sources over the workers.
         let at = plan.id.0 as usize % self.shared.boxes.len();
@@ -74,8 +73,9 @@ impl WorkersHandle {
         source
     }
 
-    /// Asks the worker that owns a session for its measurements. `reply` is called on that worker's thread, within a turn or
-    /// two. It is dropped without a call when no worker owns the session, when the session ends first, and for local sources.
+    /// Asks the worker that owns a session for its measurements. `reply` is called on that worker's thread, within a
+    /// turn or two. It is dropped without a call when no worker owns the session, when the session ends first, and for
+    /// local sources.
     pub fn stats(&self, session: SessionId, reply: StatsReply) {
         let owner = self.shared.directory.by_id(session).and_then(|entry| entry.owner());
         if let Some(there) = owner.and_then(|owner| self.shared.boxes.get(owner.index())) {
@@ -83,12 +83,12 @@ impl WorkersHandle {
         }
     }
 
-    /// Ends all sessions with their goodbyes, and the workers.
+    /// Ends all sessions with their goodbyes, and then the workers.
     pub(crate) fn shutdown(&self) {
         self.shared.boxes.iter().for_each(|there| there.notify(Notice::Shutdown));
     }
 
-    /// How many sessions the workers know of, those that nobody owns yet among them.
+    /// How many sessions the workers know, including those without an owner yet.
     pub fn sessions(&self) -> usize {
         self.shared.directory.len()
     }
@@ -103,12 +103,13 @@ impl WorkersHandle {
         self.shared.health.failure()
     }
 
-    /// Whether no worker failed, and each turned within the last 5 s.
+    /// Whether no worker failed, and each began a turn within the last 5 s.
     pub fn is_ready(&self) -> bool {
         self.shared.health.is_ready(Instant::now())
     }
 
-    /// How long ago each worker turned last. More than a second is late: it sleeps for half a second at most.
+    /// How long ago each worker began its last turn. More than a second is late, because a worker sleeps for half a
+    /// second at most.
     pub fn turn_ages(&self) -> Vec<Duration> {
         self.shared.health.turn_ages(Instant::now())
     }
@@ -125,7 +126,7 @@ impl WorkersHandle {
         }
     }
 
-    /// What the counters of each worker say now.
+    /// The counters of each worker now.
     pub fn metrics(&self) -> Vec<WorkerMetrics> {
         let workers = self.shared.counters.iter().enumerate();
         workers.map(|(at, counters)| counters.snapshot(at)).collect()

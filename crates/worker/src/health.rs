@@ -1,8 +1,9 @@
-//! Whether the workers live: when each of them turned last, and whether a thread ended by a defect.
+//! Whether the workers run: when each of them began its last turn, and whether a thread ended by a defect.
 //!
-//! A worker that is gone takes its sessions with it, and checks that the kernel brings to its sockets are answered by nobody: a
-//! node with a dead worker serves some peers and not others. So the node is to end when [`Watch`] tells of a failure, and
-//! whoever supervises it starts it anew. A worker that is only late may come back: until it does, the node is not ready.
+//! A worker that has ended takes its sessions with it, and checks that the kernel brings to its sockets are not
+//! answered: a node with an ended worker serves some peers and not others. So the node has to end when [`Watch`]
+//! reports a failure, and its supervisor has to start it anew. A worker that is only late may recover; until it does,
+//! the node is not ready.
 
 use std::{
     any::Any,
@@ -19,17 +20,18 @@ use std::{
 
 use crate::WorkerId;
 
-/// A worker that did not turn for so long is late: peers notice. It sleeps for half a second at most.
+/// A worker without a turn for this long is late: peers notice it. A worker sleeps for half a second at most.
 pub(crate) const LATE_AFTER: Duration = Duration::from_secs(1);
-/// With a worker that did not turn for so long the node is not ready: new sessions may be led to that worker.
+/// While a worker has had no turn for this long the node is not ready, because new sessions may be sent to that
+/// worker.
 const UNREADY_AFTER: Duration = Duration::from_secs(5);
 
-/// A worker's thread ended though nobody had told it to.
+/// A worker's thread ended although it was not told to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerFailure {
-    /// Which worker.
+    /// The number of the worker.
     pub worker: usize,
-    /// What it ended by, for people.
+    /// Why it ended; the text is for people.
     pub reason: String,
 }
 
@@ -41,18 +43,18 @@ impl fmt::Display for WorkerFailure {
 
 impl std::error::Error for WorkerFailure {}
 
-/// What all workers tell of themselves.
+/// The state that all workers publish.
 pub(crate) struct Health {
     base: Instant,
-    /// When each worker turned last, in microseconds since `base`.
+    /// When each worker began its last turn, in microseconds since `base`.
     turned: Box<[AtomicU64]>,
-    /// Not on the packet path: locked when a worker fails, and by those who watch.
+    /// Not on the packet path: locked when a worker fails, and by watches.
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The first failure; those that follow are mostly its consequences.
+    /// The first failure; later ones are mostly its consequences.
     failure: Option<WorkerFailure>,
     /// Watches that wait, by number.
     waiting: Vec<(u64, Waker)>,
@@ -60,22 +62,22 @@ struct State {
 }
 
 impl Health {
-    /// Of so many workers, which all count as having turned now.
+    /// For this number of workers, which all count as having begun a turn at `base`.
     pub(crate) fn new(base: Instant, workers: usize) -> Arc<Self> {
         let turned = (0..workers).map(|_| AtomicU64::new(0)).collect();
         Arc::new(Self { base, turned, state: Mutex::default() })
     }
 
-    /// A worker turns.
+    /// Records that a worker begins a turn.
     #[inline]
     pub(crate) fn turned(&self, worker: WorkerId, now: Instant) {
         if let Some(turned) = self.turned.get(worker.index()) {
-            // One writer for each, and readers that need no order with anything else.
+            // Each value has one writer, and readers need no order with anything else.
             turned.store(now.saturating_duration_since(self.base).as_micros() as u64, Relaxed);
         }
     }
 
-    /// How long ago each worker turned last.
+    /// How long ago each worker began its last turn.
     pub(crate) fn turn_ages(&self, now: Instant) -> Vec<Duration> {
         let since = now.saturating_duration_since(self.base);
         let age =
@@ -83,7 +85,7 @@ impl Health {
         self.turned.iter().map(age).collect()
     }
 
-    /// Whether no worker failed, and none has been late for long.
+    /// Whether no worker has failed, and none has been late for long.
     pub(crate) fn is_ready(&self, now: Instant) -> bool {
         self.failure().is_none() && self.turn_ages(now).iter().all(|age| *age < UNREADY_AFTER)
     }
@@ -92,7 +94,7 @@ impl Health {
         self.lock().failure.clone()
     }
 
-    /// A worker's thread ended by a defect.
+    /// Records that a worker's thread ended by a defect.
     pub(crate) fn fail(&self, failure: WorkerFailure) {
         let mut state = self.lock();
         state.failure.get_or_insert(failure);
@@ -102,7 +104,7 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change is a single statement: whoever panicked left nothing half done.
+        // Each change is a single statement, so a panic left nothing half-changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -115,7 +117,7 @@ impl Health {
     }
 }
 
-/// Resolves when the first worker fails: never, while all is well. Several may watch.
+/// Resolves when the first worker fails, and never if none does. There may be several watches.
 pub struct Watch {
     health: Arc<Health>,
     number: u64,
@@ -149,11 +151,11 @@ impl fmt::Debug for Watch {
     }
 }
 
-/// What a panic says.
+/// The text of a panic.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a panic without words".to_owned())
+    text.unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
 #[cfg(test)]
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_is_told_to_all_who_watch_and_to_those_who_come_later() {
+    fn the_first_failure_is_reported_to_all_watches_and_to_later_ones() {
         let health = Health::new(Instant::now(), 3);
         let mut watches = [health.watch(), health.watch()];
         let told = std::thread::scope(|scope| {
@@ -217,7 +219,7 @@ mod tests {
         assert_eq!((failure.worker, failure.reason.as_str()), (1, "a test broke this worker"));
         assert_eq!(handle.failure(), Some(failure));
         assert!(!handle.is_ready());
-        // The other one still turns, and both threads end when they are told to.
+        // The other worker still turns, and both threads end when they are told to.
         let begun = Instant::now();
         let turns_on = |ages: &[Duration]| ages[0] + Duration::from_millis(100) < ages[1];
         while !turns_on(&handle.turn_ages()) && begun.elapsed() < Duration::from_secs(10) {

@@ -1,4 +1,4 @@
-//! Step 3: a publisher's packet is decrypted once into a packet that is shared from then on.
+//! Step 3: a publisher's packet is decrypted once into a shared packet.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use crate::{
     tracks::TrackRef,
 };
 
-/// No datagram of ours or of a peer is longer (threats: over 1,500 bytes).
+/// Neither the node nor a peer sends longer datagrams (threats: over 1,500 bytes).
 const DATAGRAM_MAX: usize = 1_500;
 
 impl Worker {
-    /// Takes an SRTP packet of a session of ours.
+    /// Takes an SRTP packet of a session of this worker.
     pub(crate) fn take_rtp(
         &mut self,
         now: Instant,
@@ -59,8 +59,8 @@ impl Worker {
         if let Some(twcc) = &mut session.twcc
             && let Ok(ParsedExtensions { transport_cc: Some(sequence), .. }) = extensions
         {
-            // The time of arrival in the kernel, not that of reading: the delay in between is ours, and would be taken for the
-            // network's.
+            // The kernel's time of arrival, not the time of reading: the delay in between is the node's, and would be
+            // taken for the network's.
             twcc.record(sequence, self.arrived.unwrap_or(now));
             session.twcc_media = header.ssrc();
         }
@@ -78,7 +78,8 @@ impl Worker {
         self.finish(now, at, buf, taken)
     }
 
-    /// Tells which tracks of a session fell silent. Called with the session's reports, once a second: silence is told within three seconds.
+    /// Reports the tracks of a session that fell silent. Called with the session's reports, once a second, so silence
+    /// is reported within three seconds.
     pub(crate) fn report_silence(&mut self, now: Instant, at: SessionRef) {
         let Some(session) = self.sessions.at(at) else { return };
         let publisher = session.id;
@@ -122,8 +123,8 @@ impl Worker {
 }
 
 impl Worker {
-    /// Sends the parameter sets that belong before a key frame and that its publisher told in its offer only. Without room for them the
-    /// key frame goes alone: those who watch have them.
+    /// Sends the parameter sets of a key frame, which its publisher gave only in its offer, before the key frame. If
+    /// there is no memory for them the key frame goes alone: viewers that got an earlier key frame have them.
     #[cold]
     fn fan_out_lead(&mut self, now: Instant, at: SessionRef, key: &Ingested, packet: &Packet) {
         let Worker { sessions, pool, .. } = self;
@@ -138,21 +139,21 @@ impl Worker {
     }
 }
 
-/// What became of a packet that its up-track accepted.
+/// The result for a packet that its up-track accepted.
 struct Ingested {
     /// Position of the track in the plan of its session.
     up: u8,
     track: TrackRef,
     id: TrackId,
-    /// Packets of [`router::UpTrack::lead`] go before it.
+    /// The packets of [`router::UpTrack::lead`] have to be sent before it.
     has_lead: bool,
-    /// The first packet of the track.
+    /// Whether it is the first packet of the track.
     first: bool,
-    /// It is a retransmission, which came so long after it was asked for.
+    /// For a retransmission: the time since it was requested.
     repair_time: Option<Duration>,
 }
 
-/// Lets the up-track of a stream have the plain packet in `buf`.
+/// Gives the decrypted packet in `buf` to the up-track of its stream.
 fn ingest(
     now: Instant,
     ups: &mut [Up],

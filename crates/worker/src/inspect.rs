@@ -1,7 +1,7 @@
-//! Measurements of one session for a monitoring API: read by the worker that owns the session, when somebody asks.
+//! Measurements of one session for a monitoring API, read by the worker that owns the session when the API asks.
 //!
-//! A question is a notice, so it waits behind the session's orders and takes no lock. Nothing is measured for it: the counters
-//! exist anyway.
+//! A question is a notice, so it waits behind the session's orders and takes no lock. Nothing is measured for it: the
+//! counters exist anyway.
 
 use std::time::Instant;
 
@@ -9,11 +9,13 @@ use model::{DownSection, SessionId, SessionStats, UpSection};
 
 use crate::core::Worker;
 
-/// Takes the answer. Called on a worker's thread: it must not block. It is dropped without a call when the session ends first.
+/// Takes the answer. Called on a worker's thread: it must not block. Dropped without a call when the session ends
+/// first.
 pub type StatsReply = Box<dyn FnOnce(SessionStats) + Send>;
 
 impl Worker {
-    /// Answers a question about a session. A session that is not owned here, or has no peer (a local source), gets no answer.
+    /// Answers a question about a session. A session that this worker does not own, or one without a peer (a local
+    /// source), gets no answer.
     pub(crate) fn take_question(&mut self, now: Instant, session: SessionId, reply: StatsReply) {
         if let Some(stats) = self.stats_of(now, session) {
             reply(stats);

@@ -1,8 +1,8 @@
-//! Workers in hand, for measurements and simulations only: no threads, time is the caller's, and sessions are connected with keys
-//! in place of a handshake. Nothing of the product uses it (cargo feature `lab`).
+//! Workers without threads, for measurements and simulations only: the caller sets the time, and sessions are
+//! connected with keys instead of a handshake. The product does not use it (cargo feature `lab`).
 //!
-//! The packet path under it is the very same. [`Lab`] is one worker with real sockets, for prices; [`Detached`] is a whole
-//! node's workers without any, for a simulated network.
+//! The packet path is the same as in the product. [`Lab`] is one worker with real sockets, to measure costs;
+//! [`Detached`] is all workers of a node without sockets, for a simulated network.
 
 use std::{io, time::Instant};
 
@@ -24,10 +24,10 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A worker on the addresses and the port of `config`; the number of workers in it does not matter.
+    /// A worker on the addresses and the port of `config`; the number of workers in it is ignored.
     ///
     /// # Errors
-    /// What the system says to sockets.
+    /// The system's, when it refuses sockets.
     pub fn new(config: Config) -> io::Result<Self> {
         let (port, inboxes, _) = bind_all(&config, 1)?;
         let (handle, mut workers) = assemble(config, port, inboxes)?;
@@ -46,8 +46,8 @@ impl Lab {
         self.worker.guarded(|worker| _ = worker.take_notices(now));
     }
 
-    /// Connects an opened session: it lives here, is reached on `path`, and has these keys. False when there is no such
-    /// session.
+    /// Connects an opened session: this worker owns it, it is reached on `path`, and has these keys. `false` when
+    /// there is no such session.
     pub fn connect(
         &mut self,
         now: Instant,
@@ -66,46 +66,48 @@ impl Lab {
         self.worker.take_from_network(now, path, datagram);
     }
 
-    /// Takes what the sockets hold, as the first part of a turn does.
+    /// Reads the sockets, as the first part of a turn does.
     pub fn receive(&mut self, now: Instant) {
         self.worker.receive(now, Lane::Media);
         self.worker.receive(now, Lane::Control);
     }
 
-    /// The rest of a turn: what is due is written, sealed and given to the kernel.
+    /// The rest of a turn: writes, encrypts and sends what is due.
     pub fn turn(&mut self, now: Instant) {
         self.write(now);
         self.send();
     }
 
-    /// The first half of [`Lab::turn`]: what is due is written and sealed, and waits, as long as there is room.
+    /// The first half of [`Lab::turn`]: what is due is written and encrypted, and waits in the outbox as long as there
+    /// is room.
     pub fn write(&mut self, now: Instant) {
         self.worker.guarded(|worker| worker.call_due(now));
         while self.worker.send_due(now) {}
     }
 
-    /// The second half: what waits is given to the kernel.
+    /// The second half: what waits in the outbox is given to the kernel.
     pub fn send(&mut self) {
         self.worker.outbox.flush();
     }
 
-    /// What the worker's counters say now.
+    /// The values of the worker's counters now.
     pub fn metrics(&self) -> WorkerMetrics {
         self.worker.counters.snapshot(0)
     }
 }
 
-/// The workers of a node without sockets. The caller brings datagrams in, takes them out, and gives each worker its turns.
+/// The workers of a node without sockets. The caller brings datagrams in, takes them out, and gives each worker its
+/// turns.
 pub struct Detached {
     workers: Vec<Worker>,
     handle: WorkersHandle,
 }
 
 impl Detached {
-    /// So many workers, whose clocks stand at `now`.
+    /// This number of workers, whose clocks stand at `now`.
     ///
     /// # Errors
-    /// What the system says to an eventfd.
+    /// The system's, when it refuses an eventfd.
     pub fn new(config: Config, now: Instant, workers: usize) -> io::Result<Self> {
         let inboxes = (0..workers).map(|_| Inbox::new([None, None], [None, None])).collect();
         let (handle, mut workers) = assemble(config, 0, inboxes)?;
@@ -116,7 +118,7 @@ impl Detached {
         Ok(Self { workers, handle })
     }
 
-    /// Speaks to the workers, as signaling does.
+    /// The handle to send commands to the workers, as signaling does.
     pub fn handle(&self) -> &WorkersHandle {
         &self.handle
     }
@@ -136,15 +138,15 @@ impl Detached {
         worker.turn()
     }
 
-    /// Whether the worker `at` has something to do though nothing comes: other workers, signaling or a source gave it
-    /// something.
+    /// Whether the worker `at` has something to do without a new datagram: other workers, signaling or a source gave
+    /// it something.
     pub fn has_mail(&self, at: usize) -> bool {
         self.workers.get(at).is_some_and(|worker| {
             !worker.mail.is_idle() || worker.sources.iter().any(|source| source.has_packets())
         })
     }
 
-    /// When the worker `at` wants its next turn, if nothing comes.
+    /// When the worker `at` needs its next turn, if nothing arrives.
     pub fn next_wake(&self, at: usize) -> Option<Instant> {
         self.workers.get(at)?.next_wake()
     }
@@ -154,8 +156,9 @@ impl Detached {
         self.workers.get_mut(at).map(|worker| worker.outbox.drain()).unwrap_or_default()
     }
 
-    /// Settles a session in the worker `at`, where a check of its peer was answered, and gives it keys, as the end of a DTLS
-    /// handshake would. False when it is over, or lives in another worker.
+    /// Makes the worker `at`, where a check of the session's peer was answered, the owner of the session, and gives
+    /// the session keys, as the end of a DTLS handshake would. `false` when the session has ended, or another worker
+    /// owns it.
     pub fn connect(
         &mut self,
         at: usize,
@@ -169,18 +172,18 @@ impl Detached {
         worker.connect_with_keys(now, session, sender, receiver)
     }
 
-    /// The worker in which a session lives.
+    /// The worker that owns a session.
     pub fn owner(&self, session: SessionId) -> Option<usize> {
         let entry = self.workers.first()?.directory.by_id(session)?;
         entry.owner().map(WorkerId::index)
     }
 
-    /// What the counters say now, of each worker.
+    /// The values of the counters of each worker now.
     pub fn metrics(&self) -> Vec<WorkerMetrics> {
         self.handle.metrics()
     }
 
-    /// Bytes of packet buffers of the worker `at` that somebody holds: a cache, a ring, an exit.
+    /// Bytes of the worker's packet buffers that are in use: by a cache, a ring or an exit.
     pub fn held_packet_bytes(&mut self, at: usize) -> usize {
         let Some(Worker { pool, .. }) = self.workers.get_mut(at) else { return 0 };
         pool.tidy_all();

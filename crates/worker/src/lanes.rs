@@ -1,8 +1,8 @@
-//! Two lanes on one port: media, which has to go on at once, and control, which may wait a moment. The kernel sorts
-//! them as they come, so that a flood of checks or handshakes fills its own buffer and never that of media, and so
-//! that a worker need not wake up for every report of every viewer.
+//! Two lanes on one port: media, which has to be forwarded at once, and control, which may wait a moment. The kernel
+//! sorts datagrams as they arrive. So a flood of checks or handshakes fills its own buffer and never that of media,
+//! and a worker need not wake up for every report of every viewer.
 //!
-//! Sorting is for speed alone: each datagram is classified again when it is taken in, from whichever lane it came.
+//! Sorting is for speed only: each datagram is classified again when it is read, from either lane.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -16,20 +16,21 @@ use udp::{
 
 /// Lanes of each worker. The socket of a lane has the number `LANES * worker + lane`.
 const LANES: u32 = 2;
-/// Remote addresses whose worker the kernel can be told: those that moved, and whose hash names another one. About
-/// 6 MB in the kernel. Beyond that the oldest are forgotten, and their datagrams handed over from worker to worker.
+/// Most remote addresses in the kernel's table: those of peers that moved, and whose hash names another worker. About
+/// 6 MB in the kernel. Beyond this the oldest are forgotten, and their datagrams are handed over from worker to
+/// worker.
 const MOVED_MAX: u32 = 65_536;
 
-/// How datagrams reach their workers: by a hash of the remote address, but where a table names the worker.
+/// How datagrams reach their workers: by a hash of the remote address, unless a table names the worker.
 ///
-/// The kernel gives a table only to those who may load programs (CAP_BPF). Without it the hash alone decides.
+/// The kernel grants a table only to processes that may load programs (CAP_BPF). Without it the hash alone decides.
 pub(crate) struct Steering {
     workers: u32,
     table: Option<Table>,
 }
 
 impl Steering {
-    /// For so many workers. Asks the kernel for a table.
+    /// For this number of workers. Requests a table from the kernel.
     pub(crate) fn new(workers: u32) -> Self {
         let table = Table::new(MOVED_MAX).inspect_err(|error| {
             tracing::info!(%error, "no BPF table: datagrams of peers that move are handed over");
@@ -37,10 +38,11 @@ impl Steering {
         Self { workers, table: table.ok() }
     }
 
-    /// Sorts the datagrams of the port of `first`, the first socket of its family: the sockets that are bound to the
-    /// port later count on from it. With the table if there is one and the kernel takes its program, else without.
+    /// Sorts the datagrams of the port of `first`, the first socket of its family: sockets that are bound to the port
+    /// later are numbered after it. Uses the table if there is one and the kernel accepts its program.
     ///
     /// # Errors
+    /// The kernel accepts neither program.
     /// The kernel takes neither program.
     pub(crate) fn attach(&mut self, first: &UdpSocket) -> io::Result<()> {
         let hash = hash(first.local_addr().is_ipv4(), self.workers);
@@ -56,21 +58,22 @@ impl Steering {
         first.steer(&[hash, to_socket().into()].concat())
     }
 
-    /// The worker of each remote address that the hash does not lead to it. A worker writes here after a peer of its own
-    /// has moved, and removes what it wrote when the peer moves on or ends.
+    /// The table that names the worker of each remote address whose hash does not lead to it. A worker makes an entry
+    /// after a peer of its own has moved, and removes it when the peer moves on or ends.
     pub(crate) fn table(&self) -> Option<&Table> {
         self.table.as_ref()
     }
 }
 
-/// A = the worker of a flow. Flows are spread by remote address and port, with a secret that nobody can aim by.
+/// Sets A to the worker of a flow. Flows are spread by remote address and port, with a secret, so that an attacker
+/// cannot aim flows at one worker.
 fn hash(is_ipv4: bool, workers: u32) -> Vec<Instruction> {
     use Instruction as I;
     let secret = RandomState::new().hash_one(workers);
-    // Odd factors lose nothing.
+    // Odd factors lose no bits.
     let (first, second) = (secret as u32 | 1, (secret >> 32) as u32 | 1);
     // RFC 791 section 3.1, RFC 8200 section 3: the source address; RFC 768: the source port comes first. Behind IP
-    // options or extension headers something else stands there, the same for a whole flow.
+    // options or extension headers other bytes are at this place, but the same for a whole flow.
     let (address, port) = if is_ipv4 { (12..16, 20) } else { (8..24, 40) };
     let mut program = vec![I::half(NETWORK + port), I::times(first)];
     for word in address.step_by(4) {
@@ -95,10 +98,10 @@ fn to_socket() -> [Instruction; 18] {
         I::byte(1),
         I::if_at_least(192, 0, 6),
         I::if_at_least(224, 5, 0),
-        // Reports may wait. Feedback (RFC 4585 section 6.1: 205 and 206) is what a picture waits for: NACK, PLI, FIR.
+        // Reports may wait. Pictures wait for feedback (RFC 4585 section 6.1: 205 and 206): NACK, PLI, FIR.
         I::if_at_least(207, 6, 0),
         I::if_at_least(205, 0, 5),
-        // But format 15, transport-wide feedback and REMB, is about congestion, and that may wait too.
+        // But format 15, transport-wide feedback and REMB, is about congestion, and may wait too.
         I::byte(0),
         I::and(0x1f),
         I::if_equal(15, 2, 0),
@@ -126,7 +129,7 @@ mod tests {
 
     const IPS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
-    /// Steering by the hash alone, and with a table where the kernel allows one.
+    /// Steering by the hash alone, and with a table if the kernel allows one.
     fn both_ways(workers: u32) -> Vec<Steering> {
         let (by_hash, with_table) = (Steering { workers, table: None }, Steering::new(workers));
         if with_table.table().is_none() {
@@ -136,7 +139,7 @@ mod tests {
         vec![by_hash, with_table]
     }
 
-    /// The sockets of the workers on one steered port; `None` where the machine lacks the IP version.
+    /// The sockets of the workers on one steered port; `None` if the machine lacks the IP version.
     fn sockets(ip: IpAddr, steering: &mut Steering) -> Option<Vec<UdpSocket>> {
         let had_table = steering.table().is_some();
         let first = UdpSocket::bind(&UdpConfig::new((ip, 0).into())).ok()?;
@@ -148,7 +151,7 @@ mod tests {
         Some(std::iter::once(first).chain(others).collect())
     }
 
-    /// Which of the sockets a datagram arrives at.
+    /// The socket at which a datagram arrives.
     fn arrival(sockets: &[UdpSocket], peer: &Peer, bytes: &[u8]) -> usize {
         peer.send_to(bytes, sockets[0].local_addr()).unwrap();
         let fds: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
@@ -191,7 +194,8 @@ mod tests {
     }
 
     #[test]
-    fn media_and_what_pictures_wait_for_take_the_one_lane_and_the_rest_the_other() {
+    fn media_and_the_feedback_that_pictures_wait_for_take_the_media_lane_and_the_rest_the_control_lane()
+     {
         for mut steering in both_ways(1) {
             for ip in IPS {
                 let Some(sockets) = sockets(ip, &mut steering) else { continue };
@@ -209,7 +213,7 @@ mod tests {
     const MEDIA: [u8; 4] = [0x80, 96, 0, 1];
     const CONTROL: [u8; 4] = [22, 254, 253, 0];
 
-    /// The worker that gets the datagrams of `peer`, each kind in its lane.
+    /// The worker that gets the datagrams of `peer`. Checks that each kind arrives in its lane.
     fn worker_of(sockets: &[UdpSocket], peer: &Peer) -> usize {
         let at = arrival(sockets, peer, &MEDIA);
         assert_eq!(at % 2, 0);
@@ -227,7 +231,7 @@ mod tests {
                 for _ in 0..400 {
                     flows[worker_of(&sockets, &Peer::bind((ip, 0)).unwrap())] += 1;
                 }
-                // A hundred each, give or take six times what chance does.
+                // A hundred each, give or take six standard deviations.
                 assert!(flows.iter().all(|n| (48..152).contains(n)), "{flows:?} {ip}");
             }
         }
@@ -250,7 +254,7 @@ mod tests {
                 }
                 table.remove(remote).unwrap();
                 assert_eq!(worker_of(&sockets, &peer), own);
-                // A worker that does not exist: some socket of the port gets it all the same.
+                // A worker that does not exist: the kernel gives the datagram to some socket of the port.
                 table.set(remote, 1_000).unwrap();
                 arrival(&sockets, &peer, &MEDIA);
             }

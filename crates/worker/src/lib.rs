@@ -1,27 +1,26 @@
-//! The packet path: one thread per core, from socket to socket.
+//! The packet path: one thread (a worker) per core, from socket to socket.
 //!
-//! A packet's life, each step a file:
+//! The steps of a packet, each in its own file:
 //!
-//! 1. [`recv`]: datagrams come from the kernel in batches, trains already joined (GRO), media apart from the rest
-//!    ([`lanes`]);
-//! 2. [`demux`]: STUN, DTLS, RTP or RTCP (RFC 7983), and whose session; a datagram for a session of another worker is
-//!    handed over;
-//! 3. [`ingress`]: decrypted once into a packet that is shared from then on, parsed, accounted, kept for
-//!    retransmission;
-//! 4. [`fanout`]: to each sink of its track, to those in other workers over a ring;
-//! 5. [`exit`]: for each subscriber: select; wait for its turn, where it cannot leave at once; number, write and encrypt, into one
-//!    contiguous train;
-//! 6. [`send`]: trains of many subscribers go down in one system call (GSO).
+//! 1. [`recv`]: datagrams are read from the kernel in batches, with trains already joined (GRO). Media has its own socket
+//!    ([`lanes`]).
+//! 2. [`demux`]: each datagram is classified as STUN, DTLS, RTP or RTCP (RFC 7983), and its session is found. A datagram
+//!    of another worker's session is handed over to that worker.
+//! 3. [`ingress`]: a media packet is decrypted once into a shared packet, parsed, counted, and kept for retransmission.
+//! 4. [`fanout`]: the packet goes to each sink of its track; to sinks in other workers over a ring.
+//! 5. [`exit`]: for each subscriber the packet is selected, waits for its turn if it cannot leave at once, and is then
+//!    numbered, written and encrypted into one contiguous train.
+//! 6. [`send`]: the trains of many subscribers go to the kernel in one system call (GSO).
 //!
-//! Beside the path: [`directory`] (what signaling wants of each session, and who owns it), [`handle`] and [`notices`] (how the owner
-//! hears of it), [`settle`] and [`bindings`] (how it is carried out), [`asks`] (what a sink may ask of an origin), [`words`] and [`mail`] (from other
-//! workers), [`feedback`] (RTCP both ways), [`timers`]. A [`source`] is a publisher without a peer connection, whose packets
-//! enter behind ingest.
+//! Beside the path: [`directory`] holds what signaling wants of each session, and which worker owns it; [`handle`] and
+//! [`notices`] tell the owner; [`settle`] and [`bindings`] carry it out. [`asks`] are the requests of a sink to an origin.
+//! [`messages`] and [`mail`] connect the workers. [`feedback`] is RTCP in both directions, [`timers`] are the sessions'
+//! deadlines. A [`source`] is a publisher without a peer connection; its packets enter behind ingest.
 //!
-//! What one participant may use up: [`memory`] (of packets) and [`rates`] (of datagrams). Whether the workers live: [`health`].
+//! Limits for one participant: [`memory`] (packets) and [`rates`] (datagrams). [`health`] tells whether the workers run.
 //!
-//! Nothing here is shared between workers but the directory, the times of their last turns, counted references to packets, queues and rings. There are no
-//! locks, and no allocation per packet once warm.
+//! Workers share only the directory, the times of their last turns, reference-counted packets, queues and rings. There are
+//! no locks, and no allocation per packet once warm.
 
 mod asks;
 mod bindings;
@@ -46,6 +45,7 @@ pub mod lab;
 mod lanes;
 mod mail;
 mod memory;
+mod messages;
 mod metrics;
 mod notices;
 mod paths;
@@ -65,7 +65,6 @@ mod timers;
 mod tracks;
 mod transport_events;
 mod waker;
-mod words;
 mod workers;
 
 pub use config::{Config, EventSink};
@@ -77,7 +76,7 @@ pub use rates::RateLimits;
 pub use source::{Source, SourceError};
 pub use workers::Workers;
 
-/// A worker by number, at most 253 of them.
+/// The number of a worker; there are at most 253.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct WorkerId(u8);
 

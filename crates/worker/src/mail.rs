@@ -1,9 +1,11 @@
-//! What reaches a worker from other threads: notices from signaling, words and datagrams from other workers, each in one queue
-//! per receiving worker, and packets in a ring for each pair of workers that has packets to pass, made with the first one.
+//! Queues between a worker and other threads. Notices from signaling, and messages and datagrams from other workers,
+//! each have one queue per receiving worker. Packets go through a ring for each pair of workers, which is made with
+//! the pair's first packet.
 //!
-//! Media rings are bounded: a full one means that the other worker is behind, and the newest packet is refused and counted
-//! (the producer of a single-producer ring cannot take the oldest back); who misses it can ask for it. Words that find their queue full
-//! wait in a list of the sender's own, bounded too. Of notices there is one for each session at most.
+//! A full ring means that the receiving worker is behind: the newest packet is refused and counted (the producer of a
+//! single-producer ring cannot remove the oldest one), and a receiver that misses it can request it. Messages that find
+//! their queue full wait in a bounded list of the sending worker. The queue of notices has no bound of its own: changed
+//! orders need at most one notice per session.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -17,68 +19,70 @@ use crate::{
     WorkerId, asks::Ask, directory::Entry, inspect::StatsReply, source::SourcePeer, waker::Waker,
 };
 
-/// Packets that may lie between two workers: at a million packets a second, some milliseconds.
+/// Packets in the ring between two workers: at a million packets a second, some milliseconds.
 const MEDIA_RING: usize = 4_096;
-/// Words that may wait for a worker.
-const WORDS: usize = 4_096;
-/// Words that may wait for room in another worker's queue. A worker that is so far behind does not run any more
-/// ([`crate::health`]), and further words to it are lost.
+/// Messages in the queue of one worker.
+const MESSAGES_MAX: usize = 4_096;
+/// Messages that may wait for room in another worker's queue. A worker that is this far behind no longer runs
+/// ([`crate::health`]), and further messages to it are lost.
 const BACKLOG: usize = 65_536;
-/// Datagrams that may wait for the worker that owns their session: strangers' bytes must not pile up.
+/// Datagrams in the queue of the worker that owns their session. The bound keeps forged datagrams from filling the
+/// memory.
 const HANDED: usize = 1_024;
 
-/// A packet on its way to a worker that wants it.
+/// A packet on its way to another worker that has subscribers of its track.
 #[derive(Debug)]
 pub(crate) struct Media {
     pub(crate) track: TrackId,
     pub(crate) packet: Arc<Packet>,
 }
 
-/// From signaling, and from the node.
+/// A notice to a worker, from signaling or from the node.
 pub(crate) enum Notice {
-    /// The orders of a session of the receiver changed.
+    /// The orders of a session that the receiver owns have changed.
     Orders(Arc<Entry>),
-    /// A local source.
+    /// Start a local source.
     Attach(Arc<Entry>, Box<SourcePeer>),
-    /// Somebody asks for the measurements of a session of the receiver.
+    /// Report the measurements of a session that the receiver owns.
     Inspect(SessionId, StatsReply),
     /// End all sessions, and stop when their goodbyes are sent.
     Shutdown,
-    /// Test hook: the thread is to end by a panic.
+    /// Test hook: the thread ends by a panic.
     #[cfg(any(test, feature = "lab"))]
     Break,
 }
 
-/// Words between workers.
+/// A message from one worker (the sender) to another (the receiver).
 #[derive(Debug)]
-pub(crate) enum Word {
-    /// Packets come through this ring from now on.
+pub(crate) enum Message {
+    /// From now on packets come through this ring.
     Ring(Consumer<Media>),
-    /// The session settled in the sender, and the receiver waited for that.
+    /// The sender has become the owner of the session; the receiver waited for that.
     Settled { session: SessionId },
-    /// A check validated this path of the receiver's session before the sender knew where it settled.
+    /// A check validated this path of the receiver's session before the sender knew that the receiver owns the
+    /// session.
     Path { session: SessionId, path: Path, nominated: bool },
-    /// The sender has subscribers of this track of the receiver's.
+    /// A request of the sender's subscribers to a track that enters in the receiver.
     Ask { publisher: SessionId, track: TrackId, ask: Ask },
-    /// A sender report of the publisher: the mapping from RTP to NTP time.
+    /// A sender report of the publisher: which NTP time belongs to which RTP timestamp.
     Report { track: TrackId, stream: StreamId, info: SenderInfo },
-    /// Packets of a stream below a number are to be let go: the publisher is at the bound of its memory.
+    /// Drop the packets of a stream below this number: the publisher is at its memory limit.
     LetGo { track: TrackId, stream: StreamId, below: ExtSeq },
     /// How the layers of a track rank.
     Ranking { track: TrackId, ranking: Ranking },
 }
 
-/// A datagram that reached another worker.
+/// A datagram that arrived at a worker which does not own its session.
 #[derive(Debug)]
 pub(crate) struct Handed {
     pub(crate) path: Path,
     pub(crate) bytes: Box<[u8]>,
 }
 
-/// Where a worker is reached from any thread.
+/// The queues of one worker, which any thread may push to.
 pub(crate) struct Mailbox {
     notices: SegQueue<Notice>,
-    words: ArrayQueue<(WorkerId, Word)>,
+    messages: ArrayQueue<(WorkerId, Message)>,
     handed: ArrayQueue<Handed>,
     waker: Waker,
 }
@@ -87,13 +91,13 @@ impl Mailbox {
     pub(crate) fn new() -> std::io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             notices: SegQueue::new(),
-            words: ArrayQueue::new(WORDS),
+            messages: ArrayQueue::new(MESSAGES_MAX),
             handed: ArrayQueue::new(HANDED),
             waker: Waker::new()?,
         }))
     }
 
-    /// Leaves a notice and wakes the worker.
+    /// Pushes a notice and wakes the worker.
     pub(crate) fn notify(&self, notice: Notice) {
         self.notices.push(notice);
         self.waker.wake();
@@ -104,46 +108,46 @@ impl Mailbox {
     }
 }
 
-/// What one worker knows of another.
+/// The sending state of one worker towards another.
 #[derive(Default)]
 struct Peer {
     media_out: Option<Producer<Media>>,
-    backlog: VecDeque<Word>,
-    /// Something was pushed since the worker was last woken.
+    backlog: VecDeque<Message>,
+    /// Something was pushed since the other worker was last woken.
     pushed: bool,
 }
 
-/// One worker's end of all this.
+/// The side of one worker: its own queues, and what it sends to the others.
 pub(crate) struct Mail {
     me: WorkerId,
     boxes: Arc<[Arc<Mailbox>]>,
     peers: Vec<Peer>,
-    /// Peers with something pushed or in the backlog.
+    /// Workers that something was pushed for, or whose backlog is not empty.
     touched: Vec<WorkerId>,
     media_in: Vec<Consumer<Media>>,
 }
 
 impl Mail {
-    /// The end of the worker `me`, one of as many as there are boxes.
+    /// The side of the worker `me`; there are as many workers as boxes.
     pub(crate) fn new(me: WorkerId, boxes: Arc<[Arc<Mailbox>]>) -> Self {
         let peers = boxes.iter().map(|_| Peer::default()).collect();
         Self { me, boxes, peers, touched: Vec::new(), media_in: Vec::new() }
     }
 
-    /// Whose end it is.
+    /// The worker that this side belongs to.
     pub(crate) fn me(&self) -> WorkerId {
         self.me
     }
 
-    /// Gives a packet to another worker; false when its ring is full.
+    /// Gives a packet to another worker; `false` when its ring is full.
     #[inline]
     pub(crate) fn send_media(&mut self, to: WorkerId, media: Media) -> bool {
         self.touch(to);
         self.ring(to).is_some_and(|ring| ring.push(media).is_ok())
     }
 
-    /// Gives packets that may be missed to another worker: as many as leave half of its ring to those that may not.
-    /// Returns how many it got.
+    /// Gives packets that may be lost without harm to another worker. They leave half of its ring free for other
+    /// packets. Returns how many were given.
     pub(crate) fn send_backlog(
         &mut self,
         to: WorkerId,
@@ -155,32 +159,32 @@ impl Mail {
         backlog.take(room).map_while(|media| ring.push(media).ok()).count()
     }
 
-    /// The ring to another worker. With the first packet it is made, and the other end goes to that worker.
+    /// The ring to another worker. It is made with the first packet, and its consumer is sent to that worker.
     #[inline]
     fn ring(&mut self, to: WorkerId) -> Option<&mut Producer<Media>> {
         if self.peers.get(to.index())?.media_out.is_none() {
             let (producer, consumer) = ring::channel(MEDIA_RING);
-            self.tell(to, Word::Ring(consumer));
+            self.tell(to, Message::Ring(consumer));
             self.peers.get_mut(to.index())?.media_out = Some(producer);
         }
         self.peers.get_mut(to.index())?.media_out.as_mut()
     }
 
-    /// Says a word to another worker.
-    pub(crate) fn tell(&mut self, to: WorkerId, word: Word) {
+    /// Sends a message to another worker.
+    pub(crate) fn tell(&mut self, to: WorkerId, message: Message) {
         self.touch(to);
         let Some(peer) = self.peers.get_mut(to.index()) else { return };
-        // Words keep their order: what comes while others wait has to wait behind them.
+        // Messages keep their order: a new one goes behind those in the backlog.
         if peer.backlog.is_empty() {
-            if let Err((_, word)) = self.boxes[to.index()].words.push((self.me, word)) {
-                peer.backlog.push_back(word);
+            if let Err((_, message)) = self.boxes[to.index()].messages.push((self.me, message)) {
+                peer.backlog.push_back(message);
             }
         } else if peer.backlog.len() < BACKLOG {
-            peer.backlog.push_back(word);
+            peer.backlog.push_back(message);
         }
     }
 
-    /// Hands a datagram to the worker that owns its session; false when there is no room.
+    /// Hands a datagram over to the worker that owns its session; `false` when there is no room.
     pub(crate) fn hand_over(&mut self, to: WorkerId, path: Path, bytes: &[u8]) -> bool {
         self.touch(to);
         let Some(there) = self.boxes.get(to.index()) else { return false };
@@ -195,9 +199,9 @@ impl Mail {
         }
     }
 
-    /// Words that wait for room in the queues of other workers.
+    /// The number of messages that wait for room in the queues of other workers.
     pub(crate) fn waiting(&self) -> usize {
-        // A worker whose backlog is not empty stays in the list of those to be woken.
+        // A worker whose backlog is not empty stays in `touched`.
         self.touched
             .iter()
             .filter_map(|to| self.peers.get(to.index()))
@@ -205,14 +209,14 @@ impl Mail {
             .sum()
     }
 
-    /// Wakes those that something was pushed for, once for the whole batch.
+    /// Wakes the workers that something was pushed for, once for the whole batch.
     pub(crate) fn wake_receivers(&mut self) {
         let Self { me, boxes, peers, touched, .. } = self;
         touched.retain(|to| {
             let (peer, there) = (&mut peers[to.index()], &boxes[to.index()]);
-            while let Some(word) = peer.backlog.pop_front() {
-                if let Err((_, word)) = there.words.push((*me, word)) {
-                    peer.backlog.push_front(word);
+            while let Some(message) = peer.backlog.pop_front() {
+                if let Err((_, message)) = there.messages.push((*me, message)) {
+                    peer.backlog.push_front(message);
                     break;
                 }
             }
@@ -227,12 +231,12 @@ impl Mail {
         self.mine().notices.pop()
     }
 
-    /// The next word from any other worker.
-    pub(crate) fn next_word(&self) -> Option<(WorkerId, Word)> {
-        self.mine().words.pop()
+    /// The next message from any other worker.
+    pub(crate) fn next_message(&self) -> Option<(WorkerId, Message)> {
+        self.mine().messages.pop()
     }
 
-    /// The next datagram that another worker received for a session of ours.
+    /// The next datagram that another worker received for a session of this worker.
     pub(crate) fn next_handed(&self) -> Option<Handed> {
         self.mine().handed.pop()
     }
@@ -243,16 +247,16 @@ impl Mail {
         self.media_in.iter_mut().find_map(Consumer::pop)
     }
 
-    /// Packets come through one more ring.
+    /// Adds a ring from another worker.
     pub(crate) fn add_ring(&mut self, ring: Consumer<Media>) {
         self.media_in.push(ring);
     }
 
-    /// Whether nothing waits for this worker, and nothing of it for another's queue.
+    /// Whether nothing waits for this worker, and none of its messages waits for room in another worker's queue.
     pub(crate) fn is_idle(&self) -> bool {
         let mine = self.mine();
         mine.notices.is_empty()
-            && mine.words.is_empty()
+            && mine.messages.is_empty()
             && mine.handed.is_empty()
             && self.media_in.iter().all(Consumer::is_empty)
             && self.touched.is_empty()

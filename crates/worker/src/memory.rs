@@ -1,5 +1,5 @@
-//! Packet memory of one publisher: where it is near its bound, its oldest packets are let go, here and in the workers that have
-//! viewers of it, and nobody else loses anything.
+//! Packet memory of one publisher: near its limit its oldest packets are dropped from the caches, in this worker and
+//! in the workers that have viewers of it. Other publishers lose nothing.
 
 use std::time::{Duration, Instant};
 
@@ -7,26 +7,26 @@ use model::{DropReason, TrackId};
 use router::{Account, PacketBuf, StreamId};
 use rtp::sequence::ExtSeq;
 
-use crate::{core::Worker, mail::Word, sessions::SessionRef};
+use crate::{core::Worker, mail::Message, sessions::SessionRef};
 
-/// Where letting go brought nothing back, it is not tried again for so long: another worker holds the packets and has to hear of it
-/// first, or they wait for a receiver, and a refusal has to stay cheap meanwhile.
+/// If dropping packets freed no memory, it is not tried again for this long. Another worker holds the packets and has
+/// to take the message first, or they wait for a receiver; and a refusal has to stay cheap meanwhile.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
-/// Packets of a stream below a number are to be let go.
+/// The packets of a stream below a number are to be dropped.
 pub(crate) type Cut = (TrackId, StreamId, ExtSeq);
 
 /// The account of a publisher with the packet pool of its worker.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// Opened with the first packet: viewers need none.
+    /// Opened with the first packet; viewers need no account.
     pub(crate) account: Option<Account>,
-    /// When letting go may be tried again.
+    /// When dropping packets may be tried again.
     retry_at: Option<Instant>,
 }
 
 impl Worker {
-    /// A buffer for a packet of a session.
+    /// Allocates a buffer for a packet of a session.
     pub(crate) fn buffer(
         &mut self,
         now: Instant,
@@ -46,16 +46,16 @@ impl Worker {
         self.pool.alloc(account, len)
     }
 
-    /// The publisher has ended: what others still hold of its packets comes back in time.
+    /// Closes the account of a publisher that has ended. Packets that caches and queues still hold come back later.
     pub(crate) fn close_memory(&mut self, memory: &Memory) {
         if let Some(account) = memory.account {
             self.pool.close(account);
         }
     }
 
-    /// Lets the oldest packets of an account go, an eighth of them. `true` when memory came back.
+    /// Drops the oldest eighth of an account's packets. `true` when memory came back.
     pub(crate) fn let_oldest_go(&mut self, account: Account) -> bool {
-        // Of each stream all below a number. A session has few streams.
+        // One cut per stream, which covers all packets below a number. A session has few streams.
         let mut cuts = std::mem::take(&mut self.cuts);
         let mut packets = 0;
         for meta in self.pool.oldest(account).map(|packet| &packet.meta) {
@@ -72,7 +72,7 @@ impl Worker {
             };
             track.mirror.forget(stream, below);
             for sink in track.workers() {
-                self.mail.tell(sink.worker, Word::LetGo { track: id, stream, below });
+                self.mail.tell(sink.worker, Message::LetGo { track: id, stream, below });
             }
         }
         self.cuts = cuts;

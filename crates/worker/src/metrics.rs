@@ -1,6 +1,7 @@
-//! Counters of one worker. The worker is their only writer, readers may be anywhere: no locks, no read-modify-write.
+//! Counters of one worker. The worker is their only writer, and any thread may read them: no locks, no
+//! read-modify-write.
 //!
-//! Sums that hold over a whole run, and a test adds them up:
+//! Sums that hold over a whole run (a test checks them):
 //!
 //! - every datagram: `datagrams_in` = `stun` + `dtls` + `rtcp` + `rtp_accepted` + `handed_over` + `dropped_in`
 //! - every copy for a subscriber: `offered` = `forwarded` + `dropped_out` + `waiting`
@@ -33,15 +34,15 @@ macro_rules! counters {
             }
         }
 
-        /// What the counters of one worker said at one moment.
+        /// The values of the counters of one worker at one moment.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         pub struct WorkerMetrics {
-            /// Which worker.
+            /// The number of the worker.
             pub worker: usize,
             $($(#[doc = $doc])* pub $name: u64,)*
-            /// Datagrams that went no further, by reason; only those that happened.
+            /// Datagrams that went no further, by reason; only reasons that occurred.
             pub dropped_in: Vec<(DropReason, u64)>,
-            /// Copies for subscribers that were not sent, by reason; only those that happened.
+            /// Copies for subscribers that were not sent, by reason; only reasons that occurred.
             pub dropped_out: Vec<(DropReason, u64)>,
         }
 
@@ -124,14 +125,14 @@ counters! {
     wakeups,
     /// Turns that began a second or more after the one before; peers notice such a gap.
     late_turns,
-    /// Sessions that live in this worker now.
+    /// Sessions that this worker owns now.
     sessions,
     /// Sessions whose DTLS handshake is not done; beyond 4,096 new ones are refused (`dtls_limit`).
     half_open,
-    /// Network paths that this worker knows now: of its sessions, eight each at most, and of others whose datagrams came here.
+    /// Network paths that this worker knows now: of its sessions, eight each at most, and of other sessions whose datagrams arrived here.
     paths,
-    /// Words to other workers that wait for room in their queues; beyond 65,536 for one worker they are lost.
-    words_waiting,
+    /// Messages to other workers that wait for room in their queues; beyond 65,536 for one worker they are lost.
+    messages_waiting,
     /// Tracks that this worker knows now.
     tracks,
     /// Packet buffers that exist now.
@@ -155,7 +156,7 @@ pub struct Counter(AtomicU64);
 impl Counter {
     #[inline]
     pub(crate) fn add(&self, n: u64) {
-        // One writer: load and store, no locked instruction.
+        // One writer, so a load and a store do, without a locked instruction.
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 

@@ -1,4 +1,4 @@
-//! Notices from signaling: which sessions of this worker have new orders.
+//! Takes notices from signaling: which sessions of this worker have new orders.
 
 use std::time::Instant;
 
@@ -6,11 +6,11 @@ use model::{CloseReason, SessionId};
 
 use crate::{core::Worker, mail::Notice};
 
-/// Notices taken in one turn: a change that concerns thousands of sessions must not starve media.
+/// Notices taken in one turn: a change that concerns thousands of sessions must not delay media.
 const NOTICES_PER_TURN: usize = 256;
 
 impl Worker {
-    /// Takes the notices that wait, up to a bound. Returns whether there may be more.
+    /// Takes waiting notices, up to a limit. Returns whether there may be more.
     pub(crate) fn take_notices(&mut self, now: Instant) -> bool {
         for _ in 0..NOTICES_PER_TURN {
             let Some(notice) = self.mail.next_notice() else { return false };
@@ -34,7 +34,7 @@ impl Worker {
         }
     }
 
-    /// Carries out what is new in the orders of a session, if it lives here.
+    /// Carries out new orders of a session, if this worker owns it.
     pub(crate) fn look_at_orders(&mut self, now: Instant, session: SessionId) {
         if let Some(at) = self.sessions.by_id(session) {
             self.current = Some(at);

@@ -1,8 +1,8 @@
-//! Whose datagrams a network path carries, as one worker knows it.
+//! The session that each network path belongs to, as one worker knows it.
 //!
-//! A path is entered by an authenticated check only. The kernel may bring a session's datagrams to a worker where it does
-//! not live, before it lives anywhere or after its peer's address moved: these paths are kept with the session's entry in the
-//! directory, which says where it lives at any time.
+//! A path is entered only by an authenticated check. The kernel may bring a session's datagrams to a worker that does
+//! not own it: before the session has an owner, or after its peer's address moved. Such paths are kept with the
+//! session's entry in the directory, which tells the owner at any time.
 
 use std::{sync::Arc, time::Instant};
 
@@ -11,28 +11,28 @@ use model::{Path, SessionId};
 
 use crate::{directory::Entry, sessions::SessionRef};
 
-/// Addresses that one session may have in a worker where it does not live.
+/// Addresses that one session may have in a worker that does not own it.
 const PATHS_MAX: usize = 8;
-/// Sessions that live elsewhere before those that are over are swept out.
+/// With this many sessions that are not owned here, those that have ended are removed.
 const SWEEP_MIN: usize = 64;
 
-/// Whose datagrams a path carries.
+/// The session that a path belongs to.
 #[derive(Debug, Clone)]
 pub(crate) enum PathOwner {
     /// A session of this worker.
     Here(SessionRef),
-    /// A session of another worker, or of none yet: its DTLS will settle it here.
+    /// A session of another worker, or one without an owner yet, which its DTLS will give an owner.
     Elsewhere {
         entry: Arc<Entry>,
-        /// When its last genuine check came here, or the last datagram that was passed on.
+        /// When its last authentic check arrived here, or its last datagram was passed on.
         heard: Instant,
     },
 }
 
-/// A session that does not live here, and its paths.
+/// A session that this worker does not own, and its paths.
 struct Foreign {
     entry: Arc<Entry>,
-    /// `Some(nominated)`: validated by a check that was answered here, and the owner does not know of it.
+    /// `Some(nominated)`: validated by a check that was answered here, and not yet told to the owner.
     paths: Vec<(Path, Option<bool>)>,
 }
 
@@ -50,12 +50,12 @@ impl Paths {
         self.table.get(path)
     }
 
-    /// A path of a session of ours.
+    /// Enters a path of a session of this worker.
     pub(crate) fn own(&mut self, path: Path, session: SessionRef) {
         self.table.insert(path, PathOwner::Here(session));
     }
 
-    /// A datagram of this path was passed on to the worker where its session lives.
+    /// Records that a datagram of this path was passed on to the worker that owns its session.
     #[inline]
     pub(crate) fn passed_on(&mut self, now: Instant, path: &Path) {
         if let Some(PathOwner::Elsewhere { heard, .. }) = self.table.get_mut(path) {
@@ -63,24 +63,24 @@ impl Paths {
         }
     }
 
-    /// The session has this path no more.
+    /// Removes a path that a session of this worker no longer has.
     pub(crate) fn disown(&mut self, path: &Path, session: SessionRef) {
         if matches!(self.table.get(path), Some(PathOwner::Here(owner)) if *owner == session) {
             self.table.remove(path);
         }
     }
 
-    /// A path that was validated here, of a session that lives nowhere yet.
+    /// Enters a path that was validated here, of a session without an owner.
     pub(crate) fn pend(&mut self, now: Instant, path: Path, entry: &Arc<Entry>, nominated: bool) {
         self.enter(now, path, entry, Some(nominated));
     }
 
-    /// A validated path of a session of another worker, which knows of it.
+    /// Enters a validated path of a session of another worker, which knows the path.
     pub(crate) fn cache(&mut self, now: Instant, path: Path, entry: &Arc<Entry>) {
         self.enter(now, path, entry, None);
     }
 
-    /// Enters a path; beyond [`PATHS_MAX`] of one session its oldest one is forgotten.
+    /// Enters a path. Beyond [`PATHS_MAX`] of one session its oldest one is forgotten.
     fn enter(&mut self, now: Instant, path: Path, entry: &Arc<Entry>, untold: Option<bool>) {
         self.sweep();
         let foreign = self
@@ -101,22 +101,23 @@ impl Paths {
         self.table.insert(path, PathOwner::Elsewhere { entry: entry.clone(), heard: now });
     }
 
-    /// The paths that were validated here and that the owner of the session does not know of. The caller tells it.
+    /// Takes the paths that were validated here and that the owner of the session does not know. The caller tells the
+    /// owner.
     pub(crate) fn take_untold(&mut self, session: SessionId) -> Vec<(Path, bool)> {
         let Some(foreign) = self.foreign.get_mut(&session) else { return Vec::new() };
         let told = foreign.paths.iter_mut();
         told.filter_map(|(path, nominated)| Some((*path, nominated.take()?))).collect()
     }
 
-    /// Forgets a session that settles here or is over, and gives the paths that no other worker knows of.
+    /// Forgets a session that gets its owner here or has ended. Returns the paths that no other worker knows.
     pub(crate) fn take(&mut self, session: SessionId) -> Vec<(Path, bool)> {
         let Some(foreign) = self.foreign.remove(&session) else { return Vec::new() };
-        // A check may have given one of these paths to another session since: that one stays there.
+        // A check may have given one of these paths to another session since; then it stays with that session.
         let ours = foreign.paths.into_iter().filter(|(p, _)| forget(&mut self.table, p, session));
         ours.filter_map(|(path, nominated)| Some((path, nominated?))).collect()
     }
 
-    /// Sweeps out sessions that are over, when there are many.
+    /// Removes sessions that have ended, when there are many.
     fn sweep(&mut self) {
         if self.foreign.len() < self.sweep_at.max(SWEEP_MIN) {
             return;
@@ -137,7 +138,7 @@ impl Paths {
     }
 }
 
-/// Takes a path out, unless a check made it another session's since. Returns whether it was taken out.
+/// Removes a path, unless a check gave it to another session since. Returns whether it was removed.
 fn forget(table: &mut HashMap<Path, PathOwner>, path: &Path, session: SessionId) -> bool {
     let ours =
         matches!(table.get(path), Some(PathOwner::Elsewhere { entry, .. }) if entry.id == session);

@@ -1,5 +1,5 @@
-//! Peers as a worker meets them, in a worker without sockets: publishers and viewers that do what real clients do and the
-//! easy case does not. They send and read real SRTP.
+//! Tests: peers that do what real clients do and simple tests do not, in a worker without sockets. They send and read
+//! real SRTP.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,7 +67,7 @@ impl Peer {
         worker.take_datagram(now, path(self.id as u16), &mut packet[..len]);
     }
 
-    /// Sends what `write` writes as one compound packet.
+    /// Sends the packets that `write` writes as one compound packet.
     pub(crate) fn send_rtcp(
         &mut self,
         worker: &mut Worker,
@@ -118,7 +118,7 @@ fn mid(number: u32) -> Mid {
     Mid::parse(&number.to_string()).unwrap()
 }
 
-/// A slot for a picture, with an SSRC of 100 and its number.
+/// A slot for a picture, with the SSRC 100 plus its number.
 fn slot(number: u32) -> DownMedia {
     DownMedia {
         mid: mid(number),
@@ -128,7 +128,7 @@ fn slot(number: u32) -> DownMedia {
     }
 }
 
-/// A section that the peer sends under this payload type, named by its SSRC.
+/// A section that the peer sends under this payload type, identified by its SSRC.
 pub(crate) fn up(number: u32, ssrc: u32, pt: Pt) -> UpMedia {
     let mut codec = codec(MediaKind::Audio);
     codec.pt = pt;
@@ -146,7 +146,7 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Threats, row 30: what is bounded is what is in use.
+/// Threats, row 30: only SSRCs that are in use count towards the limit.
 #[test]
 fn a_publisher_that_changes_its_ssrc_all_day_is_heard() {
     let (mut bench, now) = (bench(), Instant::now());
@@ -161,7 +161,7 @@ fn a_publisher_that_changes_its_ssrc_all_day_is_heard() {
     assert_eq!((worker.counters.rtp_accepted.value(), dropped_in_all(worker)), (2 * 1_440, 0));
 }
 
-/// As ffmpeg with global headers: H.264 whose parameter sets stand in the offer only (RFC 6184 section 8.4).
+/// As ffmpeg with global headers: H.264 whose parameter sets are only in the offer (RFC 6184 section 8.4).
 #[test]
 fn a_viewer_gets_parameter_sets_that_its_publisher_told_in_the_offer_only() {
     const IDR: &[u8] = &[0x65, 0x88, 1];
@@ -244,7 +244,7 @@ fn a_publisher_that_sends_media_and_no_checks_stays_connected() {
         worker.call_due(now);
     }
     assert!(worker.sessions.at(peer.at).is_some());
-    // A forger's packets are no sign of life.
+    // Forged packets do not keep the session alive.
     for _ in 0..31 {
         now += ms(1_000);
         worker.take_datagram(now, path(1), &mut [0x80; 60]);
@@ -293,7 +293,8 @@ fn a_publisher_that_begins_to_receive_has_to_check() {
     assert!(bench.worker.sessions.at(peer.at).is_none());
 }
 
-/// RFC 3611 sections 4.4 and 4.5: the node asks with each report, and the answer sets the pace of its questions.
+/// RFC 3611 sections 4.4 and 4.5: the node asks with each report, and the round trip from the answer sets how soon it
+/// requests a lost packet again.
 #[test]
 fn the_round_trip_of_a_publisher_sets_when_it_is_asked_again() {
     let (mut bench, start) = (bench(), Instant::now());
@@ -323,7 +324,7 @@ fn the_round_trip_of_a_publisher_sets_when_it_is_asked_again() {
     }
     let trip = worker.sessions.at(peer.at).unwrap().round_trip.as_ref().unwrap();
     assert_eq!(trip.smoothed().map(|t| t.as_millis()), Some(30));
-    // A packet is lost now: it is asked for, and again after a round trip.
+    // A packet is lost: it is requested, and requested again after a round trip.
     peer.sequence += 1;
     for later in [0, 1, 2] {
         peer.send_rtp(worker, now + ms(600 + later), 11, PT);
@@ -356,7 +357,7 @@ fn a_publisher_that_asks_for_remb_is_told_half_as_much_again_as_comes() {
             }
         });
         let mut told = Vec::new();
-        // 500 packets of 32 bytes: 128 kbit/s, for which the floor is enough; then ten times as many.
+        // 500 packets of 32 bytes are 128 kbit/s, which is below the floor; then ten times as many.
         for (second, count) in [500, 5_000].into_iter().enumerate() {
             let now = start + ms(1_000 * (second as u64 + 1));
             for packet in 0..count {

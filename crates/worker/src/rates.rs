@@ -1,10 +1,10 @@
-//! How much of what a session sends is taken in: token buckets (RFC 2697 section 3 has the idea) on the clock that the loop has
-//! read already. A bucket holds a second's worth, so that bursts pass. Only what proved to be genuine is taken from it,
-//! so that whoever forges packets of a participant uses up nothing of that one's.
+//! Limits on what a session may send: token buckets (RFC 2697 section 3 has the idea), on the clock that the loop has
+//! read already. A bucket holds one second's worth, so that bursts pass. Only authentic packets are taken from it, so
+//! that an attacker who forges packets of a participant uses up nothing of the participant's rate.
 
 use std::time::Instant;
 
-/// Most that one session may send, in a second; 0: no limit. A second's worth may come at once.
+/// The most that one session may send per second; 0: no limit. A whole second's worth may arrive at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimits {
     /// Bits of RTP datagrams of one publisher.
@@ -18,8 +18,8 @@ pub struct RateLimits {
 }
 
 impl Default for RateLimits {
-    /// 100 Mbit/s and 20,000 packets of media: several times what 4K at 60 pictures takes. 1,000 RTCP packets: a browser with
-    /// 50 videos sends some 200. 4,000 missing packets: a fifth of 20,000.
+    /// 100 Mbit/s and 20,000 packets of media: several times what 4K at 60 pictures takes. 1,000 RTCP packets: a
+    /// browser with 50 videos sends some 200. 4,000 missing packets: a fifth of 20,000.
     fn default() -> Self {
         Self { media_bits: 100_000_000, media_packets: 20_000, rtcp_packets: 1_000, nacks: 4_000 }
     }
@@ -32,10 +32,10 @@ impl RateLimits {
 }
 
 const NANOS: u64 = 1_000_000_000;
-/// No rate is higher: a bucket is counted in billionths of its unit, and 2^63 of them are this many.
+/// The highest rate: a bucket counts in billionths of its unit, and 2^63 of them are this many units.
 const RATE_MAX: u64 = i64::MAX as u64 / NANOS;
 
-/// Something that is limited to so much in a second. It may be overdrawn by what is taken last.
+/// A limit per second. The last packet taken may overdraw it.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     /// Billionths of a unit.
@@ -48,7 +48,7 @@ impl Bucket {
         Self { tokens: i64::MAX, at: now }
     }
 
-    /// Fills up for the time that passed. Whether something is left; always where there is no limit.
+    /// Fills the bucket for the time that has passed. Returns whether something is left; always if there is no limit.
     #[inline]
     fn allows(&mut self, now: Instant, per_second: u64) -> bool {
         if per_second == 0 {
@@ -85,31 +85,31 @@ impl Rates {
         Self { bytes: full, packets: full, rtcp: full, nacks: full }
     }
 
-    /// Whether an RTP packet may be taken in now. Asked before decryption is paid for.
+    /// Whether an RTP packet may be taken now. Checked before the cost of decryption.
     #[inline]
     pub(crate) fn allow_media(&mut self, now: Instant, limits: &RateLimits) -> bool {
         self.bytes.allows(now, limits.media_bits / 8)
             && self.packets.allows(now, limits.media_packets)
     }
 
-    /// An RTP datagram of so many bytes proved to be genuine.
+    /// Takes an RTP datagram of this many bytes, which was authentic, from the buckets.
     #[inline]
     pub(crate) fn took_media(&mut self, bytes: usize) {
         self.bytes.take(bytes as u64);
         self.packets.take(1);
     }
 
-    /// Whether an RTCP packet may be taken in now.
+    /// Whether an RTCP packet may be taken now.
     pub(crate) fn allow_rtcp(&mut self, now: Instant, limits: &RateLimits) -> bool {
         self.rtcp.allows(now, limits.rtcp_packets)
     }
 
-    /// An RTCP packet proved to be genuine.
+    /// Takes an RTCP packet, which was authentic, from the bucket.
     pub(crate) fn took_rtcp(&mut self) {
         self.rtcp.take(1);
     }
 
-    /// Takes one missing packet in. False: too many were reported.
+    /// Takes one missing packet. `false`: too many were reported.
     pub(crate) fn take_nack(&mut self, now: Instant, limits: &RateLimits) -> bool {
         let allowed = self.nacks.allows(now, limits.nacks);
         if allowed {
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// How many of so many units a second, asked for every `every`, are allowed.
+    /// How many units are allowed at this rate, when one is requested every `every`, `count` times.
     fn allowed(rate: u64, every: Duration, count: u32) -> u64 {
         let start = Instant::now();
         let mut bucket = Bucket::full(start);
@@ -142,9 +142,9 @@ mod tests {
     #[test]
     fn a_rate_is_kept_and_a_seconds_worth_passes_at_once() {
         assert_eq!(allowed(1_000, Duration::ZERO, 5_000), 1_000);
-        // Ten times too fast, for ten seconds: what is there at once, and ten times the rate.
+        // Ten times too fast, for ten seconds: the bucket's content at once, and ten times the rate.
         assert_eq!(allowed(1_000, Duration::from_micros(100), 100_000), 11_000);
-        // A microsecond is less than a unit, and adds up all the same.
+        // A microsecond is worth less than a unit, but the parts add up.
         assert_eq!(allowed(3, Duration::from_micros(1), 2_000_000), 9);
         assert_eq!(allowed(1_000, Duration::from_millis(1), 10_000), 10_000, "nothing at the rate");
     }

@@ -1,8 +1,8 @@
-//! Step 1: datagrams from the kernel, in two lanes.
+//! Step 1: reads datagrams from the kernel, in two lanes.
 //!
 //! A worker has a socket for media and one for control ([`crate::lanes`]). Media wakes it at once. So does control,
-//! unless there is so much of it that waking up for each datagram would cost more than the datagrams: then it is read
-//! when the worker is awake anyway, and every [`HOLD`] at the latest.
+//! unless control is so frequent that waking up for each datagram would cost more than the datagrams: then it is read
+//! when the worker is awake anyway, and after [`HOLD`] at the latest.
 
 use std::{
     io,
@@ -19,13 +19,13 @@ use crate::{core::Worker, send::Sockets};
 const MESSAGES: usize = 32;
 /// Bytes of one message: the longest train that the kernel joins.
 const TRAIN: usize = 64 << 10;
-/// Receive calls for one socket in one turn: what has come in must also go out.
+/// Receive calls for one socket in one turn. The limit lets received packets be sent before more are read.
 const CALLS_PER_TURN: usize = 4;
-/// Datagrams of one receive call for control. A handshake's may cost a third of a millisecond each.
+/// Datagrams of one receive call for control. Each datagram of a handshake may cost a third of a millisecond.
 const CONTROL_MESSAGES: usize = 8;
-/// Bytes of one of them.
+/// Bytes of one control datagram.
 const CONTROL_MAX: usize = 2_048;
-/// After so long media gets its turn again.
+/// After this long on control, media has its turn again.
 const CONTROL_SHARE: Duration = Duration::from_millis(1);
 /// How long control may wait where it is frequent.
 const HOLD: Duration = Duration::from_millis(20);
@@ -37,18 +37,18 @@ pub(crate) enum Lane {
     Control,
 }
 
-/// The sockets of one worker, and the buffers that datagrams come into.
+/// The sockets of one worker, and the buffers that datagrams are read into.
 pub(crate) struct Inbox {
-    /// For media; what is sent goes out through them, too.
+    /// For media. Everything is sent through these sockets, too.
     media: Arc<Sockets>,
-    /// For control, where the kernel sorts; IPv4 and IPv6.
+    /// For control, where the kernel sorts datagrams; IPv4 and IPv6.
     control: [Option<UdpSocket>; 2],
-    /// Taken while it is worked through.
+    /// `None` while its datagrams are handled.
     media_batch: Option<RecvBatch>,
     control_batch: Option<RecvBatch>,
     /// Sockets that may have something to read: bits of [`Inbox::wait`].
     ready: u32,
-    /// Sockets for control that ever had something to read.
+    /// Control sockets that ever had something to read.
     used: u32,
     moderation: Moderation,
 }
@@ -86,21 +86,21 @@ impl Inbox {
         }
     }
 
-    /// Whoever does not wait does not know what there is to read.
+    /// Marks all sockets as readable. Needed when no wait tells which of them are.
     pub(crate) fn look_everywhere(&mut self) {
         self.ready = ALL;
     }
 
-    /// Until when control is not listened to in a sleep that begins now. `may_hold`: no session is connecting.
+    /// Until when control does not wake the worker in a sleep that begins now. `may_hold`: no session is connecting.
     pub(crate) fn held(&self, now: Instant, may_hold: bool) -> Option<Instant> {
         self.moderation.until.filter(|until| may_hold && now < *until)
     }
 
-    /// Sleeps until a datagram comes, another thread wakes the worker or the time is up; `blocked`: or a socket that was full
-    /// takes datagrams again.
+    /// Sleeps until a datagram arrives, another thread wakes the worker or the time is up. `blocked`: also until a
+    /// full socket accepts datagrams again.
     ///
     /// # Errors
-    /// The kernel refuses to wait, which only a defect of ours makes it do. The call takes its time all the same.
+    /// The kernel refuses to wait. The call takes time all the same, so that the loop does not spin.
     pub(crate) fn wait(
         &mut self,
         waker: &WakeFd,
@@ -124,7 +124,8 @@ impl Inbox {
                 }
             }
         }
-        // Control that was held, or comes while media is worked on, need not wake anybody: we are awake.
+        // Control that was held, or arrives while media is handled, need not wake the worker: it is awake, so these
+        // sockets are read in any case.
         self.ready = self.used;
         let (mut full, mut count) = ([waker.as_raw_fd(); 2], 0);
         for family in (0..2).filter(|_| blocked) {
@@ -159,13 +160,13 @@ fn bit(lane: Lane, family: usize) -> u32 {
     }
 }
 
-/// When control is held back, as network cards do with interrupts: not for a lonely datagram, but where one follows
-/// the other.
+/// When control is held back, as network cards do with interrupts: not for a single datagram, but when datagrams
+/// follow each other.
 #[derive(Debug, Default)]
 struct Moderation {
     /// When something was read last.
     last: Option<Instant>,
-    /// Not read before, unless the worker is awake anyway.
+    /// Control is not read before this time, unless the worker is awake anyway.
     until: Option<Instant>,
 }
 
@@ -175,7 +176,7 @@ impl Moderation {
             self.until = None;
             return;
         }
-        // What was held for as long as may be counts as following.
+        // A datagram that was held for the longest time allowed counts as following the one before.
         let frequent =
             self.last.is_some_and(|last| now.saturating_duration_since(last) <= 2 * HOLD);
         self.until = frequent.then(|| now + HOLD);
@@ -184,7 +185,7 @@ impl Moderation {
 }
 
 impl Worker {
-    /// Takes what the sockets of a lane hold, up to a bound. Returns whether there may be more.
+    /// Reads the sockets of a lane, up to a limit. Returns whether there may be more.
     pub(crate) fn receive(&mut self, now: Instant, lane: Lane) -> bool {
         let batch = match lane {
             Lane::Media => &mut self.inbox.media_batch,
@@ -208,8 +209,8 @@ impl Worker {
                 };
                 if messages > 0 {
                     some = true;
-                    // Nobody sends a check before signaling told of its session; but that may have been since this
-                    // turn began.
+                    // A peer sends a check only after signaling announced its session, but that may have been after
+                    // this turn took its notices.
                     self.guarded(|w| _ = w.take_notices(now));
                     if lane == Lane::Control {
                         self.inbox.used |= bit(lane, family);
@@ -278,7 +279,7 @@ mod tests {
         bench.command(Command::Open(plan));
         let peer = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
         peer.send_to(&check, to_control).unwrap();
-        // A turn takes its commands before; this is the rest of one.
+        // A turn takes its notices first; this is the part that follows.
         bench.worker.receive(Instant::now(), Lane::Control);
         assert_eq!(bench.worker.counters.stun.value(), 1);
     }
@@ -303,7 +304,7 @@ mod tests {
         peer.send_to(&[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0], to_media).unwrap();
         let before = worker.counters.datagrams_in.value();
         worker.turn();
-        // Fewer, where somebody else had the processor meanwhile.
+        // Fewer if another process had the processor meanwhile.
         let turn = (CALLS_PER_TURN * CONTROL_MESSAGES) as u64;
         assert!((2..=turn + 1).contains(&(worker.counters.datagrams_in.value() - before)));
         let media = worker.inbox.socket(Lane::Media, 0).unwrap();
@@ -323,7 +324,7 @@ mod tests {
         let held = soon + HOLD + HOLD / 10;
         moderation.read(held, true);
         assert_eq!(moderation.until, Some(held + HOLD), "it was frequent, and is");
-        // Nothing there any more: the next one is a lonely one.
+        // Nothing is there any more, so the next datagram is a single one.
         moderation.read(held + HOLD, false);
         assert_eq!(moderation.until, None);
         moderation.read(held + 10 * HOLD, true);

@@ -1,10 +1,10 @@
-//! Log lines that are written once a second at most: what causes them may come from a peer, or in every turn.
+//! Log lines that are written at most once a second, because a peer can cause them, or each turn does.
 
 use std::time::{Duration, Instant};
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// One kind of line.
+/// The state of one kind of line.
 #[derive(Debug, Default)]
 pub(crate) struct Seldom {
     last: Option<Instant>,
@@ -12,7 +12,7 @@ pub(crate) struct Seldom {
 }
 
 impl Seldom {
-    /// Whether to write the line now; then how many were left out before it.
+    /// Whether to write the line now; if so, how many lines were left out since the last one.
     pub(crate) fn may_log(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < EVERY) {
             self.skipped += 1;

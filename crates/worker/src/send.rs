@@ -1,4 +1,4 @@
-//! Step 6: trains go down to the kernel.
+//! Step 6: trains go to the kernel.
 
 use std::sync::Arc;
 
@@ -20,16 +20,16 @@ pub(crate) struct Sockets {
     pub(crate) v6: Option<UdpSocket>,
 }
 
-/// Datagrams on their way out, written straight into the memory that the kernel reads.
+/// Datagrams to be sent, written straight into the memory that the kernel reads.
 pub(crate) struct Outbox {
     batch: SendBatch,
     sockets: Arc<Sockets>,
     counters: Arc<Counters>,
     /// The kernel did not take all of the last flush.
     blocked: bool,
-    /// Without sockets, what is flushed is kept until the caller drains it.
+    /// Without sockets: the flushed datagrams, until the caller drains them.
     detached: Option<Vec<(Path, Vec<u8>)>>,
-    /// Test hook: the kernel takes so many datagrams more.
+    /// Test hook: the kernel takes this many more datagrams.
     #[cfg(test)]
     line: Option<usize>,
 }
@@ -48,32 +48,32 @@ impl Outbox {
         }
     }
 
-    /// From now on nothing is sent: [`Outbox::drain`] gives it.
+    /// From now on nothing is sent; [`Outbox::drain`] returns the datagrams.
     #[cfg(any(test, feature = "lab"))]
     pub(crate) fn detach(&mut self) {
         self.detached = Some(Vec::new());
     }
 
-    /// Test hook: a line that takes so many datagrams until this is called again; then it is full.
+    /// Test hook: a line that takes this many datagrams until the next call, and is then full.
     #[cfg(test)]
     pub(crate) fn refill(&mut self, datagrams: usize) {
         (self.line, self.blocked) = (Some(datagrams), false);
     }
 
-    /// Everything that was flushed, in order.
+    /// Returns everything that was flushed, in order.
     #[cfg(any(test, feature = "lab"))]
     pub(crate) fn drain(&mut self) -> Vec<(Path, Vec<u8>)> {
         self.detached.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// What is committed from now on goes to `path`.
+    /// Sets the path of the datagrams that are committed from now on.
     #[inline]
     pub(crate) fn begin(&mut self, path: Path) {
         self.batch.begin(path);
     }
 
-    /// Whether there is room for so many packets; flushes when there is none. False when the kernel takes nothing: what is
-    /// sent now has to wait.
+    /// Whether there is room for this many packets; flushes if there is none. `false` when the kernel takes nothing:
+    /// packets have to wait.
     #[inline]
     pub(crate) fn make_room(&mut self, packets: usize) -> bool {
         #[cfg(test)]
@@ -89,23 +89,24 @@ impl Outbox {
         !self.blocked && self.batch.room_for(packets * ROOM, packets)
     }
 
-    /// The kernel takes nothing now.
+    /// Whether the kernel takes nothing now.
     #[inline]
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked
     }
 
-    /// Room for one datagram; flushes when there is none. `None` while the kernel takes nothing and all is full.
+    /// Room for one datagram; flushes if there is none. `None` while the kernel takes nothing and the outbox is full.
     #[inline]
     pub(crate) fn space(&mut self) -> Option<&mut [u8]> {
-        // Asked twice: a borrow that is returned from one branch is held in the other one too.
+        // `space` is called twice because of the borrow checker: a borrow that is returned from one branch is held in
+        // the other one too.
         if self.batch.space().is_none_or(|room| room.len() < ROOM) {
             self.flush();
         }
         self.batch.space().filter(|room| room.len() >= ROOM)
     }
 
-    /// Keeps the first `len` bytes of the room.
+    /// Keeps the first `len` bytes of the room as a datagram.
     #[inline]
     pub(crate) fn commit(&mut self, len: usize) {
         #[cfg(test)]
@@ -115,7 +116,7 @@ impl Outbox {
         self.batch.commit(len);
     }
 
-    /// One datagram by copy: for everything that is not media.
+    /// Copies one datagram, for everything that is not media.
     pub(crate) fn datagram(&mut self, path: Path, bytes: &[u8]) {
         self.begin(path);
         match self.space().and_then(|room| room.get_mut(..bytes.len())) {
@@ -127,7 +128,7 @@ impl Outbox {
         }
     }
 
-    /// Gives everything to the kernel that it takes.
+    /// Gives the kernel as many datagrams as it takes.
     pub(crate) fn flush(&mut self) {
         if self.batch.is_empty() {
             self.blocked = false;

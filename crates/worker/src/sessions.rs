@@ -1,4 +1,4 @@
-//! The sessions that live in one worker.
+//! The sessions that one worker owns.
 
 use std::{
     sync::Arc,
@@ -9,6 +9,7 @@ use congestion::{remb, round_trip::RoundTrip, twcc};
 use hashbrown::HashMap;
 use model::{Mid, Path, SessionId, Ssrc};
 use router::{DownTrack, PublisherClock, StreamTable, UpTrack};
+use slab::Slab;
 use transport::{Peer, srtp};
 
 use crate::{
@@ -20,52 +21,52 @@ use crate::{
     tracks::TrackRef,
 };
 
-/// How often the transport is told that authentic media comes: consent lasts 30 s.
+/// How often the transport is told that authentic media arrives: consent lasts 30 s.
 const HEARD_EVERY: Duration = Duration::from_secs(1);
 
 /// A session's place in [`Sessions`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SessionRef(pub(crate) u32);
 
-/// One peer connection: its transport, what it sends, and what it receives.
+/// One peer connection: its transport, the tracks it sends, and the tracks it receives.
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) entry: Arc<Entry>,
-    /// The orders that were carried out.
+    /// The orders that were carried out last.
     pub(crate) orders: Arc<Orders>,
     pub(crate) peer: Peer,
-    /// Keys; both or none.
+    /// SRTP contexts, once the handshake is done.
     pub(crate) crypto: Option<Box<Crypto>>,
-    /// Where media goes.
+    /// The path on which media is sent to the peer.
     pub(crate) path: Option<Path>,
-    /// What waits to be sent there.
+    /// Packets that wait to be sent to the peer.
     pub(crate) exit: Exit,
     pub(crate) streams: StreamTable,
-    /// What its packets take.
+    /// The memory that its packets take.
     pub(crate) memory: Memory,
-    /// How much it may send now.
+    /// How much the peer may send now.
     pub(crate) rates: Rates,
-    /// As `SessionPlan::up`.
+    /// The media sections that the peer sends, in the order of `SessionPlan::up`.
     pub(crate) ups: Vec<Up>,
     pub(crate) downs: Vec<Down>,
     pub(crate) twcc: Option<Box<twcc::Receiver>>,
-    /// For publishers that do without transport-wide feedback.
+    /// For publishers without transport-wide feedback.
     pub(crate) remb: Option<Box<remb::Receiver>>,
-    /// For publishers: how long they take to answer.
+    /// For publishers: the round trip to the peer.
     pub(crate) round_trip: Option<Box<RoundTrip>>,
-    /// The stream that transport-wide feedback names: any of the peer's.
+    /// The media SSRC that transport-wide feedback names: of any stream of the peer.
     pub(crate) twcc_media: Ssrc,
-    /// The clock of what the peer sends.
+    /// The clock of the streams that the peer sends.
     pub(crate) clock: PublisherClock,
-    /// From when on the transport is to be told again that authentic media came.
+    /// When the transport is to be told again that authentic media arrived.
     pub(crate) heard_due: Instant,
     /// When the next sender and receiver reports are due.
     pub(crate) report_due: Instant,
-    /// The earliest deadlines in the heaps, prompt and patient.
+    /// The earliest deadlines in the heaps: prompt and patient.
     pub(crate) armed: [Option<Instant>; 2],
-    /// Paths that are known to be this session's.
+    /// Paths that are known to belong to this session.
     pub(crate) paths: Vec<Path>,
-    /// Those of them that the kernel was told of ([`crate::steering`]).
+    /// Those of `paths` that are in the kernel's table ([`crate::steering`]).
     pub(crate) steered: Vec<Steered>,
     /// Test hook: the next datagram of this session panics.
     #[cfg(test)]
@@ -84,9 +85,9 @@ pub(crate) struct Up {
     pub(crate) up: UpTrack,
 }
 
-/// A media section that the peer receives.
+/// A media section that the peer receives (a slot).
 pub(crate) struct Down {
-    /// `None`: the section was given up in a renegotiation. The place may be used again.
+    /// `None`: the section was removed in a renegotiation, and its position may be reused.
     pub(crate) mid: Option<Mid>,
     pub(crate) ssrc: Ssrc,
     pub(crate) track: Option<TrackRef>,
@@ -94,7 +95,7 @@ pub(crate) struct Down {
 }
 
 impl Session {
-    /// Asks for the memory that sending through a slot will touch.
+    /// Prefetches the memory that sending through a slot touches.
     #[inline]
     pub(crate) fn prefetch(&self, down: u16) {
         if let Some(down) = self.downs.get(usize::from(down)) {
@@ -105,8 +106,8 @@ impl Session {
         }
     }
 
-    /// An authentic packet came on this path. The transport is told of one in a second: it looks the path up, which would cost
-    /// something for each packet.
+    /// An authentic packet arrived on this path. The transport is told at most once a second, because it looks the
+    /// path up, which is too expensive for each packet.
     #[inline]
     pub(crate) fn heard(&mut self, now: Instant, path: &Path) {
         if now >= self.heard_due {
@@ -115,13 +116,13 @@ impl Session {
         }
     }
 
-    /// Lets the tracks of the peer ask again for what is lost at the pace of its round trip.
+    /// Sets the interval at which the up-tracks request lost packets again, from the peer's round trip.
     pub(crate) fn set_retries(&mut self) {
         let Some(retry) = self.round_trip.as_ref().and_then(|t| t.retry_after()) else { return };
         self.ups.iter_mut().for_each(|up| up.up.set_retry(retry));
     }
 
-    /// Lets the SRTP contexts have room for all SSRCs that the plan allows to be in use at once.
+    /// Gives the SRTP contexts room for all SSRCs that the plan allows to be in use at once.
     ///
     /// A publisher reports from each SSRC that it sends. A subscriber may report from one SSRC for each slot, as Firefox does.
     pub(crate) fn make_room_for_ssrcs(&mut self) {
@@ -131,49 +132,44 @@ impl Session {
         }
     }
 
-    /// SSRC under which we send RTCP to this peer.
+    /// The SSRC under which the node sends RTCP to this peer.
     pub(crate) fn rtcp_ssrc(&self) -> Ssrc {
-        // A receiver-only side may choose any (RFC 3550 section 8); it only has to stay.
+        // A side that only receives may choose any SSRC (RFC 3550 section 8), but must not change it.
         self.downs.first().map_or(Ssrc(1), |d| d.ssrc)
     }
 }
 
-/// Sessions by place and by id. A place is used again only after everything that names it is gone.
+/// Sessions by place and by id. A place may be used again only when nothing names the old session any more.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    places: Vec<Option<Box<Session>>>,
-    free: Vec<SessionRef>,
+    places: Slab<Box<Session>>,
     ids: HashMap<SessionId, SessionRef>,
-    /// Sessions whose handshake goes on.
+    /// The number of sessions whose handshake is in progress.
     half_open: usize,
 }
 
 impl Sessions {
-    /// Enters a session whose handshake goes on.
+    /// Enters a session; its handshake is in progress.
     pub(crate) fn insert(&mut self, session: Session) -> SessionRef {
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            SessionRef(self.places.len() as u32 - 1)
-        });
+        let id = session.id;
+        let at = SessionRef(self.places.insert(Box::new(session)) as u32);
         self.half_open += 1;
-        self.ids.insert(session.id, at);
-        self.places[at.0 as usize] = Some(Box::new(session));
+        self.ids.insert(id, at);
         at
     }
 
     pub(crate) fn remove(&mut self, at: SessionRef) -> Option<Box<Session>> {
-        let session = self.places.get_mut(at.0 as usize)?.take()?;
+        let session = self.places.try_remove(at.0 as usize)?;
         if session.crypto.is_none() {
             self.half_open -= 1;
         }
-        self.free.push(at);
         self.ids.remove(&session.id);
         Some(session)
     }
 
-    /// The handshake of a session is done.
+    /// Sets the keys of a session whose handshake is done.
     pub(crate) fn connect(&mut self, at: SessionRef, crypto: Crypto) -> Option<&mut Session> {
-        let session = self.places.get_mut(at.0 as usize)?.as_deref_mut()?;
+        let session = self.places.get_mut(at.0 as usize)?;
         if session.crypto.replace(Box::new(crypto)).is_none() {
             self.half_open -= 1;
         }
@@ -182,17 +178,17 @@ impl Sessions {
 
     #[inline]
     pub(crate) fn at(&mut self, at: SessionRef) -> Option<&mut Session> {
-        self.places.get_mut(at.0 as usize)?.as_deref_mut()
+        self.places.get_mut(at.0 as usize).map(Box::as_mut)
     }
 
     pub(crate) fn by_id(&self, id: SessionId) -> Option<SessionRef> {
         self.ids.get(&id).copied()
     }
 
-    /// Asks for the memory from which [`Session::prefetch`] goes on.
+    /// Prefetches the memory that [`Session::prefetch`] reads.
     #[inline]
     pub(crate) fn prefetch(&self, at: SessionRef) {
-        if let Some(Some(session)) = self.places.get(at.0 as usize) {
+        if let Some(session) = self.places.get(at.0 as usize) {
             ring::prefetch(&session.downs);
             ring::prefetch(&session.crypto);
             ring::prefetch(&session.path);
@@ -203,12 +199,12 @@ impl Sessions {
         self.ids.len()
     }
 
-    /// How many handshakes go on.
+    /// How many handshakes are in progress.
     pub(crate) fn half_open(&self) -> usize {
         self.half_open
     }
 
-    /// Test hook: as if so many handshakes went on.
+    /// Test hook: sets the number of handshakes in progress.
     #[cfg(test)]
     pub(crate) fn set_half_open(&mut self, count: usize) {
         self.half_open = count;

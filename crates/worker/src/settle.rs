@@ -1,4 +1,4 @@
-//! How a session comes to live in this worker, how its orders are carried out, and how it ends.
+//! How a worker becomes the owner of a session, carries out its orders, and ends it.
 
 use std::{sync::Arc, time::Instant};
 
@@ -13,7 +13,7 @@ use crate::{
     core::Worker,
     directory::{Entry, Orders},
     exit::Exit,
-    mail::Word,
+    mail::Message,
     memory::Memory,
     rates::Rates,
     sessions::{Down, Session, SessionRef, Up},
@@ -21,10 +21,10 @@ use crate::{
 };
 
 impl Worker {
-    /// Lets a session live here: its DTLS begins in this worker.
+    /// Makes this worker the owner of a session, because the session's DTLS begins here.
     ///
     /// # Errors
-    /// The worker that was first; `None` when the session is over.
+    /// The worker that already owns the session; `None` when the session has ended.
     pub(crate) fn settle(
         &mut self,
         now: Instant,
@@ -56,10 +56,11 @@ impl Worker {
         Ok(at)
     }
 
-    /// Those who subscribe to what a publisher sends have to ask for it, now that it lives here.
+    /// Tells the workers with subscribers of this publisher that it is owned here now: they have to send their
+    /// requests here.
     pub(crate) fn tell_waiting(&mut self, entry: &Entry) {
         for waiting in entry.claim.waiting().filter(|w| *w != self.id.0) {
-            self.mail.tell(WorkerId(waiting), Word::Settled { session: entry.id });
+            self.mail.tell(WorkerId(waiting), Message::Settled { session: entry.id });
         }
     }
 
@@ -107,7 +108,7 @@ impl Worker {
         }
     }
 
-    /// Makes the tracks of a publisher of ours, or takes over those that subscribers asked for before.
+    /// Makes the up-tracks of a publisher, and takes over tracks that subscribers opened before.
     fn open_tracks(&mut self, at: SessionRef, plan: &SessionPlan) {
         for (place, media) in plan.up.iter().enumerate() {
             let up = self.open_up(at, place, media, plan);
@@ -131,7 +132,7 @@ impl Worker {
         Some(Up { track, up: UpTrack::new(media, &plan.extensions) })
     }
 
-    /// Carries out what changed in the orders of a session of ours since it looked last.
+    /// Carries out what has changed in the orders of a session of this worker since they were last read.
     pub(crate) fn carry_out(&mut self, now: Instant, at: SessionRef) {
         let Some(session) = self.sessions.at(at) else { return };
         let (orders, before) = (session.entry.orders(), session.orders.clone());
@@ -151,7 +152,7 @@ impl Worker {
             self.renegotiate(now, at, &orders.plan);
         }
         for (mid, binding) in &orders.slots {
-            // A slot of another SSRC has a down-track of its own, to which nothing was bound yet.
+            // A slot whose SSRC changed has a new down-track, to which nothing is bound yet.
             let ssrc = |plan: &SessionPlan| {
                 plan.down.iter().find(|media| media.mid == *mid).map(|media| media.ssrc.media)
             };
@@ -164,7 +165,7 @@ impl Worker {
         self.after_peer(now, at);
     }
 
-    /// Takes a new plan of a live session in: what stays keeps its numbering, keys and statistics.
+    /// Applies a new plan to a live session. Sections that stay keep their numbering, keys and statistics.
     fn renegotiate(&mut self, now: Instant, at: SessionRef, plan: &Arc<SessionPlan>) {
         let Some(session) = self.sessions.at(at) else { return };
         session.streams.update(plan);
@@ -222,7 +223,7 @@ impl Worker {
             let Some(slot) = self.sessions.at(at).and_then(|s| s.downs.get_mut(down)) else {
                 break;
             };
-            // A mid that stands in another section now has another SSRC: it is another slot.
+            // A mid that now belongs to another section has another SSRC, and is another slot.
             let same =
                 |media: &&DownMedia| slot.mid == Some(media.mid) && slot.ssrc == media.ssrc.media;
             let stays = plan.down.iter().find(same);
@@ -249,7 +250,7 @@ impl Worker {
         }
     }
 
-    /// Ends a session and forgets it everywhere. Goodbyes, where they are due, were said before.
+    /// Ends a session and removes it everywhere. If goodbyes are due, the caller has sent them before.
     pub(crate) fn end_session(&mut self, at: SessionRef, reason: CloseReason) {
         let now = self.clock.now();
         let Some(mut session) = self.sessions.remove(at) else { return };
@@ -280,7 +281,8 @@ fn has_transport_cc(plan: &SessionPlan) -> bool {
     plan.up.iter().flat_map(|m| &m.codecs).any(|codec| codec.feedback.transport_cc)
 }
 
-/// Whether the peer is told a bitrate: it asked for that, and no transport-wide feedback tells it more.
+/// Whether the peer is told a bitrate by REMB: it negotiated that, and there is no transport-wide feedback, which
+/// tells it more.
 fn has_remb(plan: &SessionPlan) -> bool {
     let mut codecs = plan.up.iter().flat_map(|m| &m.codecs);
     !has_transport_cc(plan) && codecs.any(|codec| codec.feedback.remb)

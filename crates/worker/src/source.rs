@@ -1,6 +1,6 @@
-//! A publisher without a peer connection: it gives packets with all that is known of them to a worker over a ring, and they enter
-//! behind ingest: nothing is renumbered, parsed or asked for again. The test card is one; a link to another node will be
-//! one more.
+//! A publisher without a peer connection. It gives packets, with everything that is known of them, to a worker over a
+//! ring. They enter behind ingest: nothing is renumbered, parsed or requested again. The test card is such a source; a
+//! link to another node will be another.
 
 use std::{
     sync::Arc,
@@ -28,7 +28,7 @@ const PACKETS_PER_TURN: usize = 256;
 /// How often the capture time of packets is told to sinks (RFC 3550 section 6.2 would allow less).
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// Why a source could not give a packet away.
+/// Why the worker did not get a packet of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceError {
     /// The worker is behind; the packet is lost, as it would be on a network.
@@ -48,7 +48,7 @@ impl std::fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
-/// What lies in the ring.
+/// A packet in the ring.
 struct Given {
     head: Relayed,
     payload: Vec<u8>,
@@ -62,10 +62,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// Gives a packet of a track of the plan, with what is known of it.
+    /// Gives a packet of a track of the plan to the worker, with what is known of it.
     ///
     /// # Errors
-    /// [`SourceError`] says whether the next one may fare better.
+    /// [`SourceError`] tells whether later packets may be taken.
     pub fn push(&mut self, head: Relayed, payload: Vec<u8>) -> Result<(), SourceError> {
         if self.given.is_closed() {
             return Err(SourceError::Closed);
@@ -75,7 +75,7 @@ impl Source {
         Ok(())
     }
 
-    /// The next track of which somebody waits for a key frame.
+    /// The next track of which a subscriber waits for a key frame.
     pub fn key_frame_request(&mut self) -> Option<TrackId> {
         self.requests.pop()
     }
@@ -84,13 +84,13 @@ impl Source {
 /// The worker's end.
 pub(crate) struct SourcePeer {
     session: SessionId,
-    /// `None` once the source is over: its other end hears that by the ring's closing.
+    /// `None` once the source has ended; the publisher's end sees that the ring is closed.
     given: Option<Consumer<Given>>,
     requests: Producer<TrackId>,
     entry: Option<Arc<Entry>>,
-    /// What its packets take.
+    /// The memory that its packets take.
     memory: Memory,
-    /// As `SessionPlan::up`.
+    /// The tracks, in the order of `SessionPlan::up`.
     tracks: Vec<SourceTrack>,
     clock: PublisherClock,
 }
@@ -101,7 +101,7 @@ struct SourceTrack {
     reported: Option<(StreamId, Instant)>,
 }
 
-/// Both ends of a source for the worker of this mailbox.
+/// Makes both ends of a source, for the worker of this mailbox.
 pub(crate) fn source(session: SessionId, mailbox: Arc<Mailbox>) -> (Source, SourcePeer) {
     let (given, taken) = ring::channel(RING);
     let (asking, requests) = ring::channel(REQUESTS);
@@ -123,13 +123,13 @@ impl SourcePeer {
     }
 
     pub(crate) fn ask_key_frame(&mut self, track: TrackId) {
-        // A full ring holds requests enough.
+        // A full ring already holds enough requests.
         let _full = self.requests.push(track);
     }
 }
 
 impl SourceTrack {
-    /// The capture time of a packet, as far as it has to be told now.
+    /// The capture time of a packet, if it has to be told now.
     fn report(&mut self, now: Instant, head: &Relayed) -> Option<SenderInfo> {
         let ntp = head.capture?;
         let told = self.reported.is_some_and(|(stream, at)| {
@@ -146,7 +146,7 @@ impl SourceTrack {
 impl Worker {
     pub(crate) fn attach(&mut self, entry: &Arc<Entry>, mut peer: SourcePeer) {
         let orders = entry.orders();
-        // Nothing names the place of a source that is over: its tracks were let go.
+        // Nothing names the place of an ended source, because its tracks no longer have it as their origin.
         let vacant = self.sources.iter().position(|s| s.given.is_none());
         let at = vacant.unwrap_or(self.sources.len());
         peer.entry = Some(entry.clone());
@@ -167,7 +167,7 @@ impl Worker {
         }
     }
 
-    /// The orders of a source changed: the only thing that they can say is that it is to end.
+    /// Reads the changed orders of a source. The only change that matters is that it is to end.
     pub(crate) fn look_at_source(&mut self, session: SessionId) {
         let source = self.sources.iter().find(|s| s.session == session && s.given.is_some());
         let closed = source.and_then(|s| s.entry.as_ref()).is_some_and(|e| e.orders().closed);
@@ -176,7 +176,7 @@ impl Worker {
         }
     }
 
-    /// Ends a source. Its place stays vacant, so that the places of the others hold.
+    /// Ends a source. Its place stays vacant, because tracks name the other sources by place.
     fn detach(&mut self, session: SessionId) {
         let source = self.sources.iter_mut().find(|s| s.session == session && s.given.is_some());
         let Some(source) = source else { return };
@@ -198,7 +198,7 @@ impl Worker {
                 let Some(ring) = &mut source.given else { break };
                 let Some(given) = ring.pop() else {
                     if ring.is_closed() && ring.is_empty() {
-                        // The other end was dropped: the session is over for everybody.
+                        // The publisher's end was dropped, so the session has ended.
                         let session = source.session;
                         self.detach(session);
                         self.report(Event::Closed { session, reason: CloseReason::PeerClosed });

@@ -1,9 +1,10 @@
-//! Tells the kernel where a session lives whose datagrams it brings elsewhere, so that they come here at once.
+//! Tells the kernel which worker owns a session whose datagrams it brings to another worker, so that they arrive at
+//! the owner directly.
 //!
-//! The kernel spreads flows over the workers by their remote address ([`crate::lanes`]). A session stays where it settled; when its peer's
-//! address moves, its datagrams may reach another worker, which hands them over. With the first of them the owner enters the
-//! address in the kernel's table, where there is one. The table forgets what was used least recently when it is full: a datagram that is
-//! handed over later says so, and the address is entered again.
+//! The kernel spreads flows over the workers by their remote address ([`crate::lanes`]). A session stays with its
+//! owner. When its peer's address moves, its datagrams may reach another worker, which hands them over. With the first
+//! of them the owner enters the address in the kernel's table, if there is one. A full table forgets the entry that
+//! was used least recently; then a datagram is handed over again, and the address is entered again.
 
 use std::time::{Duration, Instant};
 
@@ -11,22 +12,23 @@ use model::Path;
 
 use crate::{core::Worker, paths::PathOwner, sessions::SessionRef};
 
-/// Addresses of one session that are entered at once; a session has few.
+/// Addresses of one session in the table at once; a session has few.
 const STEERED_MAX: usize = 8;
-/// An address is entered again after this long at the earliest: datagrams that were handed over before the entry held say nothing
-/// about it, and an entry costs a system call.
+/// An address is entered again after this long at the earliest. Datagrams that were handed over before the entry took
+/// effect do not show that it is missing, and an entry costs a system call.
 const ENTER_EVERY: Duration = Duration::from_secs(1);
 
-/// An address that the kernel was told of.
+/// An address that was entered in the kernel's table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Steered {
     pub(crate) path: Path,
-    /// When it was entered last, or refused.
+    /// When the last entry was tried.
     entered: Instant,
 }
 
 impl Worker {
-    /// A datagram of this path was handed over: if it is one of a session of ours, the kernel is told, or told again.
+    /// Called when a datagram of this path was handed over: if the path belongs to a session of this worker, its
+    /// address is entered in the kernel's table, or entered again.
     pub(crate) fn steer_here(&mut self, now: Instant, path: &Path) {
         let Some(table) = &self.config.steering else { return };
         let Some(PathOwner::Here(at)) = self.paths.get(path) else { return };
@@ -40,12 +42,12 @@ impl Worker {
         }
         match table.set(path.remote, u32::from(self.id.0)) {
             Ok(()) => self.counters.steered.add(1),
-            // Datagrams go on being handed over, and in a second it is tried again.
+            // Datagrams are still handed over, and the entry is tried again in a second.
             Err(error) => tracing::debug!(%error, "the kernel's table takes no entry"),
         }
     }
 
-    /// The session has this path no more.
+    /// Removes the entry of a path that the session no longer has.
     pub(crate) fn steer_back(&mut self, at: SessionRef, path: &Path) {
         let Some(session) = self.sessions.at(at) else { return };
         if let Some(known) = session.steered.iter().position(|s| s.path == *path) {
@@ -54,7 +56,7 @@ impl Worker {
         }
     }
 
-    /// The address is spread as any other again.
+    /// Removes the address from the kernel's table: its hash decides again.
     pub(crate) fn forget_steering(&self, path: &Path) {
         if let Some(table) = &self.config.steering {
             // An entry that stays is overwritten or forgotten in time; until then datagrams are handed over.
@@ -84,13 +86,13 @@ mod tests {
             let now = start + Duration::from_millis(after);
             let mut datagram = check(&plan(1).ice);
             benches[0].worker.take_datagram(now, moved, &mut datagram);
-            benches[1].worker.take_words(now);
+            benches[1].worker.take_messages(now);
             benches[1].worker.take_handed(now);
             (kernel.get(moved.remote).unwrap(), benches[1].worker.counters.steered.value())
         };
         assert_eq!(hand_over(0), (Some(1), 1));
         kernel.remove(moved.remote).unwrap();
-        // Those that were under way when it was entered: no system call for each.
+        // Datagrams that were on their way when it was entered cost no system call each.
         assert_eq!(hand_over(500), (None, 1));
         assert_eq!(hand_over(1_000), (Some(1), 2));
         assert_eq!(hand_over(1_500), (Some(1), 2));

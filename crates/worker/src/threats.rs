@@ -1,5 +1,5 @@
-//! What a participant may try against another one, in a worker without sockets: paths of others, floods of handshakes,
-//! reports about what was never sent.
+//! Tests: attacks of one participant on another, in a worker without sockets: taking over paths, floods of handshakes,
+//! reports about packets that were never sent.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use transport::srtp::{Profile, Receiver, Sender};
 use crate::core::Worker;
 use crate::core::tests::{bench, is_here, open, path, plan, settled};
 use crate::demux::HALF_OPEN_MAX;
-use crate::mail::Word;
+use crate::mail;
 use crate::paths::PathOwner;
 use crate::sessions::{Crypto, SessionRef};
 
@@ -37,7 +37,8 @@ fn take_check(worker: &mut Worker, now: Instant, from: Path, session: u64) {
     assert_eq!(worker.counters.stun.value(), before + 1, "the check is genuine");
 }
 
-/// A record with the first byte of a ClientHello of 100 (RFC 6347 sections 4.1 and 4.2.2): the handshake waits for the rest.
+/// A record with the first byte of a ClientHello of 100 (RFC 6347 sections 4.1 and 4.2.2): the handshake waits for the
+/// rest.
 pub(crate) fn hello_fragment() -> [u8; 26] {
     let mut record = [0; 26];
     record[..3].copy_from_slice(&[22, 0xfe, 0xfd]);
@@ -69,8 +70,8 @@ pub(crate) fn connect(worker: &mut Worker, now: Instant, slot: SessionRef) -> Se
     sender()
 }
 
-/// Row 26: who has a session of their own and forges the source address of a check takes nobody's path for longer than
-/// until that participant's own next check.
+/// Row 26: an attacker with a session of its own that forges the source address of a check takes another session's
+/// path at most until that session's next check.
 #[test]
 fn a_path_taken_by_another_sessions_check_comes_back_with_the_next_of_its_owner() {
     let (mut bench, now) = (bench(), Instant::now());
@@ -83,7 +84,7 @@ fn a_path_taken_by_another_sessions_check_comes_back_with_the_next_of_its_owner(
         take_check(worker, now, path(1), 1);
         assert!(is_here(worker, &path(1), victim));
     }
-    // Their ends take nothing with them.
+    // When the other sessions end, the path stays with its owner.
     worker.end_session(attacker, model::CloseReason::Requested);
     worker.directory.command(&Command::Close { session: SessionId(3) });
     worker.paths.take(third.id);
@@ -106,27 +107,28 @@ fn a_check_of_another_session_takes_no_path_at_which_a_session_is_live() {
         assert_eq!(dropped(worker, DropReason::PathInUse), count as u64 + 1);
         assert!(is_here(worker, &path(1), victim));
     }
-    // Paths that another worker validated, before it knew where the session lives.
-    let word = Word::Path { session: SessionId(2), path: path(1), nominated: true };
-    worker.take_word(later, crate::WorkerId(0), word);
+    // The same for a path that another worker validated before it knew which worker owns the session.
+    let message = mail::Message::Path { session: SessionId(2), path: path(1), nominated: true };
+    worker.take_message(later, crate::WorkerId(0), message);
     assert!(is_here(worker, &path(1), victim));
     assert_eq!(
         worker.sessions.at(attacker).unwrap().path,
         Some(path(2)),
         "it is sent nothing there"
     );
-    // Its own check is welcome, and holds the path for as long again.
+    // A check of the victim itself is accepted, and holds the path for another lifetime of consent.
     take_check(worker, later, path(1), 1);
     worker.take_datagram(now + consent, path(1), &mut check(&plan(2).ice));
     assert!(is_here(worker, &path(1), victim));
-    // A port that is used by one session after the other: what was silent for long enough loses it.
+    // A port that one session uses after another: a session that was silent for long enough loses it.
     take_check(worker, later + consent, path(1), 3);
     assert!(
         matches!(worker.paths.get(&path(1)), Some(PathOwner::Elsewhere { entry, .. }) if entry.id == third.id)
     );
 }
 
-/// An address that a session has besides carries nothing of it: somebody else may have got it from a translator since.
+/// A path on which a session is not sent media may be taken: its translator (NAT) may have given the address to
+/// another peer since.
 #[test]
 fn an_address_at_which_a_session_is_not_sent_to_goes_to_the_session_that_checks_from_it() {
     let (mut bench, now) = (bench(), Instant::now());
@@ -141,7 +143,7 @@ fn an_address_at_which_a_session_is_not_sent_to_goes_to_the_session_that_checks_
     assert!(is_here(worker, &path(1), mover));
 }
 
-/// The same where the session lives in another worker.
+/// The same if another worker owns the session.
 #[test]
 fn a_check_takes_no_path_of_a_session_that_is_live_in_another_worker() {
     let (mut bench, now) = (bench(), Instant::now());
@@ -153,7 +155,7 @@ fn a_check_takes_no_path_of_a_session_that_is_live_in_another_worker() {
     assert!(is_cached(worker));
     victim.set_sent_to(Some(path(1)));
     let seconds = std::time::Duration::from_secs;
-    // Its peer sends no checks, but media: what is passed on holds the path.
+    // The victim's peer sends no checks, but media, and the datagrams that are passed on hold the path.
     for at in [20, 40, 60] {
         worker.take_datagram(now + seconds(at), path(1), &mut [0x80; 40]);
         worker.take_datagram(now + seconds(at + 20), path(1), &mut check(&plan(2).ice));
@@ -164,7 +166,7 @@ fn a_check_takes_no_path_of_a_session_that_is_live_in_another_worker() {
     assert!(!is_cached(worker));
 }
 
-/// The same for a session that lives in another worker, whose datagrams the kernel brings here.
+/// The same for a session that another worker owns, and whose datagrams the kernel brings to this worker.
 #[test]
 fn a_cached_path_comes_back_with_the_next_check_of_its_owner() {
     let (mut bench, now) = (bench(), Instant::now());
@@ -183,9 +185,9 @@ fn a_cached_path_comes_back_with_the_next_check_of_its_owner() {
     assert!(is_cached(worker));
 }
 
-/// Row 26: a local source has no credentials, and an empty password is known to everyone.
+/// Row 26: a local source has no credentials. Its password is empty, which every attacker knows.
 #[test]
-fn nobody_can_address_a_session_without_a_peer() {
+fn a_session_without_a_peer_cannot_be_addressed() {
     let (mut bench, now) = (bench(), Instant::now());
     let worker = &mut bench.worker;
     let victim = settled(worker, 1, now);
@@ -197,7 +199,8 @@ fn nobody_can_address_a_session_without_a_peer() {
     assert!(is_here(worker, &path(1), victim));
 }
 
-/// Row 26: neither media nor DTLS from a new address moves where a session is sent to, or makes the address known.
+/// Row 26: neither media nor DTLS from a new address changes where a session is sent media, or makes the address
+/// known.
 #[test]
 fn media_and_dtls_from_a_new_address_move_nothing() {
     let (mut bench, now) = (bench(), Instant::now());
@@ -212,12 +215,12 @@ fn media_and_dtls_from_a_new_address_move_nothing() {
     worker.take_datagram(now, path(9), &mut [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(dropped(worker, DropReason::UnknownPath), 2);
     assert_eq!(worker.sessions.at(slot).unwrap().path, Some(path(1)));
-    // The very same packet is good where it belongs: the address was the only fault.
+    // The same packet is accepted from the right address: the address was the only fault.
     worker.take_datagram(now, path(1), &mut rtcp);
     assert_eq!(worker.counters.rtcp.value(), 1);
 }
 
-/// Row 17.
+/// Row 17: the number of handshakes at once is limited.
 #[test]
 fn half_open_handshakes_are_capped_and_those_under_way_go_on() {
     let (mut bench, now) = (bench(), Instant::now());
@@ -232,13 +235,13 @@ fn half_open_handshakes_are_capped_and_those_under_way_go_on() {
     assert_eq!(worker.sessions.len(), 1);
     worker.take_datagram(now, path(1), &mut hello);
     assert_eq!((worker.counters.dtls.value(), dropped_in_all(worker)), (1, 1));
-    // One is over, and the next one begins.
+    // One handshake has ended, and the next one begins.
     worker.sessions.set_half_open(HALF_OPEN_MAX - 1);
     worker.take_datagram(now, path(2), &mut hello);
     assert_eq!((worker.sessions.len(), worker.sessions.half_open()), (2, HALF_OPEN_MAX));
 }
 
-/// Row 35: nothing of ours depends on what a subscriber says about packets that were never sent.
+/// Row 35: reports of a subscriber about packets that were never sent change nothing.
 #[test]
 fn feedback_about_packets_never_sent_changes_nothing() {
     let (mut bench, now) = (bench(), Instant::now());
@@ -266,7 +269,7 @@ fn feedback_about_packets_never_sent_changes_nothing() {
     assert!(worker.sessions.at(slot).is_some());
 }
 
-/// Row 31: a compound packet that lies in its last part has done nothing in its first.
+/// Row 31: a compound packet whose last part is malformed has no effect, even of its first part.
 #[test]
 fn rtcp_that_lies_is_refused_as_a_whole() {
     let (mut bench, now) = (bench(), Instant::now());

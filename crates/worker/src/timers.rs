@@ -1,4 +1,4 @@
-//! When which session wants to be called: heaps of deadlines, in which stale entries are passed over.
+//! The deadlines of sessions: two heaps, in which stale entries are skipped.
 
 use std::{
     cmp::Reverse,
@@ -8,23 +8,23 @@ use std::{
 
 use model::SessionId;
 
-/// How much later than asked for a patient deadline may be kept. Waking up costs more than writing most reports; where media flows,
-/// the worker wakes up sooner anyway, and the report goes out then.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
+/// How much later than its time a patient deadline may be kept. Waking up costs more than writing most reports. Where
+/// media flows the worker wakes up earlier anyway, and the report is sent then.
+pub(crate) const PATIENT_DELAY_MAX: Duration = Duration::from_millis(20);
 
 /// How exactly a deadline has to be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Urgency {
-    /// To the millisecond: what is lost has to be asked for again.
+    /// To the millisecond: lost packets have to be requested again.
     Prompt,
-    /// Within [`PATIENCE`]: reports.
+    /// Within [`PATIENT_DELAY_MAX`]: reports.
     Patient,
 }
 
 type Heap = BinaryHeap<Reverse<(Instant, SessionId)>>;
 
-/// Deadlines of the sessions of one worker. A session has at most a few entries: it adds one only when it wants to
-/// be called earlier than what is armed.
+/// Deadlines of the sessions of one worker. A session has only a few entries, because it adds one only when it wants
+/// to be called earlier than what is armed.
 #[derive(Default)]
 pub(crate) struct Timers {
     prompt: Heap,
@@ -40,14 +40,14 @@ impl Timers {
         heap.push(Reverse((at, session)));
     }
 
-    /// When somebody has to be called at the latest.
+    /// The latest time at which the worker has to wake up for a deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let patient = self.patient.peek().map(|Reverse((at, _))| *at + PATIENCE);
+        let patient = self.patient.peek().map(|Reverse((at, _))| *at + PATIENT_DELAY_MAX);
         let prompt = self.prompt.peek().map(|Reverse((at, _))| *at);
         [prompt, patient].into_iter().flatten().min()
     }
 
-    /// Takes the next session whose deadline has come.
+    /// Takes the next session whose deadline has passed.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(SessionId, Urgency)> {
         let pop = |heap: &mut Heap| {
             heap.peek().filter(|Reverse((at, _))| *at <= now)?;
@@ -82,11 +82,11 @@ mod tests {
     }
 
     #[test]
-    fn patient_deadlines_wake_nobody_for_a_while_but_are_kept_by_whoever_is_awake() {
+    fn a_patient_deadline_wakes_a_sleeping_worker_late_and_is_kept_on_time_by_one_that_is_awake() {
         let start = Instant::now();
         let mut timers = Timers::default();
         timers.arm(after(start, 10), SessionId(1), Urgency::Patient);
-        assert_eq!(timers.next(), Some(after(start, 10) + PATIENCE));
+        assert_eq!(timers.next(), Some(after(start, 10) + PATIENT_DELAY_MAX));
         timers.arm(after(start, 15), SessionId(2), Urgency::Prompt);
         assert_eq!(timers.next(), Some(after(start, 15)));
         assert_eq!(timers.pop_due(after(start, 9)), None);

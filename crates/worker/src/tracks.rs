@@ -1,15 +1,16 @@
-//! The tracks that one worker has to do with: those that come in here, and those that its sessions subscribe to. A track has
-//! one origin and any number of sinks: down-tracks of this worker, and other workers.
+//! The tracks that one worker knows: those whose packets enter here, and those that its sessions subscribe to. A track
+//! has one origin and any number of sinks: down-tracks of this worker, and other workers.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
 use hashbrown::HashMap;
 use model::{MediaKind, SessionId, TrackId, UpMedia};
 use router::{LEAD_MAX, LayerWatch, Packet, TrackMirror};
+use slab::Slab;
 
 use crate::{WorkerId, asks::Asked, directory::Entry, sessions::SessionRef};
 
-/// How long after the last packet came a track's cache is looked through for packets that are too old.
+/// How long after a track's last packet its cache is searched for packets that are too old.
 const EXPIRE_AFTER: Duration = Duration::from_secs(1);
 
 /// A track's place in [`Tracks`].
@@ -23,26 +24,26 @@ pub(crate) struct Subscriber {
     pub(crate) down: u16,
 }
 
-/// Another worker with subscribers.
+/// Another worker with subscribers of a track.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WorkerSink {
     pub(crate) worker: WorkerId,
-    /// Layers that it wants, one bit each.
+    /// The layers that it wants, one bit each.
     pub(crate) layers: u8,
 }
 
-/// Where a track comes from.
+/// Where the packets of a track enter.
 #[derive(Debug, Clone)]
 pub(crate) enum Origin {
-    /// A session of ours, and which of its up-tracks.
+    /// In a session of this worker, with the position of the up-track.
     Session(SessionRef, usize),
-    /// A local source of ours.
+    /// In a local source of this worker.
     Source(usize),
-    /// A session of another worker, of none yet, or of none any more.
+    /// Not in this worker: the session is another worker's, has no owner yet, or has ended.
     Elsewhere(Arc<Entry>),
 }
 
-/// When the packets that wait have to go.
+/// When the waiting packets of a track have to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
     No,
@@ -50,7 +51,7 @@ enum Due {
     Now,
 }
 
-/// One track, as this worker sees it.
+/// One track, as this worker knows it.
 pub(crate) struct Track {
     pub(crate) id: TrackId,
     pub(crate) publisher: SessionId,
@@ -58,34 +59,35 @@ pub(crate) struct Track {
     pub(crate) origin: Origin,
     pub(crate) mirror: TrackMirror,
     pub(crate) asked: Asked,
-    /// Which layers flow; watched where the track comes in.
+    /// Observes which layers carry packets. Used only where the track enters.
     watch: LayerWatch,
-    /// Sinks of this worker. The place of one that left is vacant until no run is on its way through them.
+    /// The sinks in this worker. The place of a removed sink stays vacant while runs go through the sinks, because
+    /// runs name sinks by place.
     downs: Vec<Option<Subscriber>>,
     live: usize,
-    /// Layers that these want.
+    /// The layers that the sinks in this worker want.
     layers: u8,
-    /// Other workers with subscribers; only where the track comes in.
+    /// Other workers with subscribers. Used only where the track enters.
     workers: Vec<WorkerSink>,
-    /// Runs on their way through the sinks.
+    /// The number of runs on their way through the sinks.
     pub(crate) runs: u32,
     /// The place of the sink that the next run begins with.
     rotation: usize,
     /// Packets that are in no run yet.
     fresh: Vec<Arc<Packet>>,
     due: Due,
-    /// Stands in [`Tracks::expiries`].
+    /// The track has an entry in [`Tracks::expiries`].
     expires: bool,
 }
 
 impl Track {
-    /// Whether packets of a layer have a sink in this worker.
+    /// Whether a sink in this worker wants packets of a layer.
     #[inline]
     pub(crate) fn wants(&self, layer: u8) -> bool {
         self.live > 0 && self.layers & (1u8.checked_shl(layer.into()).unwrap_or(0)) != 0
     }
 
-    /// Layers that the sinks of this worker want, one bit each.
+    /// The layers that the sinks in this worker want, one bit each.
     pub(crate) fn wanted(&self) -> u8 {
         self.layers
     }
@@ -94,7 +96,7 @@ impl Track {
         self.live > 0
     }
 
-    /// Takes note of which layers the sinks of this worker want. `true` when it changed.
+    /// Sets the layers that the sinks in this worker want. `true` when they changed.
     pub(crate) fn set_wanted(&mut self, layers: u8) -> bool {
         let changed = std::mem::replace(&mut self.layers, layers) != layers;
         if changed {
@@ -103,7 +105,7 @@ impl Track {
         changed
     }
 
-    /// Takes note of which layers another worker wants. `true` when it is a new sink.
+    /// Sets the layers that another worker wants. `true` when that worker is a new sink.
     pub(crate) fn set_worker_sink(&mut self, worker: WorkerId, layers: u8) -> bool {
         let known = self.workers.iter_mut().find(|sink| sink.worker == worker);
         let is_new = known.is_none();
@@ -116,7 +118,7 @@ impl Track {
         is_new
     }
 
-    /// The mirror keeps packets of wanted layers only, for retransmission.
+    /// Tells the mirror which layers are wanted by any sink: it keeps only their packets for retransmission.
     fn keep_wanted(&mut self) {
         let wanted = self.workers.iter().fold(self.layers, |all, sink| all | sink.layers);
         self.mirror.want(wanted);
@@ -126,7 +128,7 @@ impl Track {
         &self.workers
     }
 
-    /// Takes note of a packet that came in here. `true` when the ranking of the layers changed.
+    /// Observes a packet that entered here. `true` when the ranking of the layers changed.
     #[inline]
     pub(crate) fn observe(&mut self, packet: &Packet) -> bool {
         let changed = self.watch.observe(&packet.meta);
@@ -152,20 +154,20 @@ impl Track {
         }
     }
 
-    /// The places of the sinks of this worker, vacant ones among them.
+    /// The places of the sinks in this worker, including vacant ones.
     #[inline]
     pub(crate) fn places(&self) -> &[Option<Subscriber>] {
         &self.downs
     }
 
-    /// The place that a run through so many places begins with: another one each time.
+    /// The place at which a run through this number of places begins. It moves on with each run.
     pub(crate) fn next_first(&mut self, places: usize) -> usize {
         let first = self.rotation % places.max(1);
         self.rotation = first + 1;
         first
     }
 
-    /// The next run begins here: the last one did not come so far.
+    /// Sets the place at which the next run begins: the sink that the last run did not reach.
     pub(crate) fn next_begins_with(&mut self, place: usize) {
         self.rotation = place;
     }
@@ -174,7 +176,7 @@ impl Track {
         self.downs.iter().flatten().copied()
     }
 
-    /// The publisher or the track has ended, so no packets come in here any more.
+    /// The publisher or the track has ended: packets no longer enter here.
     fn lose_origin(&mut self, entry: &Arc<Entry>) {
         self.origin = Origin::Elsewhere(entry.clone());
         self.workers.clear();
@@ -185,32 +187,28 @@ impl Track {
 /// Tracks by place, by id and by publisher.
 #[derive(Default)]
 pub(crate) struct Tracks {
-    places: Vec<Option<Box<Track>>>,
-    free: Vec<TrackRef>,
+    places: Slab<Box<Track>>,
     ids: HashMap<TrackId, TrackRef>,
     publishers: HashMap<SessionId, Vec<TrackRef>>,
     /// Tracks with packets that are due now.
     ready: VecDeque<TrackRef>,
-    /// Tracks with packets that may wait a little, the earliest in front. An entry is stale when the track's packets left before.
+    /// Tracks with packets that may wait for more, the earliest deadline in front. An entry is stale when the track's
+    /// packets have left already.
     waiting: VecDeque<(Instant, TrackRef)>,
-    /// When the caches of tracks have to be looked through, the earliest in front.
+    /// When the caches of tracks have to be searched for old packets, the earliest time in front.
     expiries: VecDeque<(Instant, TrackRef)>,
 }
 
 impl Tracks {
-    /// The track's place; made when it is new, with an origin elsewhere.
+    /// The place of a track. A new track is made with its origin elsewhere.
     pub(crate) fn open(&mut self, media: &UpMedia, publisher: &Arc<Entry>) -> TrackRef {
         let id = media.track;
         if let Some(&at) = self.ids.get(&id) {
             return at;
         }
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            TrackRef(self.places.len() as u32 - 1)
-        });
         let mut mirror = TrackMirror::new(media);
         mirror.want(0);
-        self.places[at.0 as usize] = Some(Box::new(Track {
+        let track = Box::new(Track {
             id,
             publisher: publisher.id,
             kind: media.kind,
@@ -227,18 +225,21 @@ impl Tracks {
             fresh: Vec::new(),
             due: Due::No,
             expires: false,
-        }));
+        });
+        let at = TrackRef(self.places.insert(track) as u32);
         self.ids.insert(id, at);
         self.publishers.entry(publisher.id).or_default().push(at);
         at
     }
 
-    /// Forgets the track if it does not come in here and nobody here subscribes to it.
+    /// Forgets the track if it does not enter here, has no subscriber here and no run on its way.
     pub(crate) fn release(&mut self, at: TrackRef) {
-        let Some(place) = self.places.get_mut(at.0 as usize) else { return };
         let unused =
             |t: &Track| t.live == 0 && t.runs == 0 && matches!(t.origin, Origin::Elsewhere(_));
-        let Some(track) = place.take_if(|t| unused(t)) else { return };
+        if !self.at(at).is_some_and(|track| unused(track)) {
+            return;
+        }
+        let Some(track) = self.places.try_remove(at.0 as usize) else { return };
         self.ids.remove(&track.id);
         if let Some(tracks) = self.publishers.get_mut(&track.publisher) {
             tracks.retain(|t| *t != at);
@@ -246,10 +247,9 @@ impl Tracks {
                 self.publishers.remove(&track.publisher);
             }
         }
-        self.free.push(at);
     }
 
-    /// The track comes in here no more.
+    /// The track no longer enters here.
     pub(crate) fn lose_origin(&mut self, at: TrackRef, publisher: &Arc<Entry>) {
         if let Some(track) = self.at(at) {
             track.lose_origin(publisher);
@@ -259,7 +259,7 @@ impl Tracks {
 
     #[inline]
     pub(crate) fn at(&mut self, at: TrackRef) -> Option<&mut Track> {
-        self.places.get_mut(at.0 as usize)?.as_deref_mut()
+        self.places.get_mut(at.0 as usize).map(Box::as_mut)
     }
 
     #[inline]
@@ -267,12 +267,13 @@ impl Tracks {
         self.ids.get(&id).copied()
     }
 
-    /// Places of all tracks of a publisher.
+    /// The places of all tracks of a publisher.
     pub(crate) fn of(&self, publisher: SessionId) -> Vec<TrackRef> {
         self.publishers.get(&publisher).cloned().unwrap_or_default()
     }
 
-    /// Keeps a packet for the next run. It must go by `due`; with `None`, now. Returns whether the run is full.
+    /// Keeps a packet for the next run, which has to leave by `due`; with `None`, now. Returns whether the run is
+    /// full.
     #[inline]
     pub(crate) fn push(
         &mut self,
@@ -281,9 +282,7 @@ impl Tracks {
         due: Option<Instant>,
         most: usize,
     ) -> bool {
-        let Some(track) = self.places.get_mut(at.0 as usize).and_then(Option::as_deref_mut) else {
-            return false;
-        };
+        let Some(track) = self.places.get_mut(at.0 as usize) else { return false };
         track.fresh.push(packet);
         match (track.due, due) {
             (Due::No, Some(due)) => {
@@ -319,7 +318,7 @@ impl Tracks {
         None
     }
 
-    /// Gives the packets that wait, in exchange for an empty list.
+    /// Swaps the waiting packets of a track with an empty list.
     pub(crate) fn take_fresh(&mut self, at: TrackRef, empty: &mut Vec<Arc<Packet>>) {
         let Some(track) = self.at(at) else { return };
         track.due = Due::No;
@@ -329,8 +328,9 @@ impl Tracks {
         std::mem::swap(&mut track.fresh, empty);
     }
 
-    /// Puts in front of a run what leads to the key frame that begins in it, where that left in an earlier run: receivers that begin
-    /// with the key frame need it. Those that have it refuse it as a duplicate.
+    /// If a key frame begins in this run and the packets that lead to it (parameter sets) left in an earlier run, puts
+    /// those in front: a receiver that begins with this key frame needs them. Receivers that have them refuse them as
+    /// duplicates.
     pub(crate) fn add_lead(&mut self, at: TrackRef, packets: &mut Vec<Arc<Packet>>) {
         let Some(track) = self.at(at) else { return };
         let mut lead = [const { None }; LEAD_MAX];
@@ -343,11 +343,11 @@ impl Tracks {
 
     /// The earliest time at which packets are due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        // A stale entry in front costs a needless wake-up at most.
+        // A stale entry in front costs at most a needless wake-up.
         self.waiting.front().map(|(due, _)| *due)
     }
 
-    /// Sees to it that the track's cache is looked through later.
+    /// Schedules a search of the track's cache for old packets.
     #[inline]
     pub(crate) fn expire_later(&mut self, now: Instant, at: TrackRef) {
         if let Some(track) = self.at(at)
@@ -357,9 +357,9 @@ impl Tracks {
         }
     }
 
-    /// Lets go of packets that are too old, where nothing comes that would push them out.
+    /// Drops packets that are too old from the caches of tracks where no new packet pushes them out.
     pub(crate) fn expire(&mut self, now: Instant) {
-        // Once for each entry that is there now: a track that still has packets is entered again.
+        // Looks only at the entries that are there now: a track that still has packets is entered again.
         for _ in 0..self.expiries.len() {
             let Some(&(due, at)) = self.expiries.front() else { break };
             if due > now {

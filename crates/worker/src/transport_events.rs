@@ -1,4 +1,4 @@
-//! What the transport of a session tells: paths, keys, the end; and when it wants to be called.
+//! Handles the events of a session's transport (paths, keys, the end), and the deadlines of sessions.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Worker {
-    /// Carries out what the transport wants after it was given something.
+    /// Handles the transport's events and sends its datagrams. To be called after the transport was given something.
     pub(crate) fn after_peer(&mut self, now: Instant, at: SessionRef) {
         let mut over = None;
         while let Some(event) = self.sessions.at(at).and_then(|s| s.peer.poll_event()) {
@@ -35,7 +35,7 @@ impl Worker {
                 }
                 PeerEvent::Connected { sender, receiver, profile } => {
                     tracing::debug!(session = ?self.sessions.at(at).map(|s| s.id.0), ?profile, "keys agreed");
-                    // The end of the handshake goes before the first media: a peer that lacks it has no keys yet, and
+                    // The end of the handshake is sent before the first media: a peer without it has no keys yet, and
                     // would lose the key frame that a new subscriber gets from the cache.
                     self.transmit(at);
                     self.connected(now, at, Crypto { sender, receiver });
@@ -81,7 +81,7 @@ impl Worker {
         }
     }
 
-    /// Tells the peer that we go: RTCP BYE and DTLS close_notify.
+    /// Tells the peer that the session ends: RTCP BYE and DTLS close_notify.
     pub(crate) fn say_goodbye(&mut self, now: Instant, at: SessionRef) {
         self.send_bye(now, at);
         if let Some(session) = self.sessions.at(at) {
@@ -90,7 +90,7 @@ impl Worker {
         self.transmit(at);
     }
 
-    /// Sees to it that the session is called when it next has something to do.
+    /// Arms the timers for the session's next deadlines.
     #[inline]
     pub(crate) fn arm(&mut self, now: Instant, at: SessionRef) {
         let Some(session) = self.sessions.at(at) else { return };
@@ -102,13 +102,13 @@ impl Worker {
         }
     }
 
-    /// Calls the sessions whose time has come.
+    /// Calls the sessions whose deadline has passed.
     pub(crate) fn call_due(&mut self, now: Instant) {
         while let Some((id, urgency)) = self.timers.pop_due(now) {
             let Some(at) = self.sessions.by_id(id) else { continue };
             self.current = Some(at);
             let Some(session) = self.sessions.at(at) else { continue };
-            // The session was armed for an earlier deadline after this entry was made: the entry is stale.
+            // The session was armed for another deadline after this entry was made: the entry is stale.
             let armed = &mut session.armed[urgency as usize];
             if armed.is_some_and(|at| at > now) {
                 continue;
@@ -127,7 +127,7 @@ impl Worker {
 }
 
 impl Session {
-    /// Sees to it that the session is called at `deadline`.
+    /// Arms the timer for `deadline`.
     #[inline]
     fn arm(&mut self, timers: &mut Timers, now: Instant, deadline: Instant, urgency: Urgency) {
         // Not more than once a millisecond: a deadline that stays in the past must not keep the worker busy.
@@ -139,7 +139,8 @@ impl Session {
         }
     }
 
-    /// The same for what one down-track has to do: packets that begin to flow bring the first sender report.
+    /// The same for the deadlines of one down-track: when its first packets are sent, its first sender report becomes
+    /// due.
     #[inline]
     pub(crate) fn arm_down(&mut self, timers: &mut Timers, now: Instant, down: u16) {
         let due = self.downs.get(usize::from(down)).and_then(|d| d.down.poll_timeout());
@@ -148,7 +149,7 @@ impl Session {
         }
     }
 
-    /// When the transport has to be called, or what a publisher lost asked for.
+    /// When the transport has to be called, or a publisher's lost packets have to be requested.
     fn next_prompt(&self) -> Option<Instant> {
         let ups = self.ups.iter().filter_map(|u| u.up.poll_timeout());
         let ups = ups.filter(|_| self.crypto.is_some());

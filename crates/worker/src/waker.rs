@@ -1,11 +1,11 @@
-//! Waking a worker that sleeps.
+//! Wakes a sleeping worker.
 
 use std::sync::Arc;
 
 use ring::Parking;
 use udp::WakeFd;
 
-/// Wakes a worker that sleeps; costs a load while it is awake.
+/// Wakes a sleeping worker. While the worker is awake a call costs only a load.
 #[derive(Clone)]
 pub(crate) struct Waker {
     parking: Arc<Parking>,
@@ -17,15 +17,15 @@ impl Waker {
         Ok(Self { parking: Arc::new(Parking::new()), fd: Arc::new(WakeFd::new()?) })
     }
 
-    /// To be called after the push that the sleeper must see.
+    /// To be called after a push that the sleeping worker must see.
     pub(crate) fn wake(&self) {
         if self.parking.should_wake() {
             self.fd.wake();
         }
     }
 
-    /// To be called after a change that the sleeper only has to know of before the next datagram: wakes it if it does not
-    /// listen to all of its sockets now.
+    /// To be called after a change that the sleeping worker needs to know only before its next datagram: wakes it if
+    /// it does not wait on all of its sockets now.
     pub(crate) fn hint(&self) {
         if self.parking.should_wake_for_hint() {
             self.fd.wake();

@@ -1,4 +1,4 @@
-//! Starting the workers, and ending them.
+//! Starts and ends the workers.
 
 use std::{
     io,
@@ -22,7 +22,8 @@ use crate::{
     recv::Inbox,
 };
 
-/// Most workers: their ids are bytes, of which the directory uses two to say that a session has no owner yet, or none any more.
+/// Most workers. Their ids are bytes, of which the directory uses two to say that a session has no owner yet, or has
+/// ended.
 const WORKERS_MAX: usize = 253;
 
 /// The running workers of a node.
@@ -35,7 +36,7 @@ impl Workers {
     /// Binds the media port and starts the threads.
     ///
     /// # Errors
-    /// The port is taken, an address is not ours, or the machine refuses sockets or threads.
+    /// The port is in use, an address does not belong to this machine, or the machine refuses sockets or threads.
     pub fn start(mut config: Config) -> io::Result<Self> {
         let count = config.workers.get().min(WORKERS_MAX);
         let (port, inboxes, steering) = bind_all(&config, count)?;
@@ -63,17 +64,18 @@ impl Workers {
         Ok(Self { handle, threads })
     }
 
-    /// A handle to speak to them.
+    /// A handle to send commands to the workers.
     pub fn handle(&self) -> WorkersHandle {
         self.handle.clone()
     }
 
-    /// Resolves when a worker's thread ends by a defect. The node is half-dead then, and is to end.
+    /// Resolves when a worker's thread ends by a defect. The node then serves only some of its peers, and must be
+    /// ended.
     pub fn watch(&self) -> Watch {
         self.handle.watch()
     }
 
-    /// Ends all sessions with their goodbyes, and the threads.
+    /// Ends all sessions with their goodbyes, and then the threads.
     pub fn shutdown(self) {
         self.handle.shutdown();
         for thread in self.threads {
@@ -84,7 +86,7 @@ impl Workers {
     }
 }
 
-/// As many workers as there are inboxes, none of them running yet, and the handle to speak to them.
+/// Makes one worker for each inbox, none of them running yet, and the handle to send commands to them.
 pub(crate) fn assemble(
     config: Config,
     port: u16,
@@ -106,7 +108,7 @@ pub(crate) fn assemble(
     Ok((WorkersHandle::new(port, directory, boxes, counters, health), workers))
 }
 
-/// The sockets of each worker, all on one port.
+/// Binds the sockets of each worker, all on one port.
 pub(crate) fn bind_all(
     config: &Config,
     count: usize,
@@ -116,7 +118,8 @@ pub(crate) fn bind_all(
     loop {
         tries -= 1;
         match bind_port(config, count) {
-            // The port that the kernel chose for the first family may be taken in the other one: choose again.
+            // The kernel chose the port for the first family; in the other family it may be in use. Then another port
+            // is tried.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
             result => return result,
         }
@@ -127,8 +130,8 @@ fn bind_port(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>, Opti
     let addresses = usable(&config.bind)?;
     let mut port = config.port;
     for &address in &addresses {
-        // With SO_REUSEPORT bind succeeds though another process of this user holds the port, which would then get a part of
-        // our datagrams. So the port is bound once without it.
+        // With SO_REUSEPORT, bind succeeds even when another process of this user holds the port. That process would
+        // then get part of the node's datagrams. So the port is first bound once without it.
         let probe = UdpSocket::bind(&UdpConfig {
             reuse_port: false,
             ..UdpConfig::new(SocketAddr::new(address, port))
@@ -153,16 +156,17 @@ fn bind_port(config: &Config, count: usize) -> io::Result<(u16, Vec<Inbox>, Opti
             if worker == 0
                 && let Err(error) = steering.attach(&socket)
             {
-                tracing::warn!(%error, "the kernel does not sort datagrams: media and the rest share sockets");
+                tracing::warn!(%error, "the kernel does not sort datagrams: media and control share sockets");
                 steered[family] = false;
             }
             if worker == 0 && address == addresses[0] {
-                // All sockets ask for the same.
+                // All sockets request the same size, so one warning is enough.
                 warn_if_cut(&socket, config.socket_buffer)?;
             }
             media[family] = Some(socket);
             if steered[family] {
-                // Bound right behind the media socket: the kernel's program numbers the sockets in the order of binding.
+                // Bound right after the media socket, because the kernel's program numbers the sockets in the order of
+                // binding.
                 control[family] = Some(UdpSocket::bind(&UdpConfig { gro: false, ..settings })?);
             }
         }

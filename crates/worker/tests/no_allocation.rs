@@ -1,4 +1,4 @@
-//! Once warm, a packet costs no allocation: from the publisher's datagram to the datagrams of its subscribers.
+//! Once warm, a packet costs no allocation, from the publisher's datagram to the datagrams of its subscribers.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -26,8 +26,8 @@ thread_local! {
 }
 
 #[expect(unsafe_code, reason = "an allocator cannot be written without")]
-// SAFETY: every call goes to the system's allocator as it came; counting touches a thread-local cell without a
-// destructor, which is there as long as the thread.
+// SAFETY: every call is passed to the system's allocator unchanged. Counting touches a thread-local cell without a
+// destructor, which exists as long as the thread.
 unsafe impl GlobalAlloc for Counting {
     // SAFETY: the caller keeps `alloc`'s contract, which is the system's.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -92,14 +92,14 @@ fn contexts(seed: u8) -> Option<(Sender, Receiver)> {
     Sender::new(profile, &key, &salt).ok().zip(Receiver::new(profile, &key, &salt).ok())
 }
 
-/// A peer's path; nobody listens there.
+/// A peer's path; no socket is bound there.
 fn path(id: u64) -> Path {
     let port = 40_000 + id as u16;
     let local = IpAddr::from(Ipv4Addr::LOCALHOST);
     Path { remote: (local, port).into(), local }
 }
 
-/// A plain VP8 packet with a picture id: the key frame first, then what follows from it.
+/// A plain VP8 packet with a picture id: the key frame first, then pictures that depend on it.
 fn packet(bytes: &mut [u8], sequence: u16, picture: u16, index: u16) -> usize {
     let last = index + 1 == PACKETS;
     bytes[0] = 0x80;
@@ -168,7 +168,7 @@ fn a_packet_costs_no_allocation_once_warm() {
             now += Duration::from_millis(33);
         }
     };
-    // The cache of the track fills, and with it the pool: a good second of pictures.
+    // The track's cache and the packet pool fill up: a good second of pictures.
     send_pictures(&mut lab, 0..150);
     let before = (ALLOCATIONS.get(), lab.metrics().forwarded);
     send_pictures(&mut lab, 150..250);

@@ -1,4 +1,4 @@
-//! Workers without sockets and without threads, and what holds of each of them.
+//! Workers without sockets and threads for the tests of this crate, and tests of the worker itself.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -24,12 +24,12 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// What all workers reported so far.
+    /// The events that all workers reported so far.
     pub(crate) fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap().clone()
     }
 
-    /// Signaling commands something, and the worker takes its notices later.
+    /// Sends a command, as signaling does; the worker takes its notices later.
     pub(crate) fn command(&self, command: Command) {
         self.handle.send(&command);
     }
@@ -44,7 +44,7 @@ pub(crate) fn bench() -> Bench {
     benches(1).pop().unwrap()
 }
 
-/// So many of them, with queues in between.
+/// This number of such workers, with queues between them.
 pub(crate) fn benches(count: usize) -> Vec<Bench> {
     benches_with(count, |_| ())
 }
@@ -125,14 +125,14 @@ pub(crate) fn open(worker: &Worker, plan: Arc<SessionPlan>) -> Arc<Entry> {
     worker.directory.by_id(id).unwrap()
 }
 
-/// A session that lives in the worker, with one validated path.
+/// A session that the worker owns, with one validated path.
 pub(crate) fn settled(worker: &mut Worker, id: u64, now: Instant) -> SessionRef {
     let entry = open(worker, plan(id));
     worker.paths.pend(now, path(id as u16), &entry, true);
     worker.settle(now, &entry).unwrap()
 }
 
-/// Whose the path is.
+/// Whether the path belongs to this session of the worker.
 pub(crate) fn is_here(worker: &Worker, path: &Path, session: SessionRef) -> bool {
     matches!(worker.paths.get(path), Some(PathOwner::Here(at)) if *at == session)
 }
@@ -150,7 +150,7 @@ fn a_panic_in_one_session_ends_that_session_only() {
     assert_eq!(worker.counters.panics.value(), 1);
     let closed = Event::Closed { session: SessionId(1), reason: CloseReason::Internal };
     assert!(bench.events.lock().unwrap().contains(&closed));
-    // What comes for the session from now on is a stranger's.
+    // Datagrams of the ended session are now those of an unknown path.
     worker.guarded(|w| w.take_datagram(now, path(1), &mut hello));
     let counters = worker.counters.clone();
     let unknown = &counters.dropped_in[DropReason::UnknownPath as usize];

@@ -1,5 +1,5 @@
-//! Step 5, leaving: packets are numbered, written and sealed into the outbox one behind the other, so that one system call can
-//! send them as a train.
+//! Step 5, leaving: packets are numbered, written and encrypted into the outbox one behind the other, so that one
+//! system call can send them as a train.
 
 use std::time::Instant;
 
@@ -16,25 +16,25 @@ use crate::{
     tracks::{TrackRef, Tracks},
 };
 
-/// Most packets of one receiver in a row. Most pictures are smaller; a larger one is sent in several rounds, so that all its receivers
-/// advance alike and none waits for the whole picture of another.
+/// Most packets that one receiver sends in a row. Most pictures are smaller. A larger one is sent in several rounds,
+/// so that all its receivers advance alike and none waits for the whole picture of another.
 pub(crate) const QUANTUM: usize = 32;
-/// A packet that is shorter than the longest of its run by no more than this is padded to its length (RFC 3550
-/// section 5.1): segments of one message must be of one length, and encoders split a picture into packets that differ
-/// by a byte or so.
+/// A packet that is shorter than the longest of its run by at most this is padded to that length (RFC 3550 section
+/// 5.1). The segments of one message must have one length, and encoders split a picture into packets that differ by a
+/// byte or so.
 const PAD_MAX: usize = 16;
 
-/// What is needed to let packets leave, for one turn of the worker.
+/// What packets need to leave, for one turn of the worker.
 pub(crate) struct Gate<'a> {
     pub(crate) now: Instant,
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) counters: &'a Counters,
-    /// Requests to origins that the packets gave rise to; they are made after the turn.
+    /// Requests to origins that the packets caused; they are made after the turn.
     pub(crate) asks: &'a mut Vec<(TrackRef, Ask)>,
 }
 
 impl Gate<'_> {
-    /// Offers a run to one slot: sends at once what may leave at once, and queues the rest.
+    /// Offers a run to one slot: what may leave at once is sent, the rest is queued.
     #[inline]
     pub(crate) fn offer(
         &mut self,
@@ -60,7 +60,7 @@ impl Gate<'_> {
         self.want_key_frame(session, at, run.track, mirror);
     }
 
-    /// Selects and sends in one go.
+    /// Selects packets and sends them at once.
     #[inline]
     fn pass(&mut self, session: &mut Session, at: u16, run: &Run, mirror: &TrackMirror) {
         let Session { downs, crypto, path, exit, .. } = session;
@@ -85,7 +85,7 @@ impl Gate<'_> {
         }
     }
 
-    /// Selects, and lets what was selected wait.
+    /// Selects packets and queues them.
     fn queue(
         &mut self,
         session: &mut Session,
@@ -101,7 +101,7 @@ impl Gate<'_> {
             match down.down.select(mirror, packet) {
                 Ok(pick) => match &mut group {
                     Some(group) if group.pick == pick => group.packets |= 1 << bit,
-                    // Packets behind another splice.
+                    // A packet with another pick than the one before needs an entry of its own.
                     _ => {
                         let waiting = Waiting {
                             run: run.clone(),
@@ -145,7 +145,7 @@ impl Gate<'_> {
         }
     }
 
-    /// Lets packets leave that waited, at most [`QUANTUM`] of them. Returns how many were looked at.
+    /// Sends waiting packets of a session, at most [`QUANTUM`]. Returns how many were handled.
     pub(crate) fn leave(&mut self, session: &mut Session, tracks: &mut Tracks) -> usize {
         let Some(path) = session.path.filter(|_| session.crypto.is_some()) else {
             session.exit.end(self.counters);
@@ -280,7 +280,7 @@ impl Exit {
         }
     }
 
-    /// Drops everything that waits except retransmissions. Slots that lose pictures need a key frame to go on.
+    /// Drops everything that waits except retransmissions. The slots that lose pictures need a key frame to go on.
     fn give_up(&mut self, reason: DropReason, downs: &mut [Down], counters: &Counters) {
         let both = [&mut self.sound, &mut self.pictures];
         for waiting in both.into_iter().flat_map(|queue| queue.drain(..)) {
@@ -309,7 +309,7 @@ fn seal(sender: &mut Sender, room: &mut [u8], written: Written) -> Result<usize,
 #[inline]
 fn pad(room: &mut [u8], mut written: Written, payload_len: u16, longest: u16) -> Written {
     let short = usize::from(longest.saturating_sub(payload_len));
-    // A packet that may be resent under its number has to stay as it is.
+    // A packet that may be resent under the same sequence number must stay as it is.
     if written.exact || short == 0 || short > PAD_MAX {
         return written;
     }

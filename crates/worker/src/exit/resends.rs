@@ -1,32 +1,33 @@
-//! Retransmissions that wait for their turn: in the order in which they were asked for, each once, and bounded. Whether a packet
-//! may be resent at all is the router's decision, when it leaves.
+//! Retransmissions that wait for their turn: in the order of the requests, each once, and bounded. Whether a packet
+//! may be resent at all is decided by the router when it leaves.
 
 use std::collections::VecDeque;
 
 use hashbrown::HashSet;
 
-/// Retransmissions that may wait: as many as one RTCP packet may ask for.
+/// Retransmissions that may wait: as many as one RTCP packet can request.
 const MAX: usize = 512;
 
-/// A packet that a receiver asked for again.
+/// A packet that a receiver requested again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Resend {
     /// Position of the slot in its session.
     pub(crate) down: u16,
-    /// Sequence number as the receiver knows it.
+    /// Sequence number that the receiver knows it by.
     pub(crate) sequence: u16,
 }
 
-/// See the head of the file. Nothing is allocated for receivers that lose nothing.
+/// The retransmissions of one receiver; see the head of the file. Nothing is allocated for receivers that lose
+/// nothing.
 #[derive(Default)]
 pub(crate) struct Resends {
     order: VecDeque<Resend>,
-    /// What stands in `order`, so that a number that waits already is found without looking through it.
+    /// The entries of `order`, so that a request that waits already is found without a search.
     waiting: HashSet<Resend>,
 }
 
 impl Resends {
-    /// Lets a retransmission wait. `false` when it waits already, or too many do.
+    /// Queues a retransmission. `false` when the same one waits already, or too many do.
     pub(crate) fn push(&mut self, resend: Resend) -> bool {
         if self.order.len() >= MAX || !self.waiting.insert(resend) {
             return false;
@@ -35,7 +36,7 @@ impl Resends {
         true
     }
 
-    /// The one whose turn it is.
+    /// The next retransmission.
     pub(crate) fn pop(&mut self) -> Option<Resend> {
         let resend = self.order.pop_front()?;
         self.waiting.remove(&resend);
@@ -52,7 +53,7 @@ impl Resends {
         self.order.is_empty()
     }
 
-    /// Gives up all.
+    /// Drops all.
     pub(crate) fn clear(&mut self) {
         self.order.clear();
         self.waiting.clear();

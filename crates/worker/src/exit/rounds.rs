@@ -1,10 +1,10 @@
-//! Step 5, whose turn it is: runs go through the sinks of their tracks, and receivers with something waiting take turns, so much
-//! in a turn of the worker.
+//! Step 5, whose turn it is: runs go through the sinks of their tracks, and receivers with waiting packets take turns.
+//! Each turn of the worker has a limit for both.
 //!
-//! A run begins with another sink each time, and with those that the last one did not come to, so that on a full socket all
-//! lose the same. Sound goes first; tracks of pictures
-//! take turns, a slice at a time, each with its runs in order. A turn of the worker sends so many packets and then looks at its
-//! sockets again: a key frame for a thousand viewers is spread over some milliseconds, and sound and other rooms go on in between.
+//! Each run begins with another sink, and first with the sinks that the last run did not reach, so that on a full
+//! socket all receivers lose alike. Sound goes first. Tracks of pictures take turns, a slice at a time; the runs of
+//! one track keep their order. After its limit of packets a turn of the worker looks at its sockets again: a key frame
+//! for a thousand viewers is spread over some milliseconds, and sound and other rooms go on in between.
 
 use std::{
     collections::VecDeque,
@@ -27,13 +27,13 @@ use crate::{
     tracks::{TrackRef, Tracks},
 };
 
-/// Packets that runs may take in one turn, about a millisecond of work.
+/// Packets that runs may send in one turn, about a millisecond of work.
 const RUNS_PER_TURN: usize = 2_048;
 /// Packets of one track's runs before the next track has its turn.
 const SLICE: usize = 256;
-/// Packets that waited in exits and may leave in one turn, besides those of runs.
+/// Waiting packets of exits that may leave in one turn, in addition to those of runs.
 const WAITING_PER_TURN: usize = 1_024;
-/// A run that could not begin or go on for so long is given up: the kernel takes nothing.
+/// A run that could not begin or go on for this long is given up: the kernel takes no datagrams.
 const RUN_WAITS_MAX: Duration = Duration::from_millis(500);
 /// Runs of one track that may wait for their turn.
 const RUNS_MAX: usize = 1_024;
@@ -41,30 +41,30 @@ const RUNS_MAX: usize = 1_024;
 /// A run on its way through the sinks of its track.
 struct OnItsWay {
     run: Arc<Run>,
-    /// Places of the track's sinks when the run was made.
+    /// The number of places of the track's sinks when the run was made.
     places: usize,
-    /// The place that it begins with, chosen when it sets out: `Track::next_first`.
+    /// The place that the run begins with, chosen when it starts: `Track::next_first`.
     first: usize,
     done: usize,
-    /// Layers that the sinks want which it has come to.
+    /// The layers that the sinks offered so far want.
     layers: u8,
     since: Instant,
 }
 
-/// Runs of one track, the oldest in front. Never empty.
+/// The runs of one track, the oldest in front. Never empty.
 struct Lane {
     track: TrackRef,
     runs: VecDeque<OnItsWay>,
 }
 
-/// What is on its way out of one worker.
+/// The runs and sessions of one worker that have packets to send.
 #[derive(Default)]
 pub(crate) struct Rounds {
     sound: VecDeque<OnItsWay>,
     pictures: VecDeque<Lane>,
-    /// Lists of lanes that are over, to be used again.
+    /// Lists of lanes that have ended, for reuse.
     spare: Vec<VecDeque<OnItsWay>>,
-    /// Sessions with something waiting.
+    /// Sessions with waiting packets.
     round: VecDeque<SessionRef>,
     pool: RunPool,
     /// Scratch.
@@ -77,7 +77,7 @@ impl Rounds {
         self.sound.is_empty() && self.pictures.is_empty() && self.round.is_empty()
     }
 
-    /// Sends a track's packets on their way.
+    /// Makes a run of a track's packets and starts it.
     pub(crate) fn begin(&mut self, now: Instant, tracks: &mut Tracks, at: TrackRef) {
         let Some(track) = tracks.at(at) else { return };
         let what = (at, track.id, track.kind);
@@ -108,7 +108,7 @@ impl Rounds {
         }
     }
 
-    /// The run whose turn it is, and how many wait behind it.
+    /// Takes the run whose turn it is. Also returns how many runs wait behind it.
     fn take(&mut self) -> Option<(OnItsWay, usize)> {
         if let Some(way) = self.sound.pop_front() {
             return Some((way, self.sound.len()));
@@ -118,7 +118,7 @@ impl Rounds {
         Some((way, lane.runs.len()))
     }
 
-    /// Puts a run back that is not done: it goes on where it stopped.
+    /// Puts back a run that is not done: it goes on where it stopped.
     fn put_back(&mut self, way: OnItsWay) {
         match (way.run.kind, self.pictures.front_mut()) {
             (MediaKind::Video, Some(lane)) => lane.runs.push_front(way),
@@ -126,7 +126,7 @@ impl Rounds {
         }
     }
 
-    /// The next track of pictures has its turn.
+    /// Gives the next track of pictures its turn.
     fn rotate(&mut self) {
         let Some(lane) = self.pictures.pop_front() else { return };
         match lane.runs.is_empty() {
@@ -135,14 +135,14 @@ impl Rounds {
         }
     }
 
-    /// A session has something waiting.
+    /// Enters a session that has waiting packets into the round.
     pub(crate) fn list(&mut self, session: SessionRef) {
         self.round.push_back(session);
     }
 }
 
 impl Worker {
-    /// Lets leave what is due, as much as belongs to one turn. Returns whether there is more that could go at once.
+    /// Sends what is due, up to the limit of one turn. Returns whether more could be sent at once.
     pub(crate) fn send_due(&mut self, now: Instant) -> bool {
         while let Some(at) = self.tracks.take_due(now) {
             self.rounds.begin(now, &mut self.tracks, at);
@@ -155,7 +155,7 @@ impl Worker {
         !self.rounds.is_empty() && !self.outbox.is_blocked()
     }
 
-    /// Takes a run through sinks of its track, a slice of them. False when there is none, or when nothing can be sent.
+    /// Takes a run through a slice of its track's sinks. `false` when there is no run, or when nothing can be sent.
     fn pass_run(&mut self, now: Instant, budget: &mut usize) -> bool {
         let Some((mut way, behind)) = self.rounds.take() else { return false };
         let is_video = way.run.kind == MediaKind::Video;
@@ -193,7 +193,7 @@ impl Worker {
         !self.outbox.is_blocked()
     }
 
-    /// Offers a run to the next sink on its way.
+    /// Offers a run to its next sink.
     #[inline]
     fn offer_next(&mut self, now: Instant, way: &mut OnItsWay) {
         let Worker { tracks, sessions, timers, outbox, counters, rounds, .. } = self;
@@ -207,8 +207,8 @@ impl Worker {
             let at = if at < way.places { at } else { at - way.places };
             track.places().get(at).copied().flatten()
         };
-        // The states of subscribers lie far apart in memory, and other data has used the processor's caches since the last
-        // picture: without prefetching each would cost several cache misses.
+        // The states of subscribers lie far apart in memory, and other data has used the processor's caches since the
+        // last picture: without prefetching each would cost several cache misses.
         if let Some(later) = place(way.done + 2) {
             sessions.prefetch(later.session);
         }
@@ -222,7 +222,7 @@ impl Worker {
         let Some(sink) = sink else { return };
         let Some(session) = sessions.at(sink.session) else { return };
         let mut gate = Gate { now, outbox, counters, asks };
-        // A defect in one subscriber's state ends that subscriber.
+        // A panic in one subscriber's state ends only that subscriber.
         let offered = catch_unwind(AssertUnwindSafe(|| {
             gate.offer(session, sink.down, &way.run, &track.mirror);
         }));
@@ -247,12 +247,12 @@ impl Worker {
         self.end_session(session, CloseReason::Internal);
     }
 
-    /// All sinks were offered the run: what they want is known anew.
+    /// The run was offered to all sinks: the layers that they want are set anew.
     fn end_run(&mut self, now: Instant, way: &OnItsWay) {
         let at = way.run.track;
         let Some(track) = self.tracks.at(at).filter(|t| t.id == way.run.id) else { return };
         track.runs = track.runs.saturating_sub(1);
-        // A subscriber that came while the run was on its way was not asked, so `layers` may lack what it wants.
+        // A subscriber that was added while the run was on its way was not asked, so `layers` may lack what it wants.
         let all = track.places().len() == way.places;
         if all && track.has_subscribers() && track.set_wanted(way.layers) {
             self.tell_wanted_layers(now, at);
@@ -260,7 +260,7 @@ impl Worker {
         self.tracks.release(at);
     }
 
-    /// The rest of a run reaches nobody.
+    /// Drops the rest of a run: the remaining sinks do not get it.
     fn give_up_run(&mut self, way: &OnItsWay) {
         let at = way.run.track;
         let Some(track) = self.tracks.at(at).filter(|t| t.id == way.run.id) else { return };
@@ -277,7 +277,7 @@ impl Worker {
         self.tracks.release(at);
     }
 
-    /// Lets the next session of the round send. False when there is none, or when nothing can be sent.
+    /// Lets the next session of the round send. `false` when there is none, or when nothing can be sent.
     fn serve_next(&mut self, now: Instant, budget: &mut usize) -> bool {
         if !self.outbox.make_room(super::leave::QUANTUM) {
             return false;
@@ -291,7 +291,7 @@ impl Worker {
         let served = catch_unwind(AssertUnwindSafe(|| gate.leave(session, tracks)));
         match served {
             Ok(packets) => {
-                // At least one, so that the round ends.
+                // At least one, so that the loop ends.
                 *budget = budget.saturating_sub(packets.max(1));
                 for down in 0..session.downs.len() {
                     session.arm_down(timers, now, down as u16);
@@ -312,8 +312,8 @@ impl Worker {
         }
     }
 
-    /// Starts a new subscriber from the packets since a key frame that is young enough, so that it need not wait for
-    /// the next one.
+    /// Starts a new subscriber with the packets since the last key frame, if that is recent enough, so that it need
+    /// not wait for the next one.
     pub(crate) fn catch_up(&mut self, now: Instant, at: SessionRef, down: u16) {
         let Worker { tracks, sessions, outbox, counters, rounds, .. } = self;
         let Rounds { asks, round, pool, .. } = rounds;

@@ -1,5 +1,5 @@
-//! A run: packets of one track that go to its sinks in this worker together. Sinks whose turn has not come share it; runs that no
-//! sink needs any more are recycled, so that nothing is allocated once warm.
+//! A run: packets of one track that go through the track's sinks in this worker together. Sinks whose turn has not
+//! come share the run. Runs that no sink needs any more are reused, so that nothing is allocated once warm.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -8,26 +8,26 @@ use router::{LEAD_MAX, Packet};
 
 use crate::tracks::TrackRef;
 
-/// Most packets in a run: one bit of a `u64` says of each whether it waits.
+/// Most packets in a run: a `u64` has one bit per packet, which says whether it waits.
 pub(crate) const RUN_MAX: usize = 64;
-/// Most new packets in a run; the rest of [`RUN_MAX`] is for parameter sets of an earlier run that a key frame needs.
+/// Most new packets in a run. The rest of [`RUN_MAX`] is for parameter sets of an earlier run that a key frame needs.
 pub(crate) const FRESH_MAX: usize = RUN_MAX - LEAD_MAX;
-/// Runs looked at for recycling before a new one is made.
+/// How many runs are checked for reuse before a new one is made.
 const PROBES: usize = 8;
 
-/// See the head of the file.
+/// Packets of one track that go through its sinks together.
 pub(crate) struct Run {
     pub(crate) track: TrackRef,
     pub(crate) id: TrackId,
     pub(crate) kind: MediaKind,
     /// At most [`RUN_MAX`].
     pub(crate) packets: Vec<Arc<Packet>>,
-    /// The longest payload, to which shorter ones may be padded; 0: none is.
+    /// The longest payload, to which shorter ones may be padded; 0: no padding.
     pub(crate) longest: u16,
 }
 
 impl Run {
-    /// The packets that a set of bits names.
+    /// The packets of a set of bits.
     pub(crate) fn named(&self, packets: u64) -> impl Iterator<Item = &Arc<Packet>> {
         self.packets
             .iter()
@@ -36,13 +36,13 @@ impl Run {
             .map(|(_, p)| p)
     }
 
-    /// Payload bytes of these.
+    /// The sum of the payload bytes of a set of packets.
     pub(crate) fn bytes_of(&self, packets: u64) -> usize {
         self.named(packets).map(|p| usize::from(p.meta.payload_len)).sum()
     }
 }
 
-/// The runs of a worker, to be used again.
+/// The runs of a worker, for reuse.
 #[derive(Default)]
 pub(crate) struct RunPool {
     free: Vec<Arc<Run>>,
@@ -51,8 +51,8 @@ pub(crate) struct RunPool {
 }
 
 impl RunPool {
-    /// A run of a track that `fill` fills; the list of packets that it is given is empty and has room. `padded`: packets
-    /// may be padded to the length of the longest, so that they make one train.
+    /// Makes a run of a track. `fill` gets an empty list with room for the packets. `padded`: packets may be padded to
+    /// the length of the longest, so that they make one train.
     pub(crate) fn make(
         &mut self,
         (track, id, kind): (TrackRef, TrackId, MediaKind),
@@ -64,7 +64,7 @@ impl RunPool {
             let packets = Vec::with_capacity(RUN_MAX);
             Arc::new(Run { track, id, kind, packets, longest: 0 })
         });
-        // Unique: it was free, or is new.
+        // The run is free or new, so this is the only reference.
         if let Some(run) = Arc::get_mut(&mut run) {
             (run.track, run.id, run.kind) = (track, id, kind);
             fill(&mut run.packets);
@@ -75,7 +75,7 @@ impl RunPool {
         run
     }
 
-    /// Lets go of the packets of runs that are over.
+    /// Takes back runs that no sink needs any more, and releases their packets.
     pub(crate) fn reclaim(&mut self) {
         for _ in 0..PROBES.min(self.out.len()) {
             let Some(mut run) = self.out.pop_front() else { break };

@@ -9,11 +9,11 @@ use transport::srtp::SrtpError;
 
 use crate::{asks::Ask, core::Worker, sessions::SessionRef};
 
-/// Retransmissions for one RTCP packet; a NACK can name thousands of packets in a few bytes.
+/// Retransmissions for one NACK; it can name thousands of packets in a few bytes.
 const RETRANSMISSIONS_MAX: usize = 512;
 
 impl Worker {
-    /// Takes an SRTCP packet of a session of ours.
+    /// Takes an SRTCP packet of a session of this worker.
     pub(crate) fn take_rtcp(
         &mut self,
         now: Instant,
@@ -30,10 +30,10 @@ impl Worker {
         session.rates.took_rtcp();
         session.heard(now, path);
         let compound = datagram.get(..len).ok_or(DropReason::RtcpMalformed)?;
-        // The whole compound is checked before any of it is acted on: a later part may be malformed.
+        // The whole compound is checked before any part is acted on, because a later part may be malformed.
         rtcp::validate(compound)?;
         self.counters.rtcp.add(1);
-        // Round trips end when the kernel had the report; the time until the worker reads it is no part of them.
+        // A round trip ends when the kernel got the report; the time until the worker reads it is no part of it.
         let heard = self.arrived.unwrap_or(now);
         for packet in CompoundIter::new(compound).flatten() {
             self.take_rtcp_packet(now, heard, slot, &packet);
@@ -65,8 +65,8 @@ impl Worker {
             RtcpPacket::Xr(xr) => {
                 xr.blocks().for_each(|block| self.take_extended_report(heard, slot, &block));
             }
-            // SDES and BYE of a WebRTC peer say nothing that signaling and DTLS do not. No answer agrees to congestion feedback from
-            // subscribers. What the other types are for stands in docs/rtcp.md.
+            // SDES and BYE of a WebRTC peer tell nothing that signaling and DTLS do not. The node's answers agree to
+            // no congestion feedback from subscribers. docs/rtcp.md tells what the other types are for.
             _ => {}
         }
     }
@@ -92,7 +92,7 @@ impl Worker {
         }
     }
 
-    /// The answer to a reference time of ours tells the round trip (RFC 3611 section 4.5).
+    /// The answer to a reference time that the node sent gives the round trip (RFC 3611 section 4.5).
     fn take_extended_report(&mut self, heard: Instant, slot: SessionRef, block: &XrBlock<'_>) {
         let XrBlock::Dlrr(answers) = block else { return };
         let session = self.sessions.at(slot);
@@ -116,7 +116,7 @@ impl Worker {
         }
     }
 
-    /// Retransmissions go out in the receiver's turn, as everything else does.
+    /// Queues retransmissions: they leave in the receiver's turn, as everything else does.
     fn retransmit(
         &mut self,
         now: Instant,

@@ -1,4 +1,4 @@
-//! RTCP, both ways. What is done with each type stands in `docs/rtcp.md`.
+//! RTCP in both directions. `docs/rtcp.md` lists what is done with each type.
 
 mod incoming;
 mod outgoing;

@@ -1,4 +1,4 @@
-//! RTCP to a peer: reports about what it sends and of what we send it, requests for what is missing.
+//! RTCP to a peer: reports about what it sends and about what it is sent, and requests for missing packets.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::{
     tracks::Tracks,
 };
 
-/// Between receiver reports. RFC 3550 section 6.2 allows less than its five seconds where bandwidth is plenty.
+/// Time between receiver reports. RFC 3550 section 6.2 allows less than its five seconds where bandwidth is plenty.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of one RTCP packet before encryption.
 const COMPOUND_MAX: usize = 1_200;
@@ -19,8 +19,8 @@ const COMPOUND_MAX: usize = 1_200;
 const BLOCKS_MAX: usize = 31;
 /// Room kept behind sender reports for a receiver report and the CNAME, a reference time and a bitrate.
 const REPORTS_RESERVE: usize = 28 + 8 + BLOCKS_MAX * 24 + 64 + 20 + 20 + BLOCKS_MAX * 4;
-/// RTCP packets in one go: enough for the reports of a session that sends 64 sections of four layers, and for the sender
-/// reports of one with 64 slots. What is left over waits for the next time.
+/// RTCP packets sent in one call: enough for the reports of a session that sends 64 sections of four layers, and for
+/// the sender reports of one with 64 slots. The rest waits for the next call.
 const COMPOUNDS_MAX: usize = 16;
 /// Room for the SRTCP index and tag.
 const OVERHEAD: usize = 32;
@@ -57,7 +57,7 @@ impl Worker {
         }
     }
 
-    /// Says that everything that we send to this peer ends (RFC 3550 section 6.6).
+    /// Tells the peer that all streams to it end (RFC 3550 section 6.6).
     pub(crate) fn send_bye(&mut self, now: Instant, slot: SessionRef) {
         let Worker { sessions, outbox, blocks, .. } = self;
         let Some(session) = sessions.at(slot) else { return };
@@ -81,7 +81,7 @@ impl Worker {
     }
 }
 
-/// What was written of what is due.
+/// The written bytes, and whether more is due.
 struct Compound {
     len: usize,
     more: bool,
@@ -100,7 +100,7 @@ fn write_compound(
     let mut some = false;
     let mut more = false;
     for down in &mut session.downs {
-        // What follows must fit as well; the other reports go into the next packet.
+        // The receiver report and what follows it must fit as well; the other sender reports go into the next packet.
         if rtcp.room() < REPORTS_RESERVE {
             more = true;
             break;
@@ -113,7 +113,7 @@ fn write_compound(
     }
     let (due, blocks) = (std::mem::take(&mut reports.due), reports.left);
     some |= due || !blocks.is_empty();
-    // RFC 3550 section 6.1: a compound begins with a report, unless less was agreed (RFC 5506).
+    // RFC 3550 section 6.1: a compound begins with a report, unless reduced size was agreed (RFC 5506).
     let cname = &session.orders.plan.cname;
     if (some || !session.orders.plan.rtcp_reduced_size)
         && write_reports(cname, sender, &mut rtcp, reports).is_err()
@@ -134,7 +134,7 @@ fn write_compound(
         && twcc.poll_timeout().is_some_and(|at| at <= now)
     {
         some = true;
-        // The feedback is about the whole transport; but browsers ignore it unless it names a stream of theirs.
+        // The feedback is about the whole transport, but browsers ignore it unless it names one of their streams.
         match twcc.write_feedback(sender, session.twcc_media, &mut rtcp) {
             Ok(left) => more |= left,
             Err(NoRoom) => more = true,
@@ -143,8 +143,8 @@ fn write_compound(
     Compound { len: if some { rtcp.len() } else { 0 }, more: more && some }
 }
 
-/// With each report of a publisher: what asks for its round trip, and the bitrate where transport-wide feedback was not agreed.
-/// What has no room waits for the next report.
+/// Written with each report to a publisher: the reference time that its round trip is measured with, and the bitrate
+/// (REMB) if transport-wide feedback was not agreed. If there is no room they wait for the next report.
 fn write_about_line(
     now: Instant,
     ntp: NtpTime,
@@ -168,7 +168,7 @@ fn write_about_line(
     }
 }
 
-/// What is to be reported of what the peer sends.
+/// The reports about the peer's streams that still have to be written.
 struct Reports<'a> {
     /// A report is due, even without blocks.
     due: bool,
@@ -176,7 +176,7 @@ struct Reports<'a> {
     left: &'a [ReportBlock],
 }
 
-/// Collects a block for each SSRC that was heard since the last report, if one is due.
+/// If a report is due, collects a block for each SSRC that sent something since the last report.
 fn blocks_due<'a>(
     now: Instant,
     session: &mut Session,
@@ -192,7 +192,7 @@ fn blocks_due<'a>(
     blocks
 }
 
-/// Receiver report, with as many of the blocks as one holds, and the CNAME.
+/// Writes a receiver report, with as many of the blocks as one holds, and the CNAME.
 fn write_reports(
     cname: &str,
     sender: Ssrc,

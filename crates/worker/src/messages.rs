@@ -1,4 +1,4 @@
-//! What other workers say, and the packets and datagrams that they give.
+//! Takes messages, datagrams and packets from other workers.
 
 use std::time::Instant;
 
@@ -7,41 +7,44 @@ use model::{DropReason, SessionId};
 use crate::{
     WorkerId,
     core::Worker,
-    mail::{Handed, Word},
+    mail::{Handed, Message},
     paths::PathOwner,
 };
 
-/// Words, and packets, taken in one turn, so that no worker can keep another from its own sockets.
-const WORDS_PER_TURN: usize = 4_096;
+/// The limit of one turn for messages, for datagrams and for packets, so that other workers cannot keep this one from
+/// its own sockets.
+const MESSAGES_PER_TURN: usize = 4_096;
 
 impl Worker {
-    pub(crate) fn take_words(&mut self, now: Instant) {
-        for _ in 0..WORDS_PER_TURN {
-            let Some((from, word)) = self.mail.next_word() else { break };
-            self.take_word(now, from, word);
+    pub(crate) fn take_messages(&mut self, now: Instant) {
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some((from, message)) = self.mail.next_message() else { break };
+            self.take_message(now, from, message);
             self.current = None;
         }
     }
 
-    pub(crate) fn take_word(&mut self, now: Instant, from: WorkerId, word: Word) {
-        match word {
-            Word::Ring(ring) => self.mail.add_ring(ring),
-            Word::Settled { session } => self.publisher_settled(now, session),
-            Word::Path { session, path, nominated } => {
+    pub(crate) fn take_message(&mut self, now: Instant, from: WorkerId, message: Message) {
+        match message {
+            Message::Ring(ring) => self.mail.add_ring(ring),
+            Message::Settled { session } => self.publisher_settled(now, session),
+            Message::Path { session, path, nominated } => {
                 self.take_path(now, session, path, nominated);
             }
-            Word::Ask { publisher, track, ask } => self.take_ask(now, from, publisher, track, ask),
-            Word::Report { track, stream, info } => {
+            Message::Ask { publisher, track, ask } => {
+                self.take_ask(now, from, publisher, track, ask)
+            }
+            Message::Report { track, stream, info } => {
                 if let Some(track) = self.tracks.by_id(track).and_then(|t| self.tracks.at(t)) {
                     track.mirror.sender_report(stream, info);
                 }
             }
-            Word::LetGo { track, stream, below } => {
+            Message::LetGo { track, stream, below } => {
                 if let Some(track) = self.tracks.by_id(track).and_then(|t| self.tracks.at(t)) {
                     track.mirror.forget(stream, below);
                 }
             }
-            Word::Ranking { track, ranking } => {
+            Message::Ranking { track, ranking } => {
                 let Some(at) = self.tracks.by_id(track) else { return };
                 if let Some(track) = self.tracks.at(at) {
                     track.mirror.rank(ranking);
@@ -51,7 +54,7 @@ impl Worker {
         }
     }
 
-    /// A path that another worker validated for a session of ours.
+    /// Takes a path that another worker validated for a session of this worker.
     fn take_path(&mut self, now: Instant, session: SessionId, path: model::Path, nominated: bool) {
         let Some(at) = self.sessions.by_id(session) else { return };
         if self.is_in_use(now, &path, session) {
@@ -65,11 +68,12 @@ impl Worker {
         self.after_peer(now, at);
     }
 
-    /// Datagrams that other workers received for sessions of ours.
+    /// Takes datagrams that other workers received for sessions of this worker.
     pub(crate) fn take_handed(&mut self, now: Instant) {
-        for _ in 0..WORDS_PER_TURN {
+        for _ in 0..MESSAGES_PER_TURN {
             let Some(Handed { path, mut bytes }) = self.mail.next_handed() else { break };
-            // The worker that received it counted it as handed over; here it counts as received, so that both sums hold.
+            // The worker that received the datagram counted it as handed over; here it counts as received, so that the
+            // sums of both workers hold.
             self.counters.datagrams_in.add(1);
             self.counters.bytes_in.add(bytes.len() as u64);
             let elsewhere = match self.paths.get(&path) {
@@ -79,7 +83,8 @@ impl Worker {
                 _ => false,
             };
             if elsewhere {
-                // The session ended, or has another owner, since it was handed over. Handing it over again could go in circles.
+                // Since the datagram was handed over, its session ended or got another owner. Handing it over again
+                // could go in circles.
                 self.counters.drop_in(DropReason::UnknownPath);
                 continue;
             }
@@ -89,7 +94,7 @@ impl Worker {
     }
 
     pub(crate) fn take_media(&mut self, now: Instant) {
-        for _ in 0..WORDS_PER_TURN {
+        for _ in 0..MESSAGES_PER_TURN {
             let Some(media) = self.mail.next_media() else { break };
             self.counters.relays_taken.add(1);
             if let Some(track) = self.tracks.by_id(media.track) {
