@@ -1,11 +1,11 @@
-//! Measuring bitrates, and times in units of RTP clocks. The values themselves are in `model::stats`.
+//! Bitrate measurement, and conversion of times in RTP clock units. The results are in `model::stats`.
 
 use std::time::{Duration, Instant};
 
 /// Time over which bitrates are measured.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// A time in units of an RTP clock as a duration.
+/// Converts a time in units of an RTP clock.
 pub(crate) fn duration(units: u32, clock_rate: u32) -> Duration {
     let micros = u64::from(units) * 1_000_000;
     Duration::from_micros(micros.checked_div(u64::from(clock_rate)).unwrap_or(0))
@@ -17,12 +17,12 @@ pub(crate) struct Meter {
     /// When the present window began.
     since: Option<Instant>,
     octets: u64,
-    /// Of the last whole window, in bits a second.
+    /// Rate of the last whole window, in bits per second.
     rate: u64,
 }
 
 impl Meter {
-    /// Bytes passed.
+    /// Counts bytes.
     #[inline]
     pub(crate) fn count(&mut self, now: Instant, octets: u64) {
         let since = *self.since.get_or_insert(now);
@@ -33,7 +33,7 @@ impl Meter {
         self.octets += octets;
     }
 
-    /// Bits a second. After a pause it falls with time.
+    /// Bits per second. It falls during a pause.
     pub(crate) fn rate(&self, now: Instant) -> u64 {
         let Some(since) = self.since else { return 0 };
         let spent = now.saturating_duration_since(since);

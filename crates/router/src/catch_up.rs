@@ -1,28 +1,27 @@
-//! Packets from before somebody came: since the last key frame, out of a mirror's cache.
+//! Packets that arrived before a subscriber joined, since the last key frame, from a mirror's cache.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{Packet, up_track::cache::Since};
 
-/// How far back a new subscriber may start.
+/// How far back a new subscriber may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CatchUpLimits {
-    /// Age of the key frame.
+    /// Greatest age of the key frame.
     pub max_age: Duration,
-    /// Packets since its start.
+    /// Most packets since its start.
     pub max_packets: usize,
 }
 
 impl Default for CatchUpLimits {
-    /// A second, since the publisher is asked for a key frame once a second at most; 256 packets, which is a second of
-    /// 2 Mbit/s, and half a second of a line of 5 Mbit/s.
+    /// One second, since the publisher is asked for a key frame at most once a second; and 256 packets: one second at
+    /// 2 Mbit/s, which takes half a second on a line of 5 Mbit/s.
     fn default() -> Self {
         Self { max_age: Duration::from_secs(1), max_packets: 256 }
     }
 }
 
-/// Packets out of a mirror's cache, oldest first. See [`crate::DownTrack::catch_up`]
-/// and [`crate::TrackMirror::backlog`].
+/// Packets of a mirror's cache, oldest first. See [`crate::DownTrack::catch_up`] and [`crate::TrackMirror::backlog`].
 #[derive(Debug)]
 pub struct CatchUp<'m>(pub(crate) Option<Since<'m>>);
 

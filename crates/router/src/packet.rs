@@ -1,4 +1,4 @@
-//! A decrypted RTP packet with what was learned about it on the way in. It never changes once it is shared.
+//! A decrypted RTP packet with the metadata that ingress found out. It is immutable once it is shared.
 
 use std::time::Instant;
 
@@ -10,15 +10,15 @@ use rtp::sequence::ExtSeq;
 /// A plain RTP packet of an up-track, shared as `Arc<Packet>` between all workers that forward it.
 #[derive(Debug)]
 pub struct Packet {
-    /// Fixed capacity; the packet is the first `header_len + payload_len` bytes.
+    /// Of fixed capacity; the packet is the first `header_len + payload_len` bytes.
     buf: Box<[u8]>,
-    /// What ingress learned about it.
+    /// What ingress found out about it.
     pub meta: PacketMeta,
 }
 
 /// One numbering of a track: a simulcast layer, and which of the layer's successive sources. A source starts anew with
-/// another SSRC, or with a jump in its sequence numbers. An id never comes twice in the life of a track: 2^56 sources are more than
-/// packets can be sent in.
+/// another SSRC, or with a jump in its sequence numbers. An id is never used twice in the life of a track: the counter
+/// of sources has 56 bits, more than packets can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(u64);
 
@@ -34,40 +34,42 @@ impl StreamId {
     }
 }
 
-/// What ingress learned about a packet.
+/// What ingress found out about a packet.
 #[derive(Debug, Clone)]
 pub struct PacketMeta {
     /// The track it belongs to.
     pub track: TrackId,
-    /// Its numbering. Packets of different streams share none: a subscriber crosses over at a key frame.
+    /// Its numbering. Packets of different streams have unrelated numbers: a subscriber is switched from one to the
+    /// other at a key frame.
     pub stream: StreamId,
-    /// Extended sequence number in its stream. Packets that end here (padding) have no number, so it has no gaps but
-    /// for losses.
+    /// Extended sequence number in its stream. Packets that are not forwarded (padding) have no number, so only losses
+    /// leave gaps.
     pub seq: ExtSeq,
     /// RTP timestamp as the publisher wrote it.
     pub timestamp: u32,
     /// Marker bit.
     pub marker: bool,
-    /// Payload type of the media at the publisher; for a retransmission that of the original.
+    /// Payload type of the media at the publisher; for a retransmission the payload type of the original.
     pub pt: Pt,
     /// RTP clock of that payload type in hertz.
     pub clock_rate: u32,
     /// Bytes of header, CSRCs and extensions.
     pub header_len: u16,
-    /// Bytes of payload, padding removed. May be 0: late padding, which closes the gap that it had left.
+    /// Bytes of payload, padding removed. 0 for padding that arrived late: it is forwarded empty, which closes the gap
+    /// that it had left.
     pub payload_len: u16,
-    /// When it came in.
+    /// When it arrived.
     pub arrival: Instant,
     /// Its header extensions, resolved with the publisher's ids.
     pub ext: ParsedExtensions,
-    /// What its payload says about frames and layers.
+    /// What the payload says about frames and layers.
     pub info: PayloadInfo,
-    /// It came as a retransmission (RFC 4588).
+    /// It arrived as a retransmission (RFC 4588).
     pub is_retransmission: bool,
 }
 
 impl PacketMeta {
-    /// Values of a buffer that holds no packet yet.
+    /// The metadata of a buffer that holds no packet yet.
     pub(crate) fn empty(now: Instant) -> Self {
         Self {
             track: TrackId(0),
@@ -86,23 +88,23 @@ impl PacketMeta {
         }
     }
 
-    /// The simulcast layer: position in `model::UpMedia::rids`, or in `ssrcs` where there are no rids; 0 without
+    /// The simulcast layer: position in `model::UpMedia::rids`, or in `ssrcs` if there are no rids; 0 without
     /// simulcast.
     pub fn layer(&self) -> u8 {
         self.stream.layer()
     }
 }
 
-/// A packet of a track whose origin is not a peer of this worker and not another worker: the test card, and later a link
-/// to another node. It comes with what its origin learned about it, and enters behind ingest: it is neither numbered nor parsed
-/// nor asked for again. Its payload stands beside it.
+/// A packet of a track that neither a publisher's session on this worker nor another worker delivers: the test card,
+/// and later a link to another node. Its origin supplies the metadata, and the packet skips ingest: it is not numbered
+/// or parsed, and no retransmission of it is requested. Its payload is passed separately.
 #[derive(Debug, Clone)]
 pub struct Relayed {
     /// Position of its track in the plan of its session (`model::SessionPlan::up`).
     pub up: u8,
-    /// Its numbering, as its origin counts.
+    /// Its numbering, as its origin counts sources.
     pub stream: StreamId,
-    /// Extended sequence number in that stream, without gaps but for losses.
+    /// Extended sequence number in that stream; only losses leave gaps.
     pub seq: ExtSeq,
     /// RTP timestamp in units of `clock_rate`.
     pub timestamp: u32,
@@ -112,19 +114,19 @@ pub struct Relayed {
     pub pt: Pt,
     /// RTP clock of that payload type in hertz.
     pub clock_rate: u32,
-    /// Header extensions. The dependency descriptor is `descriptor`, its range here is not looked at.
+    /// Header extensions. The dependency descriptor is taken from `descriptor`; its range in here is ignored.
     pub ext: ParsedExtensions,
-    /// AV1 dependency descriptor as it stands in the header extension; empty without one.
+    /// AV1 dependency descriptor as in the header extension; empty without one.
     pub descriptor: Vec<u8>,
     /// What the payload says about frames and layers.
     pub info: PayloadInfo,
-    /// When it was captured, by the clock that all tracks of its publisher share. It ties the RTP timestamp to that clock, as a
-    /// sender report does (RFC 3550 section 6.4.1).
+    /// When it was captured, by the clock that all tracks of its publisher share. It ties the RTP timestamp to that
+    /// clock, as a sender report does (RFC 3550 section 6.4.1).
     pub capture: Option<NtpTime>,
 }
 
 impl Packet {
-    /// Makes this a packet that entered from elsewhere.
+    /// Makes this a packet that did not come through ingest.
     pub(crate) fn fill(
         &mut self,
         now: Instant,
@@ -132,7 +134,7 @@ impl Packet {
         head: &Relayed,
         payload: &[u8],
     ) -> Result<(), DropReason> {
-        // Only the descriptor is read from the header's bytes later on; it stands where they would.
+        // Of the header's bytes only the descriptor is read later, so it is stored in their place.
         let (front, end) = (head.descriptor.len(), head.descriptor.len() + payload.len());
         let room = self.buf.get_mut(..end).ok_or(DropReason::TooLarge)?;
         room[..front].copy_from_slice(&head.descriptor);

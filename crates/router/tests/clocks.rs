@@ -1,4 +1,4 @@
-//! What the sender reports of a publisher's audio and video say to a viewer about when they were captured.
+//! What the sender reports to a viewer say about the capture times of a publisher's audio and video.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
@@ -11,7 +11,7 @@ use rtp::rtcp::{CompoundIter, RtcpPacket, RtcpWriter};
 use sfumato_router::{DownTrack, PublisherClock};
 use support::*;
 
-/// One track on its way to the viewer.
+/// One track from the publisher to the viewer.
 struct Line {
     rig: Rig,
     down: DownTrack,
@@ -22,7 +22,7 @@ struct Line {
 }
 
 impl Line {
-    /// A packet with the timestamp of this moment, where one is due.
+    /// Sends a packet with the timestamp of this moment, if one is due.
     fn step(&mut self, now: Instant, millis: u64) {
         if !millis.is_multiple_of(self.every) {
             return;
@@ -60,7 +60,7 @@ impl Line {
         self.rig.mirror.sender_report(stream, node.0.tell(info, node.1));
     }
 
-    /// The NTP time at which timestamp 0 was, in milliseconds, by a report to the viewer.
+    /// The NTP time of timestamp 0 in milliseconds, by a report to the viewer.
     fn told(&mut self, now: Instant) -> Option<f64> {
         let mut buf = [0; 200];
         let mut rtcp = RtcpWriter::new(&mut buf);
@@ -75,8 +75,8 @@ impl Line {
 }
 
 #[test]
-fn audio_and_video_are_told_in_one_clock_from_the_first_report_on() {
-    // Whose report comes when, in milliseconds; the publisher's clock is 100 s behind the node's.
+fn reports_of_audio_and_video_use_one_clock_from_the_first_one_on() {
+    // From when each track's reports are sent, in milliseconds; the publisher's clock is 100 s behind the node's.
     for (audio_from, video_from) in [(300, 6_000), (6_000, 300), (5_000, 7_000)] {
         let begin = start();
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
@@ -105,7 +105,7 @@ fn audio_and_video_are_told_in_one_clock_from_the_first_report_on() {
         let mut told = [Vec::new(), Vec::new()];
         for millis in 0..10_000 {
             for (line, told) in lines.iter_mut().zip(&mut told) {
-                // On the way for 30 ms.
+                // The packet was under way for 30 ms.
                 let now = begin + ms(millis + 30);
                 line.step(now, millis);
                 if millis >= line.reports_from && millis % 1_000 == line.reports_from % 1_000 {

@@ -1,4 +1,4 @@
-//! Between selection and exit: what waits there, and what is written when it leaves.
+//! Packets that wait between selection and exit, and what is written when they leave.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
@@ -36,7 +36,7 @@ impl Flow {
 }
 
 #[test]
-fn what_waits_between_selection_and_exit_leaves_as_if_it_had_not() {
+fn a_packet_that_waited_for_the_exit_is_written_as_one_that_did_not() {
     let (mut f, mut direct) = (Flow::new(), None);
     let mut waiting = Vec::new();
     for n in 0..6_u16 {
@@ -57,7 +57,7 @@ fn what_waits_between_selection_and_exit_leaves_as_if_it_had_not() {
 }
 
 #[test]
-fn numbers_go_on_without_a_gap_where_waiting_packets_were_given_up() {
+fn numbers_have_no_gap_after_waiting_packets_were_given_up() {
     let mut f = Flow::new();
     let first = f.packet(0, true);
     let (sent, _) = f.rig.forward(f.now, &mut f.down, &first).unwrap();

@@ -12,7 +12,7 @@ use rtp::rtcp::{CompoundIter, ReportBlock, RtcpPacket, RtcpWriter};
 use sfumato_router::{CatchUpLimits, DownTrack, Packet};
 use support::*;
 
-/// One packet of a picture that is one packet long.
+/// One packet, which is a whole picture.
 fn picture(ssrc: u32, sequence: u16, picture: u16, key: bool) -> Raw {
     let vp8 = Vp8 { start: true, key, picture, long_id: true, tl0: picture as u8 };
     let timestamp = u32::from(picture).wrapping_mul(3_000);
@@ -117,23 +117,23 @@ fn packets_from_before_the_start_are_dropped() {
 }
 
 #[test]
-fn padding_ends_here_and_leaves_no_gap() {
+fn padding_is_not_forwarded_and_leaves_no_gap() {
     let mut f = Flow::video(true);
     let first = f.pass(&picture(11, 1, 3, true)).unwrap().sequence;
     let padding = |sequence| Raw { padding: 200, ..Raw::new(11, VP8, sequence, 9_000, vec![]) };
     assert_eq!(f.pass(&padding(2)), Err(DropReason::PaddingOnly));
     assert_eq!(f.pass(&padding(3)), Err(DropReason::PaddingOnly));
     assert_eq!(f.pass(&picture(11, 5, 5, false)).unwrap().sequence, first.wrapping_add(2));
-    // Padding that comes after its gap was passed on closes the gap, with nothing in it.
+    // Padding that arrives after its gap was passed on closes the gap with an empty packet.
     let late = f.pass(&padding(4)).unwrap();
     assert_eq!((late.sequence, late.payload.len()), (first.wrapping_add(1), 0));
-    // Padding at the end of a packet is cut off, and so is the bit that says so.
+    // Padding at the end of a packet is removed, and so is the bit that announces it.
     let seen = f.pass(&Raw { padding: 9, ..picture(11, 6, 6, false) }).unwrap();
     assert_eq!(seen.payload.len(), 906);
 }
 
 #[test]
-fn payload_types_that_nobody_agreed_to_leave_no_gap() {
+fn payload_types_that_were_not_negotiated_leave_no_gap() {
     let mut f = Flow::audio();
     let first = f.pass(&Raw::new(5, OPUS, 9, 960, vec![1])).unwrap().sequence;
     let noise = Raw::new(5, Pt(13), 10, 1_920, vec![1]);
@@ -188,7 +188,7 @@ fn another_track_is_spliced_on_by_the_time_of_arrival() {
 fn a_pause_of_hours_is_a_step_forward_and_reports_go_on() {
     let mut f = Flow::video(true);
     let first = f.pass(&picture(11, 500, 3, true)).unwrap();
-    // Another publisher takes the slot; later, the same one is silent for as long.
+    // Another publisher is bound to the slot; later, the same one is silent for as long.
     f.now += Duration::from_secs(9 * 3600);
     let media = video(2, "0", &[], &[(31, 32)]);
     f.rig = Rig::new(media.clone(), f.now);
@@ -235,7 +235,7 @@ fn a_higher_layer_is_spliced_on_by_the_sender_reports_of_both() {
     assert_eq!(spliced.timestamp, low.timestamp.wrapping_add(6_300));
     assert_eq!((spliced.picture, spliced.tl0), (Some(102), Some(102)));
     assert_eq!(f.pass(&of(11, 3, 102, false, "q")), Err(DropReason::LayerNotSelected));
-    // The high layer stops: down again at a key frame.
+    // The high layer stops: the slot switches down at a key frame.
     for i in 0..40u16 {
         f.now += ms(33);
         let dropped = f.pass(&of(11, 4 + i, 103 + i, false, "q"));
@@ -279,7 +279,7 @@ fn a_viewer_that_joins_right_after_a_key_frame_starts_from_the_cache() {
     }
     assert!(sequences.windows(2).all(|w| w[1] == w[0] + 1), "{sequences:?}");
     assert_eq!(f.down.wants_keyframe(f.now, &rig.mirror), None);
-    // A packet that was caught up with does not go out twice.
+    // A packet that the viewer caught up with is not sent twice.
     let last = kept.last().unwrap();
     assert_eq!(rig.forward(f.now, &mut f.down, last).err(), Some(DropReason::Duplicate));
 
@@ -291,7 +291,7 @@ fn a_viewer_that_joins_right_after_a_key_frame_starts_from_the_cache() {
     assert_eq!(none(CatchUpLimits { max_age: ms(400), max_packets: 19 }), 19);
 }
 
-/// So many pictures, which nobody watches, from a key frame on.
+/// Receives `count` pictures without a viewer, beginning with a key frame.
 fn receive_pictures(f: &mut Flow, count: u16) {
     for i in 0..count {
         f.receive(&picture(11, 1 + i, 3 + i, i == 0));
@@ -299,7 +299,7 @@ fn receive_pictures(f: &mut Flow, count: u16) {
     }
 }
 
-/// Catches up as a worker does; timestamps and numbers of what goes out.
+/// Catches up as a worker does. Returns timestamps and sequence numbers of the packets sent.
 fn catch_up(f: &mut Flow) -> Vec<(u32, u16)> {
     let rig = &f.rig;
     let packets: Vec<_> =
@@ -313,7 +313,7 @@ fn catch_up(f: &mut Flow) -> Vec<(u32, u16)> {
 }
 
 #[test]
-fn what_a_viewer_catches_up_with_is_told_fast_and_then_it_is_live() {
+fn timestamps_of_the_catch_up_are_close_together_and_then_the_viewer_is_live() {
     let mut f = Flow::video(true);
     receive_pictures(&mut f, 25);
     let caught = catch_up(&mut f);
@@ -330,11 +330,11 @@ fn what_a_viewer_catches_up_with_is_told_fast_and_then_it_is_live() {
 }
 
 #[test]
-fn who_caught_up_once_is_live_also_when_timestamps_come_round() {
+fn a_viewer_that_caught_up_stays_live_when_timestamps_wrap() {
     let mut f = Flow::video(true);
     receive_pictures(&mut f, 10);
     let (last, _) = *catch_up(&mut f).last().unwrap();
-    // Half a day later, a second before the timestamp that it began with.
+    // Half a day later, one second before the timestamp that it began with.
     for (sequence, before) in [(11, 90_000), (12, 45_000)] {
         f.now += Duration::from_secs(6 * 3600);
         let timestamp = last.wrapping_sub(before);
@@ -344,7 +344,7 @@ fn who_caught_up_once_is_live_also_when_timestamps_come_round() {
 }
 
 #[test]
-fn who_comes_back_catches_up_behind_what_it_saw_and_is_where_the_clock_is() {
+fn a_viewer_that_comes_back_catches_up_after_what_it_saw_and_is_then_live() {
     let mut f = Flow::video(true);
     let first = f.pass(&picture(11, 1, 3, true)).unwrap();
     f.down.bind(None);
@@ -358,7 +358,7 @@ fn who_comes_back_catches_up_behind_what_it_saw_and_is_where_the_clock_is() {
     assert!(caught.windows(2).all(|w| w[0].0 < w[1].0), "{caught:?}");
     assert!(caught[0].0 > first.timestamp);
     assert_eq!(caught.last().unwrap().0, first.timestamp + 20 * 3_000, "no time was lost or won");
-    // Nobody catches up with what it saw.
+    // A viewer does not catch up with packets that it was already sent.
     f.down.bind(None);
     f.down.bind(Some(binding(&f.rig.media)));
     assert_eq!(catch_up(&mut f), []);
@@ -366,7 +366,7 @@ fn who_comes_back_catches_up_behind_what_it_saw_and_is_where_the_clock_is() {
 }
 
 #[test]
-fn who_changes_tracks_catches_up_in_the_little_room_that_is_left() {
+fn a_viewer_that_changes_tracks_catches_up_with_close_timestamps() {
     let mut f = Flow::video(true);
     let media = video(2, "0", &[], &[(21, 22)]);
     let mut other = Rig::new(media.clone(), f.now);
@@ -379,7 +379,7 @@ fn who_changes_tracks_catches_up_in_the_little_room_that_is_left() {
     f.down.bind(Some(binding(&media)));
     let caught = catch_up(&mut f);
     assert_eq!(caught.len(), 20);
-    // The newest of both came in the same moment.
+    // The newest packets of both tracks arrived at the same moment.
     assert_eq!(caught[0], (before.timestamp + 1, before.sequence + 1));
     assert_eq!(caught[19].0, before.timestamp + 1 + 19 * 3_000 / 8);
 }
@@ -419,7 +419,7 @@ fn only_what_was_sent_and_is_kept_is_resent() {
     for never in [first.wrapping_sub(1), first.wrapping_add(1), first.wrapping_add(3), 65_000] {
         assert_eq!(f.nack(never).err(), Some(DropReason::RtxExpired), "{never}");
     }
-    // The gap is filled late: forwarded by itself, and from then on there to be asked for.
+    // The gap is filled late: the packet is forwarded, and can be requested from then on.
     f.pass(&picture(11, 2, 4, false)).unwrap();
     assert!(f.nack(first.wrapping_add(1)).is_ok());
     for i in 0..100u16 {
@@ -450,7 +450,7 @@ fn a_nack_flood_is_answered_once_per_round_trip_and_within_its_share() {
     assert!(reasons[&DropReason::RtxTooSoon] > 0 && reasons[&DropReason::RtxLimit] > 0);
 }
 
-/// Threats row 34: from many subscribers, each asking all the time, to one PLI a second.
+/// Threats row 34: many subscribers that request all the time cause one PLI a second.
 #[test]
 fn a_pli_flood_of_many_subscribers_reaches_the_publisher_once_a_second() {
     let mut f = Flow::video(true);
@@ -460,7 +460,7 @@ fn a_pli_flood_of_many_subscribers_reaches_the_publisher_once_a_second() {
     let begin = f.now;
     for i in 1..400u16 {
         f.now += ms(10);
-        // A key frame now and then, as an answer or of the encoder's own will.
+        // A key frame now and then, as an answer or by the encoder's own choice.
         f.pass(&picture(11, i, i, i % 30 == 0)).unwrap();
         for down in &mut downs {
             down.keyframe_requested();
@@ -489,8 +489,8 @@ fn a_pli_flood_of_many_subscribers_reaches_the_publisher_once_a_second() {
     assert_eq!(asked[0], 10, "the first at once");
 }
 
-/// Threats row 57: what one subscriber reports, and for how long, costs the publisher less and less, and another one is answered at
-/// once.
+/// Threats row 57: the more often one subscriber reports losses, the fewer key frames it causes; another subscriber is
+/// answered at once.
 #[test]
 fn a_viewer_on_a_bad_line_does_not_set_the_key_frame_rate_of_a_room() {
     let mut f = Flow::video(true);
@@ -532,7 +532,7 @@ fn a_viewer_on_a_bad_line_does_not_set_the_key_frame_rate_of_a_room() {
     assert!(answered.is_some_and(|at| at < 20_300), "{answered:?}");
 }
 
-/// Threats row 36: what a subscriber costs while it loses everything and asks for everything.
+/// Threats row 36: the cost of a subscriber that loses all packets and requests all of them.
 #[test]
 fn a_slow_subscriber_holds_a_bounded_amount_of_memory_and_hurts_no_other() {
     assert!(size_of::<DownTrack>() < 2_048, "{} bytes", size_of::<DownTrack>());
@@ -547,7 +547,7 @@ fn a_slow_subscriber_holds_a_bounded_amount_of_memory_and_hurts_no_other() {
         }
         assert!(f.rig.forward(f.now, &mut other, &packet).is_ok());
     }
-    // The cache holds a second of packets; nothing else holds any.
+    // The cache holds one second of packets; no packet is held elsewhere.
     let stats = f.rig.pool.stats();
     assert!(stats.buffers <= 1_024 + 64, "{stats:?}");
     assert_eq!(stats.refused, 0);
@@ -585,7 +585,7 @@ fn sender_reports_carry_the_time_of_the_publishers_report() {
     assert_eq!((info.packet_count, info.octet_count), (1, 906));
     assert_eq!(f.down.poll_report(f.now, Some(&f.rig.mirror), &mut rtcp), Ok(false));
 
-    // The subscriber answers after 300 ms on the way and 200 ms at its end.
+    // The subscriber answers after 300 ms under way and 200 ms of its own delay.
     let block = ReportBlock {
         ssrc: 0x5107,
         fraction_lost: 26,
@@ -599,7 +599,7 @@ fn sender_reports_carry_the_time_of_the_publishers_report() {
     let stats = f.down.stats(f.now);
     assert!(stats.rtt.unwrap().abs_diff(ms(300)) < ms(1), "{stats:?}");
     assert_eq!((stats.fraction_lost, stats.cumulative_lost), (26, 9));
-    // Blocks about others, answers to reports never sent, and impossible delays say nothing.
+    // Blocks about other SSRCs, answers to reports never sent, and impossible delays change nothing.
     f.down.report_block(f.now, &ReportBlock { ssrc: 1, fraction_lost: 1, ..block });
     f.down.report_block(f.now, &ReportBlock { last_sr: 77, ..block });
     f.down.report_block(f.now, &ReportBlock { delay_since_last_sr: u32::MAX, ..block });

@@ -1,4 +1,4 @@
-//! What an up-track takes in, what it refuses and why, and what it tells its publisher.
+//! Which packets an up-track accepts, which it refuses and why, and what feedback it sends to its publisher.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
@@ -40,7 +40,7 @@ fn a_retransmission_fills_its_gap_as_the_original_would_have() {
         (VP8, 6_000, true)
     );
     assert_eq!(back.bytes(), packet(2, 2, false).bytes(), "plain RTP again");
-    // The original comes after all, and once more as a retransmission.
+    // The original arrives after all, and then once more as a retransmission.
     assert_eq!(r.receive(t, &packet(2, 2, false).bytes()).err(), Some(DropReason::Duplicate));
     let again = packet(2, 2, false).wrapped(12, 901).bytes();
     assert_eq!(r.receive(t, &again).err(), Some(DropReason::Duplicate));
@@ -61,7 +61,7 @@ fn a_track_falls_silent_once_and_the_next_packet_is_its_first_again() {
 }
 
 #[test]
-fn probes_on_the_ssrc_of_retransmissions_end_here() {
+fn probes_on_the_ssrc_of_retransmissions_are_not_forwarded() {
     let (mut r, t) = (rig(), start());
     let early = packet(2, 2, false).wrapped(12, 1).bytes();
     assert_eq!(r.receive(t, &early).err(), Some(DropReason::RtxUnmatched));
@@ -104,7 +104,7 @@ fn bytes_that_are_no_packet_are_refused_and_nothing_panics() {
 }
 
 #[test]
-fn missing_packets_are_asked_for_and_what_does_not_fit_stays_due() {
+fn missing_packets_are_requested_and_feedback_that_does_not_fit_stays_due() {
     let (mut r, t) = (rig(), start());
     for sequence in [1, 3, 6, 7, 8] {
         r.receive(t, &packet(sequence, sequence, sequence == 1).bytes()).unwrap();
@@ -141,7 +141,7 @@ fn a_publisher_that_takes_only_fir_gets_fir() {
         panic!("no FIR")
     };
     assert_eq!(fir.entries().map(|e| e.ssrc).collect::<Vec<_>>(), [Ssrc(11)]);
-    // It came; nothing is due any more. A layer that does not exist is not asked.
+    // The key frame arrived; nothing is due any more. A layer that does not exist is not requested.
     r.receive(t, &packet(2, 2, true).bytes()).unwrap();
     r.up.request_keyframe(t, 3);
     assert_eq!(r.up.poll_timeout(), None);
@@ -154,7 +154,7 @@ fn reports_tell_loss_and_answer_the_publishers_reports() {
     for sequence in (0..100u16).filter(|s| s % 10 != 5) {
         r.receive(t, &packet(sequence, 1, sequence == 0).bytes()).unwrap();
     }
-    // A retransmission repairs, and the loss stays a loss in the report.
+    // A retransmission repairs the loss, but the report still counts it.
     r.receive(t, &packet(5, 1, false).wrapped(12, 1).bytes()).unwrap();
     assert!(r.up.sender_report(t, Ssrc(99), NtpTime(1), 0).is_none(), "another's");
     assert!(r.up.sender_report(t, Ssrc(11), NtpTime(0), 0).is_none(), "no clock");
@@ -180,7 +180,7 @@ fn renegotiation_changes_payload_types_and_keeps_the_numbering() {
     assert_eq!(next.meta.seq.0, first.meta.seq.0 + 1);
 }
 
-/// Each report that is taken is told to every worker with subscribers; a datagram holds more than fifty.
+/// Each accepted report is sent to every worker with subscribers; a datagram holds more than fifty.
 #[test]
 fn a_flood_of_sender_reports_is_thinned_out() {
     let (mut r, t) = (rig(), start());

@@ -1,4 +1,5 @@
-//! Where a viewer may begin: at the frame that is a key frame by its own type, with the parameter sets that belong to it.
+//! Where a viewer may begin: at a frame that is a key frame by its own type, with the parameter sets that belong to
+//! it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
@@ -27,7 +28,7 @@ struct Scene {
     rig: Rig,
     now: Instant,
     down: DownTrack,
-    /// Payloads that the viewer got, and under which numbers.
+    /// Payloads that the viewer got, and their sequence numbers.
     seen: Vec<(u16, Vec<u8>)>,
 }
 
@@ -36,7 +37,7 @@ impl Scene {
         Self::told(which, &[])
     }
 
-    /// A publisher that told these parameter sets in its offer.
+    /// A publisher that named these parameter sets in its offer.
     fn told(which: Codec, sets: &[&[u8]]) -> Self {
         let now = start();
         let told: Vec<Box<[u8]>> = sets.iter().map(|set| (*set).into()).collect();
@@ -55,7 +56,8 @@ impl Scene {
         self.rig.receive(self.now, &raw.bytes()).unwrap()
     }
 
-    /// A packet comes in and is offered to the viewer, behind what leads to its key frame, as a worker does it.
+    /// A packet arrives and is offered to the viewer, after the packets that lead to its key frame, as a worker does
+    /// it.
     fn live(&mut self, sequence: u16, timestamp: u32, payload: &[u8]) -> Result<(), DropReason> {
         let packet = self.take(sequence, timestamp, payload);
         let lead: Vec<_> =
@@ -76,7 +78,7 @@ impl Scene {
         Ok(())
     }
 
-    /// What the viewer got in the order of its numbers, and whether these have no gaps.
+    /// What the viewer got in the order of its sequence numbers, and whether these have no gaps.
     fn in_order(&self) -> (Vec<&[u8]>, bool) {
         let mut seen: Vec<_> = self.seen.iter().map(|(n, p)| (*n, &p[..])).collect();
         seen.sort_unstable();
@@ -84,7 +86,7 @@ impl Scene {
         (seen.into_iter().map(|(_, p)| p).collect(), whole)
     }
 
-    /// Whether the publisher is asked for a key frame now.
+    /// Whether a key frame is requested of the publisher now.
     fn asks(&mut self) -> bool {
         let mut buf = [0; 200];
         let mut rtcp = RtcpWriter::new(&mut buf);
@@ -94,7 +96,7 @@ impl Scene {
 }
 
 #[test]
-fn parameter_sets_before_an_inter_picture_let_nobody_begin() {
+fn no_viewer_begins_at_parameter_sets_before_an_inter_picture() {
     let mut s = Scene::new(Codec::H264);
     for at in 0..5u16 {
         let timestamp = u32::from(at) * 3_000;
@@ -130,7 +132,7 @@ fn only_a_key_frame_answers_a_request_for_one() {
 }
 
 #[test]
-fn a_viewer_who_begins_live_gets_the_parameter_sets_in_front_of_the_key_frame() {
+fn a_live_viewer_gets_the_parameter_sets_in_front_of_the_key_frame() {
     // In packets of their own with the timestamp of the picture, of the picture before, and both in one.
     for (sets, timestamp) in [(&[SPS, PPS][..], 6_000), (&[SPS, PPS], 3_000), (&[BOTH], 6_000)] {
         let mut s = Scene::new(Codec::H264);
@@ -149,7 +151,7 @@ fn a_viewer_who_begins_live_gets_the_parameter_sets_in_front_of_the_key_frame() 
 }
 
 #[test]
-fn a_viewer_who_comes_later_gets_the_parameter_sets_too() {
+fn a_late_viewer_gets_the_parameter_sets_too() {
     for watched in [true, false] {
         let mut s = Scene::new(Codec::H264);
         s.rig.mirror.want(u8::from(watched));
@@ -173,7 +175,7 @@ fn a_viewer_who_comes_later_gets_the_parameter_sets_too() {
 }
 
 #[test]
-fn parameter_sets_that_come_behind_the_key_frame_still_reach_who_begins_there() {
+fn parameter_sets_that_arrive_after_the_key_frame_still_reach_a_viewer_that_begins_there() {
     for (which, sets, key, rest) in [
         (Codec::H264, BOTH, IDR, IDR_END),
         (
@@ -183,7 +185,7 @@ fn parameter_sets_that_come_behind_the_key_frame_still_reach_who_begins_there() 
             &[1 << 1, 1, 1][..],
         ),
     ] {
-        // After other packets, and as the very first ones of the source.
+        // After other packets, and as the very first packets of the source.
         for first in [false, true] {
             let mut s = Scene::new(which);
             if !first {
@@ -193,7 +195,7 @@ fn parameter_sets_that_come_behind_the_key_frame_still_reach_who_begins_there() 
             s.live(11, 6_000, sets).unwrap();
             s.live(13, 6_000, rest).unwrap();
             assert_eq!(s.in_order(), (vec![sets, key, rest], true), "{which:?}");
-            // And who comes now.
+            // A viewer that joins only now.
             let mut late = down_track(&s.rig.media, true, s.now);
             let caught: Vec<_> = late
                 .catch_up(s.now, &s.rig.mirror, CatchUpLimits::default())
@@ -206,7 +208,7 @@ fn parameter_sets_that_come_behind_the_key_frame_still_reach_who_begins_there() 
 }
 
 #[test]
-fn of_late_packets_only_what_leads_to_the_key_frame_is_let_through() {
+fn of_late_packets_only_those_that_lead_to_the_key_frame_are_forwarded() {
     let mut s = Scene::new(Codec::H264);
     s.live(10, 0, INTER).unwrap_err();
     s.live(13, 6_000, IDR).unwrap();
@@ -220,7 +222,7 @@ fn of_late_packets_only_what_leads_to_the_key_frame_is_let_through() {
 }
 
 #[test]
-fn a_viewer_who_watches_already_gets_nothing_twice() {
+fn a_viewer_that_already_watches_gets_no_packet_twice() {
     let mut s = Scene::new(Codec::H264);
     s.live(1, 0, BOTH).unwrap_err();
     s.live(2, 0, IDR).unwrap();
@@ -284,7 +286,7 @@ fn parameter_sets_of_the_offer_stand_before_each_key_frame() {
             s.live(at.wrapping_add(2), timestamp + 6_000, inter).unwrap();
             expected.extend([sets, &[key, inter, inter]].concat());
         }
-        // In order as they left, and each can be asked for again.
+        // In the order in which they were sent, and each can be requested again.
         let seen: Vec<_> = s.seen.iter().map(|(_, payload)| &payload[..]).collect();
         assert_eq!(seen, expected, "{which:?}");
         assert!(s.seen.windows(2).all(|w| w[1].0 == w[0].0.wrapping_add(1)));
@@ -297,7 +299,7 @@ fn parameter_sets_of_the_offer_stand_before_each_key_frame() {
 }
 
 #[test]
-fn a_viewer_who_comes_later_gets_the_parameter_sets_of_the_offer() {
+fn a_late_viewer_gets_the_parameter_sets_of_the_offer() {
     for watched in [true, false] {
         let mut s = Scene::told(Codec::H264, &[SPS, PPS]);
         s.rig.mirror.want(u8::from(watched));
@@ -316,7 +318,7 @@ fn a_viewer_who_comes_later_gets_the_parameter_sets_of_the_offer() {
 }
 
 #[test]
-fn a_publisher_that_sends_its_parameter_sets_is_left_alone() {
+fn nothing_is_added_when_a_publisher_sends_its_parameter_sets() {
     let mut s = Scene::told(Codec::H264, &[&[0x67, 1], &[0x68, 1]]);
     s.live(1, 0, BOTH).unwrap_err();
     s.live(2, 0, IDR).unwrap();
@@ -328,7 +330,7 @@ fn a_publisher_that_sends_its_parameter_sets_is_left_alone() {
 }
 
 #[test]
-fn a_key_frame_for_whose_parameter_sets_there_are_no_numbers_left_lets_nobody_begin() {
+fn no_viewer_begins_at_a_key_frame_without_free_numbers_for_its_parameter_sets() {
     let mut s = Scene::told(Codec::H264, &[SPS, PPS]);
     s.live(1, 0, INTER).unwrap_err();
     s.rig.up.request_keyframe(s.now, 0);

@@ -1,5 +1,5 @@
 //! Publisher, router and subscriber on virtual time over networks that lose packets by a seed. A failing seed is named
-//! in the message and replays.
+//! in the message, and replays.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
@@ -16,12 +16,12 @@ use support::*;
 
 const SSRC: u32 = 11;
 const RTX_SSRC: u32 = 12;
-/// One picture each, in milliseconds.
+/// Time per picture in milliseconds.
 const PICTURE: u64 = 33;
-/// Pictures in the last second and a half may still be on their way.
+/// Pictures of the last second and a half may still be under way.
 const TAIL: u64 = 45;
 
-/// A network: what it loses in percent, how long it takes, and by how much that varies.
+/// A network: its loss in percent, its delay, and the variation of the delay.
 #[derive(Debug, Clone, Copy)]
 struct Network {
     loss: u64,
@@ -35,7 +35,7 @@ struct Scene {
     down: Network,
 }
 
-/// Who gets the bytes.
+/// The receiver of the bytes.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum To {
     RouterMedia,
@@ -67,17 +67,17 @@ struct Publisher {
     picture: u16,
     key_wanted: bool,
     sent: BTreeMap<u16, Raw>,
-    /// When each was last resent.
+    /// When each packet was last resent.
     resent: BTreeMap<u16, u64>,
     keys: u32,
 }
 
-/// Puts pictures together and asks for what is missing.
+/// Assembles pictures and requests missing packets.
 #[derive(Default)]
 struct Viewer {
     highest: Option<u64>,
     got: BTreeMap<u64, Seen>,
-    /// Missing packets: when to ask, how often that was done.
+    /// Missing packets: when to request them, and how often they were requested.
     missing: BTreeMap<u64, (u64, u8)>,
     asked: u64,
 }
@@ -170,7 +170,7 @@ impl World {
         }
     }
 
-    /// What the router and the viewer have to say.
+    /// Writes the feedback of the router and of the viewer.
     fn poll(&mut self) {
         let now = self.now();
         if let Some(layer) = self.down.wants_keyframe(now, &self.rig.mirror) {
@@ -291,7 +291,7 @@ impl Viewer {
         (!rtcp.is_empty()).then(|| rtcp.as_bytes().to_vec())
     }
 
-    /// Numbers of the pictures that are there as a whole; each packet tells its picture and its place in it.
+    /// Numbers of complete pictures; each packet contains its picture and its position in it.
     fn pictures(&self) -> BTreeSet<u64> {
         let mut whole = BTreeSet::new();
         let mut run: Option<(u64, u32, u8)> = None;
@@ -320,7 +320,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// Pictures after the first one seen that are not there, those that may still come not counted.
+    /// Incomplete pictures after the first one seen, except those that may still arrive.
     fn lost(&self) -> Vec<u64> {
         let first = *self.seen.first().expect("no picture at all");
         // The first picture, or the request for another, may be lost more than once.
@@ -343,7 +343,7 @@ fn loses_a_twentieth_of_packets_on_both_ways_and_recovers() {
         assert_eq!(outcome.lost(), [0u64; 0], "seed {seed}");
         assert!(outcome.up.recovered > 50, "seed {seed}: {:?}", outcome.up);
         assert_eq!((outcome.up.lost, outcome.down.splices), (0, 1), "seed {seed}");
-        // Keys at the start only: nobody had to ask for one later.
+        // Key frames at the start only: none had to be requested later.
         assert!(outcome.keys <= 3, "seed {seed}: {} key frames", outcome.keys);
     }
 }
@@ -364,14 +364,14 @@ fn loses_a_fifth_of_packets_and_recovers() {
     assert!(lost * 1_000 <= shot, "{lost} of {shot}");
 }
 
-/// Retransmissions are lost as often as the packets that they repair, and so are the NACKs.
+/// Retransmissions and NACKs are lost as often as the packets that they repair.
 #[test]
 fn a_subscriber_that_loses_a_fifth_gets_whole_pictures() {
     let (mut lost, mut shot) = (0, 0);
     for seed in 0..16 {
         let outcome = play(seed, 0, 20, 30);
         let missing = outcome.lost();
-        // A packet is kept for a second, which is eight tries, each lost with 36 %.
+        // A packet is cached for a second, which is eight tries, each lost with 36 %.
         assert!(missing.len() <= 3, "seed {seed}: {missing:?}");
         lost += missing.len();
         shot += outcome.seen.len();
@@ -381,12 +381,12 @@ fn a_subscriber_that_loses_a_fifth_gets_whole_pictures() {
     assert!(lost * 1_000 <= shot, "{lost} of {shot}");
 }
 
-/// Threats row 33, where a network is worse than the share of retransmissions can mend.
+/// Threats row 33, on a network that loses more than the share of retransmissions can repair.
 #[test]
 fn a_subscriber_that_loses_two_fifths_gets_no_more_than_its_share() {
     for seed in 0..8 {
         let outcome = play(seed, 0, 40, 30);
-        // Headers are earned with, and not counted here.
+        // Headers earn budget too, and are not counted here.
         let (rtx, all) = (outcome.down.rtx_octets, outcome.down.octets);
         assert!(rtx <= all * 37 / 100 + 48_000, "seed {seed}: {rtx} of {all}");
         assert!(rtx >= all * 34 / 100, "seed {seed}: {rtx} of {all}");

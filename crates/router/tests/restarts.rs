@@ -1,4 +1,4 @@
-//! A publisher that starts its source anew all the time: what a viewer is sent under one number stays one packet, and every
+//! A publisher that restarts its source all the time: each number that a viewer is sent stays one packet, and every
 //! source begins with a key frame.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
@@ -13,7 +13,7 @@ use model::{Codec, DropReason, Ssrc};
 use sfumato_router::{Packet, StreamId, StreamRef, Written};
 use support::*;
 
-/// More than a number of one byte could tell apart.
+/// More restarts than a counter of one byte can tell apart.
 const RESTARTS: u16 = 300;
 
 /// What was sealed under which index of an SSRC: header and payload, to the last bit.
@@ -21,7 +21,7 @@ const RESTARTS: u16 = 300;
 struct Sealed(BTreeMap<(u32, u64), Vec<u8>>);
 
 impl Sealed {
-    /// Threats row 55: other bytes under an index would be a nonce used twice.
+    /// Threats row 55: other bytes under the same index would use a nonce twice.
     fn seal(&mut self, written: &Written, bytes: &[u8]) {
         let before = self.0.insert((written.ssrc.0, written.seq.0), bytes.to_vec());
         match before {
@@ -32,7 +32,7 @@ impl Sealed {
     }
 }
 
-/// A packet comes in, whatever SSRCs the session had before: which of them it may have is not asked here.
+/// Receives a packet, whatever SSRCs the session had before: whether the SSRC is allowed is not tested here.
 fn take(rig: &mut Rig, now: Instant, raw: &Raw) -> Arc<Packet> {
     let bytes = raw.bytes();
     let mut buf = rig.pool.alloc(rig.account, bytes.len()).unwrap();
@@ -44,7 +44,8 @@ fn take(rig: &mut Rig, now: Instant, raw: &Raw) -> Arc<Packet> {
     packet
 }
 
-/// Runs a publisher that restarts within half a second; `ssrc` says under which SSRC it goes on, and by how far its numbers jump.
+/// Runs a publisher that restarts within half a second; `ssrc` gives the SSRC after a restart, and by how far the
+/// sequence number jumps.
 fn run(rtx: bool, restart: impl Fn(u16) -> (u32, u16)) {
     let begin = start();
     let media = video(1, "0", &[], &[]);
@@ -57,7 +58,7 @@ fn run(rtx: bool, restart: impl Fn(u16) -> (u32, u16)) {
     for round in 0..=RESTARTS {
         let (ssrc, jump) = restart(round);
         sequence = sequence.wrapping_add(jump);
-        // Every other source has deltas only; the others have a key frame behind some.
+        // Every other source sends delta frames only; the others send a key frame after some of them.
         for place in 0..6u16 {
             let now = begin + ms(u64::from(round) * 3 / 2);
             let key = round % 2 == 0 && place == 2;
@@ -79,7 +80,7 @@ fn run(rtx: bool, restart: impl Fn(u16) -> (u32, u16)) {
                 }
                 Err(reason) => assert_eq!(reason, DropReason::AwaitingKeyFrame),
             }
-            // The viewer asks for everything, also for what was never sent.
+            // The viewer requests all packets, also ones that were never sent.
             let newest = seen.last().copied().unwrap_or(0);
             for back in 0..40 {
                 let mut out = vec![0; 2_048];
@@ -99,7 +100,7 @@ fn run(rtx: bool, restart: impl Fn(u16) -> (u32, u16)) {
 #[test]
 fn no_index_is_used_for_two_packets_however_often_a_source_restarts() {
     for rtx in [false, true] {
-        // By jumps in its numbers; by another SSRC; by two SSRCs in turn that go on where they were.
+        // By jumps of the sequence number; by another SSRC; by two SSRCs that alternate and continue their numbers.
         run(rtx, |_| (11, 5_000));
         run(rtx, |round| (11 + u32::from(round % 15), 7));
         run(rtx, |round| (11 + u32::from(round % 2), 0));

@@ -1,5 +1,5 @@
 //! Over any sequence of layers, pauses, new sources, losses and reordering, a subscriber sees one stream: sequence
-//! numbers, timestamps and picture numbers go on.
+//! numbers, timestamps and picture numbers continue.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
@@ -13,22 +13,22 @@ use proptest::prelude::*;
 use sfumato_router::DownTrack;
 use support::*;
 
-/// What happens at the publisher or to the slot.
+/// An event at the publisher or the slot.
 #[derive(Debug, Clone)]
 enum Step {
-    /// A picture of so many packets on each of the flowing layers.
+    /// A picture of this many packets on each of the flowing layers.
     Picture { packets: u8, key: u8 },
     /// A padding-only packet on a layer.
     Padding(u8),
     /// A layer starts or stops.
     Toggle(u8),
-    /// A layer's numbering starts anew, under another SSRC.
+    /// A layer restarts under another SSRC.
     Renew(u8),
-    /// The slot pauses, or goes on.
+    /// The slot pauses, or continues.
     Pause(bool),
     /// Sender reports of all layers.
     Reports,
-    /// The highest rank wanted changes.
+    /// The highest wanted rank changes.
     Rank(Option<u8>),
 }
 
@@ -55,7 +55,7 @@ struct Sender {
     long_id: bool,
 }
 
-/// A packet on its way.
+/// A packet under way.
 struct InFlight {
     due: u64,
     raw: Vec<u8>,
@@ -67,7 +67,7 @@ struct InFlight {
 #[derive(Debug, Clone)]
 struct Got {
     segment: u64,
-    /// SSRC at the publisher and position in its stream, padding not counted.
+    /// SSRC at the publisher and position in its stream, without padding.
     identity: (u32, u64),
     seq: u64,
     timestamp: u32,
@@ -93,7 +93,7 @@ struct World {
     millis: u64,
     next_ssrc: u32,
     got: Vec<Got>,
-    /// Late padding: how many had come before it, and its number.
+    /// Late padding: how many packets had arrived before it, and its number.
     padding: Vec<(usize, u64)>,
     refused: Vec<DropReason>,
 }
@@ -261,7 +261,7 @@ impl World {
                         arrival: now,
                     });
                 }
-                // It has a number and nothing else to look at.
+                // The packet has a number and no payload.
                 Ok((written, _)) => self.padding.push((self.got.len(), written.seq.0)),
                 Err(reason) => self.refused.push(reason),
             }
@@ -269,7 +269,7 @@ impl World {
     }
 }
 
-/// Numbers of a cycle of `mask + 1`.
+/// Numbers in a cycle of `mask + 1`.
 fn follows(last: u16, next: u16, mask: u16) -> bool {
     last.wrapping_add(1) & mask == next & mask
 }
@@ -291,7 +291,7 @@ fn check(got: &[Got], padding: &[(usize, u64)]) -> Result<(), TestCaseError> {
         };
         if g.segment == last.segment {
             prop_assert_eq!(g.identity.0, last.identity.0, "one segment, one source");
-            // The same offset for all: what upstream lost is missing here, and no more than that.
+            // The same offset for all packets: what the publisher's network lost is missing here, and no other packet.
             let up = g.identity.1 as i64 - last.identity.1 as i64;
             let down = g.seq as i64 - last.seq as i64;
             prop_assert!(up.signum() == down.signum(), "order changed: {last:?} {g:?}");
@@ -305,7 +305,7 @@ fn check(got: &[Got], padding: &[(usize, u64)]) -> Result<(), TestCaseError> {
             prop_assert_eq!(g.tl0.wrapping_sub(last.tl0), g.up_tl0.wrapping_sub(last.up_tl0));
         } else {
             prop_assert!(g.segment > last.segment);
-            // Late padding may have been the newest.
+            // Late padding may have been the newest packet.
             let before = padding.iter().take_while(|(before, _)| *before <= at);
             let highest = before.map(|(_, seq)| *seq).fold(last.seq, u64::max);
             prop_assert_eq!(g.seq, highest + 1, "a gap or overlap at the splice");

@@ -1,4 +1,4 @@
-//! What the snapshots of tracks say.
+//! The statistics of up-tracks and down-tracks.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
@@ -19,7 +19,7 @@ fn picture(sequence: u16, key: bool) -> Raw {
 }
 
 #[test]
-fn snapshots_say_how_a_track_comes_in_and_how_a_slot_is_sent() {
+fn statistics_cover_reception_of_a_track_and_sending_of_a_slot() {
     let begin = start();
     let media = video(1, "0", &[], &[(11, 12)]);
     let mut down = down_track(&media, true, begin);
@@ -31,7 +31,7 @@ fn snapshots_say_how_a_track_comes_in_and_how_a_slot_is_sent() {
     for i in 0..150u16 {
         now = begin + ms(20 * u64::from(i) + 10 * u64::from(i % 2));
         let raw = picture(i, i % 50 == 0);
-        // The publisher's way loses one in ten, and the retransmission comes.
+        // The publisher's network loses every tenth packet, and its retransmission arrives.
         let raw = if i % 10 == 5 { raw.wrapped(12, i) } else { raw };
         let packet = rig.receive(now, &raw.bytes()).unwrap();
         rig.forward(now, &mut down, &packet).unwrap();

@@ -1,4 +1,4 @@
-//! Which SSRC is what: everything that was negotiated is found, and nothing else (threats row 30).
+//! Which SSRC is which stream: all negotiated streams are found, and no others (threats row 30).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
@@ -12,7 +12,7 @@ use rtp::{ParsedExtensions, RtpPacket};
 use sfumato_router::StreamTable;
 use support::*;
 
-/// What the table says to a packet with these header extensions.
+/// The table's result for a packet with these header extensions.
 fn resolve(
     table: &mut StreamTable,
     ssrc: u32,
@@ -24,7 +24,7 @@ fn resolve(
     resolve_at(start(), table, ssrc, pt, mid, rid, rrid)
 }
 
-/// The same, at a time.
+/// The same, at a given time.
 fn resolve_at(
     now: Instant,
     table: &mut StreamTable,
@@ -41,7 +41,7 @@ fn resolve_at(
     Ok((found.up, found.layer, found.is_rtx))
 }
 
-/// When all that has no time of its own happens: always the same moment, or a slow machine would make time pass.
+/// The time of everything that needs no time of its own: always the same moment, or time would pass on a slow machine.
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(support::start)
@@ -71,7 +71,7 @@ fn a_publisher_without_header_extensions_is_told_by_payload_type() {
     assert_eq!(resolve(&mut t, 5, OPUS, None, None, None), Ok((0, 0, false)));
     assert_eq!(resolve(&mut t, 6, VP8, None, None, None), Ok((1, 0, false)));
     assert_eq!(resolve(&mut t, 7, VP8_RTX, None, None, None), Ok((1, 0, true)));
-    // Two sections with that payload type: nothing tells them apart.
+    // Two sections have that payload type: nothing tells which one is meant.
     let mut t = StreamTable::new(&plan(vec![video(1, "0", &[], &[]), video(2, "1", &[], &[])]));
     assert_eq!(resolve(&mut t, 6, VP8, None, None, None), Err(DropReason::UnknownStream));
     assert_eq!(resolve(&mut t, 6, VP8, Some("1"), None, None), Ok((1, 0, false)));
@@ -105,7 +105,7 @@ fn an_ssrc_that_the_offer_does_not_name_is_told_by_its_payload_type() {
     let mut t = StreamTable::new(&plan(vec![audio(1, "0"), video(3, "2", &[], &[(31, 32)])]));
     assert_eq!(resolve(&mut t, 99, VP8, None, None, None), Ok((1, 0, false)));
     assert_eq!(resolve(&mut t, 98, VP8_RTX, None, None, None), Ok((1, 0, true)));
-    // What the offer named has the role as soon as it sends.
+    // An SSRC that the offer named gets the role as soon as it sends.
     assert_eq!(resolve(&mut t, 31, VP8, None, None, None), Ok((1, 0, false)));
     assert_eq!(resolve(&mut t, 99, VP8, None, None, None), Err(DropReason::UnknownStream));
 }
@@ -114,7 +114,7 @@ fn an_ssrc_that_the_offer_does_not_name_is_told_by_its_payload_type() {
 fn an_ssrc_that_changes_in_mid_stream_without_a_mid_is_followed() {
     let mut t = StreamTable::new(&plan(vec![audio(1, "0"), video(3, "2", &[], &[(31, 32)])]));
     let mut now = start();
-    // A camera that begins with a new SSRC each minute, for a day.
+    // A camera that gets a new SSRC each minute, for a day.
     for ssrc in 100..1_540 {
         for _ in 0..3 {
             let found = resolve_at(now, &mut t, ssrc, VP8, None, None, None);
@@ -151,7 +151,7 @@ fn ssrcs_by_the_thousand_change_hands_once_a_second_and_leave_no_trace() {
             Ok(_) => changes += 1,
             Err(reason) => assert_eq!(reason, DropReason::TooManyStreams),
         }
-        // What holds the role goes on, and so do the other streams.
+        // The SSRC that holds the role continues, and so do the other streams.
         let live = (0..=ssrc).rev().find(|s| t.lookup(Ssrc(10 + s)).is_some()).unwrap();
         assert!(resolve_at(now, &mut t, 10 + live, VP8, None, None, None).is_ok());
         assert!(resolve_at(now, &mut t, 1, OPUS, Some("0"), None, None).is_ok());
@@ -159,7 +159,7 @@ fn ssrcs_by_the_thousand_change_hands_once_a_second_and_leave_no_trace() {
     assert_eq!(changes, 11, "the first change is free");
     let known = (0..20_000).filter(|s| t.lookup(Ssrc(*s)).is_some()).count();
     assert_eq!(known, 2, "one in the role that changed hands, and the sound");
-    // Sound, and three layers with retransmissions each; and 16 that were replaced.
+    // Audio, and three layers with retransmissions each; and 16 replaced SSRCs.
     assert_eq!(t.ssrcs_max(), 1 + 3 * 2 + 16);
 }
 

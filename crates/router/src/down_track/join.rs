@@ -1,4 +1,5 @@
-//! Where a subscriber begins that was just bound: with the last key frame, if it is young, so that it need not wait for another.
+//! Lets a subscriber that was just bound begin with the last key frame, if it is young, instead of waiting for the
+//! next one.
 
 use std::time::Instant;
 
@@ -9,11 +10,11 @@ use crate::up_track::cache::Since;
 use crate::{CatchUp, CatchUpLimits, TrackMirror};
 
 impl DownTrack {
-    /// Packets to forward right after binding, if the last key frame is young: pass each to
-    /// [`DownTrack::forward`]. Empty when there is nothing to catch up with, and for audio.
+    /// Packets to forward right after binding, if the last key frame is young: pass each to [`DownTrack::forward`].
+    /// Empty for audio, and if there is no key frame that the subscriber has not seen.
     ///
-    /// The subscriber gets them with timestamps that lie closer together than the publisher's, so that it is not behind
-    /// from then on. The mirror has to be the one that they are forwarded with.
+    /// The timestamps of these packets are written closer together than the publisher's, so that the subscriber is
+    /// live after them. Forward them with the same mirror.
     pub fn catch_up<'m>(
         &self,
         now: Instant,

@@ -1,10 +1,10 @@
-//! What one peer is sent through one slot: selection, rewriting, retransmissions and sender reports.
+//! Sends one track to one subscriber through one slot: selection, rewriting, retransmissions and sender reports.
 //!
-//! A packet passes two steps, between which the caller may let it wait. When it comes, [`DownTrack::select`] decides whether the
-//! subscriber gets it (`select`). When it leaves, [`DownTrack::write`] gives it its number and writes it: `splice` joins the numberings of
-//! layers and tracks, `rewrite` writes header and payload, mostly from what is `prepared`. `resend` answers NACKs, by `seq_map` (which
-//! packet has which number) and `rtx` (which may be resent); `report` does sender and receiver reports. The subscriber's bandwidth is
-//! not known here.
+//! A packet passes two steps, between which the caller may queue it. When it arrives, [`DownTrack::select`] decides
+//! whether the subscriber gets it (`select`). When it leaves, [`DownTrack::write`] numbers and writes it: `splice`
+//! joins the numberings of layers and tracks, `rewrite` writes header and payload, mostly from blocks that are
+//! `prepared`. `resend` answers NACKs, with `seq_map` (which number was which packet) and `rtx` (which packets may be
+//! resent); `report` handles sender and receiver reports. The subscriber's bandwidth is not estimated here.
 
 mod join;
 mod picture_loss;
@@ -37,40 +37,40 @@ use select::Selection;
 use seq_map::SeqMap;
 use splice::{Pictures, Segment, Tail};
 
-/// A plain packet that was written and is to be sealed.
+/// A plain packet that was written and is to be sealed (encrypted and authenticated).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
     /// Bytes of the RTP header, extensions included.
     pub header_len: usize,
     /// Bytes of the whole packet.
     pub len: usize,
-    /// SSRC that it is sent with: the slot's, or that of its retransmissions.
+    /// The SSRC of the packet: the slot's, or that of its retransmissions.
     pub ssrc: Ssrc,
     /// Extended sequence number under that SSRC; `seq.0 >> 16` is SRTP's rollover counter (RFC 3711 section 3.3.1).
     pub seq: ExtSeq,
-    /// It may be written again under the same number, since the subscriber has no stream for retransmissions. Seal
-    /// it exactly as it is, without padding: other bytes under the same number would be a nonce used twice (threats
-    /// row 19).
+    /// The packet may be written again under the same number, since the subscriber has no stream for retransmissions.
+    /// Seal it exactly as it is, without padding: other bytes under the same number would use a nonce twice
+    /// (threats row 19).
     pub exact: bool,
-    /// [`Leave::transport_cc`] stands in it.
+    /// The packet contains [`Leave::transport_cc`].
     pub transport_cc: bool,
 }
 
-/// A packet that a slot will send: what [`DownTrack::select`] says and [`DownTrack::write`] needs. Packets of one slot leave in
-/// the order in which they were selected.
+/// A packet that a slot will send: the result of [`DownTrack::select`], which [`DownTrack::write`] takes. Packets of
+/// one slot leave in the order in which they were selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pick {
-    /// Which of the slot's splices the packet stands behind.
+    /// The splice of the slot that the packet follows.
     splice: u32,
 }
 
-/// When and as which packet of its session something leaves.
+/// When a packet leaves, and its transport-wide number.
 #[derive(Debug, Clone, Copy)]
 pub struct Leave {
     /// The time of sending.
     pub now: Instant,
-    /// The next transport-wide sequence number of the session
-    /// (draft-holmer-rmcat-transport-wide-cc-extensions-01). It is used up when [`Written::transport_cc`] says so.
+    /// The next transport-wide sequence number of the session (draft-holmer-rmcat-transport-wide-cc-extensions-01). It
+    /// is used if [`Written::transport_cc`] is set.
     pub transport_cc: u16,
 }
 
@@ -83,15 +83,15 @@ pub struct DownTrack {
     template: Template,
     binding: Option<Binding>,
     selection: Selection,
-    /// In front: splices so far. The packets behind the last one are being selected.
+    /// At selection: the number of splices so far. Packets after the last one are being selected.
     splices: u32,
-    /// In front: the newest packet that was selected.
+    /// At selection: the newest packet that was selected.
     newest: Option<(TrackId, StreamId, ExtSeq)>,
-    /// At the exit: the present segment, and which splice it stands behind; `None` before the first packet, and after another
-    /// track was bound.
+    /// At the exit: the present segment, and the splice that it follows; `None` before the first packet, and after
+    /// another track was bound.
     segment: Option<Segment>,
     spliced: u32,
-    /// How the payload type of the last packet reads.
+    /// The mapping of the last packet's payload type.
     mapping: Option<PtMapping>,
     tail: Option<Tail>,
     map: SeqMap,
@@ -104,7 +104,7 @@ pub struct DownTrack {
 }
 
 impl DownTrack {
-    /// A slot as agreed, with nothing bound to it. `extensions` are the subscriber's ids.
+    /// A slot as negotiated, with no track bound. `extensions` are the subscriber's ids.
     pub fn new(media: &DownMedia, extensions: &ExtensionMap, clock: WallClock) -> Self {
         let first = first_sequence(media.ssrc.media);
         Self {
@@ -130,7 +130,7 @@ impl DownTrack {
         }
     }
 
-    /// Takes a renegotiated media section; the SSRC, the numbering and the binding stay.
+    /// Applies a renegotiated media section; the SSRC, the numbering and the binding stay.
     pub fn update(&mut self, media: &DownMedia, extensions: &ExtensionMap) {
         self.template = Template::new(media.mid, extensions);
         let all_rtx = self
@@ -139,9 +139,9 @@ impl DownTrack {
             .flat_map(|b| b.payload_types.iter())
             .all(|m| self.rtx_address(m).is_some());
         if !all_rtx {
-            // Written again, a packet might now look different under its old number.
+            // A packet that is resent now might look different under its old number.
             self.map.forget();
-            // What leaves from now on can be asked for again.
+            // Packets that leave from now on can be requested again.
             if let Some(segment) = self.segment {
                 let tail = self.tail.as_ref().filter(|tail| tail.segment == segment);
                 let from = tail.map_or((segment.in_start, segment.out_start), |tail| {
@@ -152,8 +152,8 @@ impl DownTrack {
         }
     }
 
-    /// Binds a track, or pauses with `None`. The next packet is spliced on: for video a key frame. Binding what is
-    /// bound already changes nothing.
+    /// Binds a track, or pauses with `None`. The slot begins with the next packet, for video with a key frame. Binding
+    /// the same track again changes nothing.
     pub fn bind(&mut self, binding: Option<Binding>) {
         let same = match (&self.binding, &binding) {
             (Some(a), Some(b)) => a.track == b.track && a.payload_types == b.payload_types,
@@ -176,21 +176,21 @@ impl DownTrack {
         self.binding.as_ref().map(|b| b.track)
     }
 
-    /// SSRCs that the slot sends with: media, retransmissions.
+    /// The SSRCs of the slot: media and retransmissions.
     pub fn ssrcs(&self) -> StreamSsrc {
         self.ssrc
     }
 
-    /// Highest layer wanted, counted from 0 = lowest quality; `None`: no limit (the start).
+    /// Sets the highest layer wanted, counted from 0, the lowest quality. `None`, the initial value, is no limit.
     pub fn set_max_rank(&mut self, rank: Option<u8>) {
         self.selection.set_max_rank(rank);
     }
 
     /// Whether the subscriber gets a packet. `mirror` is this worker's mirror of the track and has received the packet
-    /// already. A packet that was selected is to be written, or given up with [`DownTrack::interrupt`].
+    /// already. A packet that was selected must be written, or given up with [`DownTrack::interrupt`].
     ///
     /// # Errors
-    /// The reason for which the subscriber does not get it: `NoSubscriber` (another track or none is bound),
+    /// The reason why the subscriber does not get it: `NoSubscriber` (another track or none is bound),
     /// `CodecMismatch`, `LayerNotSelected`, `AwaitingKeyFrame`, `BeforeSplice`.
     #[inline]
     pub fn select(&mut self, mirror: &TrackMirror, packet: &Packet) -> Result<Pick, DropReason> {
@@ -201,7 +201,7 @@ impl DownTrack {
         let flows = self.selection.current() == Some(meta.stream);
         let Some(mapping) = self.mapping_of(meta.pt) else {
             if flows {
-                // What follows cannot go on where this packet is missing.
+                // This packet is missing at the subscriber, so later ones cannot be decoded.
                 self.selection.interrupt();
             }
             return Err(DropReason::CodecMismatch);
@@ -222,12 +222,12 @@ impl DownTrack {
         Ok(Pick { splice: self.splices })
     }
 
-    /// Writes a packet that was selected as this subscriber gets it into `out`, header and payload in one pass: numbers and
-    /// times are those of its leaving.
+    /// Writes a selected packet into `out` for this subscriber, header and payload in one pass. Numbers and send times
+    /// are those of the moment it leaves.
     ///
     /// # Errors
-    /// The reason for which it does not leave: `NoSubscriber` (another track was bound since), `CodecMismatch`,
-    /// `BeforeSplice`, `Duplicate`, `TooOld`, `TooLarge`, or `RtpMalformed` for RED that does not add up.
+    /// The reason why it is not sent: `NoSubscriber` (another track was bound meanwhile), `CodecMismatch`,
+    /// `BeforeSplice`, `Duplicate`, `TooOld`, `TooLarge`, or `RtpMalformed` for invalid RED.
     #[inline]
     pub fn write(
         &mut self,
@@ -268,7 +268,7 @@ impl DownTrack {
         })
     }
 
-    /// [`DownTrack::select`] and [`DownTrack::write`] in one go, for a packet that leaves as soon as it comes.
+    /// [`DownTrack::select`] and [`DownTrack::write`] in one call, for a packet that leaves as soon as it arrives.
     ///
     /// # Errors
     /// Those of both.
@@ -284,13 +284,14 @@ impl DownTrack {
         self.write(leave, mirror, packet, pick, out)
     }
 
-    /// Packets that were selected will not be written, since they waited for too long or were too many. What follows cannot go on
-    /// where they are missing: video waits for a key frame, and its numbers then go on without a gap.
+    /// Selected packets will not be written, since they waited too long or were too many. Later ones cannot be decoded
+    /// without them: video waits for a key frame, and its numbers then continue without a gap.
     pub fn interrupt(&mut self) {
         self.selection.interrupt();
     }
 
-    /// The layers that the slot wants, one bit each: the one that it should show, and until the splice the one that it shows.
+    /// The layers that the slot wants, one bit each: the layer that it should show, and until it is spliced the layer
+    /// that it still shows.
     pub fn wanted_layers(&mut self, mirror: &TrackMirror) -> u8 {
         if self.track() != Some(mirror.track()) {
             return 0;
@@ -299,8 +300,8 @@ impl DownTrack {
         target | self.selection.current().map_or(0, |stream| bit(stream.layer()))
     }
 
-    /// The layer of which a key frame is wanted, to be passed to [`crate::UpTrack::request_keyframe`]. Repeats
-    /// itself twice a second until the key frame comes; cheap enough to be asked after each batch of packets.
+    /// The layer of which a key frame is wanted; pass it to [`crate::UpTrack::request_keyframe`]. Repeated twice a
+    /// second until the key frame arrives; cheap enough to be called after each batch of packets.
     pub fn wants_keyframe(&mut self, now: Instant, mirror: &TrackMirror) -> Option<u8> {
         if self.track() != Some(mirror.track()) {
             return None;
@@ -308,19 +309,19 @@ impl DownTrack {
         self.selection.wants_key_frame(now, mirror)
     }
 
-    /// The subscriber sent PLI or FIR. What it wants comes with [`DownTrack::wants_keyframe`]: the first time at once, and then
-    /// slower and slower.
+    /// The subscriber sent PLI or FIR. [`DownTrack::wants_keyframe`] passes the request on: the first one at once,
+    /// later ones with growing delay.
     pub fn keyframe_requested(&mut self) {
         self.stats.keyframe_requests += 1;
         self.selection.lost_picture();
     }
 
-    /// Whether the subscriber sent PLI or FIR and has to wait for the answer.
+    /// Whether the subscriber sent PLI or FIR and the request is delayed.
     pub fn keyframe_deferred(&self, now: Instant) -> bool {
         self.selection.is_deferred(now)
     }
 
-    /// Takes a report block of the subscriber about the slot's media SSRC; blocks about other SSRCs are ignored.
+    /// Takes the subscriber's report block about the slot's media SSRC; blocks about other SSRCs are ignored.
     pub fn report_block(&mut self, now: Instant, block: &ReportBlock) {
         if block.ssrc() == self.ssrc.media {
             let clock_rate = self.mapping.map_or(90_000, |m| m.clock_rate);
@@ -328,7 +329,7 @@ impl DownTrack {
         }
     }
 
-    /// Writes a sender report when one is due. `Ok(true)` when written; the caller adds SDES. `mirror` is that of the
+    /// Writes a sender report if one is due. `Ok(true)` if written; the caller adds SDES. `mirror` is that of the
     /// bound track, if this worker has it.
     ///
     /// # Errors
@@ -365,7 +366,7 @@ impl DownTrack {
         self.reports.due()
     }
 
-    /// How the slot is sent.
+    /// Send statistics of the slot.
     pub fn stats(&self, now: Instant) -> DownStats {
         DownStats {
             track: self.track(),
@@ -387,7 +388,7 @@ impl DownTrack {
         self.binding.as_ref()?.payload_types.iter().find(|m| m.up == up).copied()
     }
 
-    /// SSRC and payload type of retransmissions; `None`: they go out as the original did.
+    /// SSRC and payload type of retransmissions; `None` if a packet is resent as the original was sent.
     fn rtx_address(&self, mapping: &PtMapping) -> Option<(Ssrc, Pt)> {
         Some((self.ssrc.rtx?, mapping.down_rtx?))
     }
@@ -406,12 +407,12 @@ impl DownTrack {
         }
     }
 
-    /// Begins to select another numbering with `packet`, if the selection lets it.
+    /// Switches the selection to the stream of `packet`, if it is admitted.
     fn splice_onto(&mut self, mirror: &TrackMirror, packet: &Packet) -> Result<(), DropReason> {
         let meta = &packet.meta;
         self.selection.admit(mirror, meta)?;
         if self.saw(meta.track, meta.stream, meta.seq) {
-            // The same numbering goes on after a pause: not with what came before it.
+            // After a pause the same stream continues, but not with packets that were already selected.
             return Err(DropReason::BeforeSplice);
         }
         self.selection.switch(meta.stream);
@@ -420,7 +421,7 @@ impl DownTrack {
         Ok(())
     }
 
-    /// Begins a new segment, behind what was sent so far, with the first packet of a splice that leaves.
+    /// Begins a new segment, after everything sent so far, with the first packet of a splice that leaves.
     fn begin_segment(&mut self, mirror: &TrackMirror, packet: &Packet, pick: Pick) -> Segment {
         let segment = splice::begin(self.tail.as_ref(), self.first, mirror, packet);
         self.map.begin(segment);
@@ -429,12 +430,12 @@ impl DownTrack {
         segment
     }
 
-    /// Whether the newest that was selected is this packet or one behind it in the same numbering.
+    /// Whether this packet, or a later one of the same stream, was selected.
     fn saw(&self, track: TrackId, stream: StreamId, seq: ExtSeq) -> bool {
         self.newest.is_some_and(|(t, s, newest)| (t, s) == (track, stream) && seq <= newest)
     }
 
-    /// Books a packet that was written.
+    /// Updates numbering, reports and statistics with a packet that was written.
     fn sent(&mut self, now: Instant, packet: &Packet, seq: u64, len: usize, octets: usize) {
         if self.map.mark(seq)
             && let Some(segment) = self.segment
@@ -462,7 +463,7 @@ impl DownTrack {
     }
 }
 
-/// What of the payload the subscriber gets.
+/// The part of the payload that the subscriber gets.
 fn payload_for<'p>(mapping: &PtMapping, packet: &'p Packet) -> Result<&'p [u8], DropReason> {
     let payload = packet.payload();
     if !mapping.unwrap_red || payload.is_empty() {

@@ -1,18 +1,19 @@
-//! How often the picture losses that one subscriber reports (PLI, FIR: RFC 4585 section 6.3.1, RFC 5104 section 4.3.1) may ask the
-//! publisher for a key frame. A key frame is for all viewers of a track, and several times as large as other pictures: a
-//! viewer on a bad line, or a hostile one, must not set the key frame rate of a room. So the first report is answered at once,
-//! and each further one later than the one before; a viewer that reports nothing for a while is answered at once again.
+//! Limits how often the picture losses that one subscriber reports (PLI, FIR: RFC 4585 section 6.3.1, RFC 5104 section
+//! 4.3.1) request a key frame of the publisher. A key frame goes to all viewers of a track, and is several times as
+//! large as other pictures: a viewer on a bad line, or a hostile one, must not set the key frame rate of a room. So
+//! the first report is answered at once, and each further one later than the one before; after a while without reports
+//! the next one is answered at once again.
 
 use std::time::{Duration, Instant};
 
-/// Least time between the first two answers. It doubles with each answer,
+/// Least time after the first answer. It doubles with each answer,
 const FIRST: Duration = Duration::from_secs(1);
-/// so many times: at last an answer every 8 s.
+/// at most this many times: in the end one answer every 8 s.
 const LEVEL_MAX: u32 = 3;
-/// A level is forgiven for each such time without an answer.
+/// The level is lowered by one for each such time without an answer.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(10);
 
-/// The reports of one slot.
+/// The loss reports of one slot.
 #[derive(Debug, Default)]
 pub(crate) struct PictureLoss {
     /// A report waits for its answer.
@@ -28,23 +29,23 @@ impl PictureLoss {
         self.reported = true;
     }
 
-    /// Whatever was reported is mended: a key frame began, or the report is void.
+    /// Clears the report: a key frame began, or the report is void.
     pub(crate) fn mend(&mut self) {
         self.reported = false;
     }
 
-    /// Whether a report waits that may be answered now.
+    /// Whether a report waits and may be answered now.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         let wait = FIRST * 2u32.pow(self.level_at(now).saturating_sub(1));
         self.reported && self.answered.is_none_or(|at| now.saturating_duration_since(at) >= wait)
     }
 
-    /// Whether a report waits that may not be answered yet.
+    /// Whether a report waits and may not be answered yet.
     pub(crate) fn is_deferred(&self, now: Instant) -> bool {
         self.reported && !self.is_due(now)
     }
 
-    /// A key frame is asked for. The up-track repeats that until it comes.
+    /// A key frame is requested. The up-track repeats the request until it arrives.
     pub(crate) fn answer(&mut self, now: Instant) {
         self.level = (self.level_at(now) + 1).min(LEVEL_MAX + 1);
         self.answered = Some(now);
@@ -62,7 +63,7 @@ impl PictureLoss {
 mod tests {
     use super::*;
 
-    /// Reports every 100 ms from `from` to `to`. Gives the seconds of the answers.
+    /// Reports a loss every 100 ms from `from` to `to`. Returns the seconds of the answers.
     fn flood(loss: &mut PictureLoss, start: Instant, from: u64, to: u64) -> Vec<u64> {
         let mut answers = Vec::new();
         for tick in from * 10..to * 10 {

@@ -1,14 +1,14 @@
-//! Extension blocks as nearly all packets of a slot have them, written once: a packet then costs a copy and its own
-//! few bytes. Whatever else a packet may carry is [`super::rewrite`]'s.
+//! Extension blocks that nearly all packets of a slot share, prepared once: a packet then costs a copy and a few bytes
+//! of its own. Headers with other extensions are written by [`super::rewrite`].
 
 use model::{Mid, Pt, Ssrc};
 use rtp::HeaderWriter;
 use rtp::packet::FIXED_HEADER;
 
-/// Longest block that is prepared; one with a longer mid is written anew each time.
+/// Longest block that is prepared; one with a longer mid is written for each packet.
 const BLOCK: usize = 28;
 
-/// The subscriber's ids, 0 where one was not agreed.
+/// The subscriber's ids; 0 if one was not negotiated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CommonIds {
     pub(crate) mid: u8,
@@ -17,7 +17,7 @@ pub(crate) struct CommonIds {
     pub(crate) audio_level: u8,
 }
 
-/// What changes from packet to packet; `None` where a packet does not have it.
+/// The values that change from packet to packet; `None` if a packet does not have one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Values {
     pub(crate) sent_at: Option<[u8; 3]>,
@@ -26,7 +26,7 @@ pub(crate) struct Values {
     pub(crate) level: Option<u8>,
 }
 
-/// A block, and where its changing values stand; 0: not in it.
+/// A block, and the positions of its changing values; 0 if the block does not have one.
 #[derive(Debug, Clone, Copy, Default)]
 struct Block {
     bytes: [u8; BLOCK],
@@ -36,7 +36,7 @@ struct Block {
     level_at: u8,
 }
 
-/// The blocks of one slot: with and without what depends on the time of leaving, with and without an audio level.
+/// The blocks of one slot: with and without the values that depend on the send time, with and without an audio level.
 #[derive(Debug)]
 pub(crate) struct Prepared([Option<Block>; 4]);
 
@@ -53,8 +53,8 @@ impl Prepared {
         }))
     }
 
-    /// Writes a header with mid, and with these values as far as they are there and their ids were agreed. `None` when
-    /// no such block is prepared or `out` is too short.
+    /// Writes a header with the mid and these values, as far as they are present and their ids were negotiated. `None`
+    /// if no such block is prepared or `out` is too short.
     #[inline]
     pub(crate) fn write(
         &self,
@@ -62,12 +62,12 @@ impl Prepared {
         values: &Values,
         out: &mut [u8],
     ) -> Option<usize> {
-        // Both are told, or neither: of packets that may be written again, bit by bit the same.
+        // Packets that may be written again bit by bit have neither of the two.
         let timed = values.sent_at.is_some() || values.number.is_some();
         let which = usize::from(timed) | usize::from(values.level.is_some()) << 1;
         let block = self.0[which].as_ref()?;
-        // The whole array is copied, which is cheaper than a copy of so many bytes; what is too much is the payload's
-        // place, and written over.
+        // The whole array is copied, which is cheaper than a copy of variable length; the payload overwrites the
+        // surplus.
         let (fixed, rest) = out.split_first_chunk_mut::<FIXED_HEADER>()?;
         let rest = rest.first_chunk_mut::<BLOCK>()?;
         *fixed = header.fixed(block.len > 0);
@@ -86,7 +86,7 @@ impl Prepared {
 }
 
 impl Block {
-    /// `None` for one that does not fit, or that one-byte headers cannot express.
+    /// `None` if the block does not fit, or one-byte headers cannot express it.
     fn new(mid: Mid, ids: CommonIds) -> Option<Self> {
         let extensions: [(u8, &[u8]); 4] = [
             (ids.mid, mid.as_bytes()),
@@ -107,7 +107,7 @@ impl Block {
         let len = header.write(&mut out, &extensions).ok()? - FIXED_HEADER;
         let mut block = Self { len: u8::try_from(len).ok()?, ..Self::default() };
         block.bytes.copy_from_slice(&out[FIXED_HEADER..]);
-        // Behind the block's own head of four bytes, each element has one byte before its value.
+        // After the block's own header of four bytes, each element has one byte before its value.
         let mut at = 4;
         for (place, (id, value)) in extensions.iter().enumerate() {
             if *id == 0 {

@@ -1,9 +1,9 @@
-//! Sender reports to a subscriber, and what its receiver reports say (RFC 3550 section 6.4).
+//! Sender reports to a subscriber, and its receiver reports (RFC 3550 section 6.4).
 //!
-//! A sender report ties the slot's timestamps to the node's wall clock, which is the one reference clock of the CNAME that all slots
-//! have (RFC 3550 section 6.4.1). When something was captured is taken from the publisher's own report of the layer
-//! that is forwarded, told in the node's clock ([`crate::PublisherClock`]), so that lips and voice stay together. Before that report came,
-//! the time of arrival has to do: it differs by what encoding and the way take.
+//! A sender report ties the slot's timestamps to the node's wall clock, the one reference clock of the CNAME that all
+//! slots have (RFC 3550 section 6.4.1). The capture time is taken from the publisher's own report of the forwarded
+//! layer, converted to the node's clock ([`crate::PublisherClock`]), so that audio and video stay in sync. Before that
+//! report arrived the arrival time is used: it differs by the time of encoding and transport.
 
 use std::time::{Duration, Instant};
 
@@ -14,15 +14,15 @@ use super::splice::{Tail, ticks};
 use crate::bitrate::duration;
 use crate::{DownStats, SenderInfo};
 
-/// Between the first packet and the first report.
+/// Time between the first packet and the first report.
 const FIRST: Duration = Duration::from_millis(50);
-/// When the publisher's report is not there, the time until it is looked for again.
+/// Time until a missing report of the publisher is looked for again.
 const RETRY: Duration = Duration::from_millis(200);
-/// After this long without a report of the publisher, times of arrival have to do.
-const PUBLISHER_LATE: Duration = Duration::from_secs(2);
-/// A slot that sent nothing for this long sends no reports either.
+/// After this time without a report of the publisher, arrival times are used.
+const PUBLISHER_REPORT_WAIT: Duration = Duration::from_secs(2);
+/// A slot that sent no packets for this long sends no reports either.
 const IDLE: Duration = Duration::from_secs(5);
-/// Sender reports that are remembered, so that a receiver report that answers one gives the round trip.
+/// Sender reports that are remembered. A receiver report that answers one of them gives the round trip time.
 const REMEMBERED: usize = 8;
 
 /// The reports of one down-track.
@@ -30,9 +30,9 @@ const REMEMBERED: usize = 8;
 pub(crate) struct Reports {
     every: Duration,
     due: Option<Instant>,
-    /// Since when packets flow.
+    /// Since when packets are sent.
     since: Option<Instant>,
-    /// Middle NTP bits and time of the last reports.
+    /// Middle NTP bits and send time of the last reports.
     sent: [Option<(u32, Instant)>; REMEMBERED],
     next: usize,
 }
@@ -54,18 +54,17 @@ impl Reports {
         }
     }
 
-    /// Nothing is sent until [`Reports::flowing`] is called again; another track may follow.
+    /// Pauses the reports until [`Reports::flowing`] is called again; another track may follow.
     pub(crate) fn pause(&mut self) {
         self.due = None;
     }
 
-    /// When [`Reports::tie`] has something to say.
+    /// When to call [`Reports::tie`].
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Wall clock and timestamp of this moment, if a report is due and possible. Call [`Reports::sent`] when it was
-    /// written.
+    /// Wall clock and timestamp of `now`, if a report is due and possible. Call [`Reports::sent`] when it was written.
     pub(crate) fn tie(
         &mut self,
         now: Instant,
@@ -91,7 +90,7 @@ impl Reports {
                 .wrapping_add(tail.segment.timestamp);
             return Some((info.ntp.after(elapsed), timestamp));
         }
-        if self.since.is_some_and(|since| now < since + PUBLISHER_LATE) {
+        if self.since.is_some_and(|since| now < since + PUBLISHER_REPORT_WAIT) {
             self.due = Some(now + RETRY);
             return None;
         }
@@ -105,7 +104,7 @@ impl Reports {
         self.due = Some(now + self.every);
     }
 
-    /// Takes in what the subscriber says about the slot's stream.
+    /// Takes the subscriber's report block about the slot's stream.
     pub(crate) fn received(
         &self,
         now: Instant,
@@ -121,7 +120,7 @@ impl Reports {
         if let Some((_, at)) = answered.filter(|_| block.last_sr != 0) {
             let micros = u64::from(block.delay_since_last_sr) * 1_000_000 / 65_536;
             let round = now.saturating_duration_since(*at);
-            // A delay longer than the time that passed cannot be true; the round trip stays what it was.
+            // A delay longer than the time that passed is false; the round trip time is kept.
             if let Some(rtt) = round.checked_sub(Duration::from_micros(micros)) {
                 stats.rtt = Some(rtt);
             }

@@ -1,4 +1,4 @@
-//! Writes packets again that a subscriber lost: as RTX (RFC 4588) where that was agreed, else exactly as they were.
+//! Writes packets again that a subscriber lost: as RTX (RFC 4588) if that was negotiated, else exactly as they were.
 
 use model::DropReason;
 use rtp::sequence::ExtSeq;
@@ -11,7 +11,7 @@ impl DownTrack {
     /// Answers a NACK for one sequence number of the slot's media SSRC.
     ///
     /// # Errors
-    /// `RtxExpired` (never sent, no longer kept, or not there itself), `RtxTooSoon`, `RtxLimit`, `TooLarge`,
+    /// `RtxExpired` (never sent, no longer cached, or missing itself), `RtxTooSoon`, `RtxLimit`, `TooLarge`,
     /// `NoSubscriber`, `CodecMismatch`.
     pub fn retransmit(
         &mut self,
@@ -34,7 +34,7 @@ impl DownTrack {
         let mut full = ExtSeq(seq);
         let rtx = self.rtx_address(&mapping);
         if let Some((ssrc, pt)) = rtx {
-            // RFC 4588 section 4: numbers of its own, the original one in front of the payload.
+            // RFC 4588 section 4: a sequence number of its own, and the original one in front of the payload.
             full = self.rtx_seq;
             let original = Some(sequence);
             address = Address { pt, ssrc, sequence: full.low(), original, ..address };
@@ -60,8 +60,8 @@ impl DownTrack {
         })
     }
 
-    /// The packet behind a sequence number that could not be resent because this worker's mirror lacks it. The worker where the track comes
-    /// in may have it.
+    /// The packet of a sequence number that could not be resent because this worker's mirror lacks it. The worker that
+    /// receives the track may have it.
     pub fn missing(&self, mirror: &TrackMirror, sequence: u16) -> Option<(StreamId, ExtSeq)> {
         if self.track() != Some(mirror.track()) {
             return None;

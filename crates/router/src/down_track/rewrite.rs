@@ -1,8 +1,8 @@
-//! Writes a packet as one subscriber gets it: a fresh header, the payload behind it, picture numbers shifted in place.
-//! Which offsets hold is [`super::splice`]'s decision.
+//! Writes a packet for one subscriber: a new header, the payload after it, and picture numbers shifted in place. The
+//! offsets come from [`super::splice`].
 //!
-//! H.264 and H.265 payloads carry no numbers of their own and pass as they are. VP8 and VP9 have their picture id
-//! and TL0PICIDX shifted, AV1 the frame number in its dependency descriptor.
+//! H.264 and H.265 payloads have no numbers of their own and are copied. In VP8 and VP9 the picture id and TL0PICIDX
+//! are shifted, in AV1 the frame number in the dependency descriptor.
 
 use model::{DropReason, Extension, ExtensionMap, Mid, NtpTime, Pt, Ssrc};
 use rtp::HeaderWriter;
@@ -12,14 +12,14 @@ use super::prepared::{CommonIds, Prepared, Values};
 use super::splice::Segment;
 use crate::Packet;
 
-/// Longest dependency descriptor: the length byte of a header extension ends here.
+/// Longest dependency descriptor: the length of a header extension is one byte.
 const MAX_DESCRIPTOR: usize = 255;
 
 /// What all packets of a slot have in common.
 #[derive(Debug)]
 pub(crate) struct Template {
     mid: Mid,
-    /// The subscriber's ids, 0 where one was not agreed.
+    /// The subscriber's ids; 0 if one was not negotiated.
     common: CommonIds,
     orientation_id: u8,
     playout_delay_id: u8,
@@ -27,16 +27,16 @@ pub(crate) struct Template {
     prepared: Prepared,
 }
 
-/// Bytes of a packet that was written.
+/// Lengths of a packet that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lengths {
-    /// Of the header, extensions included.
+    /// Header, extensions included.
     pub(crate) header: usize,
-    /// Of all of it.
+    /// The whole packet.
     pub(crate) all: usize,
 }
 
-/// Where and as what a packet is sent.
+/// SSRC, payload type and numbers that a packet is sent with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Address {
     pub(crate) pt: Pt,
@@ -44,10 +44,10 @@ pub(crate) struct Address {
     pub(crate) sequence: u16,
     /// Original sequence number of a retransmission (RFC 4588 section 4).
     pub(crate) original: Option<u16>,
-    /// For abs-send-time. `None` for a packet that may have to be written again, bit by bit the same: nothing that
-    /// changes with time goes in there.
+    /// For abs-send-time. `None` for a packet that may have to be written again bit by bit: it must not contain values
+    /// that change with time.
     pub(crate) sent_at: Option<NtpTime>,
-    /// Transport-wide sequence number; `None` as with `sent_at`.
+    /// Transport-wide sequence number; `None` for the same reason as `sent_at`.
     pub(crate) transport_cc: Option<u16>,
 }
 
@@ -70,18 +70,19 @@ impl Template {
         }
     }
 
-    /// Whether [`Address::sent_at`] is of use.
+    /// Whether [`Address::sent_at`] is used.
     pub(crate) fn tells_send_time(&self) -> bool {
         self.common.abs_send_time != 0
     }
 
-    /// Whether [`Address::transport_cc`] is of use.
+    /// Whether [`Address::transport_cc`] is used.
     pub(crate) fn tells_transport_number(&self) -> bool {
         self.common.transport_cc != 0
     }
 
-    /// Writes header and `payload` of a packet.
-    // In line: a result that goes through memory is read before the payload's stores are through, and waits for them.
+    /// Writes the header and `payload` of a packet.
+    // Inlined: a result that is returned through memory is read before the payload's stores are done, and the read
+    // waits for them.
     #[inline(always)]
     pub(crate) fn write(
         &self,
@@ -137,7 +138,7 @@ impl Template {
         self.write_extensions(&writer, packet, segment, &values, out)
     }
 
-    /// A header with whatever extensions there are.
+    /// Writes a header with all extensions that the packet has.
     #[inline(never)]
     fn write_extensions(
         &self,
@@ -177,12 +178,12 @@ impl Template {
     }
 }
 
-/// A header extension that this packet may not have; id 0 is left out.
+/// A header extension that this packet may not have. Id 0 is skipped.
 fn or_absent(id: u8, value: Option<&[u8]>) -> (u8, &[u8]) {
     value.map_or((0, &[]), |value| (id, value))
 }
 
-/// RFC 7741 section 4.2, RFC 9628 section 4.2: the numbers stand at the same place in the copy.
+/// RFC 7741 section 4.2, RFC 9628 section 4.2: the copy has the numbers at the same positions.
 fn shift_pictures(payload: &mut [u8], info: &PayloadInfo, segment: &Segment) {
     if let Some(fields) = &info.vp8 {
         let picture = fields.picture_id.map_or(0, |p| p.value.wrapping_add(segment.picture));

@@ -1,5 +1,5 @@
-//! Decides which retransmissions a subscriber gets (threats row 33): each packet at most once per round trip, and all
-//! of them at most 35 % of what it is sent. Finding and writing the packet is done elsewhere.
+//! Decides which retransmissions a subscriber gets (threats row 33): each packet at most once per round trip, and in
+//! all at most 35 % of the bytes that it is sent. Finding and writing the packet is done elsewhere.
 
 use std::time::{Duration, Instant};
 
@@ -7,27 +7,28 @@ use model::{DropReason, MediaKind};
 
 use super::seq_map::WINDOW;
 
-/// Retransmissions may take this share of the bytes sent, in percent. A line that loses a fifth of all packets, retransmissions
-/// included, needs 0.2 / (1 - 0.2) = 25 %; the rest is for packets that are asked for twice because their retransmission is still under way, and
-/// for losses above the mean. Below what a line needs repair fails for good, and every picture costs a key frame.
+/// Retransmissions may take this share of the bytes sent, in percent. A line that loses a fifth of all packets,
+/// retransmissions included, needs 0.2 / (1 - 0.2) = 25 %; the rest is for packets that are requested twice because
+/// their retransmission is still under way, and for losses above the mean. With a lower share than the line needs,
+/// losses are never repaired, and every picture costs a key frame.
 const SHARE: u64 = 35;
 /// Bytes that may be resent at once, after enough was sent: a lost burst, or most of a key frame.
 const BURST_VIDEO: u64 = 48_000;
 /// The same for audio.
 const BURST_AUDIO: u64 = 4_000;
-/// Round trip time before a receiver report told it.
+/// Round trip time until a receiver report gives one.
 const DEFAULT_RTT: Duration = Duration::from_millis(100);
-/// Bounds of the round trip time as it is used here: a report can lie.
+/// Bounds of the round trip time as it is used here: a receiver report can be false.
 const RTT_BOUNDS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// Retransmissions towards one subscriber.
+/// Limits of retransmissions to one subscriber.
 #[derive(Debug)]
 pub(crate) struct Retransmissions {
     /// In hundredths of a byte.
     budget: u64,
     burst: u64,
-    /// For each number modulo the window: the number, and when it was last resent, in milliseconds since `origin`.
-    /// Empty until the first NACK comes.
+    /// Indexed by sequence number modulo its length: the number, and when it was last resent, in milliseconds since
+    /// `origin`. Empty until the first NACK arrives.
     resent: Vec<(u16, u32)>,
     slots: usize,
     origin: Option<Instant>,
@@ -42,12 +43,12 @@ impl Retransmissions {
         Self { budget: burst * 100, burst: burst * 100, resent: Vec::new(), slots, origin: None }
     }
 
-    /// Bytes were sent.
+    /// Counts bytes that were sent.
     pub(crate) fn earn(&mut self, bytes: usize) {
         self.budget = (self.budget + bytes as u64 * SHARE).min(self.burst);
     }
 
-    /// Whether a packet of so many bytes may be resent; when it may, it is booked.
+    /// Whether a packet of `bytes` may be resent; if so, it is counted.
     ///
     /// # Errors
     /// `RtxTooSoon`, `RtxLimit`.

@@ -1,5 +1,5 @@
-//! Chooses which of a track's numberings a subscriber gets: the highest layer that flows, changed at key frames only.
-//! It knows nothing of how packets are rewritten.
+//! Chooses which stream of a track a subscriber gets: the highest layer that flows, changed only at key frames.
+//! Rewriting is done elsewhere.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use model::{DropReason, MediaKind};
 use super::picture_loss::PictureLoss;
 use crate::{PacketMeta, StreamId, TrackMirror};
 
-/// A key frame that does not come is asked for again after this long. The up-track coalesces further.
+/// A key frame that does not arrive is requested again after this time. The up-track coalesces requests further.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The selection of one down-track.
@@ -17,10 +17,10 @@ pub(crate) struct Selection {
     kind: MediaKind,
     max_rank: Option<u8>,
     target: Option<u8>,
-    /// Of the mirror when `target` was chosen; 0: never.
+    /// The mirror's generation when `target` was chosen; 0: never.
     generation: u32,
     current: Option<StreamId>,
-    /// Pictures that the subscriber lost.
+    /// Picture losses that the subscriber reported.
     losses: PictureLoss,
     asked: Option<Instant>,
 }
@@ -38,21 +38,21 @@ impl Selection {
         }
     }
 
-    /// The numbering that is forwarded now ([`PacketMeta::stream`]).
+    /// The stream that is forwarded now ([`PacketMeta::stream`]).
     pub(crate) fn current(&self) -> Option<StreamId> {
         self.current
     }
 
-    /// Nothing is forwarded until the next splice; another track may follow.
+    /// Forwards nothing until the next splice; another track may follow.
     pub(crate) fn reset(&mut self) {
         self.current = None;
         self.generation = 0;
         self.asked = None;
-        // Another track may follow: the report is void, but the subscriber's share of key frames is not renewed.
+        // The loss report is void for another track, but the delay of the subscriber's next key frame is not reset.
         self.losses.mend();
     }
 
-    /// Nothing is forwarded until the next splice; the track stays.
+    /// Forwards nothing until the next splice; the track stays.
     pub(crate) fn interrupt(&mut self) {
         self.current = None;
     }
@@ -66,19 +66,19 @@ impl Selection {
         self.generation = 0;
     }
 
-    /// The subscriber lost a picture.
+    /// The subscriber reported a lost picture.
     pub(crate) fn lost_picture(&mut self) {
         if self.kind == MediaKind::Video {
             self.losses.report();
         }
     }
 
-    /// Whether a picture loss waits for its answer.
+    /// Whether a reported loss waits for its key frame request.
     pub(crate) fn is_deferred(&self, now: Instant) -> bool {
         self.losses.is_deferred(now)
     }
 
-    /// A packet of the current numbering was forwarded in which a key frame begins.
+    /// A packet of the current stream was selected in which a key frame begins.
     pub(crate) fn key_frame(&mut self) {
         self.losses.mend();
     }
@@ -92,7 +92,7 @@ impl Selection {
         self.target
     }
 
-    /// Whether to splice onto a packet that is not of the current numbering.
+    /// Whether to splice onto a packet of another stream.
     pub(crate) fn admit(
         &mut self,
         mirror: &TrackMirror,
@@ -107,7 +107,7 @@ impl Selection {
         begins.then_some(()).ok_or(DropReason::AwaitingKeyFrame)
     }
 
-    /// The numbering that was spliced onto.
+    /// Notes the stream that was spliced onto.
     pub(crate) fn switch(&mut self, stream: StreamId) {
         self.current = Some(stream);
         self.asked = None;
@@ -129,7 +129,7 @@ impl Selection {
         self.asked = Some(now);
         match there {
             true => self.losses.answer(now),
-            // The key frame that the splice waits for mends what was lost, too.
+            // The key frame that the splice waits for also repairs the lost picture.
             false => self.losses.mend(),
         }
         Some(target)

@@ -1,17 +1,17 @@
-//! Maps sequence numbers of the subscriber back to packets of the publisher, for NACKs. Within a segment both count alike, so
-//! a few segments are enough for all packets; which numbers were used is one bit each.
+//! Maps sequence numbers of the subscriber back to packets of the publisher, for NACKs. Within a segment both count
+//! alike, so a few segments cover all packets; which numbers were used is one bit each.
 
 use std::collections::VecDeque;
 
 use super::splice::Segment;
 
-/// Numbers that can be asked for, behind the newest: as many as a video cache holds.
+/// Numbers up to the newest that can be requested: as many as a video cache holds.
 pub(crate) const WINDOW: u64 = 1_024;
-/// Segments that are remembered; a subscriber that switches more often than this in a second gets no retransmission
-/// from before.
+/// Segments that are remembered. If a subscriber switches more often than this in a second, packets of older segments
+/// are not retransmitted.
 const SEGMENTS: usize = 8;
 
-/// The subscriber's recent numbers.
+/// The subscriber's recent sequence numbers.
 #[derive(Debug)]
 pub(crate) struct SeqMap {
     highest: u64,
@@ -21,7 +21,7 @@ pub(crate) struct SeqMap {
 }
 
 impl SeqMap {
-    /// A map in which `first` will be the first number.
+    /// A map whose first number will be `first`.
     pub(crate) fn new(first: u64) -> Self {
         Self {
             highest: first.saturating_sub(1),
@@ -30,7 +30,7 @@ impl SeqMap {
         }
     }
 
-    /// Adds a segment that begins behind all numbers so far.
+    /// Adds a segment that begins after all numbers so far.
     pub(crate) fn begin(&mut self, segment: Segment) {
         if self.segments.len() == SEGMENTS {
             self.segments.pop_front();
@@ -38,12 +38,12 @@ impl SeqMap {
         self.segments.push_back(segment);
     }
 
-    /// Forgets the segments, since the packets that they name can no longer be resent. Used numbers stay used.
+    /// Forgets the segments, since their packets can no longer be resent. Used numbers stay used.
     pub(crate) fn forget(&mut self) {
         self.segments.clear();
     }
 
-    /// Whether a number may be used: it was not used before, and is not too old to know.
+    /// Whether a number is unused; `None` if it is too old to tell.
     pub(crate) fn is_free(&self, seq: u64) -> Option<bool> {
         if seq > self.highest {
             return Some(true);
@@ -51,7 +51,7 @@ impl SeqMap {
         (seq + WINDOW > self.highest).then(|| self.used[word(seq)] & bit(seq) == 0)
     }
 
-    /// Notes that a number was used. `true` when it is the highest.
+    /// Marks a number as used. `true` if it is the highest.
     pub(crate) fn mark(&mut self, seq: u64) -> bool {
         let advances = seq > self.highest;
         if advances {
@@ -68,7 +68,8 @@ impl SeqMap {
         advances
     }
 
-    /// The segment and the publisher's number behind a number that the subscriber asks for, and the number in full.
+    /// The segment, the publisher's number and the extended subscriber's number of a sequence number that the
+    /// subscriber requests.
     pub(crate) fn find(&self, sequence: u16) -> Option<(Segment, u64, u64)> {
         let behind = u64::from((self.highest as u16).wrapping_sub(sequence));
         let seq = self.highest.checked_sub(behind).filter(|_| behind < WINDOW)?;

@@ -1,6 +1,6 @@
-//! Joins one numbering to another so that the subscriber sees a single stream: where sequence numbers, timestamps and
-//! picture numbers of the new one begin. Switching a layer, switching the track and going on after a pause are the
-//! same operation. Applying the offsets to packets is [`super::rewrite`]'s.
+//! Joins one stream to another so that the subscriber sees a single one: where sequence numbers, timestamps and
+//! picture numbers of the new one begin. Switching the layer, switching the track and continuing after a pause are the
+//! same operation. [`super::rewrite`] applies the offsets to packets.
 
 use std::time::{Duration, Instant};
 
@@ -9,64 +9,66 @@ use rtp::payload::PayloadInfo;
 
 use crate::{Packet, PacketMeta, StreamId, TrackMirror};
 
-/// The longest pause that is written into timestamps. At 90 kHz, half of their range is 6 h 37 min; a receiver takes a longer step
-/// for one backwards, and shows nothing more.
+/// The longest pause that is written into timestamps. At 90 kHz, half of their range is 6 h 37 min; a receiver takes a
+/// longer step for one backwards, and shows nothing more.
 const LONGEST_STEP: Duration = Duration::from_secs(6 * 3600);
-/// A packet with a higher number that came this much later counts as newer even if its timestamp is lower: after a long pause
-/// timestamps have wrapped.
+/// A packet with a higher number that arrived this much later counts as newer even if its timestamp is lower: after a
+/// long pause timestamps have wrapped.
 const SURELY_LATER: Duration = Duration::from_secs(60);
-/// A subscriber that begins with an older key frame gets everything since then in one burst. In that burst timestamps lie this many
-/// times closer together than the publisher's. With the publisher's spacing a receiver would play the burst at its own pace
-/// and stay behind the live picture by its length; with no spacing, packets that a slow line delays would count as late.
+/// A subscriber that begins with an older key frame gets all packets since then in one burst, with timestamps this
+/// many times closer together than the publisher's. With the publisher's spacing a receiver would play the burst at
+/// its own pace and stay behind the live picture by its length; with no spacing, packets that a slow line delays would
+/// count as late.
 const HASTE: u32 = 8;
 /// A subscriber that begins with a packet no older than this has nothing to catch up with.
 const LIVE: Duration = Duration::from_millis(100);
 
-/// A run of packets of one numbering, and the offsets under which the subscriber sees them.
+/// A run of packets of one stream, and the offsets to the numbers that the subscriber sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment {
-    /// The numbering of its packets.
+    /// The stream of its packets.
     pub(crate) stream: StreamId,
-    /// First number, as the publisher's side counts.
+    /// First number, in the publisher's numbering.
     pub(crate) in_start: u64,
-    /// The first packet of the key frame that it began with. Of what stands between [`Segment::in_start`] and this one only what leads to
-    /// the key frame belongs to the segment.
+    /// The first packet of the key frame that it began with. Of the packets between [`Segment::in_start`] and this one
+    /// only those that lead to the key frame belong to the segment.
     pub(crate) begins: u64,
     /// First number, as the subscriber sees it.
     pub(crate) out_start: u64,
-    /// To be added to timestamps.
+    /// Offset of timestamps.
     pub(crate) timestamp: u32,
-    /// Publisher's number and timestamp of the packet at which the subscriber has caught up; see [`HASTE`]. `None`: there was nothing
-    /// to catch up with.
+    /// Publisher's number and timestamp of the packet at which the subscriber has caught up; see [`HASTE`]. `None` if
+    /// the subscriber began with the newest packet.
     pub(crate) live_from: Option<(u64, u32)>,
-    /// To be added to picture ids (VP8, VP9), modulo 2^15.
+    /// Offset of picture ids (VP8, VP9), modulo 2^15.
     pub(crate) picture: u16,
-    /// To be added to TL0PICIDX (VP8, VP9).
+    /// Offset of TL0PICIDX (VP8, VP9).
     pub(crate) tl0: u8,
-    /// To be added to the frame number of the dependency descriptor (AV1).
+    /// Offset of the frame number of the dependency descriptor (AV1).
     pub(crate) frame: u16,
 }
 
 impl Segment {
-    /// The subscriber's number of a packet; `None` for one from before the splice.
+    /// The subscriber's number of a packet; `None` if it is from before the splice.
     #[inline]
     pub(crate) fn out_seq(&self, meta: &PacketMeta) -> Option<u64> {
         self.has(meta).then(|| self.out_start + (meta.seq.0 - self.in_start))
     }
 
-    /// Whether a packet of the segment's numbering belongs to it.
+    /// Whether a packet of the segment's stream belongs to the segment.
     #[inline]
     pub(crate) fn has(&self, meta: &PacketMeta) -> bool {
         let seq = meta.seq.0;
         seq >= self.begins || (seq >= self.in_start && meta.info.lead)
     }
 
-    /// The subscriber's timestamp of a packet of the segment. It depends on segment and packet alone, so that a packet that is resent
-    /// has the same one.
+    /// The subscriber's timestamp of a packet of the segment. It depends on segment and packet alone, so that a resent
+    /// packet has the same one.
     #[inline]
     pub(crate) fn out_timestamp(&self, packet: &Packet) -> u32 {
         let mut at = packet.meta.timestamp;
-        // Which packets are of the burst is decided by number: timestamps wrap after half a day, and would match again.
+        // Whether a packet is in the burst is decided by number: timestamps wrap after half a day, and would match
+        // again.
         if let Some((seq, live)) = self.live_from
             && packet.meta.seq.0 < seq
         {
@@ -79,7 +81,7 @@ impl Segment {
     }
 }
 
-/// Numbers that must stay continuous, of one packet.
+/// The picture numbers of one packet that must stay continuous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Pictures {
     pub(crate) picture: Option<u16>,
@@ -88,7 +90,7 @@ pub(crate) struct Pictures {
 }
 
 impl Pictures {
-    /// As the publisher wrote them.
+    /// The publisher's values.
     pub(crate) fn of(packet: &Packet) -> Self {
         let (picture, tl0) = match &packet.meta.info {
             PayloadInfo { vp8: Some(f), .. } => (f.picture_id, f.tl0_pic_idx),
@@ -102,7 +104,7 @@ impl Pictures {
         }
     }
 
-    /// As the subscriber sees them.
+    /// The values that the subscriber sees.
     pub(crate) fn shifted(self, by: &Segment) -> Self {
         Self {
             picture: self.picture.map(|p| p.wrapping_add(by.picture) & 0x7fff),
@@ -112,7 +114,7 @@ impl Pictures {
     }
 }
 
-/// AV1 RTP specification appendix A.8.1: two bytes behind the first one.
+/// AV1 RTP specification appendix A.8.1: the frame number is in bytes 2 and 3.
 fn frame_number(packet: &Packet) -> Option<u16> {
     match packet.meta.ext.dependency_descriptor(packet.bytes())? {
         [_, high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
@@ -120,12 +122,12 @@ fn frame_number(packet: &Packet) -> Option<u16> {
     }
 }
 
-/// The newest that the subscriber was sent.
+/// The newest packet that the subscriber was sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tail {
     pub(crate) track: TrackId,
     pub(crate) segment: Segment,
-    /// Number of the newest packet, as the publisher's side counts.
+    /// Number of the newest packet, in the publisher's numbering.
     pub(crate) in_seq: u64,
     /// Number of the newest packet, as the subscriber sees it.
     pub(crate) out_seq: u64,
@@ -136,7 +138,7 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Takes a packet of the segment in that is newer than all before.
+    /// Takes a packet of the segment that is newer than all before.
     pub(crate) fn advance(&mut self, packet: &Packet, out_seq: u64) {
         self.in_seq = packet.meta.seq.0;
         self.out_seq = out_seq;
@@ -153,14 +155,14 @@ impl Tail {
     }
 }
 
-/// The segment that begins with `packet`, behind `tail`. `first` is the number of the very first packet.
+/// The segment that begins with `packet`, after `tail`. `first` is the number of the slot's very first packet.
 pub(crate) fn begin(
     tail: Option<&Tail>,
     first: u64,
     mirror: &TrackMirror,
     packet: &Packet,
 ) -> Segment {
-    // Packets came since the one that the subscriber begins with: it has to catch up.
+    // Packets arrived since the one that the subscriber begins with: it has to catch up.
     let newest = mirror.newest(packet.meta.stream).filter(|newest| {
         newest.meta.seq > packet.meta.seq
             && newest.meta.arrival.saturating_duration_since(packet.meta.arrival) > LIVE
@@ -182,7 +184,7 @@ pub(crate) fn begin(
     };
     let Some(tail) = tail else { return segment };
     segment.out_start = tail.out_seq + 1;
-    // The newest packet's timestamp follows from the clock; those of the burst lie between it and the last one sent.
+    // The newest packet's timestamp follows from the clock; those of the burst are between it and the last one sent.
     let live = newest.unwrap_or(packet);
     segment.timestamp = timestamp(tail, mirror, live).wrapping_sub(live.meta.timestamp);
     let step = segment.out_timestamp(packet).wrapping_sub(tail.timestamp) as i32;
@@ -202,8 +204,9 @@ pub(crate) fn begin(
     segment
 }
 
-/// The timestamp of `packet` as the subscriber sees it: by the publisher's clock, where that is known and agrees with the times of
-/// arrival to a second, else by the time of arrival. Always later than the last one sent, or a receiver would drop it.
+/// The timestamp of `packet` as the subscriber sees it: by the publisher's clock, if that is known and agrees with the
+/// arrival times within a second, else by the arrival time. Always later than the last one sent, or a receiver would
+/// drop the packet.
 fn timestamp(tail: &Tail, mirror: &TrackMirror, packet: &Packet) -> u32 {
     let meta = &packet.meta;
     let clock = meta.clock_rate;
@@ -213,7 +216,7 @@ fn timestamp(tail: &Tail, mirror: &TrackMirror, packet: &Packet) -> u32 {
         && let Some(at) = by_clock(tail, mirror, packet)
     {
         let step = at.wrapping_sub(tail.timestamp) as i32;
-        // A second either way: what jitter and the layers' different delays can explain.
+        // One second either way: what jitter and the layers' different delays can explain.
         let bound = i64::from(clock);
         if (-bound..=i64::from(elapsed) + bound).contains(&i64::from(step)) {
             return tail.timestamp.wrapping_add(step.max(1) as u32);
@@ -222,8 +225,8 @@ fn timestamp(tail: &Tail, mirror: &TrackMirror, packet: &Packet) -> u32 {
     tail.timestamp.wrapping_add(elapsed.max(1))
 }
 
-/// The packet's timestamp on the time line of the last segment: the same numbering has it already, layers of one
-/// track are compared by their sender reports (RFC 3550 section 6.4.1).
+/// The packet's timestamp on the time line of the last segment. In the same stream it is the same time line; layers of
+/// one track are compared by their sender reports (RFC 3550 section 6.4.1).
 fn by_clock(tail: &Tail, mirror: &TrackMirror, packet: &Packet) -> Option<u32> {
     let last = &tail.segment;
     let meta = &packet.meta;
@@ -239,7 +242,7 @@ fn by_clock(tail: &Tail, mirror: &TrackMirror, packet: &Packet) -> Option<u32> {
     Some(at.wrapping_add(last.timestamp))
 }
 
-/// A time in units of an RTP clock.
+/// Converts a duration to units of an RTP clock.
 pub(crate) fn ticks(time: Duration, clock_rate: u32) -> u32 {
     (time.as_micros() * u128::from(clock_rate) / 1_000_000) as u32
 }

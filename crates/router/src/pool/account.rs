@@ -1,5 +1,5 @@
-//! What one publisher has out of a pool: its packets in the order in which they were shared, and how many bytes they
-//! take. It knows no limit; that is the pool's.
+//! The packets of one publisher in a pool, in the order in which they were shared, and the bytes that they take. The
+//! limits are checked by the pool.
 
 use std::{
     collections::VecDeque,
@@ -10,34 +10,34 @@ use std::{
 use super::cost;
 use crate::Packet;
 
-/// Packets that are looked at for one that is free.
+/// Packets that are checked in search of a free one.
 const WINDOW: usize = 4;
-/// A packet that is this much older than the newest one and still held is out of the order in which packets come free: caches
-/// reach back one second.
+/// A packet that is still held although it is this much older than the newest one does not come free in order: caches
+/// go back one second.
 const STUCK: Duration = Duration::from_secs(2);
 
 /// Names the account of one publisher in one pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Account(pub(super) u32);
 
-/// The packets of one account that are shared, the oldest in front, which is most likely to be free again.
+/// The shared packets of one account, the oldest first, which is the most likely to be free.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     shared: VecDeque<Arc<Packet>>,
-    /// When the newest of them came in.
+    /// When the newest of them arrived.
     newest: Option<Instant>,
-    /// Bytes of the buffers that are lent or shared.
+    /// Bytes of the buffers that are lent or shared. A lent buffer is one that the caller still fills.
     pub(super) held: usize,
-    /// Buffers that are lent.
+    /// Number of buffers that are lent.
     pub(super) lent: usize,
 }
 
-/// What a look through a ledger found.
+/// Result of a search for free packets.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Look {
-    /// Bytes that came back.
+    /// Bytes that were reclaimed.
     pub(super) freed: usize,
-    /// Packets looked at.
+    /// Packets that were checked.
     pub(super) probes: u64,
 }
 
@@ -47,15 +47,15 @@ impl Ledger {
         self.shared.push_back(packet);
     }
 
-    /// Adds the packets of an account that is closed.
+    /// Adds the packets of a closed account.
     pub(super) fn absorb(&mut self, mut closed: Ledger) {
         self.shared.append(&mut closed.shared);
         self.held += closed.held;
         self.newest = self.newest.max(closed.newest);
     }
 
-    /// Bytes that stand behind no shared packet. When an account is closed nothing of it is lent: whoever had such a buffer lost it in
-    /// a panic.
+    /// Bytes held that belong to no shared packet. When an account is closed no buffer is lent any more: such bytes
+    /// are of buffers that were lost in a panic.
     pub(super) fn lost_bytes(&self) -> usize {
         let shared: usize = self.shared.iter().map(|packet| cost(packet.capacity())).sum();
         self.held.saturating_sub(shared)
@@ -65,7 +65,7 @@ impl Ledger {
         self.shared.is_empty()
     }
 
-    /// The packets, the oldest in front.
+    /// The packets, the oldest first.
     pub(super) fn packets(&self) -> impl Iterator<Item = &Packet> {
         self.shared.iter().map(Arc::as_ref)
     }
@@ -74,13 +74,13 @@ impl Ledger {
         self.shared.len()
     }
 
-    /// Takes packets back that nobody else holds, from the oldest on, at most `most` of them. Ends where the oldest ones
-    /// are still held.
+    /// Reclaims packets without other references, at most `most`, from the oldest on. Stops when the oldest ones are
+    /// still held.
     #[inline]
     pub(super) fn reclaim(&mut self, most: usize, mut take: impl FnMut(Arc<Packet>)) -> Look {
         let (mut look, mut taken) = (Look::default(), 0);
         while taken < most {
-            // Behind one that was free the next is looked at alone: mostly it is still held, and so are those behind it.
+            // After a free packet only the next one is checked: usually it is still held, and so are those after it.
             let window = if taken == 0 { WINDOW } else { 1 };
             let mut free = None;
             for (at, packet) in self.shared.iter_mut().take(window).enumerate() {
@@ -104,8 +104,8 @@ impl Ledger {
         look
     }
 
-    /// Packets that are held for much longer than those behind them (a track that paused, a slow subscriber) go to the back, so
-    /// that they do not hide the others.
+    /// Moves packets that are held much longer than those after them (by a paused track or a slow subscriber) to the
+    /// back, so that the search reaches the others.
     fn put_stuck_back(&mut self) {
         for _ in 0..WINDOW.min(self.shared.len()) {
             let front = self.shared.front().map(|packet| packet.meta.arrival);
@@ -117,7 +117,7 @@ impl Ledger {
         }
     }
 
-    /// Looks at the `first` oldest packets, and takes back all that are free among them. The others keep their places.
+    /// Checks the `first` oldest packets, and reclaims all that are free. The others keep their order.
     pub(super) fn sweep(&mut self, first: usize, mut take: impl FnMut(Arc<Packet>)) -> Look {
         let (mut look, mut held) = (Look::default(), 0);
         for _ in 0..first.min(self.shared.len()) {

@@ -1,13 +1,14 @@
-//! Recycles packet buffers: allocation happens while the pool warms up, and not after. It does not know what is in
-//! the packets, nor who holds them.
+//! Recycles packet buffers: memory is allocated while the pool warms up, and not afterwards. The pool does not know
+//! what is in the packets, nor which workers hold them.
 //!
-//! The pool keeps one reference to every packet that it shared. When all others are gone, whichever worker held
-//! them, `Arc::get_mut` succeeds and the buffer is used again.
+//! The pool keeps one reference to every packet that it shared. When all others are dropped, on whichever worker,
+//! `Arc::get_mut` succeeds and the buffer is used again.
 //!
-//! All buffers together are bounded in bytes, and every publisher has an [`Account`] that is bounded too: by a budget, and by
-//! as much as is free ("dynamic threshold", Choudhury and Hahne 1998). So one publisher holds at most half of the pool, and of `n`
-//! greedy ones each comes to hold an `n + 1`th; the last eighth is for those who hold next to nothing. Where an account is at its bound the caller lets
-//! go of that publisher's oldest packets ([`PacketPool::oldest`]), and nobody else loses anything.
+//! All buffers together are bounded in bytes, and every publisher has an [`Account`] that is bounded too: by a budget,
+//! and by the bytes that are free ("dynamic threshold", Choudhury and Hahne 1998). So one publisher holds at most half
+//! of the pool, and each of `n` greedy ones ends with an `n + 1`th; the last eighth is kept for accounts that hold
+//! next to nothing. When an account is at its bound, the caller releases that publisher's oldest packets
+//! ([`PacketPool::oldest`]), and no other publisher loses any.
 
 mod account;
 #[cfg(test)]
@@ -26,30 +27,31 @@ use account::{Ledger, Look};
 const SMALL: usize = 256;
 /// Capacity of a large buffer: any datagram of an Ethernet path fits (threats row 29 bounds packets at 1,500 bytes).
 const LARGE: usize = 1_504;
-/// Packets of its own account that an allocation takes back at most: one more than it takes, so that what is free is found
+/// Most packets of its own account that an allocation reclaims: one more than it takes, so that free packets are found
 /// sooner or later.
 const RECLAIMS: usize = 2;
-/// Where an account is at its bound, so many: what is free already is found before anything is let go.
+/// The same for an account at its bound: packets that are already free are searched before any are released.
 const RECLAIMS_AT_BOUND: usize = 1_024;
-/// Packets that [`PacketPool::tidy`] takes back at most,
+/// Most packets that [`PacketPool::tidy`] reclaims per account,
 const TIDY: usize = 512;
-/// and accounts that it looks at.
+/// and most accounts that it checks.
 const TIDY_ACCOUNTS: usize = 8;
-/// An account that holds less than this may use the last eighth of the pool: some sound, or the picture that is being forwarded.
-/// Without it a publisher that begins while others fill the pool would wait until they let go of something.
+/// An account that holds less than this may use the last eighth of the pool: enough for some sound, or for the picture
+/// that is being forwarded. Without it a publisher that starts while others fill the pool would wait until they
+/// release packets.
 const FLOOR: usize = 64 << 10;
 
-/// Bytes that a buffer of this capacity takes, with its packet's metadata and the two counts of its `Arc`.
+/// Bytes that a buffer of this capacity takes, with its packet's metadata and the two counters of its `Arc`.
 const fn cost(capacity: usize) -> usize {
     capacity + size_of::<Packet>() + 2 * size_of::<usize>()
 }
 
-/// How much memory a pool may own.
+/// Limits of a pool's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
     /// Bytes of all buffers, metadata included.
     pub bytes: usize,
-    /// Bytes of the buffers that one account may hold, however much is free.
+    /// Bytes of the buffers that one account may hold, even if more are free.
     pub account_bytes: usize,
 }
 
@@ -60,20 +62,20 @@ impl Default for PoolLimits {
     }
 }
 
-/// Counts since the pool was made.
+/// Counters since the pool was created, and what it owns now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolStats {
     /// Buffers that exist now.
     pub buffers: usize,
-    /// Bytes of them.
+    /// Bytes of these buffers.
     pub owned_bytes: usize,
-    /// Bytes of those that are not known to be free: lent, shared, or free again and not looked at yet.
+    /// Bytes of the buffers that are not known to be free: lent, shared, or free again and not yet checked.
     pub used_bytes: usize,
-    /// Allocations served from the system because nothing could be recycled.
+    /// Allocations from the system, because no buffer was free.
     pub misses: u64,
-    /// Allocations refused, whatever the reason.
+    /// Allocations that were refused, for any reason.
     pub refused: u64,
-    /// Packets looked at to find out whether they are free.
+    /// Packets that were checked for other references.
     pub probes: u64,
 }
 
@@ -84,9 +86,9 @@ impl PoolStats {
     }
 }
 
-/// A buffer that nobody else can see: decrypt into it, let [`crate::UpTrack::ingest`] fill in what it learns, then
-/// [`PacketPool::share`] it, or [`PacketPool::release`] it when the packet was dropped. A buffer that is simply let go, in
-/// a panic, counts towards the limits until its account is closed.
+/// A buffer with no other reference: decrypt into it, let [`crate::UpTrack::ingest`] fill in the metadata, then
+/// [`PacketPool::share`] it, or [`PacketPool::release`] it if the packet was dropped. A buffer that is lost in a panic
+/// counts towards the limits until its account is closed.
 #[derive(Debug)]
 pub struct PacketBuf {
     packet: Arc<Packet>,
@@ -94,13 +96,13 @@ pub struct PacketBuf {
 }
 
 impl PacketBuf {
-    /// The whole buffer; at least as long as was asked for.
+    /// The whole buffer; at least as long as requested.
     pub fn space(&mut self) -> &mut [u8] {
-        // Unique by construction: the pool hands out only what `Arc::get_mut` gave it.
+        // Always unique: the pool only lends packets for which `Arc::get_mut` succeeded.
         Arc::get_mut(&mut self.packet).map_or(&mut [], Packet::space)
     }
 
-    /// The packet as it stands.
+    /// The packet with its present metadata.
     pub fn packet(&self) -> &Packet {
         &self.packet
     }
@@ -117,7 +119,7 @@ struct Class {
     free: Vec<Arc<Packet>>,
 }
 
-/// Both classes.
+/// The free buffers of both capacities.
 #[derive(Debug)]
 struct Free {
     small: Class,
@@ -130,7 +132,7 @@ impl Free {
         class.free.push(packet);
     }
 
-    /// The class that holds `len` bytes, and the other one.
+    /// The class that fits `len` bytes, and the other one.
     fn classes(&mut self, len: usize) -> (&mut Class, &mut Class) {
         match len <= SMALL {
             true => (&mut self.small, &mut self.large),
@@ -149,7 +151,7 @@ pub struct PacketPool {
     vacant: Vec<Account>,
     /// Packets of accounts that were closed.
     orphans: Ledger,
-    /// Which account is tidied next.
+    /// The account that [`PacketPool::tidy`] checks next.
     next: usize,
     stats: PoolStats,
 }
@@ -170,7 +172,7 @@ impl PacketPool {
         }
     }
 
-    /// An account for one more publisher. It has to be closed when the publisher ends.
+    /// Opens an account for a publisher. It has to be closed when the publisher ends.
     pub fn open(&mut self) -> Account {
         let account = self.vacant.pop().unwrap_or_else(|| {
             self.accounts.push(None);
@@ -182,7 +184,8 @@ impl PacketPool {
         account
     }
 
-    /// The publisher has ended. What others still hold of its packets comes back in time.
+    /// Closes an account when its publisher has ended. Packets that are still held are reclaimed when their references
+    /// are dropped.
     pub fn close(&mut self, account: Account) {
         let ledger = self.accounts.get_mut(account.0 as usize).and_then(Option::take);
         if let Some(mut ledger) = ledger {
@@ -199,8 +202,8 @@ impl PacketPool {
     /// A buffer of at least `len` bytes.
     ///
     /// # Errors
-    /// `TooLarge` when `len` is over 1,504; `SessionMemory` when the account is at its bound; `PoolExhausted` when the pool is at
-    /// its limit though the account is not. A refusal looks at a few packets, however many the account has.
+    /// `TooLarge` if `len` is over 1,504; `SessionMemory` if the account is at its bound; `PoolExhausted` if the pool
+    /// is at its limit though the account is not. A refusal checks only a few packets, however many the account has.
     pub fn alloc(&mut self, account: Account, len: usize) -> Result<PacketBuf, DropReason> {
         if len > LARGE {
             return Err(DropReason::TooLarge);
@@ -226,7 +229,7 @@ impl PacketPool {
         Ok(PacketBuf { packet, account })
     }
 
-    /// Whether an account may hold so many bytes more.
+    /// Whether an account may hold `more` bytes in addition.
     #[inline]
     fn may_hold(&self, account: Account, more: usize) -> bool {
         let Some(Some(ledger)) = self.accounts.get(account.0 as usize) else { return false };
@@ -238,7 +241,7 @@ impl PacketPool {
         held <= self.limits.account_bytes.min(free.saturating_sub(all / 8))
     }
 
-    /// A free buffer, or a new one as far as the limit allows.
+    /// A free buffer, or a new one within the limit.
     #[inline]
     fn take_free(&mut self, len: usize, cost: usize) -> Option<Arc<Packet>> {
         let Self { free, stats, limits, base, .. } = self;
@@ -246,7 +249,7 @@ impl PacketPool {
         if let Some(packet) = class.free.pop() {
             return Some(packet);
         }
-        // The limit is one for both classes: free buffers of the other one make room.
+        // Both classes share one limit: free buffers of the other class are dropped to make room.
         while stats.owned_bytes + cost > limits.bytes
             && let Some(unused) = other.free.pop()
         {
@@ -262,7 +265,7 @@ impl PacketPool {
         Some(Arc::new(Packet::with_capacity(class.capacity, *base)))
     }
 
-    /// Takes back a buffer whose packet goes nowhere.
+    /// Takes back a buffer whose packet is not forwarded.
     pub fn release(&mut self, buf: PacketBuf) {
         let cost = cost(buf.packet.capacity());
         let ledger = self.ledger(buf.account);
@@ -272,8 +275,8 @@ impl PacketPool {
         self.free.put(buf.packet);
     }
 
-    /// Makes a filled buffer a packet that can be handed around. The buffer comes back to the pool by itself when
-    /// the last clone is dropped.
+    /// Turns a filled buffer into a packet that can be shared. The pool finds the buffer free once the last clone is
+    /// dropped.
     pub fn share(&mut self, buf: PacketBuf) -> Arc<Packet> {
         let packet = Arc::clone(&buf.packet);
         let ledger = self.ledger(buf.account);
@@ -282,7 +285,7 @@ impl PacketPool {
         packet
     }
 
-    /// A packet of a track whose origin is elsewhere, with its payload, ready to be handed around.
+    /// A shared packet that did not come through ingest, with its payload.
     ///
     /// # Errors
     /// Those of [`PacketPool::alloc`].
@@ -305,21 +308,23 @@ impl PacketPool {
         }
     }
 
-    /// Whether an account holds seven eighths of what it may: time to let go of its oldest packets, before any is refused.
+    /// Whether an account holds seven eighths of its bound: its oldest packets should be released before an allocation
+    /// is refused.
     #[inline]
     pub fn is_near_bound(&self, account: Account) -> bool {
         let Some(Some(ledger)) = self.accounts.get(account.0 as usize) else { return false };
         !self.may_hold(account, ledger.held / 7)
     }
 
-    /// The oldest packets that an account holds, an eighth of them and at most 1,024: whoever keeps them lets them go, calls
-    /// [`PacketPool::reclaim_oldest`], and the next allocations find room. What is taken at once pays for as many allocations.
+    /// The oldest packets of an account: an eighth of them, and at most 1,024. The caller makes the caches drop them
+    /// and calls [`PacketPool::reclaim_oldest`]; the next allocations then find room. One such round serves as many
+    /// allocations.
     pub fn oldest(&self, account: Account) -> impl Iterator<Item = &Packet> {
         let ledger = self.accounts.get(account.0 as usize).and_then(Option::as_ref);
         ledger.into_iter().flat_map(|ledger| ledger.packets().take(share_of(ledger.len())))
     }
 
-    /// Takes back what is free of the oldest packets of an account. `true` when some were.
+    /// Reclaims the free ones of an account's oldest packets. `true` if there were any.
     pub fn reclaim_oldest(&mut self, account: Account) -> bool {
         let Some(Some(ledger)) = self.accounts.get_mut(account.0 as usize) else { return false };
         let look = ledger.sweep(share_of(ledger.len()), |packet| self.free.put(packet));
@@ -327,8 +332,8 @@ impl PacketPool {
         look.freed > 0
     }
 
-    /// Takes back what came free of a few accounts, and of those that were closed: call it now and then, so that the memory of
-    /// publishers that fell silent serves the others. Its price is bounded.
+    /// Reclaims free packets of a few accounts and of the closed ones. Call it periodically, so that memory of silent
+    /// publishers serves the others. Its cost is bounded.
     pub fn tidy(&mut self) {
         let before = self.stats.used_bytes;
         if !self.orphans.is_empty() {
@@ -344,7 +349,7 @@ impl PacketPool {
         }
     }
 
-    /// Takes back all that is free, however many packets have to be looked at.
+    /// Reclaims all free packets, however many have to be checked.
     pub fn tidy_all(&mut self) {
         for ledger in self.accounts.iter_mut().flatten().chain([&mut self.orphans]) {
             let look = ledger.sweep(usize::MAX, |packet| self.free.put(packet));
@@ -358,7 +363,7 @@ impl PacketPool {
         self.stats.book(look);
     }
 
-    /// Counts for the metrics.
+    /// Counters for the metrics.
     pub fn stats(&self) -> PoolStats {
         self.stats
     }
@@ -368,7 +373,7 @@ impl PacketPool {
         self.limits
     }
 
-    /// The account's ledger; that of the closed ones if it was closed in between.
+    /// The account's ledger, or that of the closed accounts if it was closed meanwhile.
     fn ledger(&mut self, account: Account) -> &mut Ledger {
         match self.accounts.get_mut(account.0 as usize) {
             Some(Some(ledger)) => ledger,
@@ -377,8 +382,8 @@ impl PacketPool {
     }
 }
 
-/// How many of so many packets are let go at once: an eighth, so that a round pays for many allocations, and at most 1,024,
-/// so that it takes some microseconds.
+/// How many packets are released at once: an eighth, so that one round serves many allocations, and at most 1,024, so
+/// that it takes some microseconds.
 #[inline]
 fn share_of(packets: usize) -> usize {
     (packets / 8).clamp(8, 1_024)

@@ -1,4 +1,4 @@
-//! What a pool promises: recycling, bounds, and that no account lives at another's cost.
+//! What a pool guarantees: recycling, bounds, and that no account takes memory from another.
 
 use std::collections::VecDeque;
 
@@ -46,7 +46,7 @@ fn a_pool_is_bounded() {
     let mut pool = pool(800 * LARGE_COST, 10_000 * LARGE_COST);
     let account = pool.open();
     let (held, reason) = fill(&mut pool, account);
-    // No more than is left free of seven eighths.
+    // The bound is what is free of seven eighths of the pool.
     assert_eq!((held.len(), reason), (350, DropReason::SessionMemory));
     let others: Vec<Account> = (0..200).map(|_| pool.open()).collect();
     let all: Vec<_> = others.iter().map(|account| fill(&mut pool, *account).0).collect();
@@ -82,7 +82,7 @@ fn however_many_accounts_are_greedy_a_newcomer_finds_room_at_once_and_its_share_
     let held = VecDeque::from(fill(&mut pool, newcomer).0);
     assert!(held.len() * LARGE_COST > FLOOR / 2, "{}", held.len());
     accounts.push((newcomer, held));
-    // All go on sending. Whoever is refused lets go of its own oldest packets.
+    // All publishers go on sending. One that is refused releases its own oldest packets.
     for _ in 0..8_000 {
         for (account, held) in &mut accounts {
             match pool.alloc(*account, 1_000) {
@@ -126,7 +126,7 @@ fn what_is_let_go_of_the_oldest_makes_room_for_new_packets() {
     }
     assert!(pool.alloc(account, 1_000).is_err());
     let oldest: Vec<u64> = pool.oldest(account).map(|p| p.meta.seq.0).collect();
-    // The refusal looked at the first few and put them behind the others.
+    // The refusal checked the first few packets and moved them to the back.
     assert_eq!(oldest.len(), 10);
     held.retain(|p| !oldest.contains(&p.meta.seq.0));
     assert!(pool.reclaim_oldest(account));

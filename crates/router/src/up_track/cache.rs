@@ -1,5 +1,5 @@
-//! The last second or so of packets of one layer, from which retransmissions are made. Bounded in packets and in
-//! time; it holds references, the bytes are shared.
+//! The packets of one layer of the last second, from which retransmissions are made. Bounded in packets and in time.
+//! It holds references; the bytes are shared.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,29 +9,29 @@ use rtp::sequence::ExtSeq;
 
 use crate::Packet;
 
-/// Most packets of a video layer; a power of two.
+/// Most packets of a video layer. A power of two.
 const MAX_VIDEO: usize = 1_024;
 /// Most packets of an audio track; a power of two.
 const MAX_AUDIO: usize = 64;
-/// Slots to begin with; a power of two.
+/// Slots of a cache at first. A power of two.
 const FIRST: usize = 32;
-/// Older packets go when a new one comes.
+/// Packets older than this are removed when a new one arrives.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// A ring of packets by extended sequence number.
 #[derive(Debug)]
 pub struct Cache {
-    /// A power of two of slots; the packet `n` stands in `n % len`. Slots outside `tail..head` are empty.
+    /// The number of slots is a power of two; packet `n` is in slot `n % len`. Slots outside `tail..head` are empty.
     slots: Vec<Option<Arc<Packet>>>,
     max: usize,
-    /// The oldest number that may be kept.
+    /// The oldest number that is kept.
     tail: u64,
     /// One more than the newest.
     head: u64,
 }
 
 impl Cache {
-    /// An empty cache. It grows with the rate of packets, up to 1,024 of video or 64 of audio.
+    /// An empty cache. It grows with the packet rate, up to 1,024 packets of video or 64 of audio.
     pub(crate) fn new(kind: MediaKind) -> Self {
         let max = match kind {
             MediaKind::Video => MAX_VIDEO,
@@ -40,7 +40,7 @@ impl Cache {
         Self { slots: Vec::new(), max, tail: 0, head: 0 }
     }
 
-    /// The packet with this number, if it is still kept.
+    /// The packet with this number, if it is still in the cache.
     pub fn find(&self, seq: ExtSeq) -> Option<&Arc<Packet>> {
         if !(self.tail..self.head).contains(&seq.0) {
             return None;
@@ -48,7 +48,7 @@ impl Cache {
         self.slots.get(self.slot(seq.0))?.as_ref()
     }
 
-    /// The packets from `seq` on, oldest first; those that are missing are left out.
+    /// The packets from `seq` on, oldest first. Missing ones are skipped.
     pub(crate) fn since(&self, seq: ExtSeq) -> Since<'_> {
         Since { cache: self, at: seq.0.max(self.tail) }
     }
@@ -63,7 +63,7 @@ impl Cache {
         self.head
     }
 
-    /// Keeps a packet, and lets go of those that are too old.
+    /// Adds a packet, and removes those that are too old.
     pub(crate) fn insert(&mut self, packet: Arc<Packet>) {
         let (seq, now) = (packet.meta.seq.0, packet.meta.arrival);
         if self.slots.is_empty() {
@@ -88,9 +88,9 @@ impl Cache {
         self.expire(now);
     }
 
-    /// Lets go of packets that are too old. `true` while packets are left.
+    /// Removes packets that are too old. `true` if packets are left.
     pub(crate) fn expire(&mut self, now: Instant) -> bool {
-        // A number at the tail without a packet is as old as the packet before it, which has gone.
+        // A missing number at the tail is as old as the packet before it, which was removed.
         while self.tail < self.head {
             let slot = self.slot(self.tail);
             match &self.slots[slot] {
@@ -102,7 +102,7 @@ impl Cache {
         self.tail < self.head
     }
 
-    /// Lets go of the packets below a number, and takes none of them any more.
+    /// Removes the packets below a number, and takes no such packets any more.
     pub(crate) fn forget(&mut self, below: ExtSeq) {
         while self.tail < self.head.min(below.0) {
             let slot = self.slot(self.tail);
@@ -111,7 +111,7 @@ impl Cache {
         }
     }
 
-    /// Lets go of everything.
+    /// Removes all packets.
     pub(crate) fn clear(&mut self) {
         if self.head == 0 {
             return;
@@ -121,7 +121,7 @@ impl Cache {
         self.head = 0;
     }
 
-    /// Makes `tail..head` fit: by growing while that is allowed, else by letting go of the oldest.
+    /// Makes `tail..head` fit: by growing up to the bound, then by removing the oldest.
     fn make_room(&mut self) {
         let needed = (self.head - self.tail) as usize;
         if needed > self.slots.len() && self.slots.len() < self.max {
@@ -145,7 +145,7 @@ impl Cache {
     }
 }
 
-/// See [`Cache::since`].
+/// The iterator of [`Cache::since`].
 #[derive(Debug, Clone)]
 pub(crate) struct Since<'c> {
     cache: &'c Cache,
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_below_a_number_is_let_go_of_and_the_rest_stays() {
+    fn forget_removes_the_packets_below_a_number_only() {
         let t = crate::fixtures::start();
         let mut cache = Cache::new(MediaKind::Video);
         (100..200).for_each(|seq| cache.insert(packet(seq, t)));
@@ -240,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_jump_empties_it() {
+    fn a_long_jump_empties_the_cache() {
         let t = crate::fixtures::start();
         let mut cache = Cache::new(MediaKind::Video);
         cache.insert(packet(100, t));
         cache.insert(packet(5_000, t));
         assert_eq!(cache.slots.iter().flatten().count(), 1);
         assert!(cache.find(ExtSeq(5_000)).is_some());
-        // And a jump within the bound keeps what fits.
+        // A jump within the bound keeps what fits.
         cache.insert(packet(5_900, t));
         assert_eq!(cache.slots.iter().flatten().count(), 2);
     }

@@ -1,42 +1,43 @@
 //! Coalesces requests for key frames of one layer (RFC 4585 section 6.3.1, RFC 5104 section 4.3.1): however many
-//! subscribers ask and however often, the publisher hears of it once a second at most (threats row 34).
+//! subscribers ask and however often, the publisher gets at most one request a second (threats row 34).
 
 use std::time::{Duration, Instant};
 
 /// Least time between two requests.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Requests without an answer after which no more are sent until a subscriber asks again: the publisher cannot or will not.
+/// Requests in a row without a key frame, after which no more are sent until a subscriber asks again: the publisher
+/// cannot or will not send one.
 const MAX_TRIES: u8 = 10;
 
 /// The key frame requests of one layer.
 #[derive(Debug, Default)]
 pub(crate) struct KeyframeRequests {
-    /// Since when.
+    /// When the key frame was first asked for; `None` if none is wanted.
     wanted: Option<Instant>,
     last: Option<Instant>,
     tries: u8,
-    /// Command sequence number of FIR: counts requests, not repetitions.
+    /// Command sequence number of FIR: it counts requests, not repetitions.
     fir_sequence: u8,
 }
 
 impl KeyframeRequests {
-    /// Somebody needs a key frame.
+    /// A subscriber needs a key frame.
     pub(crate) fn want(&mut self, now: Instant) {
         if self.wanted.is_none() {
             self.wanted = Some(now);
-            // RFC 5104 section 4.3.1.2: a new command has a new number, a repetition has the same.
+            // RFC 5104 section 4.3.1.2: a new command has a new number, a repetition keeps it.
             self.fir_sequence = self.fir_sequence.wrapping_add(1);
         }
         self.tries = 0;
     }
 
-    /// A key frame begins.
+    /// A key frame arrived.
     pub(crate) fn arrived(&mut self) {
         self.wanted = None;
         self.tries = 0;
     }
 
-    /// When a request is to be sent; `None` when there is nothing to ask for.
+    /// When the next request is to be sent; `None` if none is wanted.
     pub(crate) fn due(&self) -> Option<Instant> {
         let since = self.wanted?;
         Some(self.last.map_or(since, |last| since.max(last + INTERVAL)))
@@ -51,7 +52,7 @@ impl KeyframeRequests {
         }
     }
 
-    /// The number for FIR.
+    /// The command sequence number for FIR.
     pub(crate) fn fir_sequence(&self) -> u8 {
         self.fir_sequence
     }
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_that_never_answers_is_not_asked_for_ever() {
+    fn requests_to_a_publisher_that_never_answers_end() {
         let t = crate::fixtures::start();
         let mut k = KeyframeRequests::default();
         k.want(t);

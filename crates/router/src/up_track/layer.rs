@@ -1,5 +1,5 @@
-//! One simulcast layer of an up-track (or all of a track without simulcast): its source, the source's numbering, what
-//! is missing, what was asked for, what is reported.
+//! One simulcast layer of an up-track (the whole track without simulcast): its source and numbering, missing packets,
+//! feedback and reports.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,15 @@ use super::report::{Reception, SenderInfo};
 use crate::LayerStats;
 use crate::bitrate::{Meter, duration};
 
-/// Missing packets tracked per layer of video.
+/// Most missing packets that are tracked per layer of video.
 const NACKS_VIDEO: usize = 512;
-/// Missing packets tracked of audio.
+/// Most missing packets that are tracked per audio track.
 const NACKS_AUDIO: usize = 64;
-/// Sender reports of a layer are taken at most this often. RFC 3550 section 6.2 means seconds; each one that is taken is
-/// told to every worker with subscribers, and a compound packet holds dozens.
+/// Sender reports of a layer are accepted at most this often. RFC 3550 section 6.2 has them seconds apart. Each one
+/// that is accepted is sent to every worker with subscribers, and a compound packet can hold dozens.
 const SENDER_REPORT_EVERY: Duration = Duration::from_millis(20);
 
-/// Feedback that the publisher takes.
+/// Kinds of feedback that the publisher accepts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Asks {
     pub(crate) nack: bool,
@@ -34,32 +34,32 @@ pub(crate) struct Asks {
 pub(crate) struct Layer {
     kind: MediaKind,
     source: Option<Source>,
-    /// Sources before the present one.
+    /// Number of sources before the present one.
     sources: u64,
     keyframes: KeyframeRequests,
     stats: LayerStats,
     bitrate: Meter,
-    /// Given up by sources before the present one.
+    /// Packets of earlier sources that were given up as lost.
     lost_before: u64,
-    /// The last time from a NACK to its retransmission that nobody took.
+    /// The last time between a NACK and its retransmission, until it is taken.
     repair_time: Option<Duration>,
 }
 
-/// What is known of the present SSRC of a layer.
+/// State of the present SSRC of a layer.
 #[derive(Debug)]
 struct Source {
     ssrc: Ssrc,
-    /// RTP clock in hertz of its last packet.
+    /// RTP clock of its last packet in hertz.
     clock_rate: u32,
     numbering: Numbering,
     nacks: Nacks,
     reception: Reception,
     sender: Option<SenderInfo>,
-    /// Parameter sets came in it. Where they come, those of the offer may be stale.
+    /// The source sent parameter sets. Then those of the offer may be stale and are not used.
     parameter_sets: bool,
 }
 
-/// A packet on its way in.
+/// A packet on its way through ingest.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming {
     pub(crate) ssrc: Ssrc,
@@ -83,17 +83,17 @@ impl Layer {
         }
     }
 
-    /// The media SSRC, once a packet of it came.
+    /// The media SSRC, once it sent a packet.
     pub(crate) fn ssrc(&self) -> Option<Ssrc> {
         self.source.as_ref().map(|s| s.ssrc)
     }
 
-    /// Which of the layer's sources is the present one, counted from 0.
+    /// The number of the present source of the layer, counted from 0.
     pub(crate) fn source_number(&self) -> u64 {
         self.sources
     }
 
-    /// Says where a packet belongs; a new source is begun when the packet proves that there is one.
+    /// Says where a packet belongs. Begins a new source if the packet shows that there is one.
     pub(crate) fn place(&mut self, now: Instant, packet: &Incoming) -> Result<Place, DropReason> {
         let known = self.source.as_ref().is_some_and(|s| s.ssrc == packet.ssrc);
         if !known {
@@ -107,14 +107,14 @@ impl Layer {
             match source.numbering.place(packet.sequence, !packet.is_retransmission) {
                 Verdict::Fresh(place) => return Ok(place),
                 Verdict::Drop(reason) => return Err(reason),
-                // RFC 3550 appendix A.1: numbered anew, then placed as the first packet.
+                // RFC 3550 appendix A.1: the source is numbered anew, and the packet is placed as its first.
                 Verdict::Restart => self.begin(now, packet),
             }
         }
         Err(DropReason::TooOld)
     }
 
-    /// Takes a placed packet in, and gives its compact number.
+    /// Takes a placed packet, and returns its compact number.
     pub(crate) fn accept(
         &mut self,
         now: Instant,
@@ -130,14 +130,14 @@ impl Layer {
         let repair = source.seen(now, packet, place);
         let compact = source.numbering.compact(place.raw);
         self.stats.recovered += u64::from(repair.was_asked_for);
-        // Without RTX it may be the packet itself, which was only late.
+        // Without RTX the answer to the NACK cannot be told from the original packet arriving late.
         if packet.is_retransmission && repair.after.is_some() {
             self.repair_time = repair.after;
         }
         compact
     }
 
-    /// The present source sends parameter sets.
+    /// Notes that the present source sends parameter sets.
     pub(crate) fn sends_parameter_sets(&mut self) {
         if let Some(source) = &mut self.source {
             source.parameter_sets = true;
@@ -149,14 +149,14 @@ impl Layer {
         self.source.as_ref().is_some_and(|s| s.parameter_sets)
     }
 
-    /// Puts so many numbers in before an accepted packet, and gives its compact number then; `None` when others were numbered
-    /// behind it already.
+    /// Inserts `count` numbers before an accepted packet, and returns its new compact number; `None` if later packets
+    /// were already numbered.
     pub(crate) fn make_room(&mut self, place: Place, count: usize) -> Option<u64> {
         let numbering = &mut self.source.as_mut()?.numbering;
         numbering.make_room(place, count).then(|| numbering.compact(place.raw))
     }
 
-    /// Takes a placed packet in that ends here. `false`: it comes too late for its gap to be closed.
+    /// Takes a placed packet that is not forwarded. `false`: it arrived too late to close its gap.
     pub(crate) fn end(&mut self, now: Instant, packet: &Incoming, place: Place) -> bool {
         let Some(source) = &mut self.source else { return true };
         if !source.numbering.cut(place) {
@@ -166,7 +166,7 @@ impl Layer {
         true
     }
 
-    /// A key frame came, with all that belongs to it from this raw number on.
+    /// A key frame arrived; everything from this raw number on belongs to it.
     pub(crate) fn key_frame(&mut self, raw: u64) {
         self.keyframes.arrived();
         self.stats.key_frames += 1;
@@ -175,14 +175,14 @@ impl Layer {
         }
     }
 
-    /// Somebody needs a key frame.
+    /// A subscriber needs a key frame.
     pub(crate) fn want_key_frame(&mut self, now: Instant) {
         if self.kind == MediaKind::Video {
             self.keyframes.want(now);
         }
     }
 
-    /// Takes a sender report of this layer's SSRC; false when it is of another, or comes too soon after the last one.
+    /// Takes a sender report of this layer's SSRC; `false` if it is of another SSRC, or too soon after the last one.
     pub(crate) fn sender_report(&mut self, ssrc: Ssrc, info: SenderInfo) -> bool {
         match &mut self.source {
             Some(source) if source.ssrc == ssrc && source.may_report(info.arrival) => {
@@ -193,7 +193,7 @@ impl Layer {
         }
     }
 
-    /// Writes what is due. `Ok(true)` when something was written.
+    /// Writes the feedback that is due. `Ok(true)` if something was written.
     pub(crate) fn poll_feedback(
         &mut self,
         now: Instant,
@@ -231,25 +231,25 @@ impl Layer {
         Ok(wrote)
     }
 
-    /// The last time from a NACK to its retransmission, once.
+    /// The last time between a NACK and its retransmission, returned once.
     pub(crate) fn take_repair_time(&mut self) -> Option<Duration> {
         self.repair_time.take()
     }
 
-    /// When there is something to write.
+    /// When [`Layer::poll_feedback`] has something to write.
     pub(crate) fn poll_timeout(&self, asks: Asks) -> Option<Instant> {
         let source = self.source.as_ref()?;
         let nack = if asks.nack { source.nacks.wake() } else { None };
         [nack, self.keyframes.due()].into_iter().flatten().min()
     }
 
-    /// A report block, if something was heard since the last one.
+    /// A report block, if packets arrived since the last one.
     pub(crate) fn report_block(&mut self, now: Instant) -> Option<ReportBlock> {
         let source = self.source.as_mut()?;
         source.reception.block(now, source.ssrc, source.sender.as_ref())
     }
 
-    /// How it comes in.
+    /// Reception statistics of the layer.
     pub(crate) fn stats(&self, now: Instant) -> LayerStats {
         let mut stats = self.stats;
         stats.bitrate = self.bitrate.rate(now);
@@ -285,13 +285,13 @@ impl Layer {
 }
 
 impl Source {
-    /// Whether a sender report at this time is not one of a flood.
+    /// Whether the last accepted sender report is long enough ago.
     fn may_report(&self, now: Instant) -> bool {
         self.sender
             .is_none_or(|last| now.saturating_duration_since(last.arrival) >= SENDER_REPORT_EVERY)
     }
 
-    /// Books a packet.
+    /// Updates reception statistics and missing packets with a packet.
     fn seen(&mut self, now: Instant, packet: &Incoming, place: Place) -> Repair {
         if !packet.is_retransmission {
             self.clock_rate = packet.clock_rate;

@@ -1,5 +1,5 @@
-//! Where a key frame begins: its first packet, and the packets in front that belong to it. H.264, H.265 and AV1 may send
-//! parameter sets in packets of their own; a decoder that begins at the key frame needs them.
+//! Where a key frame begins: its first packet, and the packets in front of it that belong to it. H.264, H.265 and AV1
+//! may send parameter sets in packets of their own; a decoder that begins at the key frame needs them.
 
 use std::time::Instant;
 
@@ -11,11 +11,11 @@ use crate::{LEAD_MAX, PacketMeta};
 /// The last key frame of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyFrame {
-    /// The first packet that belongs to it; [`KeyFrame::first`] where nothing leads to it.
+    /// The first packet that belongs to it; the same as [`KeyFrame::first`] if no parameter sets are in front.
     pub(crate) start: ExtSeq,
     /// The first packet of the picture itself.
     pub(crate) first: ExtSeq,
-    /// When that came.
+    /// When [`KeyFrame::first`] arrived.
     pub(crate) arrival: Instant,
     /// RTP timestamp of the picture.
     pub(crate) timestamp: u32,
@@ -23,12 +23,13 @@ pub(crate) struct KeyFrame {
     pub(crate) missing: u64,
 }
 
-/// Most packets in front of a key frame that are waited for: parameter sets of three kinds, and one more.
+/// Most missing packets in front of a key frame that are waited for: parameter sets of three kinds, and one more.
 const MISSING_MAX: u64 = 4;
-/// In front of the very first packet of a source nobody knows what is missing; so much, if it has no parameter sets.
+/// Assumed number of missing packets in front of the first packet of a source, where it is not known, if that packet
+/// has no parameter sets.
 const MISSING_AT_FIRST: u64 = 2;
 
-/// Follows which packets are missing directly in front of those that may lead to a key frame.
+/// Counts the packets that are missing directly in front of those that may lead to a key frame.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Front {
     newest: Option<ExtSeq>,
@@ -36,8 +37,8 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Takes note of a packet. Gives how many are missing in front of it and of what leads to it; 0 for one that comes late, since what is in
-    /// front of that one was here before.
+    /// Notes a packet. Returns how many packets are missing in front of it and of those that lead to it; 0 for a
+    /// packet that arrived late, since the packets before it were noted already.
     pub(crate) fn pass(&mut self, meta: &PacketMeta) -> u64 {
         match self.newest {
             Some(newest) if meta.seq <= newest => return 0,
@@ -56,7 +57,8 @@ impl Front {
 }
 
 impl KeyFrame {
-    /// The key frame that begins with a packet; `cache` holds what came before it, `missing` is by [`Front`].
+    /// The key frame that begins with a packet; `cache` holds the packets before it, `missing` is the result of
+    /// [`Front::pass`].
     pub(crate) fn new(meta: &PacketMeta, cache: &Cache, missing: u64) -> Self {
         let (first, arrival, timestamp) = (meta.seq, meta.arrival, meta.timestamp);
         let mut key = Self { start: first, first, arrival, timestamp, missing };
@@ -64,8 +66,8 @@ impl KeyFrame {
         key
     }
 
-    /// Finds the packets that lead to it: those directly in front that hold nothing of a picture. Parameter sets count
-    /// whatever their timestamp is, since some packetizers send them with that of the picture before.
+    /// Finds the packets that lead to it: those directly in front that hold no part of a picture. Parameter sets count
+    /// whatever their timestamp is, since some packetizers give them the timestamp of the previous picture.
     fn look_back(&mut self, cache: &Cache) {
         self.start = self.first;
         for back in 1..=LEAD_MAX as u64 {
@@ -77,26 +79,26 @@ impl KeyFrame {
         }
     }
 
-    /// Takes a late packet into account that `cache` holds now.
+    /// Updates [`KeyFrame::start`] after a late packet was added to `cache`.
     pub(crate) fn led_late(&mut self, cache: &Cache) {
         let before = self.start;
         self.look_back(cache);
         self.missing = self.missing.saturating_sub(before.0.saturating_sub(self.start.0));
     }
 
-    /// Numbers to hold free in front of a packet that a receiver begins with: parameter sets that are missing may come late, and
-    /// a decoder needs them.
+    /// Numbers to leave free in front of the packet that a subscriber begins with: missing parameter sets may still
+    /// arrive, and the decoder needs them.
     pub(crate) fn held_free(&self, meta: &PacketMeta) -> u64 {
         let may_lack = meta.info.lead || meta.info.lacks_parameter_sets();
         if may_lack && meta.seq == self.start { self.missing.min(meta.seq.0) } else { 0 }
     }
 
-    /// Whether a number is one of those that lead to it.
+    /// Whether the packet with this number leads to the key frame.
     pub(crate) fn has_lead(&self, seq: ExtSeq) -> bool {
         (self.start..self.first).contains(&seq)
     }
 
-    /// Whether a packet that comes after the first one may lead to it.
+    /// Whether a packet that arrived after the first one may lead to the key frame.
     pub(crate) fn is_led_by(&self, meta: &PacketMeta) -> bool {
         let front = self.first.0.saturating_sub(meta.seq.0);
         meta.info.lead && (1..=LEAD_MAX as u64).contains(&front)

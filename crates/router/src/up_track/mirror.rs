@@ -1,5 +1,5 @@
-//! One worker's view of a track: what its down-tracks need. The packets of the last second, the last key frames and sender
-//! reports, and how the layers rank. It asks the publisher for nothing; that is the up-track's.
+//! One worker's copy of a track for its down-tracks: the packets of the last second, the last key frames and sender
+//! reports, and the ranking of the layers. Requests to the publisher are made by the up-track.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,16 +13,16 @@ use super::lead::{Front, KeyFrame};
 use super::watch::{Ranking, bit};
 use crate::{CatchUp, CatchUpLimits, LEAD_MAX, Packet, PacketMeta, SenderInfo, StreamId};
 
-/// What the down-tracks of one worker need of a track. The owner of the track has one too.
+/// What the down-tracks of one worker need of a track. The worker that owns the track has a mirror too.
 #[derive(Debug)]
 pub struct TrackMirror {
     track: TrackId,
     kind: MediaKind,
     layers: Vec<LayerState>,
     ranking: Ranking,
-    /// Layers that somebody wants, one bit each.
+    /// Layers that a down-track wants, one bit each.
     wanted: u8,
-    /// Changes when another layer may have become the best.
+    /// Incremented when another layer may have become the best one.
     generation: u32,
     last_arrival: Option<Instant>,
 }
@@ -30,9 +30,10 @@ pub struct TrackMirror {
 #[derive(Debug)]
 struct LayerState {
     cache: Cache,
-    /// Of the last packet; `None` before the first.
+    /// Stream of the last packet; `None` before the first one.
     stream: Option<StreamId>,
-    /// The last sender report, and which numbering it is about: between workers it may overtake the first packet.
+    /// The last sender report, and the stream that it is about: between workers a report may overtake the first
+    /// packet.
     sender: Option<(StreamId, SenderInfo)>,
     key_frame: Option<KeyFrame>,
     front: Front,
@@ -46,7 +47,7 @@ impl LayerState {
 }
 
 impl TrackMirror {
-    /// A mirror that has seen nothing yet. All layers are kept until [`TrackMirror::want`] says otherwise.
+    /// A mirror without packets. All layers are kept until [`TrackMirror::want`] is called.
     pub fn new(media: &UpMedia) -> Self {
         let layers = (0..layer_count(media)).map(|_| LayerState::new(media.kind)).collect();
         Self {
@@ -70,14 +71,14 @@ impl TrackMirror {
         self.kind
     }
 
-    /// Which layers are wanted, one bit each. Their packets are kept for retransmissions. Of a layer that nobody wants no more
-    /// is kept than a late viewer begins with: of the best one the packets since the last key frame, within
-    /// [`CatchUpLimits`]; of others, and of audio, nothing.
+    /// Sets which layers are wanted, one bit each. Their packets are kept for retransmissions. Of an unwanted layer
+    /// only what a late viewer begins with is kept: of the best layer the packets since the last key frame, within
+    /// [`CatchUpLimits`]; of the others, and of audio, nothing.
     pub fn want(&mut self, layers: u8) {
         self.wanted = layers;
     }
 
-    /// Takes a packet in, in the order in which the up-track accepted it; call it before the packet is forwarded.
+    /// Takes a packet, in the order in which the up-track accepted them. Call it before the packet is forwarded.
     pub fn receive(&mut self, packet: Arc<Packet>) {
         let (now, stream) = (packet.meta.arrival, packet.meta.stream);
         let (keep_all, is_best) =
@@ -108,8 +109,8 @@ impl TrackMirror {
         }
     }
 
-    /// Lets go of packets that are older than the cache reaches back, where nothing comes that would push them out. `true`
-    /// while packets are left.
+    /// Removes packets that are too old. It is needed when no packets arrive that would push them out. `true` if
+    /// packets are left.
     pub fn expire(&mut self, now: Instant) -> bool {
         let mut left = false;
         for layer in &mut self.layers {
@@ -118,8 +119,8 @@ impl TrackMirror {
         left
     }
 
-    /// Lets go of the packets of a stream below a number, since the publisher holds as much memory as it may. They can be
-    /// asked for no more.
+    /// Removes the packets of a stream below a number, because the publisher is near its memory limit. They can no
+    /// longer be retransmitted.
     pub fn forget(&mut self, stream: StreamId, below: ExtSeq) {
         let layer = self.layers.get_mut(usize::from(stream.layer()));
         if let Some(layer) = layer.filter(|layer| layer.stream == Some(stream)) {
@@ -127,7 +128,7 @@ impl TrackMirror {
         }
     }
 
-    /// How the layers rank from now on, as [`crate::LayerWatch`] found where the track comes in.
+    /// Sets how the layers rank, as [`crate::LayerWatch`] found on the worker that receives the track.
     pub fn rank(&mut self, ranking: Ranking) {
         if self.ranking != ranking {
             self.ranking = ranking;
@@ -140,36 +141,36 @@ impl TrackMirror {
         self.ranking
     }
 
-    /// Takes a sender report in, as [`crate::UpTrack::sender_report`] gave it, by the node's clock. It holds for the packets of that stream,
-    /// whether they come before it or after it.
+    /// Takes a sender report from [`crate::UpTrack::sender_report`], converted to the node's clock. It holds for all
+    /// packets of that stream, whether they arrive before or after it.
     pub fn sender_report(&mut self, stream: StreamId, info: SenderInfo) {
         if let Some(state) = self.layers.get_mut(usize::from(stream.layer())) {
             state.sender = Some((stream, info));
         }
     }
 
-    /// The last sender reports, as [`TrackMirror::sender_report`] takes them. For a mirror that begins later than this one.
+    /// The last sender reports, in the form that [`TrackMirror::sender_report`] takes, to start another mirror with.
     pub fn sender_reports(&self) -> impl Iterator<Item = (StreamId, SenderInfo)> + '_ {
         self.layers.iter().filter_map(|l| l.sender)
     }
 
-    /// When the last packet of any layer came.
+    /// When the last packet of any layer arrived.
     pub fn last_arrival(&self) -> Option<Instant> {
         self.last_arrival
     }
 
-    /// The kept packets of a layer.
+    /// The cached packets of a layer.
     pub fn cache(&self, layer: u8) -> Option<&Cache> {
         self.state(layer).map(|l| &l.cache)
     }
 
-    /// A kept packet by its stream and number.
+    /// A cached packet by its stream and number.
     pub fn find(&self, stream: StreamId, seq: ExtSeq) -> Option<&Arc<Packet>> {
         let packet = self.cache(stream.layer())?.find(seq)?;
         (packet.meta.stream == stream).then_some(packet)
     }
 
-    /// Changes when [`TrackMirror::best`] may have.
+    /// Changes whenever the result of [`TrackMirror::best`] may have changed.
     pub(crate) fn generation(&self) -> u32 {
         self.generation
     }
@@ -179,7 +180,7 @@ impl TrackMirror {
         self.ranking.best(max_rank)
     }
 
-    /// The numbering that a layer's packets are in now.
+    /// The stream of a layer's last packet.
     pub(crate) fn stream(&self, layer: u8) -> Option<StreamId> {
         self.state(layer)?.stream
     }
@@ -195,14 +196,15 @@ impl TrackMirror {
         self.state(layer)?.key_frame
     }
 
-    /// Whether a packet stands before the last key frame of its stream and belongs to it: parameter sets and the like.
+    /// Whether a packet belongs to the last key frame of its stream and is in front of it: parameter sets, for
+    /// example.
     pub(crate) fn leads_to_key_frame(&self, meta: &PacketMeta) -> bool {
         let Some(state) = self.state(meta.layer()) else { return false };
         state.stream == Some(meta.stream) && state.key_frame.is_some_and(|k| k.has_lead(meta.seq))
     }
 
-    /// The packets that belong to a key frame that begins among `packets`, and came before all of these. A receiver that begins with
-    /// the key frame is to be offered them first; one that has them already refuses them as duplicates. At most
+    /// The packets that belong to a key frame that begins among `packets`, and arrived before all of these. Offer them
+    /// first to a subscriber that begins with the key frame; one that has them refuses them as duplicates. At most
     /// [`crate::LEAD_MAX`].
     pub fn lead_in<'m>(
         &'m self,
@@ -219,13 +221,13 @@ impl TrackMirror {
         lead.filter(|lead| !packets.iter().any(|p| Arc::ptr_eq(p, lead)))
     }
 
-    /// The packet with the highest number of a stream, if it is kept.
+    /// The packet with the highest number of a stream, if it is cached.
     pub(crate) fn newest(&self, stream: StreamId) -> Option<&Packet> {
         let state = self.state(stream.layer()).filter(|state| state.stream == Some(stream))?;
         state.cache.newest().map(Arc::as_ref)
     }
 
-    /// The packets since the last key frame of the best layer, oldest first, for a mirror that begins now; empty when
+    /// The packets since the last key frame of the best layer, oldest first, for a mirror that begins now; empty if
     /// they are too many or too old.
     pub fn backlog(&self, now: Instant, limits: CatchUpLimits) -> CatchUp<'_> {
         CatchUp(self.best(None).and_then(|layer| self.since_key_frame(now, layer, limits)))
@@ -242,7 +244,7 @@ impl TrackMirror {
         let cache = self.cache(layer)?;
         let young = now.saturating_duration_since(arrival) <= limits.max_age;
         let few = cache.head().saturating_sub(seq.0) <= limits.max_packets as u64;
-        // Without its first packet the key frame is no place to start.
+        // Without its first packet a subscriber cannot begin at the key frame.
         let whole = cache.find(seq).is_some() && cache.find(first).is_some();
         (young && few && whole).then(|| cache.since(seq))
     }
@@ -253,7 +255,7 @@ impl TrackMirror {
 }
 
 impl LayerState {
-    /// Notes where a key frame begins. `true` when it is another one than before.
+    /// Notes where a key frame begins. `true` if it is a new one.
     fn note_key_frame(&mut self, packet: &Packet, missing: u64) -> bool {
         let of_the_same = self.key_frame.is_some_and(|k| k.timestamp == packet.meta.timestamp);
         let late = self.key_frame.is_some_and(|k| packet.meta.seq < k.first);
@@ -264,7 +266,8 @@ impl LayerState {
         begins
     }
 
-    /// Keeps what a late viewer begins with: the last key frame with what leads to it, and what came since.
+    /// Keeps what a late viewer begins with: the last key frame with the packets that lead to it, and the packets
+    /// since.
     fn keep_start(&mut self, packet: Arc<Packet>, begins: bool) {
         let limit = CatchUpLimits::default().max_packets as u64;
         if begins && let Some(key) = self.key_frame {
@@ -277,13 +280,13 @@ impl LayerState {
             Some(k) if packet.meta.seq.0.saturating_sub(k.first.0) < limit => {
                 self.cache.insert(packet);
             }
-            // A key frame may follow.
+            // The packet may lead to a key frame that follows.
             _ if packet.meta.info.lead => self.cache.insert(packet),
             _ => self.cache.clear(),
         }
     }
 
-    /// Takes a packet that belongs to the last key frame and came after its first packet.
+    /// Takes a packet that leads to the last key frame and arrived after its first packet.
     fn take_late_lead(&mut self, packet: Arc<Packet>) {
         let Some(mut key) = self.key_frame else { return };
         if self.cache.find(key.first).is_none() {
@@ -292,7 +295,7 @@ impl LayerState {
         let seq = packet.meta.seq;
         self.cache.insert(Arc::clone(&packet));
         if self.cache.find(seq).is_none() {
-            // The cache begins with a later packet, and takes none from before its first one.
+            // The cache begins with a later packet and takes none before it, so it is filled again.
             let kept: Vec<_> = self.cache.since(ExtSeq(0)).cloned().collect();
             self.cache.clear();
             self.cache.insert(packet);
@@ -373,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_watches_no_more_is_kept_than_a_late_viewer_begins_with() {
+    fn without_viewers_only_what_a_late_viewer_begins_with_is_kept() {
         let (mut m, t) = (mirror(&[]), crate::fixtures::start());
         let stream = StreamId::new(0, 0);
         m.want(0);
@@ -399,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_that_nobody_wants_are_not_kept() {
+    fn unwanted_layers_are_not_kept() {
         let (mut m, t) = (mirror(&["q", "h"]), crate::fixtures::start());
         m.want(1);
         for n in 0..5 {
@@ -410,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_track_that_falls_silent_gives_its_packets_back() {
+    fn a_silent_track_releases_its_packets() {
         let (mut m, t) = (mirror(&[]), crate::fixtures::start());
         for n in 0..5 {
             let at = t + Duration::from_millis(100 * n);

@@ -1,5 +1,5 @@
-//! What a peer sends: numbering, loss, key frame requests and reports of one track with all its layers. Not here:
-//! the cache and what else down-tracks need, which is in [`mirror`], since each worker keeps one.
+//! Receives one track of a publisher with all its layers: numbering, loss, key frame requests and reports. The cache
+//! and everything else that down-tracks read is in [`mirror`], since each worker keeps its own.
 
 pub mod cache;
 
@@ -31,16 +31,16 @@ use layer::{Asks, Incoming, Layer};
 use rtx::Layout;
 use told_sets::ToldSets;
 
-/// A track of which no media came for this long is silent. Opus with DTX sends every 400 ms (RFC 7587 section 3.1.3), browsers send a
-/// still screen once a second.
+/// A track without media for this long is silent. Opus with DTX sends every 400 ms (RFC 7587 section 3.1.3); browsers
+/// send a still screen once a second.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
-/// How long to wait for a retransmission before the round trip to the publisher was measured.
+/// Time until a retransmission is requested again, as long as the round trip to the publisher is not known.
 const DEFAULT_RETRY: Duration = Duration::from_millis(100);
 
-/// A packet that was taken in.
+/// Result of an accepted packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
-    /// It is the first of the track, or the first after silence: time for `model::Event::TrackActive`.
+    /// It is the first of the track, or the first after silence: the caller emits `model::Event::TrackActive`.
     pub first_of_track: bool,
     /// The packets of [`UpTrack::lead`] are to be sent before it.
     pub has_lead: bool,
@@ -56,12 +56,12 @@ pub struct UpTrack {
     extensions: ExtensionMap,
     asks: Asks,
     layers: Vec<Layer>,
-    /// When the last media came; `None` before the first packet and after silence.
+    /// When the last media packet arrived; `None` before the first one and after silence.
     heard: Option<Instant>,
     retry: Duration,
 }
 
-/// A codec of the track, as far as its packets are read.
+/// One codec of the track: the parts that are needed to read its packets.
 #[derive(Debug, Clone, Copy)]
 struct Format {
     pt: Pt,
@@ -70,7 +70,7 @@ struct Format {
     clock_rate: u32,
 }
 
-/// What a packet's header says; its buffer is free to be changed.
+/// The parsed header. It borrows nothing, so the buffer can be changed.
 struct Header {
     pt: Pt,
     sequence: u16,
@@ -81,7 +81,7 @@ struct Header {
 }
 
 impl UpTrack {
-    /// A track as agreed; `extensions` are the publisher's ids.
+    /// A track as negotiated; `extensions` are the publisher's ids.
     pub fn new(media: &UpMedia, extensions: &ExtensionMap) -> Self {
         let mut track = Self {
             track: media.track,
@@ -98,7 +98,7 @@ impl UpTrack {
         track
     }
 
-    /// Takes a renegotiated media section; layers that stay keep their state.
+    /// Applies a renegotiated media section; layers that stay keep their state.
     pub fn update(&mut self, media: &UpMedia, extensions: &ExtensionMap) {
         self.track = media.track;
         self.formats = media.codecs.iter().map(Format::new).collect();
@@ -122,11 +122,11 @@ impl UpTrack {
         self.kind
     }
 
-    /// Takes a decrypted packet of `len` bytes in `buf`, as it came; a retransmission is unwrapped in place. On
-    /// success `buf` is ready to be shared.
+    /// Takes a decrypted packet of `len` bytes in `buf`; a retransmission is unwrapped in place. On success `buf` is
+    /// ready to be shared.
     ///
     /// # Errors
-    /// The reason for which the packet ends here: `RtpMalformed`, `UnknownPayloadType`, `Duplicate`, `TooOld`,
+    /// The reason why the packet is not forwarded: `RtpMalformed`, `UnknownPayloadType`, `Duplicate`, `TooOld`,
     /// `RtxUnmatched`, `PaddingOnly`, `UnknownStream`.
     pub fn ingest(
         &mut self,
@@ -159,7 +159,8 @@ impl UpTrack {
         };
         let place = layer.place(now, &incoming)?;
         let Some(format) = format else {
-            // Comfort noise and the like: nobody agreed to it, and nobody should miss it.
+            // A payload type that was not negotiated (comfort noise, for example). Its number is cut out: subscribers
+            // must not take the gap for a loss.
             layer.end(now, &incoming, place);
             return Err(DropReason::UnknownPayloadType);
         };
@@ -193,15 +194,15 @@ impl UpTrack {
             if told > 0 && !layer.does_send_parameter_sets() {
                 match layer.make_room(place, told) {
                     Some(seq) => (has_lead, packet.meta.seq) = (true, ExtSeq(seq)),
-                    // It came late, and there are no numbers left before it. Who began here would have no parameter sets, so
-                    // nobody may, and another key frame is asked for.
+                    // The packet arrived late, and no numbers are left before it for the parameter sets. A subscriber
+                    // that began here could not decode, so it is no start, and another key frame is requested.
                     None => info.keyframe_start = false,
                 }
             }
         }
         let keyframe_start = packet.meta.info.keyframe_start && self.kind == MediaKind::Video;
         if keyframe_start {
-            // Parameter sets that are still missing belong to it.
+            // Parameter sets in front of it that are still missing are part of it.
             let lead = if packet.meta.info.lacks_parameter_sets() { LEAD_MAX as u64 } else { 0 };
             layer.key_frame(place.raw.saturating_sub(lead));
         }
@@ -209,22 +210,22 @@ impl UpTrack {
         Ok(Accepted { first_of_track, has_lead })
     }
 
-    /// The packets that are to be sent before one that was accepted with [`Accepted::has_lead`]: parameter sets that the publisher told in
-    /// its offer and does not send. They enter by [`crate::PacketPool::enter`], and have the numbers in front of it. At most
-    /// [`LEAD_MAX`].
+    /// The packets to send before one that was accepted with [`Accepted::has_lead`]: parameter sets that the publisher
+    /// named in its offer and does not send. They are made by [`crate::PacketPool::enter`], and have the numbers in
+    /// front of that packet. At most [`LEAD_MAX`].
     pub fn lead(&self, key: &PacketMeta) -> impl Iterator<Item = (Relayed, &[u8])> {
         self.told.before(key)
     }
 
-    /// Whether the track fell silent since the last call: nothing came for two seconds. Said once; the next packet is again the
-    /// first of the track.
+    /// Whether the track became silent since the last call: no media for two seconds. Reported once; the next packet
+    /// is again the first of the track.
     pub fn fell_silent(&mut self, now: Instant) -> bool {
         self.heard.take_if(|last| now.saturating_duration_since(*last) >= SILENT_AFTER).is_some()
     }
 
-    /// Takes a sender report of one of the track's SSRCs in. Gives the stream, and what each mirror of the track has to be told
-    /// ([`crate::TrackMirror::sender_report`]) once [`crate::PublisherClock::tell`] put it in the node's clock; `None` when the SSRC sent
-    /// no media yet.
+    /// Takes a sender report of one of the track's SSRCs. Returns the stream and the report, which each mirror of the
+    /// track needs ([`crate::TrackMirror::sender_report`]) once [`crate::PublisherClock::tell`] converted it to the
+    /// node's clock; `None` if the SSRC sent no media yet.
     pub fn sender_report(
         &mut self,
         now: Instant,
@@ -232,7 +233,7 @@ impl UpTrack {
         ntp: NtpTime,
         rtp_timestamp: u32,
     ) -> Option<(StreamId, SenderInfo)> {
-        // RFC 3550 section 6.4.1: a sender without a clock sends zero.
+        // RFC 3550 section 6.4.1: a sender without a wall clock sends zero.
         if ntp == NtpTime(0) {
             return None;
         }
@@ -241,21 +242,21 @@ impl UpTrack {
         Some((StreamId::new(at as u8, self.layers[at].source_number()), info))
     }
 
-    /// Asks for a key frame of a layer. The request goes out with [`UpTrack::poll_feedback`], at most one per layer
-    /// and second, the first at once, and again each second until a key frame comes.
+    /// Requests a key frame of a layer. The request is sent with [`UpTrack::poll_feedback`]: the first at once, then
+    /// once a second until a key frame arrives, and at most one per layer and second.
     pub fn request_keyframe(&mut self, now: Instant, layer: u8) {
         if let Some(layer) = self.layers.get_mut(usize::from(layer)) {
             layer.want_key_frame(now);
         }
     }
 
-    /// Tells how long to wait for a retransmission before asking again: the round trip to the publisher and its variation.
-    /// 100 ms until then.
+    /// Sets the time until a retransmission is requested again: the round trip to the publisher and its variation. 100
+    /// ms before the first call.
     pub fn set_retry(&mut self, retry: Duration) {
         self.retry = retry;
     }
 
-    /// The last time from a NACK to the retransmission that it asked for, once: an upper bound of the round trip.
+    /// The last time between a NACK and its retransmission, returned once: an upper bound of the round trip.
     pub fn take_repair_time(&mut self) -> Option<Duration> {
         self.layers.iter_mut().find_map(Layer::take_repair_time)
     }
@@ -264,7 +265,7 @@ impl UpTrack {
     /// written.
     ///
     /// # Errors
-    /// `NoRoom` from the writer: what did not fit stays due.
+    /// `NoRoom` from the writer: feedback that did not fit stays due.
     pub fn poll_feedback(
         &mut self,
         now: Instant,
@@ -278,18 +279,18 @@ impl UpTrack {
         Ok(wrote)
     }
 
-    /// Appends a report block for each media SSRC that was heard since the last call (RFC 3550 section 6.4.1).
-    /// Call it once per report interval.
+    /// Appends a report block for each media SSRC that sent packets since the last call (RFC 3550 section 6.4.1). Call
+    /// it once per report interval.
     pub fn report_blocks(&mut self, now: Instant, blocks: &mut Vec<ReportBlock>) {
         blocks.extend(self.layers.iter_mut().filter_map(|l| l.report_block(now)));
     }
 
-    /// When [`UpTrack::poll_feedback`] has something to write next.
+    /// When [`UpTrack::poll_feedback`] has something to write.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.layers.iter().filter_map(|l| l.poll_timeout(self.asks)).min()
     }
 
-    /// How the track comes in.
+    /// Reception statistics of the track.
     pub fn stats(&self, now: Instant) -> UpStats {
         UpStats { layers: self.layers.iter().map(|l| l.stats(now)).collect() }
     }
@@ -301,7 +302,7 @@ impl Format {
     }
 }
 
-/// Layers of a media section: its rids, else its SSRC lines, else one.
+/// Layers of a media section: by its rids, else by its SSRC lines, else one.
 pub(crate) fn layer_count(media: &UpMedia) -> usize {
     let count = if media.rids.is_empty() { media.ssrcs.len() } else { media.rids.len() };
     count.clamp(1, MAX_LAYERS)
@@ -319,7 +320,7 @@ fn read_header(buf: &mut [u8], len: usize, ids: &ExtensionMap) -> Result<Header,
         ext: ParsedExtensions::parse(&packet, ids)?,
     };
     if let Some(first) = buf.first_mut() {
-        // The padding is cut off, so the bit that announces it goes (RFC 3550 section 5.1).
+        // The padding is removed, so the bit that announces it is cleared (RFC 3550 section 5.1).
         *first &= !0x20;
     }
     Ok(header)

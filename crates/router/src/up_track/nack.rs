@@ -1,46 +1,47 @@
-//! Asks a publisher for packets that are missing (RFC 4585 section 6.2.1): which, when first, how often. Numbers are
-//! raw ones; writing the message is the caller's.
+//! Requests missing packets from a publisher (RFC 4585 section 6.2.1): which ones, when, and how often. Numbers are
+//! raw ones. The caller writes the message.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::numbering::WINDOW;
 
-/// A missing packet is asked for after this time, or after [`GRACE_PACKETS`] later packets, whichever comes first: until then it may only
-/// be out of order.
+/// A missing packet is requested after this time or after [`GRACE_PACKETS`] later packets, whichever comes first:
+/// before that it may only be out of order.
 const GRACE: Duration = Duration::from_millis(10);
 /// See [`GRACE`].
 const GRACE_PACKETS: u64 = 2;
-/// Times that a packet is asked for.
+/// Times that a packet is requested.
 const MAX_TRIES: u8 = 10;
-/// The same for packets before the last key frame, which fewer subscribers wait for.
+/// The same for packets before the last key frame: only subscribers that are behind it still need them.
 const MAX_TRIES_SUPERSEDED: u8 = 3;
-/// No retry comes sooner, however short the round trip is.
+/// Least time between two requests for a packet, however short the round trip is.
 const MIN_RETRY: Duration = Duration::from_millis(20);
-/// Tries that follow each other at the pace of the round trip; later ones wait for [`SLOW_RETRY`] at least.
+/// Requests that follow each other at the pace of the round trip; later ones are at least [`SLOW_RETRY`] apart.
 const QUICK_TRIES: u8 = 4;
-/// Between later tries, at least. Where the round trip is short, ten quick tries would be over before a line that fails for
-/// half a second is back.
+/// Least time between later requests. With a short round trip, ten quick ones would be over before a line that fails
+/// for half a second is back.
 const SLOW_RETRY: Duration = Duration::from_millis(100);
-/// Packets asked for in one message: at most 512 bytes of it.
+/// Most packets requested in one message: at most 512 bytes of it.
 pub(crate) const PER_MESSAGE: usize = 128;
 
 #[derive(Debug, Clone, Copy)]
 struct Missing {
     raw: u64,
-    /// When it may be asked for, by time alone.
+    /// The earliest time of the next request; the first one may be sooner, see [`GRACE_PACKETS`].
     due: Instant,
-    /// When it was asked for last, if it was.
+    /// When it was last requested.
     asked: Option<Instant>,
     tries: u8,
 }
 
-/// What was known of a packet that came.
+/// What was known of a packet that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Repair {
-    /// It was missing and had been asked for.
+    /// It was missing and had been requested.
     pub(crate) was_asked_for: bool,
-    /// How long after the question, if it was asked for once. After several nobody knows which one was answered.
+    /// Time since the request, if there was exactly one. After several requests it is not known which one was
+    /// answered.
     pub(crate) after: Option<Duration>,
 }
 
@@ -51,20 +52,20 @@ pub(crate) struct Nacks {
     missing: VecDeque<Missing>,
     limit: usize,
     highest: u64,
-    /// The last key frame begins here.
+    /// First number of the last key frame.
     key_frame: u64,
-    /// Never later than the earliest due packet.
+    /// Not later than the earliest due packet.
     wake: Option<Instant>,
-    /// Entries that were never asked for.
+    /// Entries that were never requested.
     unasked: usize,
-    /// Given up so far.
+    /// Packets given up so far.
     lost: u64,
-    /// A packet was given up that the pictures since the last key frame need.
+    /// A packet was given up that pictures since the last key frame need.
     broken: bool,
 }
 
 impl Nacks {
-    /// Nothing missing; at most `limit` packets are tracked.
+    /// No packets missing; at most `limit` are tracked.
     pub(crate) fn new(limit: usize, highest: u64) -> Self {
         Self {
             missing: VecDeque::new(),
@@ -78,7 +79,7 @@ impl Nacks {
         }
     }
 
-    /// A packet came.
+    /// A packet arrived.
     pub(crate) fn arrived(&mut self, now: Instant, raw: u64) -> Repair {
         if raw <= self.highest {
             return self.found(now, raw);
@@ -87,18 +88,18 @@ impl Nacks {
         Repair::default()
     }
 
-    /// A packet came that is newer than all before: what it skipped is missing.
+    /// A packet arrived that is newer than all before: the numbers that it skipped are missing.
     fn advance(&mut self, now: Instant, raw: u64) {
         let gap = self.highest + 1..raw;
         self.highest = raw;
         if gap.is_empty() {
             if self.unasked > 0 {
-                // One more later packet: the grace of some may be over.
+                // One more later packet: the grace of an unrequested one may be over.
                 self.wake_at(now);
             }
             return;
         }
-        // Of a gap larger than the table only the newest part can be tracked.
+        // If a gap is larger than the table, only its newest part is tracked.
         let from = gap.start.max(gap.end.saturating_sub(self.limit as u64));
         self.lose(from - gap.start, true);
         for number in from..gap.end {
@@ -120,13 +121,13 @@ impl Nacks {
         });
     }
 
-    /// A key frame came, with all that belongs to it from this number on.
+    /// A key frame arrived; everything from this number on belongs to it.
     pub(crate) fn key_frame(&mut self, raw: u64) {
         self.key_frame = self.key_frame.max(raw);
         self.broken = false;
     }
 
-    /// The packets to ask for now, ascending, at most [`PER_MESSAGE`]. Call [`Nacks::asked`] when the message was
+    /// The packets to request now, ascending, at most [`PER_MESSAGE`]. Call [`Nacks::asked`] when the message was
     /// written.
     pub(crate) fn due(&self, now: Instant) -> impl Iterator<Item = u16> + Clone + '_ {
         let highest = self.highest;
@@ -137,7 +138,7 @@ impl Nacks {
             .map(|m| m.raw as u16)
     }
 
-    /// Notes that the packets of [`Nacks::due`] were asked for, and are to be asked for again after `retry`. Gives their
+    /// Notes that the packets of [`Nacks::due`] were requested; the next request is due after `retry`. Returns their
     /// number.
     pub(crate) fn asked(&mut self, now: Instant, retry: Duration) -> usize {
         let (highest, quick) = (self.highest, retry.max(MIN_RETRY));
@@ -153,8 +154,8 @@ impl Nacks {
         asked
     }
 
-    /// Gives up what was asked for often enough or is too old to be of use. Gives `true` when pictures are broken
-    /// for good without a key frame, once.
+    /// Gives up packets that were requested often enough or are too old. Returns `true`, once, if pictures cannot be
+    /// decoded any more without a key frame.
     pub(crate) fn give_up(&mut self, now: Instant) -> bool {
         let oldest = self.highest.saturating_sub(WINDOW);
         let (key_frame, before) = (self.key_frame, self.missing.len());
@@ -173,7 +174,7 @@ impl Nacks {
         std::mem::take(&mut self.broken)
     }
 
-    /// When to look again.
+    /// When to call [`Nacks::give_up`] and [`Nacks::due`] again.
     pub(crate) fn wake(&self) -> Option<Instant> {
         self.wake
     }
@@ -321,7 +322,7 @@ mod tests {
         assert_eq!(due(&n, t + RTT), [102]);
         n.asked(t + RTT, RTT);
         n.asked(t + RTT * 2, RTT);
-        // Nobody knows which of the two questions was answered (Karn's rule, RFC 6298 section 3).
+        // It is not known which of the two requests was answered (Karn's rule, RFC 6298 section 3).
         let repaired = Repair { was_asked_for: true, after: None };
         assert_eq!(n.arrived(t + RTT * 3, 102), repaired);
     }

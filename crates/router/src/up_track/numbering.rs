@@ -1,19 +1,19 @@
-//! Numbers the packets of one source: unrolls sequence numbers, tells duplicates and stale packets, recognises a
-//! source that started anew, and closes the gaps of packets that end here. It keeps no packets.
+//! Numbers the packets of one source: extends sequence numbers, detects duplicates, stale packets and a restarted
+//! source, and closes the gaps of packets that are not forwarded. It keeps no packets.
 //!
-//! Two numberings meet here. The *raw* one is the publisher's, in which losses are counted and asked for. The
-//! *compact* one is what subscribers see: packets that end here (padding, payload types nobody agreed to) are cut
-//! out, so that their gaps are not taken for losses.
+//! There are two numberings. The *raw* one is the publisher's; losses are counted and requested in it. The *compact*
+//! one is what subscribers see: packets that are not forwarded (padding, payload types that were not negotiated) are
+//! cut out, so that their gaps are not taken for losses.
 
 use std::collections::VecDeque;
 
 use model::DropReason;
 
-/// How far back packets are told apart, in packets: the depth of a video cache.
+/// How many packets back duplicates are detected: the depth of a video cache.
 pub(crate) const WINDOW: u64 = 1_024;
-/// RFC 3550 appendix A.1 (MAX_DROPOUT): a larger jump is a source that started anew.
+/// RFC 3550 appendix A.1 (MAX_DROPOUT): after a larger jump the source has restarted.
 const MAX_DROPOUT: u16 = 3_000;
-/// Runs of cut-out packets that are remembered for packets that come late.
+/// Runs of cut-out packets that are remembered, to number late packets.
 const MAX_RUNS: usize = 32;
 
 /// Where a packet belongs.
@@ -25,28 +25,28 @@ pub(crate) struct Place {
     pub(crate) advances: bool,
 }
 
-/// What a sequence number means to the source.
+/// What a sequence number means for the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// A new packet.
     Fresh(Place),
-    /// To be dropped.
+    /// The packet is to be dropped.
     Drop(DropReason),
-    /// Far away from all before: number the source anew, this packet being its first.
+    /// Too far from all before: the source is numbered anew, with this packet as its first.
     Restart,
 }
 
-/// A place where the two numberings shift against each other.
+/// A place where the difference between the two numberings changes.
 #[derive(Debug, Clone, Copy)]
 struct Run {
-    /// Numbers behind this raw one are shifted.
+    /// Raw numbers above this one are shifted.
     start: u64,
-    /// Raw numbers that are cut out from `start` on; negative: so many compact numbers are put in behind `start`.
+    /// Raw numbers that are cut out from `start` on; negative: that many compact numbers are inserted after `start`.
     len: i64,
 }
 
 impl Run {
-    /// The first raw number that is no longer told apart from others when the run is forgotten.
+    /// Raw numbers below this one can no longer be numbered once the run is forgotten.
     fn end(&self) -> u64 {
         self.start + self.len.max(1).unsigned_abs()
     }
@@ -59,9 +59,9 @@ pub(crate) struct Numbering {
     /// One bit for each of the last [`WINDOW`] raw numbers, by number modulo the window.
     seen: [u64; (WINDOW / 64) as usize],
     runs: VecDeque<Run>,
-    /// Cut out in all, less what was put in.
+    /// Numbers cut out in all, minus those inserted.
     cut: i64,
-    /// The same in runs that are no longer remembered.
+    /// The same for runs that are no longer remembered.
     cut_forgotten: i64,
     /// Packets before this one can no longer be numbered.
     forgotten_before: u64,
@@ -70,7 +70,7 @@ pub(crate) struct Numbering {
 impl Numbering {
     /// A source whose first packet has this number. The packet itself is not yet marked.
     pub(crate) fn new(first: u16) -> Self {
-        // One wrap in reserve, so that packets older than the first one have a number.
+        // It starts one wrap up, so that packets older than the first one have a number.
         Self {
             highest: 0xffff + u64::from(first),
             seen: [0; (WINDOW / 64) as usize],
@@ -101,9 +101,9 @@ impl Numbering {
                 false => Verdict::Fresh(Place { raw, advances: false }),
             };
         }
-        // RFC 3550 appendix A.1 waits for a second packet, since the first might be a stray or forged one. Here every packet
-        // passed SRTP's authentication and its replay window, which is as deep as this one: what is far away is the
-        // publisher's newest packet. Waiting would lose it, and it may be the first of a key frame.
+        // RFC 3550 appendix A.1 waits for a second packet, since the first might be stray or forged. Here every packet
+        // passed SRTP's authentication and its replay window, which is as deep as this one: a packet far away is the
+        // publisher's newest. Waiting would lose it, and it may be the first of a key frame.
         match original {
             true => Verdict::Restart,
             false => Verdict::Drop(DropReason::TooOld),
@@ -126,8 +126,8 @@ impl Numbering {
         self.seen[word(place.raw)] |= bit(place.raw);
     }
 
-    /// Marks a packet as seen that ends here. `true`: its number is cut out. `false`: later packets were numbered
-    /// before it came, so its gap stands, and only an empty packet closes it.
+    /// Marks a packet that is not forwarded as seen. `true`: its number is cut out. `false`: later packets were
+    /// already numbered, so its gap stays, and only an empty packet closes it.
     pub(crate) fn cut(&mut self, place: Place) -> bool {
         self.mark(place);
         if !place.advances {
@@ -141,7 +141,8 @@ impl Numbering {
         true
     }
 
-    /// Puts compact numbers in before a packet that was placed and marked. `false`: later packets were numbered already.
+    /// Inserts compact numbers before a packet that was placed and marked. `false`: later packets were already
+    /// numbered.
     pub(crate) fn make_room(&mut self, place: Place, count: usize) -> bool {
         let Some(start) = place.raw.checked_sub(1).filter(|_| place.raw == self.highest) else {
             return false;
@@ -224,7 +225,7 @@ mod tests {
             assert!(n.cut(place));
         }
         assert_eq!(take(&mut n, 14), first + 2);
-        // The lost one before the padding still has its number.
+        // The packet that was lost before the padding still has its number.
         assert_eq!(take(&mut n, 11), first + 1);
         assert_eq!(n.place(12, true), Verdict::Drop(DropReason::Duplicate));
     }
@@ -251,7 +252,7 @@ mod tests {
         n.mark(place);
         assert!(n.make_room(place, 3));
         assert_eq!(n.compact(place.raw), first + 2 + 3);
-        // The lost one stands before them, with its own number.
+        // The packet that was lost before them has its own number.
         let late = fresh(&mut n, 11);
         n.mark(late);
         assert_eq!(n.compact(late.raw), first + 1);

@@ -1,41 +1,43 @@
-//! Reception statistics of one media SSRC, for the report blocks that its publisher gets (RFC 3550 section 6.4), and the
-//! publisher's clock told in the node's. Retransmissions do not count: the report tells what the network lost.
+//! Reception statistics of one media SSRC, for the report blocks that its publisher gets (RFC 3550 section 6.4), and
+//! conversion of the publisher's clock to the node's. Retransmissions are not counted: the report says what the
+//! network lost.
 
 use std::time::{Duration, Instant};
 
 use model::{NtpTime, Ssrc, WallClock};
 use rtp::rtcp::ReportBlock;
 
-/// What a publisher's sender report said, and when: ties its RTP timestamps to its wall clock.
+/// A publisher's sender report and its arrival: it ties RTP timestamps to the publisher's wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderInfo {
-    /// Wall clock (RFC 3550 section 6.4.1): the publisher's, or the node's once it went through [`PublisherClock`].
+    /// Wall clock time (RFC 3550 section 6.4.1): by the publisher's clock, or by the node's after
+    /// [`PublisherClock::tell`].
     pub ntp: NtpTime,
     /// The same moment in RTP timestamp units.
     pub rtp_timestamp: u32,
-    /// When the report came in.
+    /// When the report arrived.
     pub arrival: Instant,
 }
 
-/// A report that is so far from what the last ones say was made by another clock: the publisher's was set anew. Less is a report that a
-/// slow line held back.
+/// A report this far from what earlier ones predict means that the publisher's clock was set. A smaller difference is
+/// a report that was delayed on the way.
 const ANOTHER_CLOCK: Duration = Duration::from_secs(10);
 
-/// Tells the clock of one publisher in the node's own. All its tracks share it, so what was captured at one moment has one time in
-/// the sender reports of all of them.
+/// Converts times of one publisher's clock to the node's clock. All tracks of the publisher share it, so one capture
+/// time is the same in the sender reports of all of them.
 ///
-/// Everything that a subscriber is sent has the node's CNAME, and sources of one CNAME have one reference clock
-/// (RFC 3550 section 6.4.1). Told in the publisher's clock, a track whose report is there would be as far from one whose report is not
-/// there yet as the two clocks are from each other, and a receiver would delay one by that much.
+/// All streams to a subscriber have the node's CNAME, and sources with one CNAME have one reference clock (RFC 3550
+/// section 6.4.1). With the publisher's clock, a track whose report arrived would differ by the clocks' difference
+/// from a track whose report is still missing, and a receiver would delay one of them by that much.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PublisherClock {
-    /// To be added to the publisher's times, in 32.32 fixed point seconds; `None` before the first report.
+    /// Added to the publisher's times, in 32.32 fixed point seconds; `None` before the first report.
     ahead: Option<u64>,
 }
 
 impl PublisherClock {
-    /// The report with its time by the node's clock. The first one ties the clocks: it counts as made when it came. The error, its way
-    /// here, is the same for all tracks.
+    /// The report with its time by the node's clock. The first report ties the clocks: its time is taken to be its
+    /// arrival. The error, the delay on the way, is the same for all tracks.
     pub fn tell(&mut self, info: SenderInfo, node: &WallClock) -> SenderInfo {
         let arrival = node.ntp(info.arrival).0;
         let mut ahead = *self.ahead.get_or_insert(arrival.wrapping_sub(info.ntp.0));
@@ -51,7 +53,7 @@ impl PublisherClock {
 /// Reception statistics of one source (RFC 3550 appendices A.3 and A.8).
 #[derive(Debug)]
 pub(crate) struct Reception {
-    /// Origin of arrival times in clock units.
+    /// Origin of the arrival times that jitter is computed from.
     epoch: Instant,
     base: u64,
     highest: u64,
@@ -61,12 +63,12 @@ pub(crate) struct Reception {
     transit: Option<u32>,
     /// In 16ths of a timestamp unit.
     jitter: u32,
-    /// Something came since the last report.
+    /// Packets arrived since the last report.
     heard: bool,
 }
 
 impl Reception {
-    /// Statistics that begin with the packet `raw`.
+    /// Statistics that begin with packet `raw`.
     pub(crate) fn new(now: Instant, raw: u64) -> Self {
         Self {
             epoch: now,
@@ -81,14 +83,14 @@ impl Reception {
         }
     }
 
-    /// Counts a packet in.
+    /// Counts a packet.
     pub(crate) fn record(&mut self, now: Instant, raw: u64, timestamp: u32, clock_rate: u32) {
         self.received += 1;
         self.heard = true;
-        // A packet older than the first one moves the base, or more would be received than expected.
+        // A packet older than the first one moves the base; otherwise more packets would be received than expected.
         self.base = self.base.min(raw);
         self.highest = self.highest.max(raw);
-        // RFC 3550 appendix A.8, with arrival in units of the clock.
+        // RFC 3550 appendix A.8, with the arrival in units of the RTP clock.
         let since = now.saturating_duration_since(self.epoch).as_micros() as u64;
         let arrival = (since.wrapping_mul(u64::from(clock_rate)) / 1_000_000) as u32;
         let transit = arrival.wrapping_sub(timestamp);
@@ -104,7 +106,7 @@ impl Reception {
         self.jitter >> 4
     }
 
-    /// A report block for the time since the last one; `None` when nothing was heard in it.
+    /// A report block for the time since the last one; `None` if no packets arrived.
     pub(crate) fn block(
         &mut self,
         now: Instant,
@@ -134,7 +136,7 @@ impl Reception {
             ssrc: ssrc.0,
             fraction_lost: fraction,
             cumulative_lost: cumulative.clamp(-0x80_0000, 0x7f_ffff) as i32,
-            // Numbering starts one wrap up; the cycles that the publisher counts start at 0.
+            // Raw numbers start one wrap up; the cycles in the report start at 0.
             highest_sequence: self.highest.saturating_sub(0x1_0000) as u32,
             jitter: self.jitter(),
             last_sr,
@@ -150,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_reports_of_a_publisher_are_told_in_one_clock() {
+    fn all_reports_of_a_publisher_are_converted_to_one_clock() {
         let t = crate::fixtures::start();
         let node = WallClock::new(t, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
         let mut clock = PublisherClock::default();

@@ -1,22 +1,22 @@
-//! Unwraps retransmissions (RFC 4588 section 4) in place. Whether the original was missing is not asked here.
+//! Unwraps retransmissions (RFC 4588 section 4) in place. Whether the original was missing is checked elsewhere.
 
 use model::{DropReason, Pt, Ssrc};
 
 /// Bytes of the original sequence number in front of the payload.
 const OSN: usize = 2;
 
-/// Where the parts of a packet stand in its buffer.
+/// Lengths of the parts of a packet in its buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) header_len: usize,
     pub(crate) payload_len: usize,
 }
 
-/// Turns a retransmission into the packet that was lost: original sequence number, payload type and SSRC. Gives its
-/// sequence number and the new layout.
+/// Turns a retransmission into the packet that was lost: original sequence number, payload type and SSRC. Returns the
+/// original sequence number and the new layout.
 ///
 /// # Errors
-/// `PaddingOnly` when no original sequence number is in it: a probe for bandwidth.
+/// `PaddingOnly` if it holds no original sequence number: it is a bandwidth probe.
 pub(crate) fn unwrap(
     buf: &mut [u8],
     layout: Layout,

@@ -1,9 +1,9 @@
-//! Which SSRC is what, in one session (RFC 8843 section 9.2): from the offer's `a=ssrc` lines, else by the `mid` and `rid`
-//! header extensions (RFC 8852), else by a payload type that only one media section has. Everything else is refused
-//! (threats row 30).
+//! Maps the SSRCs of one session to streams (RFC 8843 section 9.2): by the offer's `a=ssrc` lines, else by the `mid`
+//! and `rid` header extensions (RFC 8852), else by a payload type that only one media section has. All other packets
+//! are refused (threats row 30).
 //!
-//! A *role* is one layer of one media section, media or retransmissions. One SSRC at a time is live in a role, so the
-//! table is bounded by the plan, however many SSRCs a long session has used.
+//! A *role* is one layer of one media section, for media or for retransmissions. One SSRC at a time is live in a role,
+//! so the table is bounded by the plan, however many SSRCs a long session has used.
 
 use std::time::{Duration, Instant};
 
@@ -12,14 +12,14 @@ use rtp::ParsedExtensions;
 
 use crate::MAX_LAYERS;
 
-/// Replaced SSRCs that are remembered. What still comes of them is refused, so that old and new do not take turns.
+/// Replaced SSRCs that are remembered. Their packets are refused, so that the old and the new SSRC do not alternate.
 const RETIRED_MAX: usize = 16;
-/// An SSRC that took a role from another one and still sends keeps it for so long. Each change of hands makes every viewer wait for a key
-/// frame, so a publisher that changes with each packet must not cause one for each packet.
+/// An SSRC that took a role from another one and still sends keeps it for this long. Each change makes every viewer
+/// wait for a key frame, so a publisher that changes SSRC with each packet must not cause one per packet.
 const HOLD: Duration = Duration::from_secs(1);
-/// A holder that sent nothing for so long is taken to have stopped: a new SSRC need not wait for the end of [`HOLD`].
+/// A holder that sent nothing for this long has stopped: a new SSRC then need not wait for the end of [`HOLD`].
 const QUIET: Duration = Duration::from_millis(200);
-/// A replaced SSRC gets its role back when the present holder sent nothing for so long.
+/// A replaced SSRC gets its role back when the present holder sent nothing for this long.
 const RETURN: Duration = Duration::from_secs(1);
 
 /// What an SSRC of a publisher stands for.
@@ -43,9 +43,9 @@ impl StreamRef {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The offer named it, and no packet of it came yet.
+    /// The offer named it, and it sent no packet yet.
     Named,
-    /// It holds its role; since this time, if it took the role from another SSRC.
+    /// It holds its role. The time is when it took the role from another SSRC, if it did.
     Live(Option<Instant>),
     /// Another SSRC took its role.
     Retired,
@@ -55,7 +55,7 @@ enum State {
 struct Entry {
     stream: StreamRef,
     state: State,
-    /// When its last packet came that was let through; `None` before the first one.
+    /// When its last accepted packet arrived; `None` before the first one.
     heard: Option<Instant>,
 }
 
@@ -65,15 +65,15 @@ impl Entry {
     }
 }
 
-/// A media section, as far as streams are told apart by it.
+/// The parts of a media section that streams are told apart by.
 #[derive(Debug)]
 struct Media {
     track: TrackId,
     mid: Mid,
     rids: Vec<Rid>,
-    /// Layers by SSRC lines; 0 or 1 without simulcast of the old style.
+    /// Layers by SSRC lines; 0 or 1 without simulcast by SSRCs.
     ssrcs: usize,
-    /// Payload type, and whether it is one of retransmissions.
+    /// Payload type, and whether it is for retransmissions.
     pts: Vec<(Pt, bool)>,
 }
 
@@ -92,17 +92,17 @@ impl Media {
         }
     }
 
-    /// Whether the payload type is one of retransmissions; `None` when it is not of this section.
+    /// Whether the payload type is for retransmissions; `None` if the section does not have it.
     fn role(&self, pt: Pt) -> Option<bool> {
         self.pts.iter().find(|(p, _)| *p == pt).map(|(_, is_rtx)| *is_rtx)
     }
 
-    /// Layers: its rids, else its SSRC lines, else one.
+    /// Number of layers: by its rids, else by its SSRC lines, else one.
     fn layers(&self) -> usize {
         self.rids.len().max(self.ssrcs).clamp(1, MAX_LAYERS)
     }
 
-    /// How many SSRCs may be live in it at once.
+    /// How many SSRCs may be live in the section at once.
     fn roles(&self) -> usize {
         let has_rtx = self.pts.iter().any(|(_, is_rtx)| *is_rtx);
         self.layers() * (1 + usize::from(has_rtx))
@@ -110,10 +110,10 @@ impl Media {
 
     fn layer(&self, ext: &ParsedExtensions, is_rtx: bool) -> Option<u8> {
         if self.rids.is_empty() {
-            // Several SSRC lines and no rid: an unknown SSRC could be any of the layers.
+            // With several SSRC lines and no rid, an unknown SSRC could be any of the layers.
             return (self.ssrcs <= 1).then_some(0);
         }
-        // RFC 8852 section 3: retransmissions say `repaired-rid`; some senders say `rid` there as well.
+        // RFC 8852 section 3: retransmissions have `repaired-rid`; some senders use `rid` for them as well.
         let rid = if is_rtx { ext.repaired_rid.or(ext.rid) } else { ext.rid }?;
         self.rids.iter().position(|r| *r == rid).map(|at| at as u8)
     }
@@ -127,14 +127,15 @@ pub struct StreamTable {
 }
 
 impl StreamTable {
-    /// The table of a session; knows the SSRCs that the offer named.
+    /// The table of a session, with the SSRCs that the offer named.
     pub fn new(plan: &SessionPlan) -> Self {
         let mut table = Self { media: Vec::new(), entries: Vec::new() };
         table.update(plan);
         table
     }
 
-    /// Takes a renegotiated plan. SSRCs of layers of tracks that are still there stay, wherever the tracks stand now.
+    /// Applies a renegotiated plan. SSRCs of tracks and layers that still exist stay, also if the position of the
+    /// track changed.
     pub fn update(&mut self, plan: &SessionPlan) {
         let media: Vec<Media> = plan.up.iter().take(usize::from(u8::MAX)).map(Media::new).collect();
         let before = std::mem::replace(&mut self.media, media);
@@ -143,7 +144,8 @@ impl StreamTable {
             let Some(old) = before.get(usize::from(e.stream.up)) else { return false };
             let Some(up) = media.iter().position(|m| m.track == old.track) else { return false };
             e.stream.up = up as u8;
-            // What the last offer named and never sent is named again below, if it still is.
+            // SSRCs that the last offer named and that never sent are added again below, if this offer still names
+            // them.
             e.state != State::Named && usize::from(e.stream.layer) < media[up].layers()
         });
         for (up, media) in plan.up.iter().enumerate().take(self.media.len()) {
@@ -157,24 +159,23 @@ impl StreamTable {
         }
     }
 
-    /// How many SSRCs the session may have to be told apart at once: one in each role, and those replaced lately.
-    /// What else is kept for each SSRC (SRTP contexts) needs room for so many.
+    /// Most SSRCs that the session must tell apart at once: one in each role, and those that were replaced recently.
+    /// Other tables by SSRC (SRTP contexts) need room for as many.
     pub fn ssrcs_max(&self) -> usize {
         self.media.iter().map(Media::roles).sum::<usize>() + RETIRED_MAX
     }
 
-    /// What an SSRC stands for that the offer named or that holds a role. A scan over what [`StreamTable::ssrcs_max`]
-    /// says, and over the SSRCs that a later offer named and that sent nothing yet.
+    /// The stream of an SSRC that the offer named or that holds a role. It scans at most [`StreamTable::ssrcs_max`]
+    /// entries, and those that a later offer named and that sent nothing yet.
     pub fn lookup(&self, ssrc: Ssrc) -> Option<StreamRef> {
         self.entry(ssrc).filter(|e| e.state != State::Retired).map(|e| e.stream)
     }
 
-    /// Looks up the SSRC of a packet that came `now`, and gives it its role when it is new. Call it for authenticated
-    /// packets only.
+    /// The stream of a packet's SSRC, which gets its role if it is new. Call it for authenticated packets only.
     ///
     /// # Errors
-    /// - `UnknownStream`: mid or rid were not negotiated, nothing tells which stream it is, or the SSRC was replaced by
-    ///   another one that still sends.
+    /// - `UnknownStream`: its mid or rid was not negotiated, nothing tells which stream it is, or the SSRC was
+    ///   replaced by another one that still sends.
     /// - `UnknownPayloadType`: its media section has no such payload type.
     /// - `TooManyStreams`: another SSRC took the same role less than a second ago and still sends.
     pub fn resolve(
@@ -223,8 +224,8 @@ impl StreamTable {
             return Err(DropReason::TooManyStreams);
         }
         if ext.mid.is_some() {
-            // The publisher itself says that this SSRC is the section's now, whatever the offer named. A payload type
-            // says less: there, what the offer named still takes its role when it sends.
+            // A mid is the publisher's own statement that the SSRC belongs to the section, whatever the offer named. A
+            // payload type says less: then an SSRC that the offer named still takes the role when it sends.
             self.retire(|e| e.state == State::Named && e.stream.has_role_of(&stream));
         }
         Ok(self.take_role(now, stream))
@@ -239,7 +240,7 @@ impl StreamTable {
         stream
     }
 
-    /// Notes that these SSRCs were replaced. Of more than [`RETIRED_MAX`] those that were silent for longest are forgotten.
+    /// Marks SSRCs as replaced. If there are more than [`RETIRED_MAX`], those that were silent longest are forgotten.
     fn retire(&mut self, which: impl Fn(&Entry) -> bool) {
         self.entries.iter_mut().filter(|e| which(e)).for_each(|e| e.state = State::Retired);
         let is_retired = |e: &Entry| e.state == State::Retired;
@@ -272,7 +273,7 @@ impl StreamTable {
         }
     }
 
-    /// Notes that the offer names an SSRC. One that is known in that role stays as it is.
+    /// Adds an SSRC that the offer names. One that is already known in that role is not changed.
     fn name(&mut self, stream: StreamRef) {
         if self.entry(stream.ssrc).is_some_and(|e| e.stream == stream) {
             return;

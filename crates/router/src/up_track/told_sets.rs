@@ -1,6 +1,6 @@
-//! Parameter sets that a publisher told in its offer and does not send (RFC 6184 section 8.4, RFC 7798 section 7.2.2). The answers to
-//! viewers do not have them, since what flows through a slot changes; so they are sent before each key frame, as
-//! packets in front of it.
+//! Parameter sets that a publisher named in its offer and does not send (RFC 6184 section 8.4, RFC 7798 section
+//! 7.2.2). The answers to viewers cannot contain them, since the track in a slot changes; so they are sent as packets
+//! in front of each key frame.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use model::{CodecSpec, Pt};
 use crate::{LEAD_MAX, PacketMeta, Relayed};
 use rtp::sequence::ExtSeq;
 
-/// Longest parameter set in bytes that fits in a packet of its own, whatever extensions a viewer gets.
+/// Longest parameter set in bytes. It has to fit in a packet of its own, whatever header extensions a viewer
+/// negotiated.
 const LONGEST: usize = 1_100;
 
 /// The parameter sets of a track, by payload type. Empty for nearly all publishers.
@@ -25,7 +26,8 @@ struct Told {
 }
 
 impl ToldSets {
-    /// What the codecs of a track say. Sets that are too many or too long to stand in front of a key frame are left out.
+    /// The parameter sets of the codecs of a track. Those that are too many or too long to be sent in front of a key
+    /// frame are left out.
     pub(crate) fn new(codecs: &[CodecSpec]) -> Self {
         let told = codecs.iter().filter_map(|spec| {
             let units = spec.parameter_sets.clone()?;
@@ -36,14 +38,14 @@ impl ToldSets {
         Self(told.collect())
     }
 
-    /// How many packets stand before a key frame of a payload type; 0: none were told.
+    /// Number of packets to send before a key frame of this payload type; 0 if the offer named no parameter sets.
     #[inline]
     pub(crate) fn count(&self, pt: Pt) -> usize {
         self.of(pt).map_or(0, |told| told.units.len())
     }
 
-    /// The packets before a key frame whose first packet is `key`. Each NAL unit has one of its own, which is allowed in every
-    /// packetization mode (RFC 6184 section 5.6, RFC 7798 section 4.4.1).
+    /// The packets to send before a key frame whose first packet is `key`: one for each NAL unit, which is allowed in
+    /// every packetization mode (RFC 6184 section 5.6, RFC 7798 section 4.4.1).
     pub(crate) fn before(&self, key: &PacketMeta) -> impl Iterator<Item = (Relayed, &[u8])> {
         let told = self.of(key.pt);
         let first = key.seq.0.saturating_sub(told.map_or(0, |told| told.units.len() as u64));

@@ -1,5 +1,5 @@
-//! Which layers of a track flow, and how they rank. Watched where the track's packets come in; what is found is told to the
-//! mirrors, also to those of workers that are not handed all layers and could not find out.
+//! Which layers of a track flow, and how they rank. Measured on the worker that receives the track, and sent to all
+//! mirrors, because other workers may not get all layers and cannot measure it.
 
 use std::time::{Duration, Instant};
 
@@ -8,19 +8,19 @@ use model::UpMedia;
 use super::layer_count;
 use crate::{MAX_LAYERS, PacketMeta};
 
-/// A layer of which nothing came for this long has stopped,
+/// A layer has stopped when no packet of it arrived for this long,
 const STOPPED_AFTER: Duration = Duration::from_millis(700);
-/// provided that this many pictures of other layers came meanwhile: all layers of a still screen are slow.
+/// and other layers sent this many pictures meanwhile: on a still screen all layers are slow.
 const STOPPED_PICTURES: u8 = 4;
 /// Time over which the bitrates of layers are compared.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Windows in a row in which the order looked wrong before it is changed.
+/// The order is changed after it looked wrong in this many windows in a row.
 const WINDOWS: u8 = 2;
 
 /// The layers of a track by quality, and which of them flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ranking {
-    /// Layers by quality, the lowest first; the first `count` count.
+    /// Layers by quality, the lowest first; only the first `count` entries are used.
     order: [u8; MAX_LAYERS],
     count: u8,
     /// One bit for each layer.
@@ -28,19 +28,20 @@ pub struct Ranking {
 }
 
 impl Ranking {
-    /// Of so many layers, of which none flows yet. As browsers offer simulcast: the lowest quality first.
+    /// The layers of a media section; none flows yet. In the order in which browsers offer simulcast: the lowest
+    /// quality first.
     pub fn new(media: &UpMedia) -> Self {
         let order = std::array::from_fn(|layer| layer as u8);
         Self { order, count: layer_count(media) as u8, flows: 0 }
     }
 
-    /// Whether packets of a layer come.
+    /// Whether packets of a layer arrive.
     pub fn flows(&self, layer: u8) -> bool {
         self.flows & bit(layer) != 0
     }
 
-    /// The highest layer that flows, up to a rank (0 is the lowest quality); the lowest one that flows where none of
-    /// these does; `None` when nothing flows. Without simulcast: the only layer.
+    /// The highest layer that flows, up to a rank (0 is the lowest quality); if none of these flows, the lowest one
+    /// above; `None` if nothing flows. Without simulcast: the only layer.
     pub fn best(&self, max_rank: Option<u8>) -> Option<u8> {
         if self.count == 1 {
             return Some(0);
@@ -57,7 +58,7 @@ pub(crate) fn bit(layer: u8) -> u8 {
     1u8.checked_shl(u32::from(layer)).unwrap_or(0)
 }
 
-/// Watches the packets of a track.
+/// Measures which layers flow from the packets of a track.
 #[derive(Debug)]
 pub struct LayerWatch {
     ranking: Ranking,
@@ -69,27 +70,27 @@ pub struct LayerWatch {
 #[derive(Debug, Default)]
 struct Watched {
     last_arrival: Option<Instant>,
-    /// Of the last packet.
+    /// RTP timestamp of the last packet.
     timestamp: Option<u32>,
-    /// Pictures of other layers since the last packet.
+    /// Pictures of other layers since the last packet of this one.
     others: u8,
     /// Payload bytes in the present window.
     octets: u64,
 }
 
 impl LayerWatch {
-    /// Nothing came yet.
+    /// A watch that has seen no packets.
     pub fn new(media: &UpMedia) -> Self {
         let layers = (0..layer_count(media)).map(|_| Watched::default()).collect();
         Self { ranking: Ranking::new(media), layers, window: None, windows_wrong: 0 }
     }
 
-    /// What is known now.
+    /// The present ranking.
     pub fn ranking(&self) -> Ranking {
         self.ranking
     }
 
-    /// Takes note of a packet. `true` when the ranking is another one since.
+    /// Notes a packet. `true` if the ranking changed.
     #[inline]
     pub fn observe(&mut self, meta: &PacketMeta) -> bool {
         if self.layers.len() == 1 {
@@ -132,7 +133,7 @@ impl LayerWatch {
         let Self { ranking, layers, .. } = self;
         let order = &mut ranking.order[..layers.len()];
         let rate = |layer: u8| layers[usize::from(layer)].octets;
-        // Half as much again: layers of nearly one rate keep their order.
+        // A margin of one half: layers of nearly equal rate keep their order.
         let wrong = |a: u8, b: u8| rate(b) > 0 && rate(a) > rate(b) + rate(b) / 2;
         if !order.windows(2).any(|w| wrong(w[0], w[1])) {
             self.windows_wrong = 0;
@@ -175,7 +176,8 @@ mod tests {
         w.ranking().best(max_rank)
     }
 
-    /// Runs pictures of the layers for some time; `rates` are bytes per picture, 0 is silence. Says whether the ranking changed.
+    /// Sends pictures of the layers for some time; `rates` are bytes per picture, 0 is silence. Returns whether the
+    /// ranking changed.
     fn run(
         w: &mut LayerWatch,
         from: Instant,

@@ -1,4 +1,4 @@
-//! A publisher's packets, plans, and the way from one to the other: what the tests of this crate share.
+//! What the tests of this crate share: a publisher's packets, session plans, and a track from packets to mirror.
 #![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
 #![allow(clippy::unwrap_used, reason = "a fixture that does not fit is a defect of the test")]
 
@@ -33,7 +33,7 @@ pub fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// The ids of publisher and subscriber alike.
+/// The header extension ids of publisher and subscriber alike.
 pub fn extensions() -> ExtensionMap {
     let mut map = ExtensionMap::new();
     map.set(Extension::Mid, MID_ID);
@@ -103,7 +103,7 @@ pub fn plan(up: Vec<UpMedia>) -> SessionPlan {
     }
 }
 
-/// A slot; without `rtx` packets are resent as they were.
+/// A slot; without `rtx` packets are resent as they were sent.
 pub fn slot(kind: MediaKind, rtx: bool) -> DownMedia {
     DownMedia {
         mid: Mid::parse("7").unwrap(),
@@ -167,7 +167,7 @@ impl Vp8 {
     }
 }
 
-/// An RTP packet as it comes out of SRTP.
+/// An RTP packet as SRTP decrypted it.
 #[derive(Debug, Clone)]
 pub struct Raw {
     pub ssrc: u32,
@@ -302,7 +302,7 @@ impl Rig {
         }
     }
 
-    /// Forwards a packet and gives what was written.
+    /// Forwards a packet and returns what was written.
     pub fn forward(
         &self,
         now: Instant,
@@ -316,12 +316,12 @@ impl Rig {
     }
 }
 
-/// Something leaves now.
+/// A packet leaves now.
 pub fn leave(now: Instant) -> Leave {
     Leave { now, transport_cc: 0x4321 }
 }
 
-/// What a subscriber reads in a packet.
+/// The fields that a subscriber reads in a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub ssrc: u32,
@@ -376,7 +376,7 @@ impl Random {
     }
 }
 
-/// Some moment to begin at.
+/// A start time.
 #[expect(clippy::disallowed_methods, reason = "a test needs one instant to begin at")]
 pub fn start() -> Instant {
     Instant::now()
