@@ -20,9 +20,12 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// The parameter sets of one codec, each a NAL unit without its start code, in the order in which a decoder needs them.
+pub type ParameterSets = Arc<[Box<[u8]>]>;
+
 /// The parameter sets of an `a=fmtp` line, in the order in which a decoder wants them. `None` where there are none, and where they make no
 /// sense: the sets in the stream, if any, are then all there is.
-pub fn parameter_sets(codec: Codec, fmtp: Parameters<'_>) -> Option<Arc<[Box<[u8]>]>> {
+pub fn parameter_sets(codec: Codec, fmtp: Parameters<'_>) -> Option<ParameterSets> {
     let mut units = Vec::new();
     let mut room = MAX_BYTES;
     // The names of the parameters, how far the type of a NAL unit stands from the right in its first byte, its mask, and the allowed types.
