@@ -31,25 +31,26 @@ impl Roles {
     }
 }
 
-/// One session's agreement. Cheap to clone.
+/// What was agreed with the peer of one session. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Agreement {
     pub(crate) plan: Arc<SessionPlan>,
     pub(crate) roles: Roles,
-    /// Credentials now.
+    /// The current ICE credentials.
     pub(crate) ice: IceCredentials,
     pub(crate) restart: RestartFacts,
-    /// Of the origin line.
+    /// `sess-id` of the answers' origin line.
     pub(crate) origin: u64,
     /// `sess-version` of the last answer.
     pub(crate) version: u64,
-    /// Ids that extensions had at any time.
+    /// All ids that header extensions have or had in this session.
     pub(crate) extension_ids: Vec<(u8, Extension)>,
-    /// The sections of the last offer, in order.
+    /// The sections of the last offer, in its order.
     pub(crate) sections: Arc<[AgreedSection]>,
-    /// Slots and their groups, as `SessionPlan::down`.
+    /// The group of each slot, in the order of `SessionPlan::down`.
     pub(crate) groups: Vec<usize>,
-    /// Counts changes. A negotiation that began with another number is refused, since it does not know the last change.
+    /// Counts the changes of the session. A negotiation that began at another number is refused: it does not know the
+    /// last change and would undo it.
     pub(crate) number: u64,
 }
 
@@ -59,9 +60,9 @@ pub(crate) struct AgreedSection {
     pub(crate) mid: Option<Mid>,
     pub(crate) mid_text: MidText,
     pub(crate) kind: String,
-    /// Rejected, by either side: the place may be used for something else.
+    /// The section was rejected, by the peer or by this node: a later offer may use its place for something else.
     pub(crate) free: bool,
-    /// What the agreed payload types stood for at any time, those of retransmissions among them.
+    /// All meanings that agreed payload types have or had in this section, including those of retransmissions.
     pub(crate) payloads: Vec<(Pt, Meaning)>,
 }
 
@@ -76,13 +77,14 @@ impl Agreement {
         self.roles
     }
 
-    /// Whether a section of a later offer is the one that stood at its place before, and not another one that uses the place anew.
+    /// Whether a section of a later offer continues the section that had its place before. False when it uses the
+    /// place of a rejected one.
     pub(crate) fn keeps(&self, section: &Section) -> bool {
         let old = self.sections.get(section.number - 1);
         old.is_some_and(|old| !old.free && old.mid == section.mid)
     }
 
-    /// Whether an offer may follow the last one.
+    /// Checks that an offer may follow the last one.
     pub(crate) fn check_successor(&self, offer: &Offer) -> Result<(), SdpError> {
         let (before, now) = (self.sections.len(), offer.sections.len());
         if now < before {
@@ -120,8 +122,8 @@ impl AgreedSection {
         Ok(())
     }
 
-    /// RFC 3264 section 8.3.2: a payload type keeps its meaning. Not only among codecs that are served: one that now stands for
-    /// something unknown would let packets that are on their way be taken for it.
+    /// RFC 3264 section 8.3.2: a payload type keeps its meaning. Unserved codecs are checked too: if a payload type
+    /// changed to one of them, its packets under way would be taken for the agreed codec.
     pub(crate) fn check_payloads(&self, section: &Section) -> Result<(), SdpError> {
         if self.free {
             return Ok(());

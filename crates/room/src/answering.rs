@@ -1,4 +1,4 @@
-//! What the answer says about each section of the offer, and what is remembered of it for the next offer.
+//! What the answer says about each section of the offer, and what is stored of the offer to check the next one.
 
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ impl Negotiation<'_, '_> {
                 Sending {
                     ssrc: d.ssrc,
                     cname: self.config.cname.clone(),
-                    // The nth audio and the nth video slot always carry the same participant (slots.rs).
+                    // The nth audio slot and the nth video slot always carry the same participant (slots.rs), so they
+                    // share a MediaStream.
                     stream: format!("s{place}"),
                     track: format!("{}{place}", d.kind.as_str()),
                 }
@@ -50,7 +51,7 @@ impl Negotiation<'_, '_> {
                 simulcast: section.simulcast.is_some(),
                 rtcp_mux_only: section.rtcp_mux_only,
                 rtcp_rsize: section.rtcp_rsize,
-                // RFC 8285 section 6: answered where it was offered.
+                // RFC 8285 section 6: the answer has it only if the offer has it.
                 extmap_allow_mixed: section.extmap_allow_mixed,
                 sending,
             })));
@@ -59,7 +60,7 @@ impl Negotiation<'_, '_> {
     }
 }
 
-/// What a later offer is held against. What payload types stood for before is remembered too.
+/// What is stored of the sections of an offer, to check later offers. Former meanings of payload types are kept.
 pub(crate) fn agreed_sections(
     offer: &Offer,
     chosen: &[Chosen<'_>],

@@ -1,8 +1,8 @@
-//! What the node tells the rooms about itself, and how much they may hold.
+//! What the node tells its rooms: facts about itself, and limits.
 
 use std::net::SocketAddr;
 
-/// Facts about this node that stand in every answer, and the limits.
+/// Facts about this node that every answer contains, and the limits.
 #[derive(Debug, Clone)]
 pub struct RoomConfig {
     /// Addresses at which peers reach the media port, the preferred one first. They are the host candidates of every
@@ -12,7 +12,7 @@ pub struct RoomConfig {
     pub fingerprint: String,
     /// RTCP CNAME of everything that the node sends (RFC 7022).
     pub cname: String,
-    /// How much may be there at once.
+    /// Numbers of rooms, participants and sessions that are allowed.
     pub limits: Limits,
 }
 
@@ -26,8 +26,9 @@ impl RoomConfig {
     }
 }
 
-/// How much may be there at once. At the bound a newcomer gets [`ErrorKind::Full`](crate::ErrorKind::Full), or
-/// [`ErrorKind::Quota`](crate::ErrorKind::Quota) where the bound is its own.
+/// Numbers of rooms, participants and sessions that are allowed. At a limit a new session is refused with
+/// [`ErrorKind::Full`](crate::ErrorKind::Full), or with [`ErrorKind::Quota`](crate::ErrorKind::Quota) when it is the
+/// limit of its token's subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Rooms on this node.
@@ -36,11 +37,11 @@ pub struct Limits {
     pub participants_per_room: usize,
     /// Sessions on this node, publishers and viewers together.
     pub sessions: usize,
-    /// Watching sessions in one room; 0: no limit but that of the node.
+    /// Watching sessions in one room; 0: only the limit of the node applies.
     pub viewers_per_room: usize,
-    /// Sessions opened with tokens of one subject, in all rooms; 0: no limit but that of the node.
+    /// Sessions opened with tokens of one subject, in all rooms; 0: only the limit of the node applies.
     pub sessions_per_subject: usize,
-    /// Media sections in one offer; more than [`sdp::MAX_SECTIONS`] are never taken.
+    /// Media sections in one offer; never more than [`sdp::MAX_SECTIONS`].
     pub sections_per_session: usize,
 }
 

@@ -1,8 +1,8 @@
 //! How sessions enter and leave a room.
 //!
-//! A participant has one publishing session that viewers see. Where one publishes again while connected, the new session is a *successor*: it
-//! negotiates and connects beside the old one, viewers are moved when it is connected, and the old one is closed then. A successor that
-//! never connects takes nothing from anybody.
+//! Viewers see one publishing session of each participant. When a participant publishes again while its session is
+//! connected, the new session is a *successor*: it negotiates and connects beside the old one; once it is connected,
+//! viewers are moved to it and the old session is closed. A successor that never connects changes nothing for viewers.
 
 use std::time::{Duration, Instant};
 
@@ -20,16 +20,16 @@ use crate::{
     Target,
 };
 
-/// How long the tracks of a publisher count as live before their first packet: from its offer, and again from the moment at which it is
-/// connected. Of two publishers that start together the first packets race; without this the later one would take the slots of the earlier
-/// one for good, with a gap in the sound.
+/// How long the tracks of a publisher count as live before their first packet: from its offer, and again from the
+/// moment at which it is connected. When two publishers start together, either one's first packet may be first;
+/// without this time the later publisher would take the slots of the earlier one for good, with a gap in the sound.
 const AWAITED_FOR: Duration = Duration::from_secs(3);
 
 impl Room {
-    /// Whether a participant may publish under this name.
+    /// Checks that a participant may publish under this name.
     ///
     /// # Errors
-    /// `Conflict` when an in-process publisher has the name, since that one would not come back; `Full`.
+    /// `Conflict` when an in-process publisher has the name: it would be closed, and would not publish again. `Full`.
     pub fn check_publisher(
         &self,
         config: &RoomConfig,
@@ -40,7 +40,9 @@ impl Room {
         let is_local =
             |id: &SessionId| self.sessions.get(id).is_some_and(|s| s.agreement.is_none());
         if old.as_ref().is_some_and(is_local) {
-            let text = format!("participant {participant} is this node's own; choose another name");
+            let text = format!(
+                "participant {participant} is an in-process publisher of this node; choose another name"
+            );
             return Err(RoomError::new(ErrorKind::Conflict, text));
         }
         let (there, most) = (self.publishers.len(), config.limits.participants_per_room);
@@ -51,7 +53,7 @@ impl Room {
         Ok(())
     }
 
-    /// Whether one more may watch.
+    /// Checks that one more session may watch.
     ///
     /// # Errors
     /// `Full`.
@@ -64,13 +66,14 @@ impl Room {
         Ok(())
     }
 
-    /// Takes a new session in. Where the same participant publishes already over a connected session, the new one is its successor: viewers
-    /// are moved to it when it is connected, and the old session is closed then. An old session that is not connected is closed at once. A
-    /// viewer may enter before any publisher: it stays connected and gets media when a publisher comes, so that pages that were
-    /// opened before a show do not all reconnect when it begins.
+    /// Adds a new session to the room. If the participant already publishes over a connected session, the new session
+    /// is its successor: once it is connected, viewers are moved to it and the old session is closed. An old session
+    /// that is not connected is closed at once. A viewer may enter before any publisher: it stays connected and gets
+    /// media when a publisher comes. Otherwise pages that were opened before a show would all reconnect when it
+    /// begins.
     ///
     /// # Errors
-    /// Those of [`Room::check_publisher`] and [`Room::check_viewer`]. Nothing has changed then.
+    /// Those of [`Room::check_publisher`] and [`Room::check_viewer`]. The room is then unchanged.
     pub fn enter(
         &mut self,
         now: Instant,
@@ -81,7 +84,8 @@ impl Room {
         self.enter_as(now, config, entering, agreed, false)
     }
 
-    /// The same, but the session with which the participant publishes is closed at once: for a node that has no place for both.
+    /// As [`Room::enter`], but the old session of the participant is closed at once: for a node whose limits leave no
+    /// place for both.
     ///
     /// # Errors
     /// Those of [`Room::enter`].
@@ -137,20 +141,21 @@ impl Room {
         Ok(Accepted { session, answer })
     }
 
-    /// Whether the participant publishes over a session that is connected.
+    /// Whether the participant publishes over a connected session.
     fn is_connected(&self, participant: &ParticipantId) -> bool {
         let session = self.publishers.session_of(participant);
         session.and_then(|id| self.sessions.get(&id)).is_some_and(|s| s.connected)
     }
 
-    /// A successor waits until it is connected. Of two, the later one counts: a client that offers again has given up its last attempt.
+    /// Stores a successor until it is connected. An earlier successor of the participant is closed: a client that
+    /// offers again has given up its last attempt.
     fn line_up(&mut self, record: ParticipantRecord) {
         if let Some(earlier) = self.successors.insert(record.id.clone(), record) {
             self.end(earlier.session, EndReason::Replaced);
         }
     }
 
-    /// A successor is connected: it takes its place. False when the session is none.
+    /// When this session is a successor, moves the viewers to it, since it is connected now. False when it is none.
     pub(crate) fn succeed(&mut self, session: SessionId) -> bool {
         let Some(mut record) = self.take_successor(session) else { return false };
         record.connected = true;
@@ -159,7 +164,7 @@ impl Room {
         true
     }
 
-    /// The tracks of a publisher that send nothing yet count as live for a while.
+    /// Lets the tracks of a publisher that send nothing yet count as live for [`AWAITED_FOR`].
     pub(crate) fn await_media(&mut self, now: Instant, session: SessionId) {
         if !self.publishers.publishes(session) {
             return;
@@ -171,7 +176,7 @@ impl Room {
         });
     }
 
-    /// The record of a session, if it is a successor.
+    /// The record of a session that is a successor.
     pub(crate) fn successor(&mut self, session: SessionId) -> Option<&mut ParticipantRecord> {
         let identity = self.sessions.get(&session)?.identity.as_ref()?;
         self.successors.get_mut(identity).filter(|record| record.session == session)
@@ -182,7 +187,7 @@ impl Room {
         self.successors.remove(&identity)
     }
 
-    /// The record of a participant of this node.
+    /// A new record for a participant of this node.
     fn record(
         &mut self,
         id: ParticipantId,
@@ -207,8 +212,8 @@ impl Room {
         Watching { target, slots, policy: Box::new(ByArrival), revision: 0 }
     }
 
-    /// Takes in an in-process publisher; one of the same name is replaced. No `Open` command is made, since there is
-    /// no peer connection; viewers are bound to its tracks as to any other's.
+    /// Adds an in-process publisher; a publisher of the same name is replaced. No `Open` command is made, since there
+    /// is no peer connection; viewers are bound to its tracks as to any other's.
     ///
     /// # Errors
     /// `Full`; `Unsupported` when there is no track or a track has no codec.
@@ -247,13 +252,13 @@ impl Room {
         Ok(published)
     }
 
-    /// Whether a participant publishes here from this node.
+    /// Whether a participant publishes from this node.
     pub fn publishes(&self, participant: &ParticipantId) -> bool {
         self.publishers.session_of(participant).is_some()
     }
 
-    /// Puts a publisher into the room, in the place of the sessions that it replaces. Viewers are bound to the new
-    /// session before the old one is closed.
+    /// Adds a publisher to the room and closes the sessions that it replaces. Viewers are bound to the new session
+    /// before the old one is closed.
     fn enter_publisher(&mut self, record: ParticipantRecord) {
         let successor = self.successors.remove(&record.id).map(|record| record.session);
         let old = self.publishers.put(record, &mut self.mappings);
@@ -264,7 +269,7 @@ impl Room {
         self.work(AT_ONCE);
     }
 
-    /// Takes a session out of everything; its viewers follow. False when it is not there.
+    /// Removes a session from the room and frees the slots that show it. False when the room has no such session.
     pub(crate) fn end(&mut self, id: SessionId, reason: EndReason) -> bool {
         self.take_successor(id);
         let Some(session) = self.sessions.remove(&id) else { return false };
@@ -277,7 +282,8 @@ impl Room {
             self.viewers -= 1;
             self.round.crowded -= usize::from(watching.slots.is_crowded());
         }
-        // A publisher that was replaced has left its place already. One that goes before its successor is connected leaves it to that one.
+        // The record of a publisher that was replaced already names the new session. If a publisher ends before its
+        // successor is connected, the successor takes its place in the order of arrival now.
         if self.publishers.publishes(id) {
             let successor = session.identity.and_then(|who| self.successors.remove(&who));
             match successor {
@@ -290,7 +296,7 @@ impl Room {
             }
             self.tracks_changed();
         }
-        // Workers never heard of an in-process publisher.
+        // Workers know nothing of an in-process publisher, so they get no `Close`.
         if session.agreement.is_some() {
             self.farewells.push_back(id);
         }

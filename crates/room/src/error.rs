@@ -1,10 +1,10 @@
-//! Why a request to the rooms was refused, with enough in it for an HTTP answer.
+//! Why a request to a room was refused, with all that an HTTP answer needs.
 
 use std::fmt;
 
 use sdp::{Fault, SdpError};
 
-/// Who is at fault, in terms of an HTTP status.
+/// The kind of a refusal, as an HTTP status tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The description or fragment breaks the rules of its format: 400.
@@ -15,16 +15,16 @@ pub enum ErrorKind {
     NotFound,
     /// The request does not fit the state of the session: 409.
     Conflict,
-    /// A limit of the node is reached; later may work: 503.
+    /// A limit of the node is reached; a later attempt may succeed: 503.
     Full,
-    /// The client has as much as it may have; less of it, or later, may work: 429.
+    /// A limit of this client is reached; it has to close a session or try later: 429.
     Quota,
-    /// A defect of ours: 500.
+    /// A defect of this node: 500.
     Internal,
 }
 
 impl ErrorKind {
-    /// The HTTP status that says the same.
+    /// The HTTP status of this kind.
     pub fn status(self) -> u16 {
         match self {
             ErrorKind::BadSdp => 400,
@@ -51,8 +51,8 @@ impl ErrorKind {
     }
 }
 
-/// A refused request: what kind, and a text for people. The text names the room, session or media section, what was
-/// wrong and what is allowed; it never holds a password.
+/// A refused request: its kind and a text. The text names the room, session or media section, what was wrong and what
+/// is allowed; it never contains a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomError {
     kind: ErrorKind,
@@ -60,12 +60,12 @@ pub struct RoomError {
 }
 
 impl RoomError {
-    /// A refusal of this kind, with a text for people.
+    /// A refusal of this kind, with this text.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into() }
     }
 
-    /// What kind of refusal.
+    /// The kind of refusal.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }

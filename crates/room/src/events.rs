@@ -1,4 +1,4 @@
-//! What the workers tell a room.
+//! How a room handles the events of the workers.
 
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ impl Room {
         self.handle_timeout(now);
     }
 
-    /// Ends the grace of publishers that were awaited: from now on only tracks that send count as live.
+    /// Ends the time for which tracks count as live before their first packet: from now on only those that send do.
     pub(crate) fn await_no_more(&mut self, now: Instant) {
         while let Some(&(at, session)) = self.awaited.first()
             && at <= now
@@ -55,7 +55,7 @@ impl Room {
         self.await_media(now, id);
     }
 
-    /// Records whether media of a track arrives. Slots change because of it only in viewers where a source waits.
+    /// Records whether media of a track arrives. Slots may then change, but only for viewers for whom a source waits.
     fn set_active(&mut self, now: Instant, session: SessionId, track: TrackId, active: bool) {
         let mut changed = false;
         self.publishers.update(session, &mut self.mappings, |record| {

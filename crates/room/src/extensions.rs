@@ -1,4 +1,4 @@
-//! Header extensions (RFC 8285): one map of ids for the whole bundle.
+//! Header extensions (RFC 8285): one map of ids for all sections of the bundle.
 
 use model::{Extension, ExtensionMap};
 use sdp::section::OfferedExtension;
@@ -6,7 +6,8 @@ use sdp::{Direction, Offer, SdpError, Section, SectionKind};
 
 use crate::negotiate::Negotiation;
 
-/// Extensions that viewers get. Transport-wide numbers are absent: no sender-side estimator would read the reports.
+/// Extensions of what is sent to viewers. Transport-wide sequence numbers are absent: the node has no sender-side
+/// estimator that would read the reports.
 const DOWNLINK: [Extension; 6] = [
     Extension::Mid,
     Extension::AbsSendTime,
@@ -17,7 +18,7 @@ const DOWNLINK: [Extension; 6] = [
 ];
 
 impl Negotiation<'_, '_> {
-    /// One map for the bundle; the first id that an extension has counts.
+    /// Agrees one map for the bundle. If an extension has several ids in the offer, the first usable one is taken.
     pub(crate) fn agree_extensions(&self, offer: &Offer) -> Result<ExtensionMap, SdpError> {
         let mut map = ExtensionMap::new();
         let is_media = |s: &&Section| !s.rejected && matches!(s.kind, SectionKind::Media(_));
@@ -35,8 +36,8 @@ impl Negotiation<'_, '_> {
         Ok(map)
     }
 
-    /// Ids that were agreed keep their meaning as long as the session lives (RFC 8285 section 5), also towards extensions that are
-    /// unknown here: a packet that is on its way would be misread.
+    /// An agreed id keeps its meaning as long as the session lives (RFC 8285 section 5). It must not change to an
+    /// unknown extension either: packets under way would be misread.
     fn check_extension(
         &self,
         section: &Section,
@@ -56,9 +57,9 @@ impl Negotiation<'_, '_> {
         Err(SdpError::unsupported(section.place(), wrong))
     }
 
-    /// Whether what is sent to the peer may carry the extension. Where the two forms of extensions must not be mixed in a stream
-    /// (RFC 8285 section 4.1.2), only those are used that always fit into the one-byte form. The mid extension tells sections apart only
-    /// where their names fit into it.
+    /// Whether packets to the peer may carry the extension. If the peer does not allow the one-byte and the two-byte
+    /// form in one stream (RFC 8285 section 4.1.2), only extensions that always fit into the one-byte form are used.
+    /// The mid extension is used only if the mids fit into it; otherwise it could not tell sections apart.
     fn fits(&self, offer: &Offer, offered: &OfferedExtension, extension: Extension) -> bool {
         let one_byte = offered.id <= 14 && extension != Extension::DependencyDescriptor;
         let form = !self.roles.to_peer() || one_byte || offer.allows_mixed();
@@ -73,7 +74,7 @@ impl Negotiation<'_, '_> {
         up || down
     }
 
-    /// Ids of the offer are echoed (RFC 8285 section 8); a direction is answered by its reverse.
+    /// The extensions of an answer: the ids of the offer (RFC 8285 section 8), each direction reversed.
     pub(crate) fn answer_extensions(
         &self,
         section: &Section,
@@ -92,7 +93,7 @@ impl Negotiation<'_, '_> {
     }
 }
 
-/// Whether a section uses an agreed extension.
+/// Whether a section offers an agreed extension under the agreed id.
 pub(crate) fn accepts(section: &Section, map: &ExtensionMap, extension: Extension) -> bool {
     let id = map.id(extension);
     id.is_some()

@@ -1,11 +1,11 @@
-//! Numbers for sessions and tracks, unique on this node. They stand outside of all rooms, and are given out while offers are
-//! negotiated, which is outside of any room's turn.
+//! Ids for sessions and tracks, unique on this node. They belong to no room, because they are given out while an offer
+//! is negotiated, without a room's lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::{SessionId, TrackId};
 
-/// The next numbers; from 1 on, and never used again while the node runs.
+/// The next ids. They begin at 1 and are never reused while the node runs.
 #[derive(Debug)]
 pub struct Ids {
     session: AtomicU64,
@@ -19,12 +19,12 @@ impl Default for Ids {
 }
 
 impl Ids {
-    /// A session that there was not yet.
+    /// A new session id.
     pub fn session(&self) -> SessionId {
         SessionId(self.session.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A track that there was not yet.
+    /// A new track id.
     pub fn track(&self) -> TrackId {
         TrackId(self.track.fetch_add(1, Ordering::Relaxed))
     }

@@ -1,7 +1,7 @@
 //! Rooms, participants, sessions and the negotiation from offer to answer, sans-IO.
 //!
-//! Floor 1: offers, fragments and events of workers come in as values; answers are returned, commands to the workers and
-//! notices to signaling are polled. No sockets, no clock, no locks.
+//! Floor 1: offers, fragments and events of workers come in as values; answers are returned; commands to the workers
+//! and notices to signaling are polled. No sockets, no clock, no locks.
 //!
 //! An offer goes through
 //!
@@ -12,9 +12,9 @@
 //!    same codecs (`mappings`);
 //! 4. commands: `Open` or `Update` of a session comes before every `Bind` that names it, and `Close` comes last.
 //!
-//! Roles belong to media sections: a session may send, receive, or both ([`Roles`]). Slots stay while tracks come and go, so that nothing
-//! is negotiated again. A viewer may come before the publisher: it waits, connected and silent, instead of being refused and
-//! asking again and again until the show begins.
+//! Roles belong to media sections: a session may send, receive, or both ([`Roles`]). Slots stay while tracks come and
+//! go, so publishers that come and go cause no renegotiation. A viewer may connect before the publisher: its session
+//! stays connected without media, and the viewer need not retry until the publisher starts.
 //!
 //! What this crate does not know: HTTP, tokens, packets, other rooms.
 

@@ -1,4 +1,4 @@
-//! Listings of a room, for an API and for metrics. Nothing here changes anything.
+//! Listings of a room, for the API and for metrics. Nothing here changes the room.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use crate::session::Session;
 use crate::{Counts, ParticipantInfo, ParticipantRecord, RoomInfo, SessionInfo, ViewerInfo};
 
 impl Room {
-    /// Who publishes, in order of arrival.
+    /// The publishers, in order of arrival.
     pub fn participants(&self) -> Vec<ParticipantInfo> {
         self.publishers.iter().map(|publisher| publisher.record.info()).collect()
     }
 
-    /// The records of those who publish, in order of arrival. Costs a count each: what is said of them is read later, when the room is
-    /// locked no more.
+    /// The records of the publishers, in order of arrival. Only references are cloned: the records are read later,
+    /// without the room's lock.
     pub fn records(&self) -> Vec<Arc<ParticipantRecord>> {
         self.publishers.iter().map(|publisher| publisher.record.clone()).collect()
     }
 
-    /// Who watches, in order of arrival.
+    /// The viewers, in order of arrival.
     pub fn viewers(&self) -> Vec<ViewerInfo> {
         let info = |(id, session): (&SessionId, &Session)| {
             let watching = session.watching.as_ref()?;
@@ -36,7 +36,7 @@ impl Room {
         self.sessions.iter().filter_map(info).collect()
     }
 
-    /// Sessions by rising id, those after `after` and at most `most` of them. In-process publishers are not among them.
+    /// At most `most` sessions with ids above `after`, by rising id. In-process publishers are left out.
     pub fn sessions_after(&self, after: Option<SessionId>, most: usize) -> Vec<SessionInfo> {
         let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
         let sessions = self.sessions.range((begin, Bound::Unbounded));
@@ -48,7 +48,7 @@ impl Room {
         sessions.filter(|(_, session)| session.agreement.is_some()).map(info).take(most).collect()
     }
 
-    /// The room in a list of rooms. Its numbers are kept, not counted.
+    /// The room's entry in a list of rooms. Costs no walk: the numbers are kept up to date.
     pub fn info(&self) -> RoomInfo {
         RoomInfo {
             id: self.id().clone(),
@@ -57,7 +57,7 @@ impl Room {
         }
     }
 
-    /// How much is here. The numbers are kept, not counted.
+    /// The numbers of sessions in this room. Costs no walk: the numbers are kept up to date.
     pub fn counts(&self) -> Counts {
         Counts {
             rooms: 1,
@@ -68,13 +68,13 @@ impl Room {
         }
     }
 
-    /// Tables of payload types that were worked out in this room's life: the part of its work that grows with the length of offers. Those
-    /// that are known are looked up.
+    /// Payload type tables that this room computed so far. This is the part of its work that grows with the length of
+    /// offers; tables that exist are only looked up.
     pub fn tables_worked_out(&self) -> u64 {
         self.mappings.worked_out()
     }
 
-    /// Whether the session is here.
+    /// Whether the room has this session.
     pub fn contains(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)
     }

@@ -1,5 +1,6 @@
-//! Codec lists, each kept once in a room, and how the payload types of one read in another, worked out once for each pair. Most
-//! members of a room have the same browser: thousands of viewers share a handful of lists and tables.
+//! Codec lists, each stored once in a room, and for each pair of lists a table that maps the payload types of the
+//! publisher's list to those of the subscriber's. Most members of a room have the same browser, so thousands of
+//! viewers share a few lists and tables.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,7 +10,7 @@ use std::{
 use model::{CodecSpec, PtMapping};
 use sdp::matching::{Keyed, map_keyed};
 
-/// Number of lists at which unused lists and their tables are removed.
+/// Number of lists at which unused lists and their tables are removed for the first time.
 const SWEEP_MIN: usize = 64;
 
 /// The codecs of a media section. Equal lists of one room have the same number.
@@ -21,27 +22,27 @@ pub(crate) struct CodecList {
 }
 
 impl CodecList {
-    /// Whether a viewer with these codecs can take anything of a publisher with ours. Works nothing out: asked of each pair of a source
-    /// and a group.
+    /// Whether a viewer with these codecs can take any of our codecs. Builds no table, because it is called for each
+    /// pair of a source and a group.
     pub(crate) fn fits(&self, viewer: &CodecList) -> bool {
         self.keyed.fits(&viewer.keyed)
     }
 }
 
-/// See the head of the file.
+/// The codec lists and payload type tables of one room.
 #[derive(Debug, Default)]
 pub(crate) struct Mappings {
     lists: HashMap<Arc<[CodecSpec]>, (u32, Arc<Keyed>)>,
-    /// By publisher's and subscriber's list.
+    /// By the numbers of the publisher's and the subscriber's list.
     tables: BTreeMap<(u32, u32), Arc<[PtMapping]>>,
-    /// Tables that were worked out so far.
+    /// Tables that were computed so far.
     worked_out: u64,
     next: u32,
     sweep_at: usize,
 }
 
 impl Mappings {
-    /// The list with this content.
+    /// The stored list with this content; it is stored if it is new.
     pub(crate) fn list(&mut self, codecs: &[CodecSpec]) -> CodecList {
         if let Some((codecs, (number, keyed))) = self.lists.get_key_value(codecs) {
             return CodecList { codecs: codecs.clone(), keyed: keyed.clone(), number: *number };
@@ -54,7 +55,7 @@ impl Mappings {
         CodecList { codecs, keyed, number }
     }
 
-    /// How a publisher's payload types read for a subscriber; empty when it can take none of them.
+    /// The table from a publisher's to a subscriber's payload types; empty when the subscriber can take none of them.
     pub(crate) fn table(&mut self, up: &CodecList, down: &CodecList) -> Arc<[PtMapping]> {
         let table = self.tables.entry((up.number, down.number));
         let worked_out = &mut self.worked_out;
@@ -66,7 +67,7 @@ impl Mappings {
             .clone()
     }
 
-    /// Tables that were worked out so far: what a turn of the room costs beside look-ups.
+    /// Tables that were computed so far: what the room's work costs beside look-ups.
     pub(crate) fn worked_out(&self) -> u64 {
         self.worked_out
     }
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_tables_that_nobody_uses_go() {
+    fn unused_lists_and_tables_are_removed() {
         let mut mappings = Mappings::default();
         let kept = mappings.list(&[opus(111)]);
         for n in 0..10_000_u32 {

@@ -1,5 +1,5 @@
-//! Which media sections of an offer are accepted, with which codecs, and what becomes of them: tracks that the peer sends, slots in
-//! which it receives.
+//! Chooses the media sections of an offer that are accepted, and their codecs; makes tracks of those in which the peer
+//! sends, and slots of those in which it receives.
 
 use model::{
     CodecSpec, DownMedia, Extension, ExtensionMap, MediaKind, Mid, Pt, Ssrc, StreamSsrc, UpMedia,
@@ -11,9 +11,9 @@ use sdp::{Direction, Flow, Offer, SdpError, Section, SectionKind};
 use crate::extensions::accepts;
 use crate::negotiate::Negotiation;
 
-/// Most SSRCs of one publisher, retransmissions included.
+/// The number of SSRCs that one publisher may name, retransmissions included.
 const MAX_SSRCS: usize = 20;
-/// Most simulcast layers of one section; more are not asked for.
+/// The number of simulcast layers of one section; further ones are not accepted.
 const MAX_LAYERS: usize = 4;
 /// Protocols of RTP sections (RFC 8829 section 5.1.2). Keys always come from DTLS-SRTP.
 const PROTOCOLS: [&str; 6] = [
@@ -30,9 +30,9 @@ pub(crate) struct Chosen<'o> {
     pub(crate) mid: Mid,
     pub(crate) kind: MediaKind,
     pub(crate) codecs: Vec<CodecSpec>,
-    /// What the payload types of the codecs stand for.
+    /// What the payload types of the codecs mean.
     pub(crate) meanings: Vec<(Pt, Meaning)>,
-    /// As seen by us.
+    /// From the view of this node.
     pub(crate) direction: Direction,
 }
 
@@ -47,8 +47,8 @@ impl Chosen<'_> {
 }
 
 impl Negotiation<'_, '_> {
-    /// Which sections are accepted. One that the client wants and that cannot be served fails the whole offer, since
-    /// half a session misleads its user (RFC 9725 section 4.4.3).
+    /// Chooses the sections that are accepted. If the client needs a section that cannot be served, the whole offer
+    /// fails, since half a session misleads its user (RFC 9725 section 4.4.3).
     pub(crate) fn choose_sections<'o>(
         &self,
         offer: &'o Offer,
@@ -58,7 +58,7 @@ impl Negotiation<'_, '_> {
         for section in offer.sections.iter().filter(|s| !s.rejected) {
             let kind = match &section.kind {
                 SectionKind::Media(kind) => *kind,
-                // Data channels are not served; a section of theirs is no media that anyone would miss.
+                // Data channels are not served. Their section is rejected and the offer is not: no media is missing.
                 SectionKind::Application => continue,
                 SectionKind::Other(_) => {
                     let wrong = "audio, video and application are the kinds allowed";
@@ -81,7 +81,7 @@ impl Negotiation<'_, '_> {
                 old.check_payloads(section)?;
             }
             let transport_cc = accepts(section, extensions, Extension::TransportCc);
-            // In a section of both directions the peer's own codecs are the narrower choice.
+            // In a section of both directions the codecs that the peer sends are the narrower choice.
             let flow = if up || !self.roles.to_peer() { Flow::FromPeer } else { Flow::ToPeer };
             let codecs = sdp::codecs::choose_keyed(section, flow, transport_cc);
             let meanings = codecs.iter().flat_map(sdp::codecs::Chosen::meanings).collect();
@@ -102,7 +102,7 @@ impl Negotiation<'_, '_> {
             };
             chosen.push(Chosen { section, mid, kind, codecs, meanings, direction });
         }
-        // A session that is there may pause everything.
+        // In a live session all sections may be inactive: the peer paused them.
         let flows = chosen.iter().any(|c| c.direction != Direction::Inactive);
         match flows || self.before.is_some() && !chosen.is_empty() {
             true => Ok(chosen),
@@ -145,7 +145,8 @@ impl Negotiation<'_, '_> {
         Ok(up)
     }
 
-    /// The slots, and the group of each: the nth slots of both kinds belong together. Slots that stay keep SSRCs and group.
+    /// The slots, and the group of each: the nth slots of both kinds belong together. Slots that stay keep their SSRCs
+    /// and group.
     pub(crate) fn down_media(&mut self, chosen: &[Chosen<'_>]) -> (Vec<DownMedia>, Vec<usize>) {
         let agreed = self.before;
         let before = agreed.map_or(&[][..], |b| &b.plan.down);
@@ -153,7 +154,8 @@ impl Negotiation<'_, '_> {
         let streams = before.iter().flat_map(|d| [Some(d.ssrc.media), d.ssrc.rtx]);
         let mut used: Vec<Ssrc> = streams.flatten().collect();
         let slots: Vec<&Chosen<'_>> = chosen.iter().filter(|c| c.is_down()).collect();
-        // A mid that moved to another section is another slot. It gets new SSRCs: a receiver would take the old ones for the old section.
+        // A mid that moved to another section is a new slot with new SSRCs. With the old ones a receiver would assign
+        // the packets to the old section.
         let old = |c: &Chosen<'_>| {
             agreed.filter(|b| b.keeps(c.section))?;
             before.iter().zip(groups_before).find(|(d, _)| d.mid == c.mid)
@@ -186,10 +188,10 @@ impl Negotiation<'_, '_> {
         (down, groups)
     }
 
-    /// An SSRC that the session does not have yet.
+    /// An SSRC that the session does not use yet.
     fn fresh_ssrc(&mut self, used: &mut Vec<Ssrc>) -> Ssrc {
         let mut ssrc = self.random.ssrc();
-        // At most 128 are used, so the walk ends even if the source of randomness is stuck.
+        // At most 128 are used, so the loop ends even if the source of randomness repeats itself.
         while used.contains(&ssrc) {
             ssrc = Ssrc(ssrc.0.wrapping_add(1).max(1));
         }
@@ -198,14 +200,14 @@ impl Negotiation<'_, '_> {
     }
 }
 
-/// What every RTP section needs, whatever flows in it.
+/// Checks what every RTP section needs, whatever its direction.
 fn check_form(section: &Section) -> Result<(), SdpError> {
     if !PROTOCOLS.contains(&section.protocol.as_str()) {
         let allowed = PROTOCOLS.join(", ");
         let wrong = format!("protocol {}; allowed are {allowed}", section.protocol);
         return Err(SdpError::unsupported(section.place(), wrong));
     }
-    // RFC 8843 section 9.3: bundled RTP needs RTP and RTCP on one port; the node has only one.
+    // RFC 8843 section 9.3: bundled RTP needs RTP and RTCP on one port; the node has only one port.
     if !section.rtcp_mux {
         let wrong = "a=rtcp-mux is missing; RTCP on a port of its own is not served";
         return Err(SdpError::unsupported(section.place(), wrong));
@@ -213,13 +215,13 @@ fn check_form(section: &Section) -> Result<(), SdpError> {
     Ok(())
 }
 
-/// Simulcast layers that are asked for. Packets of layers are told apart by the rid extension or by SSRC; with neither
-/// of them simulcast is not agreed, and the publisher sends one stream.
+/// The simulcast layers that the answer accepts by rid. Without the rid extension their packets could not be told
+/// apart (layers that are named by SSRC can), so none is accepted and the publisher sends one stream.
 pub(crate) fn layers<'o>(c: &Chosen<'o>, extensions: &ExtensionMap) -> Vec<&'o RidLine> {
     if !accepts(c.section, extensions, Extension::Rid) {
         return Vec::new();
     }
-    // RFC 8851 section 6.3: a layer that is bound to payload types needs one of them agreed.
+    // RFC 8851 section 6.3: a layer that is restricted to payload types is usable if one of them is agreed.
     let usable = |rid: &&RidLine| {
         rid.payload_types.is_empty()
             || rid.payload_types.iter().any(|pt| c.codecs.iter().any(|codec| codec.pt == *pt))

@@ -1,5 +1,6 @@
-//! From an offer to an answer and a session plan. No state of rooms: what is agreed with a peer depends on its offer, on what was
-//! agreed with it before, and on this node alone, so that slots can be filled later with whatever comes.
+//! From an offer to an answer and a session plan. No room is involved: the result depends only on the offer, on what
+//! was agreed with this peer before, and on this node. So it runs without a room's lock, and the slots can be filled
+//! later with any track.
 
 use std::sync::Arc;
 
@@ -13,33 +14,35 @@ use crate::media::Chosen;
 use crate::random::Random;
 use crate::{RoomConfig, RoomError};
 
-/// The place of errors in what all sections share.
+/// The place that errors name when they concern what all sections share.
 const TRANSPORT: &str = "head of the description, or its first media section";
 
-/// What a negotiation came to. It changes nothing until the room takes it in.
+/// The result of a negotiation. It changes nothing until [`crate::Room::enter`] or [`crate::Room::renegotiate`]
+/// applies it.
 #[derive(Debug, Clone)]
 pub struct Agreed {
     pub(crate) agreement: Agreement,
     /// The answer, `application/sdp`.
     pub(crate) answer: String,
-    /// The offer had new credentials: ICE begins anew.
+    /// The offer has new ICE credentials: ICE restarts.
     pub(crate) restarts: bool,
     remarks: Vec<String>,
 }
 
 impl Agreed {
-    /// The session that it is about.
+    /// The session that was negotiated.
     pub fn session(&self) -> SessionId {
         self.agreement.plan.id
     }
 
-    /// What of the offer was passed over, though the client may have meant it: for the log, at a level that is off by default.
+    /// Parts of the offer that were ignored although the client may need them: for the log, at a level that is off by
+    /// default.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
 }
 
-/// What an ICE restart has to repeat.
+/// What the answer to an ICE restart has to repeat.
 #[derive(Debug, Clone)]
 pub(crate) struct RestartFacts {
     pub(crate) ice_options: Vec<String>,
@@ -48,15 +51,15 @@ pub(crate) struct RestartFacts {
     pub(crate) tagged: (&'static str, String, Option<String>),
 }
 
-/// From an offer to an answer, outside of any room's turn: it depends on the offer, on this node, and, where a session is
-/// renegotiated, on what was agreed before.
+/// Makes answers to offers, without a room's lock: an answer depends on the offer, on this node, and, for a
+/// renegotiation, on what was agreed before.
 pub struct Negotiator<'a> {
     config: &'a RoomConfig,
     ids: &'a Ids,
     random: Random<'a>,
 }
 
-/// A negotiation under way: the steps stand in `extensions`, `media` and `answering`.
+/// A negotiation under way. Its steps are in `extensions`, `media` and `answering`.
 pub(crate) struct Negotiation<'n, 'a> {
     pub(crate) config: &'n RoomConfig,
     pub(crate) ids: &'n Ids,
@@ -66,7 +69,7 @@ pub(crate) struct Negotiation<'n, 'a> {
 }
 
 impl<'a> Negotiator<'a> {
-    /// `random` fills a buffer from the operating system's generator; credentials and SSRCs come from it.
+    /// `random` fills a buffer from the operating system's random generator; it yields credentials and SSRCs.
     pub fn new(config: &'a RoomConfig, ids: &'a Ids, random: &'a mut dyn FnMut(&mut [u8])) -> Self {
         Self { config, ids, random: Random::new(random) }
     }
@@ -79,8 +82,8 @@ impl<'a> Negotiator<'a> {
         self.negotiation(roles, None).run(offer).map_err(RoomError::from)
     }
 
-    /// Answers a later offer of a session (RFC 3264 section 8). What stays keeps its tracks, SSRCs, payload types and extension
-    /// ids.
+    /// Answers a later offer of a session (RFC 3264 section 8). Sections that stay keep their tracks, SSRCs, payload
+    /// types and extension ids.
     ///
     /// # Errors
     /// `BadSdp`, `Unsupported`.
@@ -159,14 +162,15 @@ impl Negotiation<'_, '_> {
         Ok(Agreed { agreement, answer: answer.to_text(), restarts, remarks })
     }
 
-    /// What the answer says of the bundle and of ICE, and a later ICE restart has to repeat.
+    /// What the answer says about the bundle and ICE, and what a later ICE restart has to repeat.
     fn restart_facts(
         &self,
         offer: &Offer,
         peer: &PeerTransport,
         chosen: &[Chosen<'_>],
     ) -> Result<RestartFacts, SdpError> {
-        // RFC 8838 section 3 and RFC 8445 section 10: both tags say what we do too.
+        // RFC 8838 section 3 and RFC 8445 section 10: both options hold for this node too. Other options are not
+        // echoed.
         let known = |tag: &&String| matches!(tag.as_str(), "trickle" | "ice2");
         let ice_options = peer.ice_options.iter().filter(known).take(2).cloned().collect();
         let in_bundle = |mid: &&Mid| chosen.iter().any(|c| c.mid == **mid);
@@ -181,7 +185,7 @@ impl Negotiation<'_, '_> {
         })
     }
 
-    /// The ids that extensions have now, and those that they had.
+    /// All ids that extensions have or had in this session.
     fn extension_ids(&self, now: &ExtensionMap) -> Vec<(u8, Extension)> {
         let mut ids = self.before.map(|b| b.extension_ids.clone()).unwrap_or_default();
         for (extension, id) in now.iter() {
@@ -192,7 +196,7 @@ impl Negotiation<'_, '_> {
         ids
     }
 
-    /// A session has one certificate: another one would be another DTLS association (RFC 8842 section 4).
+    /// A session keeps its certificate: another one would need another DTLS association (RFC 8842 section 4).
     fn check_certificate(&self, peer: &PeerTransport) -> Result<(), SdpError> {
         let Some(before) = self.before else { return Ok(()) };
         if before.plan.fingerprints == peer.fingerprints {
@@ -202,14 +206,16 @@ impl Negotiation<'_, '_> {
         Err(SdpError::unsupported(TRANSPORT, wrong))
     }
 
-    /// Credentials stay while the peer's do; new ones of the peer are an ICE restart.
+    /// Our credentials stay as long as the peer's do. New credentials of the peer are an ICE restart, and get new ones
+    /// of ours.
     fn credentials(&mut self, peer: &PeerTransport) -> Result<(IceCredentials, bool), SdpError> {
         if let Some(before) = self.before {
             let same = [before.ice.remote_ufrag == peer.ufrag, before.ice.remote_pwd == peer.pwd];
             match same {
                 [true, true] => return Ok((before.ice.clone(), false)),
                 [false, false] => {}
-                // RFC 8839 section 4.4.1.1.1: a restart changes both. One of them alone is a mistake, after which no check would be good.
+                // RFC 8839 section 4.4.1.1.1: a restart changes both. If only one changed, it is a mistake of the
+                // client, and every connectivity check would fail after it.
                 _ => {
                     let wrong = "one of a=ice-ufrag and a=ice-pwd is new; an ICE restart needs both to be new";
                     return Err(SdpError::unsupported(TRANSPORT, wrong));
@@ -235,7 +241,7 @@ impl Negotiation<'_, '_> {
                 format!("{} media sections; at most {most} are allowed", offer.sections.len());
             return Err(SdpError::unsupported("description", wrong));
         }
-        // RFC 8445 section 2.5: of two lite agents none would ever send media checks to the other.
+        // RFC 8445 section 2.5: a lite agent sends no checks, so two of them would never connect.
         if offer.ice_lite {
             let wrong = "a=ice-lite; this node is ICE-lite too, so the peer has to be a full agent";
             return Err(SdpError::unsupported("head of the description", wrong));

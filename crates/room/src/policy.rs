@@ -1,4 +1,4 @@
-//! Which sources get the slots of a viewer when there are more sources than slots.
+//! Which sources get a viewer's slots when there are more sources than slots.
 
 use std::fmt::Debug;
 
@@ -6,14 +6,14 @@ use model::ParticipantId;
 
 use crate::sources::Source;
 
-/// Orders the sources of a viewer. Sources at the front get a place first.
+/// Orders the sources of a viewer. Sources at the front get a group of slots first.
 pub trait SlotPolicy: Debug + Send {
-    /// Sorts the sources, which come in order of arrival. Returns how many at the front take a place from one behind them where none is
-    /// free; the others wait until one is.
+    /// Sorts the sources, which are given in order of arrival. Returns how many sources at the front may take a group
+    /// from a source behind them when no group is free; the other sources wait for a free one.
     fn arrange(&self, sources: &mut [Source<'_>]) -> usize;
 }
 
-/// Sources get places in order of arrival and keep them. The default.
+/// Sources get groups in order of arrival and keep them. The default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ByArrival;
 
@@ -23,7 +23,7 @@ impl SlotPolicy for ByArrival {
     }
 }
 
-/// These participants are shown whenever they publish; the places that are left go by arrival.
+/// These participants are shown whenever they publish; the remaining groups go to other sources in order of arrival.
 #[derive(Debug, Clone, Default)]
 pub struct Pinned(pub Vec<ParticipantId>);
 
@@ -33,8 +33,8 @@ impl SlotPolicy for Pinned {
     }
 }
 
-/// Speakers are shown: the participants in the order in which they spoke last, the latest first; the places that are left go by
-/// arrival. A source that is shown and still ranks high enough keeps its place.
+/// The participants who spoke last are shown; the list begins with the latest speaker. The remaining groups go to
+/// other sources in order of arrival. A source that is shown keeps its group as long as it ranks high enough.
 #[derive(Debug, Clone, Default)]
 pub struct BySpeaker(pub Vec<ParticipantId>);
 
@@ -44,10 +44,10 @@ impl SlotPolicy for BySpeaker {
     }
 }
 
-/// Brings the sources of these participants to the front, in this order. Returns how many they are.
+/// Moves the sources of these participants to the front, in this order. Returns the number of these sources.
 fn front(order: &[ParticipantId], sources: &mut [Source<'_>]) -> usize {
     let rank = |s: &Source<'_>| order.iter().position(|id| id == s.participant);
-    // A stable sort: sources of one participant, and all others, stay in order of arrival.
+    // The sort is stable: sources of one participant, and those of all others, stay in order of arrival.
     sources.sort_by_key(|s| rank(s).unwrap_or(order.len()));
     sources.iter().filter(|s| rank(s).is_some()).count()
 }

@@ -1,5 +1,5 @@
-//! The publishers of a room in order of arrival, as records: those of this node, which it alone changes, and copies of records of
-//! other nodes.
+//! The publishers of a room in order of arrival, as records: those of this node, which only this node changes, and
+//! copies of records of other nodes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,14 +10,15 @@ use crate::mappings::{CodecList, Mappings};
 use crate::records::{ParticipantRecord, RecordChange, TrackRecord};
 use crate::{ErrorKind, RoomError};
 
-/// Tombstones of other nodes' records that are remembered, so that a late copy does not bring a participant back.
+/// Tombstones of other nodes' records that are kept, so that a late copy of a record does not bring its participant
+/// back.
 const TOMBSTONES: usize = 1_024;
 
 /// One publisher.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     pub(crate) record: Arc<ParticipantRecord>,
-    /// The codec lists of its tracks, in their order.
+    /// The codec list of each track, in the order of the tracks.
     lists: Vec<CodecList>,
 }
 
@@ -33,13 +34,13 @@ impl Publisher {
     }
 }
 
-/// See the head of the file.
+/// The publishers of a room, in order of arrival, and changes of their records that were not polled yet.
 #[derive(Debug)]
 pub(crate) struct Publishers {
     node: NodeId,
     epoch: u64,
     version: u64,
-    /// In order of arrival; a participant who publishes again keeps the place.
+    /// In order of arrival; a participant that publishes again keeps its place.
     order: Vec<Publisher>,
     /// Changes of this node's records that [`Publishers::poll_change`] has not returned yet.
     changed: BTreeMap<SessionId, RecordChange>,
@@ -66,13 +67,14 @@ impl Publishers {
         self.order.iter()
     }
 
-    /// The session of this node with which a participant publishes.
+    /// The session with which a participant publishes on this node.
     pub(crate) fn session_of(&self, participant: &ParticipantId) -> Option<SessionId> {
         let mine = self.order.iter().map(|p| &p.record).filter(|r| r.author == self.node);
         mine.filter(|r| r.id == *participant).map(|r| r.session).next()
     }
 
-    /// Enters a participant of this node, or changes one. Returns the session that it published with before.
+    /// Adds a publisher of this node, or replaces its record. Returns the session with which the participant published
+    /// before.
     pub(crate) fn put(
         &mut self,
         mut record: ParticipantRecord,
@@ -98,7 +100,7 @@ impl Publishers {
         }
     }
 
-    /// Changes the record of a session of this node, if it publishes.
+    /// Changes the record of a session of this node, if it publishes; a change gets a new version.
     pub(crate) fn update(
         &mut self,
         session: SessionId,
@@ -116,7 +118,7 @@ impl Publishers {
         }
     }
 
-    /// A session of this node publishes no more.
+    /// Removes the publisher of a session of this node.
     pub(crate) fn remove(&mut self, session: SessionId) {
         if let Some(at) = self.place(session) {
             self.order.remove(at);
@@ -124,10 +126,10 @@ impl Publishers {
         }
     }
 
-    /// Takes a change of another node's record in.
+    /// Applies a change of another node's record.
     ///
     /// # Errors
-    /// `Conflict` when it is older than what is known, or is a record of this node's own.
+    /// `Conflict` when the change is not newer than the known record, or its author is this node.
     pub(crate) fn apply(
         &mut self,
         change: RecordChange,
@@ -174,7 +176,7 @@ impl Publishers {
         self.changed.pop_first().map(|(_, change)| change)
     }
 
-    /// Whether a session of this node publishes.
+    /// Whether this session of this node publishes.
     pub(crate) fn publishes(&self, session: SessionId) -> bool {
         self.place(session).is_some()
     }

@@ -1,5 +1,6 @@
-//! What is known of a participant who publishes: one record, numbered, with one author. A node is the author of the records of
-//! those connected to it; the others of a cluster hold copies. Slots are filled from records alone, whoever wrote them.
+//! What is known of a participant that publishes: one record, with a version and one author. The author is the node
+//! that the participant is connected to; other nodes of a cluster hold copies. Slots are filled from records alone,
+//! whichever node is the author.
 
 use std::sync::Arc;
 
@@ -7,24 +8,24 @@ use model::{CodecSpec, MediaKind, NodeId, ParticipantId, Rid, SessionId, TrackId
 
 use crate::{LocalMedia, ParticipantInfo, TrackInfo};
 
-/// One participant, as its author told.
+/// One participant, as the author of the record describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParticipantRecord {
     /// Its identity.
     pub id: ParticipantId,
-    /// The session that it publishes with. In a copy: the session under which this node has its tracks.
+    /// The session that it publishes with. In a copy: the session id under which this node has its tracks.
     pub session: SessionId,
-    /// The node that it is connected to, which alone changes the record.
+    /// The node that the participant is connected to. Only this node changes the record.
     pub author: NodeId,
-    /// Which life of that node; a later one outdates all records of an earlier one.
+    /// Tells the starts of that node apart; a later epoch outdates all records of earlier ones.
     pub epoch: u64,
-    /// Rises with each change within an epoch, over all records of one room and author.
+    /// Rises with each change, over all records of one room, author and epoch.
     pub version: u64,
-    /// ICE and DTLS are done; always true for an in-process publisher.
+    /// ICE and DTLS are complete; always true for an in-process publisher.
     pub connected: bool,
     /// An in-process publisher.
     pub local: bool,
-    /// What it publishes, in the order of its offer.
+    /// Its tracks, in the order of its offer.
     pub tracks: Vec<TrackRecord>,
 }
 
@@ -39,32 +40,32 @@ pub struct TrackRecord {
     pub codecs: Arc<[CodecSpec]>,
     /// Simulcast layers; empty without simulcast.
     pub rids: Vec<Rid>,
-    /// Media comes; false before the first packet, and when nothing came for two seconds.
+    /// Media arrives. False before the first packet, and after two seconds without a packet.
     pub active: bool,
-    /// Media is about to come, since the publisher just came or connected. It counts as live for some seconds.
+    /// Media is expected, because the publisher just came or connected. The track counts as live for some seconds.
     pub awaited: bool,
 }
 
 /// A change of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordChange {
-    /// The participant is there, and is now as the record says.
+    /// The participant publishes, with this state.
     Put(Arc<ParticipantRecord>),
-    /// The participant is gone.
+    /// The participant publishes no more.
     Gone {
         /// Its session.
         session: SessionId,
-        /// Whose record it was.
+        /// The author of the record.
         author: NodeId,
-        /// As in the record.
+        /// As in [`ParticipantRecord`].
         epoch: u64,
-        /// Newer than that of the record.
+        /// Higher than that of the removed record.
         version: u64,
     },
 }
 
 impl RecordChange {
-    /// The session that it is about.
+    /// The session of the record.
     pub fn session(&self) -> SessionId {
         match self {
             RecordChange::Put(record) => record.session,
@@ -120,11 +121,12 @@ impl ParticipantRecord {
         }
     }
 
-    /// Takes the tracks of a renegotiated plan in; those that stay keep what is known of them.
+    /// Replaces the tracks by those of a renegotiated plan; tracks that stay keep their liveness.
     pub(crate) fn update_tracks(&mut self, tracks: Vec<TrackRecord>) {
         let before = std::mem::replace(&mut self.tracks, tracks);
         for track in &mut self.tracks {
-            // Another track of the source sends already, or the publisher is silent: a new one is not waited for.
+            // A new track does not count as live before its first packet: either another track of the source already
+            // sends, or the publisher is silent.
             let old = before.iter().find(|t| t.id == track.id);
             (track.active, track.awaited) = old.map_or((false, false), |t| (t.active, t.awaited));
         }

@@ -1,4 +1,4 @@
-//! What changes in a session that is there: its media sections, its ICE credentials.
+//! Changes of a live session: its media sections and its ICE credentials.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::room::{AT_ONCE, Renegotiated, Room, not_found};
 use crate::{ErrorKind, RoomConfig, RoomError};
 
 impl Room {
-    /// What was agreed with a session's peer, for a renegotiation outside of the room's turn.
+    /// What was agreed with a session's peer: the start of a renegotiation, which runs without the room's lock.
     ///
     /// # Errors
     /// `NotFound`.
@@ -22,10 +22,10 @@ impl Room {
         self.session(session)?.agreement().cloned()
     }
 
-    /// Takes a renegotiation in. Media that stays is not touched.
+    /// Applies a renegotiation. Media that stays is not touched.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when the session changed since the agreement was taken that the negotiation began with.
+    /// `NotFound`; `Conflict` when the session changed after the negotiation took its [`Agreement`].
     pub fn renegotiate(&mut self, now: Instant, agreed: Agreed) -> Result<Renegotiated, RoomError> {
         self.handle_timeout(now);
         let Agreed { mut agreement, answer, restarts, .. } = agreed;
@@ -63,11 +63,11 @@ impl Room {
         Ok(Renegotiated { answer, restarts })
     }
 
-    /// A trickle fragment (RFC 8840, PATCH with the session's ETag). Its candidates are of no use to an ICE-lite
-    /// server, which sends no checks, and are dropped silently.
+    /// A trickle fragment (RFC 8840, PATCH with the session's ETag). Its candidates are dropped silently: an ICE-lite
+    /// server sends no checks and needs none.
     ///
     /// # Errors
-    /// `NotFound`, `BadSdp`; `Conflict` when it is of another ICE generation.
+    /// `NotFound`, `BadSdp`; `Conflict` when the fragment is of another ICE generation.
     pub fn trickle(&mut self, session: SessionId, frag: &str) -> Result<(), RoomError> {
         let ice = &self.session(session)?.agreement()?.ice;
         let fragment = Fragment::parse(frag)?;
@@ -85,8 +85,8 @@ impl Room {
     /// An ICE restart (PATCH with `If-Match: *`): the answer is a fragment with our new credentials and candidates.
     ///
     /// # Errors
-    /// `NotFound`; `BadSdp` also when credentials are missing; `Conflict` when they are not new. The session lives on
-    /// then as it was.
+    /// `NotFound`; `BadSdp`, also when credentials are missing; `Conflict` when they are not new. After an error the
+    /// session goes on as before.
     pub fn restart(
         &mut self,
         now: Instant,

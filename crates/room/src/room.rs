@@ -1,9 +1,9 @@
-//! One room: its sessions, its publishers and viewers, and the deadlines of sessions that do not connect. It has one owner at a time: a
-//! lock, a task, later a node with a lease. What is common to all rooms (ids, limits of the node, names) is outside; so is
-//! the negotiation of offers, whose result is taken in here.
+//! One room: its sessions, its publishers and viewers, and the deadlines of sessions that do not connect. A room has
+//! one owner at a time: today a lock or a task, later a node with a lease. Ids, names and limits of the node are
+//! shared by all rooms and kept outside; offers are negotiated outside too, and only the result is applied here.
 //!
-//! The state and its way in and out is here; what happens to it stands by subject in `entering` (coming and going), `renegotiation`, `events`
-//! (of the workers) and `rounds` (how viewers learn of a change).
+//! This file has the state, its inputs and outputs. What changes the state is in a file for each subject: `entering`
+//! (sessions that come and go), `renegotiation`, `events` (of the workers) and `rounds` (how viewers get a change).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -19,31 +19,31 @@ use crate::{EndReason, ErrorKind, Notice, RoomError, Target};
 
 /// How long a session may take from its answer to the end of its DTLS handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Viewers that a change reaches at once; rooms of up to so many need no [`Room::work`].
+/// Viewers that a change reaches at once; a room with no more than these needs no [`Room::work`].
 pub(crate) const AT_ONCE: usize = 64;
 
-/// Who enters a room, and what for.
+/// A session that enters a room, and its purpose.
 #[derive(Debug, Clone)]
 pub struct Entering {
-    /// Publishes under this name.
+    /// The participant that it publishes as.
     pub participant: Option<ParticipantId>,
-    /// Watches under this name, or under none.
+    /// The participant that it watches as; `None` without a name.
     pub identity: Option<ParticipantId>,
-    /// What it wants to see, if it watches.
+    /// What it watches, if it does.
     pub target: Target,
 }
 
-/// What came of a renegotiation.
+/// The result of a renegotiation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renegotiated {
     /// The answer, `application/sdp`.
     pub answer: String,
-    /// ICE begins anew.
+    /// ICE restarts.
     pub restarts: bool,
 }
 
-/// See the head of the file. After each call, drain [`Room::poll_command`], [`Room::poll_notice`] and [`Room::poll_record`], then
-/// ask [`Room::poll_timeout`], and call [`Room::work`] until it says that nothing is left.
+/// One room. After each call, drain [`Room::poll_command`], [`Room::poll_notice`] and [`Room::poll_record`], then ask
+/// [`Room::poll_timeout`], and call [`Room::work`] until it returns `false`.
 #[derive(Debug)]
 pub struct Room {
     id: RoomId,
@@ -52,12 +52,13 @@ pub struct Room {
     pub(crate) viewers: usize,
     pub(crate) connected: usize,
     pub(crate) mappings: Mappings,
-    /// Sessions that take the place of another one of the same participant once they are connected, with the record that will be theirs.
+    /// Sessions that replace another session of the same participant once they are connected, with the record that
+    /// they will have.
     pub(crate) successors: BTreeMap<ParticipantId, ParticipantRecord>,
-    /// Until when the tracks of publishers count as live before their first packet.
+    /// Until when the tracks of a session count as live before their first packet.
     pub(crate) awaited: BTreeSet<(Instant, SessionId)>,
     pub(crate) round: Round,
-    /// Sessions that are over; the workers hear of it when their viewers were moved on.
+    /// Sessions that ended. Workers get their `Close` commands only after the viewers were moved to other sources.
     pub(crate) farewells: VecDeque<SessionId>,
     pub(crate) deadlines: BTreeSet<(Instant, SessionId)>,
     pub(crate) commands: VecDeque<Command>,
@@ -84,7 +85,7 @@ impl Room {
         }
     }
 
-    /// Its name.
+    /// The room's id.
     pub fn id(&self) -> &RoomId {
         &self.id
     }
@@ -111,7 +112,8 @@ impl Room {
         self.notices.pop_front()
     }
 
-    /// The next change of a record of this node: what other nodes have to be told. Of one participant the newest state, once.
+    /// The next change of a record of this node, for other nodes. Several changes of one session are returned as one,
+    /// the newest.
     pub fn poll_record(&mut self) -> Option<RecordChange> {
         self.publishers.poll_change()
     }
@@ -122,7 +124,7 @@ impl Room {
         deadlines.map(|&(at, _)| at).chain(self.round.due()).min()
     }
 
-    /// Closes sessions that did not connect in time, and lets sources that are live take slots of those that are silent.
+    /// Ends sessions that did not connect in time, and gives slots of silent sources to live ones that wait.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(&(at, session)) = self.deadlines.first()
             && at <= now
@@ -134,7 +136,7 @@ impl Room {
         self.begin_due_round(now);
     }
 
-    /// Whether no session is here and no work is left.
+    /// Whether the room has no session and no work.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty() && self.publishers.len() == 0 && self.farewells.is_empty()
     }

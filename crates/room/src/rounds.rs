@@ -1,7 +1,8 @@
-//! How a change of what is published reaches the viewers.
+//! How a change of the published tracks reaches the viewers.
 //!
-//! Each change makes a new *revision* of the room's tracks. Viewers take it in a few at a time: accepting a publisher costs the same with
-//! five viewers and with five thousand, and between two slices of [`Room::work`] the room can answer others.
+//! Each change makes a new *revision* of the room's tracks. Viewers are fitted to it a few at a time: accepting a
+//! publisher costs the same with five viewers and with five thousand, and between two slices of [`Room::work`] the
+//! room's lock is free for other requests.
 
 use std::time::{Duration, Instant};
 
@@ -14,21 +15,21 @@ use crate::session::Watching;
 use crate::sources::sources;
 use crate::{Notice, RoomError};
 
-/// Tables of payload types that one slice of [`Room::work`] works out before it lets others have the room: one or two for a browser, thousands
-/// where each viewer offers 64 sections with different codec lists.
+/// Payload type tables that one slice of [`Room::work`] computes before it ends, so that other requests get the room's
+/// lock: one or two for a browser, thousands where each viewer offers 64 sections with different codec lists.
 const TABLES_PER_SLICE: u64 = 64;
-/// Rounds that begin since a track fell silent or speaks again.
+/// Rounds that begin because a track fell silent or sends again are at least this far apart.
 const LIVENESS_EVERY: Duration = Duration::from_secs(1);
 
-/// The round of the viewers that is under way.
+/// The round under way: it fits all viewers to the newest revision.
 #[derive(Debug)]
 pub(crate) struct Round {
-    /// Counts changes of what is published.
+    /// Counts the changes of the published tracks.
     pub(crate) revision: u64,
-    /// Where the round goes on, and how many sessions it has still to look at.
+    /// Where the round goes on, and how many sessions are left.
     cursor: SessionId,
     left: usize,
-    /// Viewers for whom a source waits.
+    /// The number of viewers for whom a source waits.
     pub(crate) crowded: usize,
     /// When the last round because of silent or live tracks began, and when the next one has to begin.
     liveness_last: Option<Instant>,
@@ -56,10 +57,10 @@ impl Round {
 }
 
 impl Room {
-    /// Lets another policy fill the slots of a session.
+    /// Sets the policy by which the slots of a session are filled.
     ///
     /// # Errors
-    /// `NotFound`, also of a session without slots.
+    /// `NotFound`, also when the session has no slots.
     pub fn set_policy(
         &mut self,
         session: SessionId,
@@ -71,11 +72,11 @@ impl Room {
         Ok(())
     }
 
-    /// Takes a change of a record of another node in: that participant's tracks can be seen here as any other's. The link to that
-    /// node brings them under the session and track ids that the record names.
+    /// Applies a change of a record of another node: viewers here can then watch that participant like any other. The
+    /// link to that node has to deliver the tracks under the session and track ids that the record names.
     ///
     /// # Errors
-    /// `Conflict` when it is older than what is known, or is a record of this node's own.
+    /// `Conflict` when the change is not newer than the known record, or its author is this node.
     pub fn apply_record(&mut self, change: RecordChange) -> Result<(), RoomError> {
         self.publishers.apply(change, &mut self.mappings)?;
         self.tracks_changed();
@@ -83,8 +84,8 @@ impl Room {
         Ok(())
     }
 
-    /// Lets viewers take in what changed, at most `budget` sessions, and fewer where their codecs have to be matched first. `true`
-    /// when there are more.
+    /// Fits at most `budget` sessions to the newest revision; fewer when payload type tables have to be computed
+    /// first. `true` when sessions are left.
     pub fn work(&mut self, budget: usize) -> bool {
         let tables = self.mappings.worked_out() + TABLES_PER_SLICE;
         for _ in 0..budget {
@@ -112,16 +113,17 @@ impl Room {
         self.round.left > 0 || !self.farewells.is_empty()
     }
 
-    /// Another revision of what is published: a round of all viewers begins.
+    /// Begins a round of all viewers, because the published tracks changed.
     pub(crate) fn tracks_changed(&mut self) {
         self.round.revision += 1;
         self.round.left = self.sessions.len();
-        // This round also finds sources that are silent or live since the last one.
+        // This round also covers sources that became silent or live since the last one.
         self.round.liveness_due = None;
     }
 
-    /// A track fell silent or speaks again. Where a source waits for slots, one that is silent may have to give way. A publisher
-    /// can bring this about as often as it likes, so that rounds for this reason alone begin once a second at most.
+    /// Asks for a round because a track fell silent or sends again: where a source waits for slots, a silent source
+    /// may have to give up its group. A publisher can cause this as often as it likes, so rounds for this reason alone
+    /// begin at most once a second.
     pub(crate) fn liveness_changed(&mut self, now: Instant) {
         if self.round.crowded > 0 {
             let next = self.round.liveness_last.map_or(now, |last| last + LIVENESS_EVERY);
@@ -129,7 +131,7 @@ impl Room {
         }
     }
 
-    /// Begins the round that [`Room::liveness_changed`] asked for, when it is due.
+    /// Begins the round that [`Room::liveness_changed`] asked for, if it is due.
     pub(crate) fn begin_due_round(&mut self, now: Instant) {
         if self.round.liveness_due.take_if(|due| *due <= now).is_some() {
             self.round.liveness_last = Some(now);
@@ -138,7 +140,7 @@ impl Room {
         }
     }
 
-    /// Fits what is published into the slots of a session.
+    /// Fits the sources into the slots of a session.
     pub(crate) fn fit(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(watching) = &mut session.watching else { return };

@@ -1,11 +1,12 @@
-//! Which source has which group of a viewer's slots, while the sources are fitted into them. Plain book-keeping for [`crate::slots`].
+//! Which source has which group of a viewer's slots, while [`crate::slots`] fits the sources into the groups.
 
 use crate::sources::{Source, SourceKey};
 
 /// Sources in the order of the policy, and the groups that they have.
 pub(crate) struct Seats<'s, 'p> {
     pub(crate) sources: &'s [Source<'p>],
-    /// So many sources in front keep their group though nothing comes from them: a policy wants them.
+    /// The number of sources at the front that keep their group even if they are silent, because the policy prefers
+    /// them.
     pub(crate) first: usize,
     /// The source in each group.
     pub(crate) holders: Vec<Option<usize>>,
@@ -14,7 +15,7 @@ pub(crate) struct Seats<'s, 'p> {
 }
 
 impl<'s, 'p> Seats<'s, 'p> {
-    /// `holders`: for each group the key of its source, if it has one. A source that is gone counts as none.
+    /// `holders`: for each group the key of its source, if it has one. A source that no longer exists counts as none.
     pub(crate) fn new(
         sources: &'s [Source<'p>],
         holders: impl Iterator<Item = Option<SourceKey>>,
@@ -37,24 +38,24 @@ impl<'s, 'p> Seats<'s, 'p> {
         Self { sources, first, holders, group_of }
     }
 
-    /// The source that has a group.
+    /// The source in a group.
     pub(crate) fn source_at(&self, group: usize) -> Option<&'s Source<'p>> {
         self.holders[group].map(|source| &self.sources[source])
     }
 
-    /// A source takes a group that is free.
+    /// Puts a source into a free group.
     pub(crate) fn take(&mut self, group: usize, source: usize) {
         (self.holders[group], self.group_of[source]) = (Some(source), Some(group));
     }
 
-    /// Takes the group from its source, if it has one.
+    /// Frees a group, if it has a source.
     pub(crate) fn leave(&mut self, group: usize) {
         if let Some(source) = self.holders[group].take() {
             self.group_of[source] = None;
         }
     }
 
-    /// Whether a source may take the group: it is free, or the source is live and nothing comes from the one that has it.
+    /// Whether a source may take the group: the group is free, or the source is live and the group's source is silent.
     pub(crate) fn is_open(&self, group: usize, source: &Source<'_>) -> bool {
         match self.holders[group] {
             None => true,
@@ -62,7 +63,7 @@ impl<'s, 'p> Seats<'s, 'p> {
         }
     }
 
-    /// Whether any group is open to anybody.
+    /// Whether any group is open to some source.
     pub(crate) fn has_open(&self) -> bool {
         self.holders.iter().any(|holder| holder.is_none_or(|holder| self.gives_way(holder)))
     }
@@ -76,7 +77,7 @@ impl<'s, 'p> Seats<'s, 'p> {
         self.sources.iter().zip(&self.group_of).filter(|(_, group)| group.is_none()).map(|(s, _)| s)
     }
 
-    /// Sources that have a group, and which one.
+    /// Sources that have a group, with that group.
     pub(crate) fn seated(&self) -> impl Iterator<Item = (&'s Source<'p>, usize)> + '_ {
         self.sources.iter().zip(&self.group_of).filter_map(|(s, group)| Some((s, (*group)?)))
     }

@@ -1,4 +1,4 @@
-//! What a room knows of one session. Plain state; `room` changes it.
+//! What a room knows of one session. Plain state, which `room` changes.
 
 use std::time::Instant;
 
@@ -12,13 +12,13 @@ use crate::{RoomError, Target};
 /// One peer connection, or an in-process publisher.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// The participant. A viewer of everyone is not shown its own tracks.
+    /// The participant. A viewer that watches all participants is not shown its own tracks.
     pub(crate) identity: Option<ParticipantId>,
     pub(crate) connected: bool,
     pub(crate) deadline: Option<Instant>,
     /// Absent for an in-process publisher.
     pub(crate) agreement: Option<Agreement>,
-    /// What the peer receives; absent where it only sends.
+    /// What the peer receives; absent when it only sends.
     pub(crate) watching: Option<Watching>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Watching {
     pub(crate) target: Target,
     pub(crate) slots: SlotTable,
     pub(crate) policy: Box<dyn SlotPolicy>,
-    /// The revision of the room's tracks that the slots were fitted to.
+    /// The revision of the room's tracks that the slots are fitted to.
     pub(crate) revision: u64,
 }
 

@@ -1,14 +1,16 @@
 //! Which track flows through which slot of a viewer.
 //!
-//! Slots come in groups: the nth audio slot and the nth video slot of an offer belong together, share a MediaStream, and
-//! always carry the same participant, so that lips and voice stay in step. Each group has one source ([`crate::sources`]) at most.
-//! Sources take groups in order of arrival and keep them until they go; a policy may put some of them in front of others
-//! ([`crate::policy`]). A source of which no media comes gives its group to a live source that waits: otherwise a publisher that died and came
-//! back under another name would stay invisible until the consent of its dead session expires, 30 s later.
+//! Slots come in groups: the nth audio slot and the nth video slot of an offer belong together, share a MediaStream,
+//! and always carry the same participant, so that sound and picture stay in sync. Each group has at most one source
+//! ([`crate::sources`]). Sources get groups in order of arrival and keep them until they end; a policy may prefer some
+//! of them ([`crate::policy`]). A silent source gives its group to a live source that waits: otherwise a publisher
+//! that died and came back under another name would stay invisible until the consent of its dead session expires, 30 s
+//! later.
 //!
-//! Among the open groups a source takes the one where most of its tracks flow; among these a free one, and the one with the fewest slots
-//! left idle: a source without video does not take a video slot that another source could fill. A source moves to another group only where more of it
-//! flows, for example when it adds a camera and its group has no video slot.
+//! Among the open groups a source takes the one where most of its tracks flow; among equal ones a free group, and then
+//! the one with the fewest idle slots, so that a source without video does not take a video slot that another source
+//! could fill. A source moves to another group only if more of its tracks flow there, for example when it adds a
+//! camera and its group has no video slot.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,11 +23,11 @@ use crate::seats::Seats;
 use crate::sources::{Held, Source, SourceKey, SourceTrack};
 use crate::view::SlotInfo;
 
-/// What has changed in one viewer.
+/// What changed for one viewer.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) binds: Vec<(Mid, Option<Binding>)>,
-    /// Tracks that cannot flow to this viewer, told for the first time: track and its publisher.
+    /// Tracks that cannot flow to this viewer, reported for the first time: track and its publisher.
     pub(crate) incompatible: Vec<(TrackId, SessionId)>,
 }
 
@@ -35,13 +37,14 @@ pub(crate) struct SlotTable {
     groups: Vec<Group>,
     /// Mids in the order of the offer.
     order: Vec<Mid>,
-    /// Sources of which nothing can flow here, with the tracks that they had. They are tried again when their tracks or our codecs change.
+    /// Sources of which no track fits any slot, with their tracks. They are tried again when their tracks or the
+    /// viewer's codecs change.
     hopeless: BTreeSet<(SourceKey, [Option<TrackId>; 2])>,
-    /// Tracks of which no slot takes a codec.
+    /// Tracks that no slot has a codec for.
     incompatible: Vec<TrackId>,
-    /// Slots whose binding does not hold any more.
+    /// Slots whose binding no longer holds.
     unbound: Vec<Mid>,
-    /// A source waits, or has a group where less of it flows than could.
+    /// A source waits for a group, or could show more tracks in another group.
     crowded: bool,
 }
 
@@ -61,17 +64,17 @@ struct Slot {
     track: Option<TrackId>,
 }
 
-/// A source fitted into a group.
+/// How well a source fits into a group.
 #[derive(Debug, Clone, Copy)]
 struct Fit {
-    /// How many of its tracks flow.
+    /// The number of its tracks that would flow.
     flowing: usize,
-    /// How many slots of the group stay idle.
+    /// The number of the group's slots that would be idle.
     idle: usize,
 }
 
 impl SlotTable {
-    /// Slots as agreed; the number beside each says in which group it is.
+    /// A table for the agreed slots, each with the number of its group.
     pub(crate) fn new(down: &[(&DownMedia, usize)], mappings: &mut Mappings) -> Self {
         let mut table = Self {
             groups: Vec::new(),
@@ -85,7 +88,7 @@ impl SlotTable {
         table
     }
 
-    /// Takes renegotiated slots in. Those that stay keep what flows through them, unless their codecs changed.
+    /// Applies renegotiated slots. Slots that stay keep their track, unless their codecs changed.
     pub(crate) fn update(&mut self, down: &[(&DownMedia, usize)], mappings: &mut Mappings) {
         self.order = down.iter().map(|(media, _)| media.mid).collect();
         self.hopeless.clear();
@@ -99,7 +102,7 @@ impl SlotTable {
                     down.iter().any(|(media, _)| same(media))
                 };
                 let gone = slot.take_if(|s| !stays(s)).filter(|s| s.track.is_some());
-                // What flowed must not go on in another section that has the mid now.
+                // The mid now names another section; the old track must not flow there.
                 self.unbound.extend(gone.filter(|s| self.order.contains(&s.mid)).map(|s| s.mid));
             }
         }
@@ -109,7 +112,7 @@ impl SlotTable {
             match place {
                 Some(slot) if (slot.mid, slot.ssrc) == (media.mid, media.ssrc.media) => {
                     if !Arc::ptr_eq(&slot.codecs.codecs, &codecs.codecs) {
-                        // What flows is bound anew, with the payload types of now, or not at all.
+                        // The track is bound again with the new payload types, or not at all if they do not fit.
                         (slot.codecs, slot.track) = (codecs, None);
                         self.unbound.push(media.mid);
                     }
@@ -130,17 +133,17 @@ impl SlotTable {
         }
     }
 
-    /// The groups that sources have, and what flows in them.
+    /// The groups that have a source, with the tracks that flow in them.
     pub(crate) fn held(&self) -> impl Iterator<Item = Held> {
         self.groups.iter().filter_map(|group| Some((group.holder?, group.flows())))
     }
 
-    /// Whether a source waits for slots, or for better ones than it has.
+    /// Whether a source waits for a group, or for a better one than it has.
     pub(crate) fn is_crowded(&self) -> bool {
         self.crowded
     }
 
-    /// Fits the sources, given in order of arrival, into the groups, and says what changed.
+    /// Fits the sources, given in order of arrival, into the groups, and returns what changed.
     pub(crate) fn assign(
         &mut self,
         sources: &mut [Source<'_>],
@@ -153,7 +156,7 @@ impl SlotTable {
         let mut seats = Seats::new(sources, self.groups.iter().map(|g| g.holder), first);
         self.release(&mut seats, &mut changes, mappings);
         self.make_room(&mut seats, &mut changes);
-        // A source that lost its group to a live one may fit into another group.
+        // A source that lost its group to a live one may fit into another group, so another pass is made.
         for _ in 0..=self.groups.len() {
             if !self.seat_all(&mut seats, &mut changes, mappings) {
                 break;
@@ -161,7 +164,7 @@ impl SlotTable {
         }
         self.crowded = seats.waiting().any(|source| !self.hopeless.contains(&source.content()))
             || seats.seated().any(|(source, at)| self.groups[at].flowing() < self.most(source));
-        // A slot that one source left and another took is bound once, to the latter.
+        // A slot that was freed and bound in the same call gets only the last binding.
         for at in (0..changes.binds.len()).rev() {
             let mid = changes.binds[at].0;
             if changes.binds[at + 1..].iter().any(|(later, _)| *later == mid) {
@@ -171,8 +174,8 @@ impl SlotTable {
         changes
     }
 
-    /// Frees the groups of sources that are gone. In the others what flows is what the source has now: a slot whose track is still
-    /// there is not touched.
+    /// Frees the groups whose source ended. In the other groups the source's present tracks flow: a slot whose track
+    /// is still there is not touched.
     fn release(
         &mut self,
         seats: &mut Seats<'_, '_>,
@@ -196,7 +199,8 @@ impl SlotTable {
         }
     }
 
-    /// Frees as many groups as the sources in front lack, the holders that stand last first.
+    /// Frees as many groups as the preferred sources at the front need. The groups of the sources that stand last are
+    /// freed first.
     fn make_room(&mut self, seats: &mut Seats<'_, '_>, changes: &mut Changes) {
         let wanted = seats.first.min(self.groups.len());
         let lacking = (0..wanted)
@@ -215,8 +219,9 @@ impl SlotTable {
         }
     }
 
-    /// Gives each source the group where most of its tracks flow, in the order of the sources. A source that has a group moves only where
-    /// more of it flows. `true` when a source left a group, so that another pass may place more.
+    /// Gives each source, in order, the group where most of its tracks flow. A source that has a group moves only if
+    /// more of its tracks flow in the other. `true` when a group was freed, so that another pass may place more
+    /// sources.
     fn seat_all(
         &mut self,
         seats: &mut Seats<'_, '_>,
@@ -241,7 +246,8 @@ impl SlotTable {
                 (usize::MAX - fit.flowing, seats.holders[group].is_some(), fit.idle, group)
             });
             let Some((group, _)) = best.filter(|(_, fit)| fit.flowing > flowing) else {
-                // With groups that are not alike, a busy one might still take it later.
+                // The source may still fit into a group that is taken now, so it is hopeless only if it fits into
+                // none.
                 let mut all = self.groups.iter();
                 if flowing == 0 && all.all(|g| g.fit(&source).flowing == 0) {
                     self.hopeless.insert(content);
@@ -260,12 +266,12 @@ impl SlotTable {
         freed
     }
 
-    /// How many tracks of a source could flow if it had the best of groups.
+    /// How many tracks of a source could flow in the best group.
     fn most(&self, source: &Source<'_>) -> usize {
         source.tracks().filter(|track| !self.incompatible.contains(&track.id)).count()
     }
 
-    /// Notes tracks for which there are slots, and none that takes their codecs.
+    /// Notes tracks whose kind has slots, none of which takes their codecs.
     fn note_incompatible(&mut self, source: &Source<'_>, changes: &mut Changes) {
         for (track, is_video) in [(source.audio, false), (source.video, true)] {
             let Some(track) = track else { continue };
@@ -284,7 +290,7 @@ impl SlotTable {
         }
     }
 
-    /// All slots in the order of the offer.
+    /// All slots, in the order of the offer.
     pub(crate) fn listing(&self) -> Vec<SlotInfo> {
         let find = |mid: &Mid| {
             self.groups.iter().find_map(|g| {
@@ -298,7 +304,7 @@ impl SlotTable {
         self.order.iter().filter_map(find).collect()
     }
 
-    /// Tracks that cannot flow here.
+    /// Tracks that cannot flow to this viewer.
     pub(crate) fn incompatible(&self) -> Vec<TrackId> {
         self.incompatible.clone()
     }
@@ -312,7 +318,7 @@ impl Group {
         }
     }
 
-    /// Takes what flows out of the group.
+    /// Frees the group: its source and the tracks in its slots.
     fn vacate(&mut self, changes: &mut Changes) {
         self.holder = None;
         for slot in [&mut self.audio, &mut self.video].into_iter().flatten() {
@@ -322,7 +328,7 @@ impl Group {
         }
     }
 
-    /// What flows: audio, video.
+    /// The tracks that flow: audio, video.
     fn flows(&self) -> [Option<TrackId>; 2] {
         [&self.audio, &self.video].map(|slot| slot.as_ref().and_then(|s| s.track))
     }
@@ -332,7 +338,8 @@ impl Group {
         self.flows().iter().flatten().count()
     }
 
-    /// Lets the tracks of a source flow as far as the codecs of the slots take them. Slots through which they flow already are not touched.
+    /// Binds the tracks of a source to the slots whose codecs take them. Slots that already carry the track are not
+    /// touched.
     fn fill(&mut self, source: &Source<'_>, changes: &mut Changes, mappings: &mut Mappings) {
         let publisher = source.session;
         for (slot, track) in [(&mut self.audio, source.audio), (&mut self.video, source.video)] {

@@ -1,8 +1,9 @@
 //! What the publishers of a room can put into the slots of one viewer.
 //!
-//! A *source* is what one publisher can put into one group of slots: an audio track with a video track, or one of them. Tracks that flow in a
-//! group stay together, so that a slot that shows a live track keeps it. What flows nowhere yet first completes the sources that lack a track
-//! of its kind; what is left pairs up in the order of the offer.
+//! A *source* is what one publisher can put into one group of slots: an audio track with a video track, or one of
+//! them. Tracks that flow in a group stay together, so that a slot that shows a live track keeps it. Tracks that do
+//! not flow yet first complete sources that lack a track of their kind; the remaining ones are paired in the order of
+//! the offer.
 
 use model::{MediaKind, ParticipantId, SessionId, TrackId};
 
@@ -11,25 +12,25 @@ use crate::mappings::CodecList;
 use crate::publishers::{Publisher, Publishers};
 use crate::slots::SlotTable;
 
-/// A publisher's session, and which of its sources.
+/// The session of the publisher, and the number of the source among its sources.
 pub(crate) type SourceKey = (SessionId, usize);
 
-/// A track as far as slots are concerned.
+/// What the slots have to know of a track.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SourceTrack<'a> {
     pub(crate) id: TrackId,
     pub(crate) codecs: &'a CodecList,
-    /// Its media comes.
+    /// Its media arrives, or is expected.
     pub(crate) live: bool,
 }
 
 /// What a publisher can put into one group.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// The participant that publishes it.
+    /// The participant that publishes the source.
     pub(crate) participant: &'a ParticipantId,
     pub(crate) session: SessionId,
-    /// Tells the sources of one publisher apart. A source that has a group keeps its number.
+    /// The number of this source among those of its publisher. A source that has a group keeps its number.
     pub(crate) place: usize,
     pub(crate) audio: Option<SourceTrack<'a>>,
     pub(crate) video: Option<SourceTrack<'a>>,
@@ -40,7 +41,7 @@ impl<'a> Source<'a> {
         (self.session, self.place)
     }
 
-    /// The source, and what it consists of now.
+    /// The source with its present tracks.
     pub(crate) fn content(&self) -> (SourceKey, [Option<TrackId>; 2]) {
         (self.key(), [self.audio, self.video].map(|track| track.map(|t| t.id)))
     }
@@ -49,17 +50,17 @@ impl<'a> Source<'a> {
         [self.audio, self.video].into_iter().flatten()
     }
 
-    /// Whether media of any of its tracks comes. A source of which nothing comes gives its group to one that is live and waits.
+    /// Whether one of its tracks is live. A source without a live track gives its group to a live source that waits.
     pub(crate) fn is_live(&self) -> bool {
         self.tracks().any(|track| track.live)
     }
 }
 
-/// A group that a source has: its place, and the tracks that flow.
+/// A source that has a group, and the tracks that flow there.
 pub(crate) type Held = (SourceKey, [Option<TrackId>; 2]);
 
-/// What a viewer is to see, in order of arrival. Of everyone it is not shown itself; by name it may ask for itself,
-/// to watch from elsewhere what it sends.
+/// The sources for a viewer, in order of arrival. A viewer that watches all participants is not shown itself; it may
+/// ask for itself by name, to see its own media from elsewhere.
 pub(crate) fn sources<'p>(
     publishers: &'p Publishers,
     viewer: Option<&ParticipantId>,
@@ -84,7 +85,7 @@ pub(crate) fn sources<'p>(
     sources
 }
 
-/// Pairs the tracks of one publisher; `held` are the groups that it has.
+/// Pairs the tracks of one publisher; `held` are the groups that its sources have.
 fn pair<'p>(
     publisher: &'p Publisher,
     target: &Target,

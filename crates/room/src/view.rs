@@ -1,10 +1,10 @@
-//! What callers get to see of the rooms: answers, notices, listings. Plain values, copied out of the state.
+//! What callers get to see of a room: answers, notices, listings. Plain values, copied out of the state.
 
 use model::{
     CloseReason, CodecSpec, MediaKind, Mid, ParticipantId, Rid, RoomId, SessionId, TrackId,
 };
 
-/// A session that was agreed.
+/// A session that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// The new session.
@@ -16,14 +16,14 @@ pub struct Accepted {
 /// What a viewer wants to see of a room. The default is everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Target {
-    /// Only this participant; `None`: the room's publishers in order of arrival.
+    /// Only this participant; `None`: all publishers of the room in order of arrival.
     pub participant: Option<ParticipantId>,
     /// Only audio or only video; `None`: both.
     pub kind: Option<MediaKind>,
 }
 
 impl Target {
-    /// Everyone in the room, audio and video.
+    /// All participants of the room, audio and video.
     pub fn any() -> Self {
         Self::default()
     }
@@ -39,32 +39,32 @@ impl Target {
 pub struct LocalMedia {
     /// Audio or video.
     pub kind: MediaKind,
-    /// What it sends, the preferred codec first, with the payload types that its packets carry.
+    /// Its codecs, the preferred one first, with the payload types that its packets carry.
     pub codecs: Vec<CodecSpec>,
     /// Simulcast layers; empty without simulcast.
     pub rids: Vec<Rid>,
 }
 
-/// An in-process publisher that was taken in.
+/// An in-process publisher that was added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalPublished {
-    /// Its session; ends with [`Room::close`](crate::Room::close). No `Open` command is made for it.
+    /// Its session, which [`Room::close`](crate::Room::close) ends. No `Open` command is made for it.
     pub session: SessionId,
     /// One id for each [`LocalMedia`], in the same order.
     pub tracks: Vec<TrackId>,
 }
 
-/// Something that signaling or the log has to know, and did not ask for.
+/// A change that signaling or the log has to know without having asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// The session is over and forgotten here; its URL answers 404 from now on.
+    /// The session ended; its URL answers 404 from now on.
     SessionClosed {
         /// Which session.
         session: SessionId,
         /// Why.
         reason: EndReason,
     },
-    /// A track cannot flow to a viewer: none of its codecs is one that the viewer takes. The slot stays empty.
+    /// A track cannot flow to a viewer: the viewer takes none of its codecs. The slot stays empty.
     Incompatible {
         /// The viewer's session.
         viewer: SessionId,
@@ -78,13 +78,13 @@ pub enum Notice {
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EndReason {
-    /// [`Room::close`](crate::Room::close).
+    /// A call of [`Room::close`](crate::Room::close), for a DELETE.
     Deleted,
     /// The same participant published again.
     Replaced,
-    /// Not connected within 15 s.
+    /// The session was not connected within 15 s.
     NeverConnected,
-    /// The worker said so.
+    /// The worker closed it, for this reason.
     Transport(CloseReason),
 }
 
@@ -103,11 +103,11 @@ impl EndReason {
 /// One room in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomInfo {
-    /// Its name.
+    /// The room's id.
     pub id: RoomId,
-    /// How many publish.
+    /// The number of publishing participants.
     pub participants: usize,
-    /// How many sessions watch.
+    /// The number of watching sessions.
     pub viewers: usize,
 }
 
@@ -118,11 +118,11 @@ pub struct ParticipantInfo {
     pub id: ParticipantId,
     /// The session that it publishes with.
     pub session: SessionId,
-    /// ICE and DTLS are done; always true for an in-process publisher.
+    /// ICE and DTLS are complete; always true for an in-process publisher.
     pub connected: bool,
     /// An in-process publisher.
     pub local: bool,
-    /// What it publishes.
+    /// Its tracks.
     pub tracks: Vec<TrackInfo>,
 }
 
@@ -137,18 +137,18 @@ pub struct TrackInfo {
     pub codecs: Vec<&'static str>,
     /// Simulcast layers in the order of the offer; empty without simulcast.
     pub rids: Vec<String>,
-    /// Media comes; false before the first packet, and when nothing came for two seconds.
+    /// Media arrives. False before the first packet, and after two seconds without a packet.
     pub active: bool,
 }
 
 /// One slot of a viewer in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotInfo {
-    /// The media section.
+    /// Its media section.
     pub mid: Mid,
     /// Audio or video.
     pub kind: MediaKind,
-    /// What flows through it.
+    /// The track that flows through it.
     pub track: Option<TrackId>,
 }
 
@@ -159,15 +159,15 @@ pub struct ViewerInfo {
     pub session: SessionId,
     /// Its identity, when it has one.
     pub identity: Option<ParticipantId>,
-    /// ICE and DTLS are done.
+    /// ICE and DTLS are complete.
     pub connected: bool,
     /// Its slots in the order of the offer.
     pub slots: Vec<SlotInfo>,
-    /// Tracks that it should get and cannot, since no codec fits.
+    /// Tracks that the viewer should get but cannot, since none of their codecs fits.
     pub incompatible: Vec<TrackId>,
 }
 
-/// How much is there.
+/// Numbers of rooms, participants and sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Rooms.
@@ -178,7 +178,7 @@ pub struct Counts {
     pub viewers: usize,
     /// Sessions of any kind.
     pub sessions: usize,
-    /// Sessions that are connected.
+    /// Connected sessions.
     pub connected: usize,
 }
 
@@ -187,8 +187,8 @@ pub struct Counts {
 pub struct SessionInfo {
     /// Which session.
     pub session: SessionId,
-    /// Who it is; `None` for a viewer without a name.
+    /// The participant; `None` for a viewer without a name.
     pub identity: Option<ParticipantId>,
-    /// ICE and DTLS are done.
+    /// ICE and DTLS are complete.
     pub connected: bool,
 }

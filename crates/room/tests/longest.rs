@@ -1,5 +1,5 @@
-//! The longest offers that are accepted: what is kept of them, what they cost a room, and that nobody pays it twice. Work is counted,
-//! not timed; `cargo xtask bench --only room` has the times.
+//! The longest offers that are accepted: what is stored of them, what they cost a room, and that each table is
+//! computed once. Work is counted, not timed; `cargo xtask bench --only room` has the times.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -12,8 +12,9 @@ use sfumato_room::{Room, Target};
 
 const SECTIONS: usize = 64;
 
-/// As many sections and codecs as a description holds, no two of which mean the same: H.264 profiles that nobody knows. `turned` makes
-/// another list of the same; lists of another packetization mode have nothing in common.
+/// An offer with as many sections and codecs as a description may have, all codecs with different meanings: unknown
+/// H.264 profiles. `turned` makes another list of the same codecs; lists of different packetization modes have nothing
+/// in common.
 fn longest(direction: &str, turned: usize, mode: u8) -> String {
     let head = CHROMIUM_WATCH.split("m=").next().unwrap();
     let mids: Vec<String> = (0..SECTIONS).map(|i| i.to_string()).collect();
@@ -44,7 +45,7 @@ fn longest(direction: &str, turned: usize, mode: u8) -> String {
     offer
 }
 
-/// Tables of payload types that the room worked out so far.
+/// Payload type tables that the room computed so far.
 fn tables(node: &mut Node) -> u64 {
     node.rooms.turn(&room("r"), |room: &mut Room, _| room.tables_worked_out())
 }
@@ -54,7 +55,7 @@ fn thirty_two_codecs_of_a_section_are_kept_and_each_means_something_else() {
     let (plan, _) = Node::negotiate_down(&longest("recvonly", 0, 1));
     assert_eq!(plan.down.len(), SECTIONS);
     assert!(plan.down.iter().all(|d| d.codecs.len() == 32));
-    // The same codec under many payload types is one.
+    // One codec under many payload types is stored once.
     let same = longest("recvonly", 0, 1);
     let mut lines = Vec::new();
     for line in same.lines() {
@@ -66,14 +67,14 @@ fn thirty_two_codecs_of_a_section_are_kept_and_each_means_something_else() {
 }
 
 #[test]
-fn of_the_longest_offers_one_table_is_worked_out_for_each_slot_that_is_bound() {
+fn the_longest_offers_need_one_table_for_each_bound_slot() {
     let mut node = Node::new();
     node.watch(Target::any(), &longest("recvonly", 0, 1)).unwrap();
     node.publish("p", &longest("sendonly", 7, 1)).unwrap();
     let bound = node.log().iter().filter(|line| line.starts_with("bind")).count();
     assert_eq!(bound, SECTIONS);
     assert!(tables(&mut node) <= SECTIONS as u64, "{} tables", tables(&mut node));
-    // The next to join with the same lists pays nothing again.
+    // The next session with the same lists computes no table.
     let before = tables(&mut node);
     node.watch(Target::any(), &longest("recvonly", 0, 1)).unwrap();
     let commands = node.commands();
@@ -85,7 +86,7 @@ fn of_the_longest_offers_one_table_is_worked_out_for_each_slot_that_is_bound() {
 }
 
 #[test]
-fn of_the_longest_offers_that_do_not_fit_no_table_is_worked_out() {
+fn the_longest_offers_that_do_not_fit_need_no_table() {
     let mut node = Node::new();
     node.watch(Target::any(), &longest("recvonly", 0, 0)).unwrap();
     node.publish("p", &longest("sendonly", 7, 1)).unwrap();

@@ -1,4 +1,4 @@
-//! From the offers of real clients' shape to answers and plans.
+//! From offers like those of real clients to answers and plans.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -49,7 +49,7 @@ a=rtcp-fb:106 nack
 a=rtpmap:105 rtx/90000
 a=fmtp:105 apt=106
 ";
-    // Bytes 32 to 39 of a source that counts, without the highest bit.
+    // The random bytes of the test count up: these are bytes 32 to 39, without the highest bit.
     let origin = 0x2021_2223_2425_2627_u64 >> 1;
     let expected = expected.replace("{origin}", &origin.to_string());
     assert_eq!(answer, expected.replace("{fingerprint}", FINGERPRINT).replace('\n', "\r\n"));
@@ -84,7 +84,7 @@ fn check_whole(offer: &str, answer: &str, direction: Direction) {
         assert!(ours.rtcp_mux);
         assert_eq!(ours.rtcp_mux_only, theirs.rtcp_mux_only);
         assert_eq!(ours.rtcp_rsize, theirs.rtcp_rsize);
-        // Nothing is answered that was not offered (RFC 3264 section 6.1).
+        // The answer has only what was offered (RFC 3264 section 6.1).
         assert!(ours.payloads.iter().all(|p| theirs.payloads.iter().any(|q| q.pt == p.pt)));
         for ext in &ours.extensions {
             assert!(theirs.extensions.iter().any(|e| e.id == ext.id && e.uri == ext.uri));
@@ -93,7 +93,7 @@ fn check_whole(offer: &str, answer: &str, direction: Direction) {
     assert_eq!(lines(answer, "a=candidate:").len(), 2, "candidates stand once");
     assert_eq!(lines(answer, "a=end-of-candidates").len(), 1);
     let remb = lines(answer, "a=rtcp-fb:").iter().filter(|l| l.contains("goog-remb")).count();
-    // OBS offers no transport-wide feedback, and is told a bitrate instead: for each of its payload types.
+    // OBS offers no transport-wide feedback, so it gets REMB, for each of its payload types.
     assert_eq!(remb > 0, offer == OBS, "{answer}");
 }
 
@@ -153,7 +153,7 @@ fn chromium_publishes_three_layers_with_feedback_and_extensions() {
 #[test]
 fn directions_of_extensions_are_reversed_and_obeyed() {
     let (plan, answer) = Node::negotiate_up(FIREFOX);
-    // Firefox offers to receive playout-delay; towards us it would have to send it.
+    // Firefox offers to receive playout-delay; to agree, it would have to send it.
     assert_eq!(plan.extensions.id(Extension::PlayoutDelay), None);
     assert!(
         answer.contains("a=extmap:8/recvonly urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n")
@@ -221,7 +221,7 @@ fn viewers_get_slots_with_streams_of_their_own() {
     assert_eq!(lines(&text, "a=msid:"), ["a=msid:s0 video0"]);
     assert_eq!(lines(&section(&answer, 0), "a=msid:"), ["a=msid:s0 audio0"]);
     assert_eq!(lines(&answer, "a=rtcp-mux-only").len(), 2);
-    // No sender-side estimator would read the reports.
+    // The node has no sender-side estimator that would read the reports.
     assert_eq!(plan.extensions.id(Extension::TransportCc), None);
     assert!(!answer.contains("transport-cc") && !answer.contains("transport-wide-cc"));
     assert!(video.codecs.iter().all(|c| c.feedback.nack && c.feedback.pli && c.feedback.fir));
@@ -375,7 +375,7 @@ fn a_long_mid_is_answered_in_full_and_no_extension_carries_it() {
     let longer = offer.replace(long, &"x".repeat(65));
     let error = Node::new().publish("p", &longer).unwrap_err();
     assert!(error.to_string().contains("longer than 64"), "{error}");
-    // An ICE restart repeats the names.
+    // The answer to an ICE restart repeats the long mids.
     let mut node = Node::new();
     let session = node.publish("p", &offer).unwrap().session;
     let fragment = "a=ice-ufrag:ysXw\r\na=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5k\r\n";
@@ -389,7 +389,7 @@ fn mixed_forms_of_extensions_are_answered_where_they_were_offered() {
     let (_, answer) = Node::negotiate_up(CHROMIUM);
     assert_eq!(count(&answer), 1);
     assert!(answer.split("m=").next().unwrap().contains("a=extmap-allow-mixed\r\n"));
-    // In each section instead of at the head.
+    // The same with the attribute in each section instead of at the session level.
     let moved = CHROMIUM
         .replace("a=extmap-allow-mixed\r\n", "")
         .replace("a=rtcp-mux\r\n", "a=rtcp-mux\r\na=extmap-allow-mixed\r\n");
@@ -446,7 +446,7 @@ fn credentials_are_long_and_never_repeat() {
 }
 
 proptest! {
-    /// Lines lost and doubled: an offer is answered with a description that parses, or refused.
+    /// Offers with lines lost or doubled get an answer that parses, or are refused.
     #[test]
     fn offers_with_lines_lost_or_doubled_are_answered_or_refused(
         which in 0..8_usize,

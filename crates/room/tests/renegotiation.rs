@@ -41,7 +41,7 @@ fn a_viewer_that_offers_more_slots_keeps_those_that_it_has() {
     assert_eq!(ssrcs.len(), 4);
     let (before, after) = (version(&viewer.answer), version(&again.answer));
     assert_eq!((after.0, after.1), (before.0, before.1 + 1));
-    // The update comes before what flows through the new slots, and nothing is said of the old ones.
+    // `Update` comes before the bindings of the new slots, and the old slots get no binding.
     let Some(Command::Bind { slots, .. }) = commands.get(1) else { panic!("{commands:?}") };
     assert_eq!(slots.iter().map(|(mid, _)| mid.as_str()).collect::<Vec<_>>(), ["2", "3"]);
     assert!(slots.iter().all(|(_, b)| b.as_ref().unwrap().publisher == SessionId(2)));
@@ -62,14 +62,14 @@ fn a_publisher_that_adds_a_track_keeps_the_ids_of_the_others() {
     assert_eq!(audio.track, first.up[0].track);
     let video = second.up.iter().find(|u| u.mid != first.up[0].mid).unwrap();
     assert_eq!(binding(&commands, SessionId(2), "1").unwrap().track, video.track);
-    // And gives it up again.
+    // The publisher gives the track up again.
     node.rooms.renegotiate(node.now, publisher, &only_audio(FFMPEG)).unwrap();
     let log = node.log();
     assert!(log.contains(&"bind 2/1 = -".to_owned()), "{log:?}");
     assert!(!log.iter().any(|l| l.contains("bind 2/0 = -")), "{log:?}");
 }
 
-/// An offer with its video section not wanted.
+/// An offer whose video section is given up (port 0).
 fn only_audio(offer: &str) -> String {
     offer.replace("m=video 9", "m=video 0")
 }
@@ -121,7 +121,7 @@ fn offers_that_cannot_follow_are_refused_and_change_nothing() {
     node.rooms.renegotiate(node.now, viewer, &slots("av")).expect("the same again");
 }
 
-/// What is changed in an offer that is made again, and what the refusal says.
+/// Sends the offer again with each change, and checks the text of the refusal.
 fn refusals(first: &str, publishes: bool, cases: &[(&str, &str, &str)]) {
     let mut node = Node::new();
     let session = match publishes {
@@ -138,7 +138,7 @@ fn refusals(first: &str, publishes: bool, cases: &[(&str, &str, &str)]) {
         assert!(refused.to_string().contains(why), "{refused} is not: {why}");
         assert!(node.commands().is_empty());
     }
-    // The same again is fine.
+    // The unchanged offer is accepted.
     node.rooms.renegotiate(node.now, session, first).unwrap();
 }
 
@@ -167,7 +167,7 @@ fn payload_types_and_extension_ids_keep_their_meaning_also_towards_what_is_not_s
             ),
         ],
     );
-    // A level is no meaning: it may change.
+    // The level of a codec does not belong to its meaning, and may change.
     let mut node = Node::new();
     let session = node.publish("p", FFMPEG).unwrap().session;
     let level = FFMPEG.replace("profile-level-id=4d4028", "profile-level-id=4d4c1f");
@@ -209,7 +209,7 @@ fn a_mid_that_moves_to_another_section_is_another_slot() {
     node.publish("a", FFMPEG).unwrap();
     let viewer = node.watch(Target::any(), &slots("av")).unwrap();
     let first = plan(&node.commands()[1]);
-    // The video section is given up, and its mid stands in a new one behind it.
+    // The video section is given up, and a new section behind it has its mid.
     let given_up =
         section(&slots("av"), 1).replace("m=video 9", "m=video 0").replace("a=mid:1\r\n", "");
     let offer = slots("avv");
@@ -249,7 +249,7 @@ fn a_session_of_both_roles_publishes_and_watches_over_one_connection() {
         identity: None,
         target: Target::any(),
     };
-    // Chromium's own camera and microphone, both ways.
+    // Chromium sends its own camera and microphone, and receives in the same sections.
     let both = CHROMIUM_DATA.replace("a=sendonly", "a=sendrecv");
     let now = node.now;
     for name in ["ann", "bob"] {
@@ -263,7 +263,7 @@ fn a_session_of_both_roles_publishes_and_watches_over_one_connection() {
     };
     let (up, down) = sections(&plans[0]);
     assert!(!up.is_empty() && up == down, "one section carries both directions");
-    // Each sees the other and not itself.
+    // Each session is shown the other one and not itself.
     for (viewer, publisher) in [(1, 2), (2, 1)] {
         let bound = binding(&commands, SessionId(viewer), up[0].as_str()).unwrap();
         assert_eq!(bound.publisher, SessionId(publisher));

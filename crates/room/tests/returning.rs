@@ -14,7 +14,7 @@ impl Node {
         self.rooms.handle_event(self.now, Event::Connected { session });
     }
 
-    /// Media of all tracks of the publisher comes, or comes no more.
+    /// All tracks of the publisher begin to send, or fall silent.
     fn media(&mut self, session: SessionId, active: bool) {
         let participants = self.rooms.participants(&room("r")).unwrap();
         let tracks: Vec<TrackId> = participants
@@ -33,7 +33,7 @@ impl Node {
         self.rooms.handle_timeout(self.now);
     }
 
-    /// Publishes, connects and sends.
+    /// A publisher that is connected and sends.
     fn live(&mut self, name: &str) -> SessionId {
         let session = self.publish(name, FFMPEG).unwrap().session;
         self.connect(session);
@@ -41,7 +41,8 @@ impl Node {
         session
     }
 
-    /// Whose session each slot of the only viewer shows, by its tracks: two for each session.
+    /// The track that each slot of the only viewer shows. Each session has two tracks, numbered on, so the track tells
+    /// the session.
     fn shown(&self) -> Vec<Option<u64>> {
         let viewers = self.rooms.viewers(&room("r")).unwrap();
         viewers[0].slots.iter().map(|slot| slot.track.map(|t| t.0)).collect()
@@ -54,14 +55,14 @@ fn a_silent_source_gives_its_slots_to_a_live_one_that_waits() {
     node.watch(Target::any(), CHROMIUM_WATCH).unwrap();
     let dead = node.live("guest-1");
     assert_eq!(node.shown(), [Some(1), Some(2)]);
-    // The encoder comes back under another name, while nobody knows yet that it died.
+    // The encoder comes back under another name before its dead session is noticed.
     let back = node.live("guest-2");
     assert_eq!(node.shown(), [Some(1), Some(2)]);
     node.log();
     node.media(dead, false);
     assert_eq!(node.shown(), [Some(3), Some(4)]);
     assert_eq!(node.log(), ["bind 1/0 = 3", "bind 1/1 = 4"], "one bind for each slot");
-    // If it speaks again it waits, like anybody who comes late.
+    // When the dead session sends again, it waits like any late publisher.
     node.media(dead, true);
     assert_eq!(node.shown(), [Some(3), Some(4)]);
     node.media(back, false);
@@ -74,7 +75,7 @@ fn a_live_source_takes_the_slots_of_one_that_sends_nothing_for_three_seconds() {
     node.watch(Target::any(), CHROMIUM_WATCH).unwrap();
     let late = node.publish("late", FFMPEG).unwrap().session;
     node.live("ann");
-    // Publishers that start together keep the order in which they came, whoever sends first.
+    // Publishers that start together keep their order of arrival, whichever sends first.
     assert_eq!(node.shown(), [Some(1), Some(2)]);
     node.now += Duration::from_millis(1_500);
     node.connect(late);
@@ -98,7 +99,7 @@ fn a_returning_publisher_gets_the_picture_slot_that_the_silent_one_has() {
 }
 
 #[test]
-fn silence_moves_nobody_where_nobody_waits() {
+fn silence_changes_no_slot_when_no_source_waits() {
     let mut node = Node::new();
     node.watch(Target::any(), CHROMIUM_WATCH).unwrap();
     let ann = node.live("ann");
@@ -120,7 +121,7 @@ fn a_camera_that_pauses_while_its_voice_goes_on_keeps_its_slots() {
 }
 
 #[test]
-fn who_is_pinned_is_shown_though_silent() {
+fn a_pinned_participant_is_shown_though_silent() {
     let mut node = Node::new();
     let viewer = node.watch(Target::any(), CHROMIUM_WATCH).unwrap().session;
     let ann = node.live("ann");
@@ -138,7 +139,7 @@ fn tracks_that_stutter_move_viewers_once_a_second_at_most() {
     let (ann, bob) = (node.live("ann"), node.live("bob"));
     node.log();
     let mut moved = 0;
-    // In turn one of the two is silent and the other live, a hundred times in a second.
+    // In turn one source is silent and the other live, a hundred times in a second.
     for at in 0..100 {
         for (session, tracks, silent) in [(ann, [1, 2], at % 2 == 0), (bob, [3, 4], at % 2 == 1)] {
             for track in tracks.map(TrackId) {
@@ -156,7 +157,7 @@ fn tracks_that_stutter_move_viewers_once_a_second_at_most() {
 }
 
 #[test]
-fn who_publishes_again_is_shown_when_connected_and_the_old_session_is_closed_then() {
+fn a_successor_is_shown_once_connected_and_the_old_session_is_closed_then() {
     let mut node = Node::new();
     let old = node.live("ann");
     node.live("bob");
@@ -200,7 +201,7 @@ fn a_successor_that_connects_and_sends_nothing_gives_way_after_three_seconds() {
 }
 
 #[test]
-fn a_successor_that_never_connects_takes_nothing_from_anybody() {
+fn a_successor_that_never_connects_changes_no_slot() {
     let mut node = Node::new();
     let old = node.live("ann");
     node.watch(Target::any(), CHROMIUM_WATCH).unwrap();
@@ -213,7 +214,7 @@ fn a_successor_that_never_connects_takes_nothing_from_anybody() {
     assert_eq!(node.log(), [format!("open {new}"), format!("close {new}")]);
     assert!(node.rooms.contains(old) && !node.rooms.contains(new));
     assert_eq!(node.shown(), [Some(1), Some(2)]);
-    // The next attempt is free to come.
+    // A later attempt can still succeed.
     let third = node.publish("ann", FFMPEG).unwrap().session;
     node.connect(third);
     assert!(!node.rooms.contains(old));

@@ -1,4 +1,4 @@
-//! Rooms over time: who is bound to whom, in which order the workers hear of it, limits, timeouts, restarts.
+//! Rooms over time: bindings, the order of commands, limits, timeouts, restarts.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -9,7 +9,7 @@ use common::*;
 use model::{CloseReason, Codec, CodecSpec, Command, Event, Feedback, MediaKind, Pt, SessionId};
 use sfumato_room::{EndReason, ErrorKind, Limits, LocalMedia, Notice, RoomInfo, SlotInfo, Target};
 
-/// The ffmpeg offer with only one of its sections sending.
+/// The ffmpeg offer with only the section of this kind sending.
 fn only(kind: MediaKind) -> String {
     let (dropped, line) = match kind {
         MediaKind::Audio => ("m=video 9", "m=video 0"),
@@ -25,7 +25,7 @@ fn tracks(node: &Node) -> Vec<Vec<Option<u64>>> {
 }
 
 #[test]
-fn a_viewer_is_bound_to_who_is_there_with_payload_types_mapped() {
+fn a_viewer_is_bound_to_the_publishers_present_with_payload_types_mapped() {
     let mut node = Node::new();
     let publisher = node.publish("p", FFMPEG).unwrap().session;
     let viewer = node.watch(Target::any(), CHROMIUM_WATCH).unwrap().session;
@@ -39,7 +39,7 @@ fn a_viewer_is_bound_to_who_is_there_with_payload_types_mapped() {
         (publisher, Pt(111), Pt(111))
     );
     let video = binding(&commands, viewer, "1").unwrap();
-    // Main of ffmpeg (4d4028, mode 1) fits Chromium's 4d001f of mode 1.
+    // H.264 Main of ffmpeg (4d4028, mode 1) fits Chromium's 4d001f of mode 1.
     let map = video.payload_types[0];
     assert_eq!(
         (map.up, map.down, map.down_rtx, map.clock_rate),
@@ -78,7 +78,7 @@ fn slots_follow_publishers_as_they_come_and_go() {
     assert_eq!(tracks(&node), [[Some(1), Some(3), Some(2), Some(4)]]);
     node.commands();
     node.rooms.close(node.now, first).unwrap();
-    // The freed pair goes to the one who waited; the other pair stays as it is; the close comes last.
+    // The freed pair of slots goes to the source that waited; the other pair is not touched; `close` comes last.
     assert_eq!(node.log(), ["bind 1/0 = 5", "bind 1/2 = 6", "close 2"]);
     assert_eq!(tracks(&node), [[Some(5), Some(3), Some(6), Some(4)]]);
     node.rooms.close(node.now, SessionId(3)).unwrap();
@@ -116,7 +116,7 @@ fn a_named_participant_and_a_kind_are_all_that_flows() {
 }
 
 #[test]
-fn nobody_is_shown_to_themselves() {
+fn a_viewer_is_not_shown_its_own_tracks() {
     let mut node = Node::new();
     node.publish("me", FFMPEG).unwrap();
     node.rooms
@@ -128,7 +128,7 @@ fn nobody_is_shown_to_themselves() {
 }
 
 #[test]
-fn who_asks_for_oneself_by_name_is_shown() {
+fn a_viewer_may_ask_for_its_own_tracks_by_name() {
     let mut node = Node::new();
     node.publish("me", FFMPEG).unwrap();
     node.publish("you", FFMPEG).unwrap();
@@ -151,7 +151,7 @@ fn publishing_again_replaces_and_keeps_the_place() {
     let names: Vec<_> =
         node.rooms.participants(&room("r")).unwrap().into_iter().map(|p| p.id).collect();
     assert_eq!(names, [who("a"), who("b")]);
-    // A refused offer replaces nobody.
+    // A refused offer replaces no session.
     assert!(node.publish("a", "v=0\r\n").is_err());
     assert!(node.rooms.contains(SessionId(4)) && node.log().is_empty());
 }
@@ -234,14 +234,14 @@ fn sessions_that_never_connect_are_freed_after_fifteen_seconds() {
     node.rooms.handle_event(node.now, Event::Connected { session: good });
     node.watch(Target::any(), CHROMIUM_WATCH).unwrap();
     node.commands();
-    // Until then both are given time to send something.
+    // At this time both publishers' tracks no longer count as live without media.
     node.rooms.handle_timeout(start + Duration::from_secs(8));
     assert_eq!(node.rooms.poll_timeout(), Some(start + Duration::from_secs(15)));
     node.rooms.handle_timeout(start + Duration::from_millis(14_999));
     assert!(node.rooms.contains(silent));
     node.rooms.handle_timeout(start + Duration::from_secs(15));
     assert!(!node.rooms.contains(silent) && node.rooms.contains(good));
-    // The viewer came when the silent one had had its time, and is shown the other one already.
+    // The viewer entered when the silent publisher no longer counted as live, so it already shows the other one.
     assert_eq!(node.log(), ["close 1"]);
     assert_eq!(tracks(&node), [[Some(3), Some(4)]]);
     assert_eq!(
@@ -267,13 +267,13 @@ fn events_of_workers_move_the_state() {
     assert_eq!(info.tracks[1].codecs, ["H264"]);
     let closed = Event::Closed { session, reason: CloseReason::ConsentExpired };
     node.rooms.handle_event(node.now, closed.clone());
-    // The other workers have to forget the plan as well.
+    // Workers must drop the plan of the session, so they get a `Close`.
     assert_eq!(node.log(), ["close 1"]);
     let reason = EndReason::Transport(CloseReason::ConsentExpired);
     assert_eq!(node.notices(), [Notice::SessionClosed { session, reason }]);
     node.rooms.handle_event(node.now, closed);
     assert!(node.log().is_empty() && node.notices().is_empty());
-    assert!(node.rooms.get(&room("r")).is_none(), "nobody is left");
+    assert!(node.rooms.get(&room("r")).is_none(), "the last session ended, so the room is removed");
 }
 
 #[test]
@@ -362,12 +362,12 @@ fn a_restart_changes_both_sides_credentials_and_a_failed_one_nothing() {
     );
     assert!(answer.starts_with("a=ice-lite\r\na=ice-options:trickle\r\na=group:BUNDLE 0 1\r\n"));
     assert!(answer.contains("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=candidate:1 1 udp "));
-    // From now on the new generation trickles, the old one does not.
+    // From now on fragments with the new credentials are accepted, those with the old ones are not.
     assert_eq!(node.rooms.trickle(session, good), Ok(()));
     assert_eq!(node.rooms.restart(node.now, session, good).unwrap_err().status(), 409);
 }
 
-// Threats, row 38: through the door that signaling uses.
+// Threats, row 38: through the interface that signaling uses.
 #[test]
 fn oversized_descriptions_and_high_payload_types_are_the_clients_fault() {
     let mut node = Node::new();

@@ -1,4 +1,5 @@
-//! What many members of a room share, and what other nodes will: records, revisions, tables of payload types, policies.
+//! What the members of a room share, and later the nodes of a cluster: records, revisions, payload type tables,
+//! policies.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -39,12 +40,12 @@ fn a_participant_is_one_record_whose_version_rises_with_each_change() {
     assert_eq!(told.len(), 1, "the newest state, once");
     let second = put(&told[0]);
     assert!(second.connected && second.tracks[0].active && second.version > first.version);
-    // An event that changes nothing is no change.
+    // An event that changes nothing makes no new version.
     node.rooms.handle_event(now, model::Event::Connected { session });
     assert!(records(&mut node).is_empty());
 }
 
-/// A record of another node, with the tracks of one of ours.
+/// A record of another node, with the tracks of one of this node.
 fn foreign(of: &ParticipantRecord, version: u64) -> RecordChange {
     let mut record = of.clone();
     (record.author, record.epoch, record.version) = (NodeId(2), 5, version);
@@ -72,7 +73,10 @@ fn viewers_see_participants_of_other_nodes_by_their_records_alone() {
         assert_eq!(refused.kind(), ErrorKind::Conflict);
     }
     let own = RecordChange::Put(ann.clone());
-    assert!(node.rooms.turn(&id, |room, _| room.apply_record(own)).is_err(), "ours alone");
+    assert!(
+        node.rooms.turn(&id, |room, _| room.apply_record(own)).is_err(),
+        "a record of this node is changed only here"
+    );
     let gone =
         RecordChange::Gone { session: SessionId(77), author: NodeId(2), epoch: 5, version: 4 };
     node.rooms.turn(&id, |room, _| room.apply_record(gone)).unwrap();
@@ -96,13 +100,13 @@ fn viewers_with_the_same_codecs_share_one_table_of_payload_types() {
 }
 
 #[test]
-fn a_publisher_reaches_many_viewers_a_few_at_a_time_and_nobody_twice() {
+fn a_publisher_reaches_many_viewers_a_few_at_a_time_and_each_once() {
     let mut node = Node::new();
     for _ in 0..300 {
         node.watch(Target::any(), CHROMIUM_WATCH).unwrap();
     }
     node.commands();
-    // The turn of the helper works until nothing is left; here it is a slice at a time.
+    // The helper's turn would finish the round; here it runs a slice at a time.
     let agreed = node.rooms.negotiated(sfumato_room::Roles::FromPeer, FFMPEG);
     let (mut slices, now) = (Vec::new(), node.now);
     node.rooms.turn(&room("r"), |room, config| {
@@ -144,7 +148,7 @@ fn a_session_ends_only_when_its_viewers_were_moved_on() {
     assert!(matches!(commands.last(), Some(Command::Close { session: SessionId(1) })));
 }
 
-/// Whom the groups of a viewer show, by the session that publishes.
+/// Which session each group of a viewer shows.
 fn shown(node: &Node, tracks_of: &[(u64, [u64; 2])]) -> Vec<u64> {
     let viewers = node.rooms.viewers(&room("r")).unwrap();
     let slots: &[SlotInfo] = &viewers[0].slots;
@@ -157,7 +161,7 @@ fn shown(node: &Node, tracks_of: &[(u64, [u64; 2])]) -> Vec<u64> {
 
 #[test]
 fn policies_decide_who_is_shown_where_there_are_more_than_slots() {
-    // Four publishers, two groups of slots. Each line: a policy, and whom the groups show then.
+    // Four publishers, two groups of slots. Each line: a policy, and the sessions that the groups then show.
     let pinned = |names: &[&str]| -> Box<dyn SlotPolicy> {
         Box::new(Pinned(names.iter().map(|n| who(n)).collect()))
     };

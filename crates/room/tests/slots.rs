@@ -1,4 +1,4 @@
-//! Which slots move when a publisher adds or pauses tracks: those that still show a live track stay.
+//! Which slots change when a publisher adds or pauses tracks: slots that show a live track stay.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -6,7 +6,7 @@ mod common;
 use common::*;
 use sfumato_room::Target;
 
-/// An offer to send so many sections: `a` is audio, `v` video, a capital letter is one that is paused; mids from 0.
+/// An offer to send: each letter is a section, `a` audio, `v` video, a capital letter a paused one; mids count from 0.
 fn sending(kinds: &str) -> String {
     let head = FFMPEG.split("m=").next().unwrap();
     let (audio, video) = (section(FFMPEG, 0), section(FFMPEG, 1));
@@ -71,7 +71,7 @@ fn a_second_picture_stays_in_its_slot_when_the_first_one_pauses() {
     node.log();
     node.rooms.renegotiate(node.now, ann, &sending("aVv")).unwrap();
     assert_eq!(node.log(), ["update 2", "bind 1/1 = -"]);
-    // And when it goes on, it is shown where it was.
+    // When the paused track sends again, it gets its old slot.
     node.rooms.renegotiate(node.now, ann, &sending("avv")).unwrap();
     assert_eq!(node.log(), ["update 2", "bind 1/1 = 4"]);
     assert_eq!(shown(&node), [Some(1), Some(4), Some(3)]);

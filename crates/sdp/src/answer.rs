@@ -1,4 +1,4 @@
-//! The answer: values in, text out. What is agreed is decided by the caller; this file knows in which line it stands.
+//! The answer: values in, text out. The caller decides what is agreed; this file knows the lines.
 
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use model::{CodecSpec, DtlsRole, Rid, StreamSsrc};
 use crate::candidate;
 use crate::section::Direction;
 
-/// Our side of the one transport.
+/// Our side of the single transport.
 #[derive(Debug, Clone)]
 pub struct LocalTransport {
     /// ICE user fragment.
@@ -45,7 +45,7 @@ pub struct Answer {
 /// One section of an answer.
 #[derive(Debug, Clone)]
 pub enum AnswerSection {
-    /// Port 0.
+    /// A rejected section (port 0).
     Rejected {
         /// First word of the offer's m-line.
         kind: String,
@@ -56,26 +56,26 @@ pub enum AnswerSection {
         /// `a=mid` of the offer.
         mid: Option<String>,
     },
-    /// Agreed.
+    /// An accepted section.
     Accepted(Box<AcceptedSection>),
 }
 
-/// A section that is agreed.
+/// A section that is accepted.
 #[derive(Debug, Clone)]
 pub struct AcceptedSection {
     /// `a=mid` of the offer; `None` where the offer has none.
     pub mid: Option<String>,
     /// Protocol of the offer's m-line.
     pub protocol: String,
-    /// Direction as seen by us.
+    /// Direction as seen by this node.
     pub direction: Direction,
-    /// Codecs agreed; at least one.
+    /// The agreed codecs; at least one.
     pub codecs: Vec<CodecSpec>,
-    /// Header extensions agreed: id, direction as seen by us where the offer stated one, URI.
+    /// The agreed header extensions: id, direction as seen by this node if the offer states one, URI.
     pub extensions: Vec<(u8, Option<Direction>, String)>,
-    /// Simulcast layers that we receive.
+    /// The simulcast layers that this node receives.
     pub rids: Vec<RidAnswer>,
-    /// Whether the offer had `a=simulcast`, so that `rids` are listed in one.
+    /// Whether the offer has `a=simulcast`; the answer then lists `rids` in such a line too.
     pub simulcast: bool,
     /// `a=rtcp-mux-only`
     pub rtcp_mux_only: bool,
@@ -83,7 +83,7 @@ pub struct AcceptedSection {
     pub rtcp_rsize: bool,
     /// `a=extmap-allow-mixed` of this section.
     pub extmap_allow_mixed: bool,
-    /// What we send, if we do.
+    /// The stream that this node sends, if it does.
     pub sending: Option<Sending>,
 }
 
@@ -92,7 +92,7 @@ pub struct AcceptedSection {
 pub struct RidAnswer {
     /// Restriction id.
     pub id: Rid,
-    /// Restrictions as they stand after the direction; may be empty.
+    /// The restrictions after the direction, as they are written; may be empty.
     pub restrictions: String,
 }
 
@@ -103,7 +103,7 @@ pub struct Sending {
     pub ssrc: StreamSsrc,
     /// RTCP CNAME.
     pub cname: String,
-    /// MediaStream id: tracks of one stream are played in step.
+    /// MediaStream id: a receiver plays the tracks of one stream in sync.
     pub stream: String,
     /// Track id.
     pub track: String,
@@ -131,12 +131,12 @@ impl Answer {
         if self.extmap_allow_mixed {
             out.push_str("a=extmap-allow-mixed\r\n");
         }
-        // RFC 8839 section 5.3: ice-lite stands at session level.
+        // RFC 8839 section 5.3: ice-lite is a session-level attribute.
         out.push_str("a=ice-lite\r\na=msid-semantic: WMS *\r\n");
         for section in &self.sections {
             match section {
                 AnswerSection::Rejected { kind, protocol, formats, mid } => {
-                    // RFC 3264 section 6: port 0 rejects; the formats are those of the offer.
+                    // RFC 3264 section 6: port 0 rejects a section; the formats are those of the offer.
                     write!(out, "m={kind} 0 {protocol} {formats}\r\nc=IN IP4 0.0.0.0\r\n")?;
                     if let Some(mid) = mid {
                         write!(out, "a=mid:{mid}\r\n")?;
@@ -161,7 +161,8 @@ impl Answer {
         }
         write!(out, "a={}\r\n", section.direction.as_str())?;
         self.write_transport(out, section)?;
-        // RFC 8843 section 9.3: multiplexed, always. RFC 9725 section 4.4.1 wants rtcp-mux-only back in each section.
+        // RFC 8843 section 9.3: RTP and RTCP are always multiplexed. RFC 9725 section 4.4.1: rtcp-mux-only is repeated
+        // in each section that has it.
         out.push_str("a=rtcp-mux\r\n");
         if section.rtcp_mux_only {
             out.push_str("a=rtcp-mux-only\r\n");
@@ -204,8 +205,8 @@ impl Answer {
         }
     }
 
-    /// ICE and DTLS lines. In a bundle one section would do, and candidates stand in one only; the other lines are
-    /// repeated in each, since several clients look for them section by section.
+    /// The ICE and DTLS lines of a section. In a bundle one section would be enough. The candidates are only in the
+    /// tagged section; the other lines are repeated in each section, since several clients look for them there.
     fn write_transport(&self, out: &mut String, section: &AcceptedSection) -> fmt::Result {
         let transport = &self.transport;
         write!(out, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", transport.ufrag, transport.pwd)?;
@@ -258,7 +259,7 @@ fn write_layers(out: &mut String, section: &AcceptedSection) -> fmt::Result {
         let space = if rid.restrictions.is_empty() { "" } else { " " };
         write!(out, "a=rid:{} recv{space}{}\r\n", rid.id, rid.restrictions)?;
     }
-    // RFC 8853 section 5.3.2: what the offerer sends, we receive.
+    // RFC 8853 section 5.3.2: the layers that the offerer sends are received here.
     if section.simulcast && !section.rids.is_empty() {
         let list: Vec<&str> = section.rids.iter().map(|r| r.id.as_str()).collect();
         write!(out, "a=simulcast:recv {}\r\n", list.join(";"))?;
@@ -273,7 +274,7 @@ fn write_sending(out: &mut String, sending: &Sending) -> fmt::Result {
         write!(out, "a=ssrc-group:FID {} {rtx}\r\n", ssrc.media)?;
     }
     for ssrc in [Some(ssrc.media), ssrc.rtx].into_iter().flatten() {
-        // The second line is for clients that learn the track from the SSRC and not from a=msid.
+        // The second line is for clients that read the track from a=ssrc and not from a=msid.
         write!(out, "a=ssrc:{ssrc} cname:{cname}\r\na=ssrc:{ssrc} msid:{stream} {track}\r\n")?;
     }
     Ok(())

@@ -1,11 +1,11 @@
-//! The values of single attribute lines, parsed. Each function takes what follows `a=name:`, and on failure says what
-//! is allowed; the caller adds the place.
+//! The values of single attribute lines, parsed. Each function takes the text after `a=name:`; its error says what is
+//! allowed, and the caller adds the place.
 
 use model::{Fingerprint, IdError, Mid, Pt, Rid, Ssrc};
 
 use crate::Direction;
 
-/// What is wrong with a value, in words.
+/// A text that says what is wrong with a value.
 pub type Wrong = String;
 
 /// `a=rtpmap`: payload type, encoding name, clock rate, channels (RFC 8866 section 6.6).
@@ -106,7 +106,7 @@ pub struct RidLine {
     pub id: Rid,
     /// Whether the offerer sends it (else it receives).
     pub send: bool,
-    /// Restrictions without `pt=`, as they stand: `max-width=1280;max-height=720`.
+    /// Restrictions other than `pt=`, as written: `max-width=1280;max-height=720`.
     pub restrictions: String,
     /// Payload types of `pt=`; empty when there is none.
     pub payload_types: Vec<Pt>,
@@ -148,15 +148,16 @@ impl RidLine {
     }
 }
 
-/// One stream of an `a=simulcast` list: alternatives, the preferred one first; `true` marks an initially paused one.
+/// One stream of an `a=simulcast` list: its alternatives, the preferred one first; `true` marks one that is paused at
+/// first.
 pub type SimulcastStream = Vec<(Rid, bool)>;
 
 /// `a=simulcast` (RFC 8853 section 5.1).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Simulcast {
-    /// What the offerer sends.
+    /// The streams that the offerer sends.
     pub send: Vec<SimulcastStream>,
-    /// What the offerer receives.
+    /// The streams that the offerer receives.
     pub recv: Vec<SimulcastStream>,
 }
 
@@ -223,7 +224,7 @@ impl SsrcGroup {
     }
 }
 
-/// The SSRC that begins an `a=ssrc` line.
+/// The SSRC at the start of an `a=ssrc` line.
 ///
 /// # Errors
 /// It is not a 32 bit number.
@@ -232,7 +233,7 @@ pub fn ssrc_line(value: &str) -> Result<Ssrc, Wrong> {
 }
 
 fn ssrc(text: &str, line: &str) -> Result<Ssrc, Wrong> {
-    // Clients without unsigned numbers write the upper half of the SSRCs as negative ones.
+    // Clients without unsigned integers write SSRCs from 2^31 as negative numbers.
     let signed = |text: &str| text.parse::<i32>().ok().map(i32::cast_unsigned);
     let number = text.parse().ok().or_else(|| signed(text));
     number.map(Ssrc).ok_or_else(|| format!("{line} names {text:?}; 0 to 4294967295 are allowed"))
@@ -241,7 +242,7 @@ fn ssrc(text: &str, line: &str) -> Result<Ssrc, Wrong> {
 /// Longest `a=mid`. No RFC bounds it; some clients write UUIDs.
 const MAX_MID: usize = 64;
 
-/// `a=mid` (RFC 5888 section 4). `None`: it is longer than the header extension is meant for, and good otherwise.
+/// `a=mid` (RFC 5888 section 4). `None` for a valid mid that is longer than the header extension is meant for.
 ///
 /// # Errors
 /// Says which rule of a mid the text breaks.
@@ -254,7 +255,7 @@ pub fn mid(value: &str) -> Result<Option<Mid>, Wrong> {
     }
 }
 
-/// `a=fingerprint` (RFC 8122 section 5): `sha-256 AB:CD:...`. `None` for a hash function that is not served.
+/// `a=fingerprint` (RFC 8122 section 5): `sha-256 AB:CD:...`. `None` for a hash function that is not supported.
 ///
 /// # Errors
 /// The hash is not colon separated bytes, or has the wrong length for its function.
@@ -271,7 +272,7 @@ pub fn fingerprint(value: &str) -> Result<Option<Fingerprint>, Wrong> {
         .trim()
         .split(':')
         .map(|b| match b.as_bytes() {
-            // The parser alone would take a sign.
+            // `from_str_radix` alone would also accept a sign.
             [high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 u8::from_str_radix(b, 16).ok()
             }
@@ -286,8 +287,8 @@ pub fn fingerprint(value: &str) -> Result<Option<Fingerprint>, Wrong> {
     }
 }
 
-/// Checks `a=ice-ufrag` (`least` 4) and `a=ice-pwd` (`least` 22): RFC 8839 section 5.4.
-/// Any visible ASCII but ':' is taken, since some peers pad their Base64, and ':' parts the USERNAME of checks.
+/// Checks `a=ice-ufrag` (`least` 4) and `a=ice-pwd` (`least` 22): RFC 8839 section 5.4. All visible ASCII characters
+/// but ':' are accepted, since some peers pad their Base64; ':' separates the ufrags in the USERNAME of checks.
 ///
 /// # Errors
 /// Says which length or characters are allowed; the value itself is not repeated.

@@ -1,14 +1,15 @@
-//! ICE candidates (RFC 8839 section 5.1): those of a peer, read leniently, and ours, which are host candidates only.
+//! ICE candidates (RFC 8839 section 5.1): the peer's, which are parsed leniently, and ours, which are host candidates
+//! only.
 
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-/// Most candidates of a peer that are kept of one description; the rest is ignored.
+/// The number of candidates that are kept of one description; further ones are ignored.
 pub const MAX_CANDIDATES: usize = 64;
 
-/// Reads the value of an `a=candidate` line. Only UDP candidates with a literal address are of use; all others, and
-/// those that do not parse, give `None`, since a candidate of no use is dropped silently (RFC 9725 section 4.3.2).
-/// Names (`.local` and others) are never resolved.
+/// Parses the value of an `a=candidate` line. Only UDP candidates with a literal address can be used. All others, and
+/// those that do not parse, give `None` and are dropped silently (RFC 9725 section 4.3.2). Names (`.local` and others)
+/// are never resolved.
 pub fn parse(value: &str) -> Option<SocketAddr> {
     // RFC 8839 section 5.1: foundation component transport priority address port "typ" type ...
     let mut fields = value.split_ascii_whitespace();
@@ -33,8 +34,8 @@ pub fn write_hosts(out: &mut String, addresses: &[SocketAddr]) -> fmt::Result {
     out.write_str("a=end-of-candidates\r\n")
 }
 
-/// RFC 8445 section 5.1.2.1: 2^24 * type preference + 2^8 * local preference + 256 - component. Type preference of
-/// host candidates is 126 (section 5.1.2.2); the local preference falls with the place in the list.
+/// RFC 8445 section 5.1.2.1: 2^24 * type preference + 2^8 * local preference + 256 - component. The type preference of
+/// host candidates is 126 (section 5.1.2.2); the local preference decreases with the position in the list.
 fn host_priority(at: usize) -> u32 {
     let local = 65_535 - u32::try_from(at).unwrap_or(u32::MAX).min(65_535);
     (126 << 24) | (local << 8) | (256 - 1)

@@ -1,5 +1,5 @@
-//! Which offered codecs are agreed, with which parameters and feedback. The node never decodes: it takes any profile, and matches publishers
-//! to viewers later ([`crate::matching`]).
+//! Which offered codecs are agreed, with which parameters and feedback. The node never decodes, so it accepts any
+//! profile here, and matches publishers to viewers later ([`crate::matching`]).
 
 use std::fmt;
 
@@ -10,12 +10,13 @@ use crate::matching::Key;
 use crate::parameter_sets::parameter_sets;
 use crate::section::{Payload, Section, SectionKind};
 
-/// What a payload type stands for, as far as a later offer must not change it (RFC 3264 section 8.3.2). Levels and the like may change.
+/// The meaning of a payload type, as far as a later offer must not change it (RFC 3264 section 8.3.2). The level and
+/// the like do not belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// A codec, with so many channels.
+    /// A codec, with its number of channels.
     Codec(Key, u8),
-    /// Retransmissions of a payload type, with this clock.
+    /// Retransmissions of this payload type, with this clock rate.
     Retransmissions(u32, u32),
 }
 
@@ -29,7 +30,7 @@ impl fmt::Display for Meaning {
     }
 }
 
-/// What a payload type stands for; `None` when it is nothing that is served.
+/// The meaning of a payload type; `None` when the node does not serve its codec.
 pub fn meaning(payload: &Payload) -> Option<Meaning> {
     let fmtp = Parameters(&payload.fmtp);
     if payload.name.eq_ignore_ascii_case("rtx") {
@@ -41,17 +42,17 @@ pub fn meaning(payload: &Payload) -> Option<Meaning> {
     Some(Meaning::Codec(Key::new(codec, fmtp)?, payload.channels))
 }
 
-/// A codec that is agreed, and what matters of it.
+/// An agreed codec, with the key of its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chosen {
     /// The codec.
     pub spec: CodecSpec,
-    /// What its payload type stands for.
+    /// The parameters that matter for matching.
     pub key: Key,
 }
 
 impl Chosen {
-    /// What its payload types stand for, that of its retransmissions among them.
+    /// The meanings of its payload types, including that of its retransmissions.
     pub fn meanings(&self) -> impl Iterator<Item = (Pt, Meaning)> + use<> {
         let CodecSpec { pt, rtx_pt, clock_rate, channels, .. } = self.spec;
         let rtx = rtx_pt.map(|rtx| (rtx, Meaning::Retransmissions(pt.0.into(), clock_rate)));
@@ -59,12 +60,12 @@ impl Chosen {
     }
 }
 
-/// Which way media goes in a section.
+/// The direction of media in a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Flow {
-    /// The peer sends, we receive.
+    /// The peer sends, this node receives.
     FromPeer,
-    /// We send, the peer receives.
+    /// This node sends, the peer receives.
     ToPeer,
 }
 
@@ -76,17 +77,17 @@ pub fn served(kind: MediaKind) -> &'static str {
     }
 }
 
-/// Most codecs that are agreed for one section, the first of the offer; browsers offer some twenty. What is agreed is matched with what others
-/// agreed.
+/// The number of codecs that are agreed for one section: the first ones of the offer. Browsers offer about twenty. The
+/// bound limits the work of matching the lists of publishers and viewers.
 pub const MAX_CODECS: usize = 32;
 
-/// Codecs of a section that are agreed: those of the offer that are served, in its order, RED after Opus. Of several that differ in nothing that
-/// matters here ([`Key`]) the first one counts. `transport_cc` says whether the header extension was agreed that this feedback needs.
+/// The agreed codecs of a section: the served codecs of the offer, in its order, RED last. Of several with the same
+/// [`Key`] only the first is taken. `transport_cc`: the header extension that this feedback needs was agreed.
 pub fn choose(section: &Section, flow: Flow, transport_cc: bool) -> Vec<CodecSpec> {
     choose_keyed(section, flow, transport_cc).into_iter().map(|chosen| chosen.spec).collect()
 }
 
-/// The same, with what matters of each.
+/// As [`choose`], with the key of each codec.
 pub fn choose_keyed(section: &Section, flow: Flow, transport_cc: bool) -> Vec<Chosen> {
     let SectionKind::Media(kind) = section.kind else { return Vec::new() };
     let mut agreed: Vec<Chosen> = Vec::new();
@@ -115,8 +116,8 @@ pub fn choose_keyed(section: &Section, flow: Flow, transport_cc: bool) -> Vec<Ch
         };
         agreed.push(Chosen { spec, key });
     }
-    // RED comes last, so that plain Opus is what a publisher sends unless it decides otherwise; and only around an
-    // Opus that is agreed too (RFC 2198 section 5).
+    // RED comes last, so that a publisher sends plain Opus unless it decides otherwise. RED is only agreed if all its
+    // blocks are Opus that is agreed too (RFC 2198 section 5).
     let specs = agreed.iter().map(|chosen| &chosen.spec);
     let opus: Vec<Pt> = specs.filter(|c| c.codec == Codec::Opus).map(|c| c.pt).collect();
     agreed.retain(|c| c.spec.codec != Codec::Red || red_blocks(&c.spec.fmtp, &opus));
@@ -124,14 +125,14 @@ pub fn choose_keyed(section: &Section, flow: Flow, transport_cc: bool) -> Vec<Ch
     agreed
 }
 
-/// With RTP and RTCP on one port, payload types 64 to 95 read as RTCP (RFC 5761 section 4).
+/// With RTP and RTCP on one port, packets of payload types 64 to 95 would be taken for RTCP (RFC 5761 section 4).
 fn is_usable(pt: Pt) -> bool {
     !(64..=95).contains(&pt.0)
 }
 
 fn identify(payload: &Payload, kind: MediaKind) -> Option<(Codec, u32, u8)> {
-    // RFC 7587 section 7 wants opus/48000/2 whatever is sent; cameras and GStreamer write opus/48000 and opus/48000/1. Taken as they
-    // stand, and answered so: a packet says itself how many channels it has.
+    // RFC 7587 section 7 requires opus/48000/2 whatever is sent, but cameras and GStreamer write opus/48000 and
+    // opus/48000/1. These are accepted and answered as written: each Opus packet says itself how many channels it has.
     const KNOWN: [(Codec, u32, u8); 7] = [
         (Codec::Opus, 48_000, 2),
         (Codec::Red, 48_000, 2),
@@ -150,7 +151,7 @@ fn identify(payload: &Payload, kind: MediaKind) -> Option<(Codec, u32, u8)> {
     known.map(|(codec, clock, _)| (codec, clock, payload.channels))
 }
 
-/// Parameters as they stand in the answer; `None` when the codec cannot be served with those of the offer.
+/// The parameters for the answer; `None` when the codec cannot be served with the offered ones.
 fn parameters(codec: Codec, offered: Parameters<'_>, flow: Flow) -> Option<String> {
     match codec {
         Codec::Opus => Some(opus(offered, flow)),
@@ -158,14 +159,16 @@ fn parameters(codec: Codec, offered: Parameters<'_>, flow: Flow) -> Option<Strin
         Codec::Vp8 => Some(String::new()),
         Codec::Vp9 => Some(offered.keep(&["profile-id"])),
         Codec::Av1 => Some(offered.keep(&["level-idx", "profile", "tier"])),
-        // RFC 6184 section 8.2.2: packetization-mode is answered as offered; 2 (interleaved) is not served. The profile is
-        // answered as offered; so is the level, which is right with level-asymmetry-allowed and without.
+        // RFC 6184 section 8.2.2: packetization-mode is answered as offered; 2 (interleaved) is not served. The
+        // profile and the level are answered as offered too, which is correct with and without
+        // level-asymmetry-allowed.
         Codec::H264 => Some(offered.keep(&[
             "level-asymmetry-allowed",
             "packetization-mode",
             "profile-level-id",
         ])),
-        // RFC 7798 section 7.2.2: profile, tier and level are answered as offered; one RTP stream (SRST) only.
+        // RFC 7798 section 7.2.2: profile, tier and level are answered as offered; only a single RTP stream (SRST) is
+        // served.
         Codec::H265 => {
             let single = offered.value("tx-mode").is_none_or(|m| m.eq_ignore_ascii_case("SRST"));
             single.then(|| offered.keep(&["level-id", "profile-id", "tier-flag", "tx-mode"]))
@@ -173,8 +176,8 @@ fn parameters(codec: Codec, offered: Parameters<'_>, flow: Flow) -> Option<Strin
     }
 }
 
-/// RFC 7587 section 7.1: each side says what it wants to receive. To a publisher we ask back what it can do; to a viewer we say
-/// with `sprop-stereo` that stereo may come where it asked for stereo.
+/// RFC 7587 section 7.1: each side states what it wants to receive. A publisher is asked for what it offers; a viewer
+/// that asked for stereo is told by `sprop-stereo` that stereo may come.
 fn opus(offered: Parameters<'_>, flow: Flow) -> String {
     let mut agreed = offered.keep(&["minptime", "useinbandfec", "usedtx"]);
     match flow {
@@ -189,13 +192,14 @@ fn opus(offered: Parameters<'_>, flow: Flow) -> String {
     agreed
 }
 
-/// Whether `111/111` names agreed payload types only.
+/// Whether all payload types of `111/111` are agreed ones.
 fn red_blocks(fmtp: &str, opus: &[Pt]) -> bool {
     fmtp.split('/').all(|block| block.trim().parse().is_ok_and(|pt| opus.contains(&Pt(pt))))
 }
 
-/// The payload types of retransmissions in a section (RFC 4588 section 8.1: `apt` names what is retransmitted). Found once for all codecs:
-/// to look through all payload types for each of them would cost thousands of comparisons in a long offer.
+/// The payload types of retransmissions in a section (RFC 4588 section 8.1: `apt` names the retransmitted payload
+/// type). They are collected once for all codecs: a search through all payload types for each codec would cost
+/// thousands of comparisons in a long offer.
 struct Retransmissions(Vec<(u32, Pt, u32)>);
 
 impl Retransmissions {
@@ -220,9 +224,9 @@ fn feedback(offered: Feedback, flow: Flow, transport_cc: bool) -> Feedback {
         nack: offered.nack,
         pli: offered.pli,
         fir: offered.fir,
-        // Towards viewers nothing on our side would use the reports.
+        // Only publishers: towards viewers the node has no sender-side estimator that would use the reports.
         transport_cc: offered.transport_cc && transport_cc && flow == Flow::FromPeer,
-        // Who can do without is told by transport-wide feedback, which says more.
+        // REMB only without transport-wide feedback, which says more.
         remb: offered.remb && !(offered.transport_cc && transport_cc) && flow == Flow::FromPeer,
     }
 }

@@ -11,7 +11,7 @@ pub enum Fault {
     Unsupported,
 }
 
-/// A refused description: whose fault, where, and what is allowed instead.
+/// A refused description: the kind of fault, the place, and what is allowed instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SdpError {
     fault: Fault,
@@ -20,7 +20,8 @@ pub struct SdpError {
 }
 
 impl SdpError {
-    /// The text breaks the rules: `place` is a line or media section, `reason` says what is wrong and what is allowed.
+    /// The text breaks the rules of its format: `place` is a line or media section, `reason` says what is wrong and
+    /// what is allowed.
     pub fn malformed(place: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { fault: Fault::Malformed, place: place.into(), reason: reason.into() }
     }
@@ -30,12 +31,12 @@ impl SdpError {
         Self { fault: Fault::Unsupported, place: place.into(), reason: reason.into() }
     }
 
-    /// Whose fault.
+    /// The kind of fault.
     pub fn fault(&self) -> Fault {
         self.fault
     }
 
-    /// The line or media section.
+    /// The line or media section that is wrong.
     pub fn place(&self) -> &str {
         &self.place
     }

@@ -1,12 +1,12 @@
-//! Format parameters: the `a=1;b=2` of an `a=fmtp` line, seen without copying.
+//! Format parameters: the `a=1;b=2` of an `a=fmtp` line, read without copying.
 
 /// The parameters of an `a=fmtp` line. Names are compared without regard to case (RFC 4855 section 3).
 #[derive(Debug, Clone, Copy)]
 pub struct Parameters<'a>(pub &'a str);
 
 impl<'a> Parameters<'a> {
-    /// Value of the first parameter with this name; a bare word has an empty one. Byte by byte: a long offer has thousands of lines in which
-    /// several names are looked for.
+    /// The value of the first parameter with this name; a parameter without `=` has an empty value. The text is
+    /// compared byte by byte: a long offer has thousands of lines, in each of which several names are looked up.
     pub fn value(self, name: &str) -> Option<&'a str> {
         let mut rest = self.0;
         loop {
@@ -19,7 +19,7 @@ impl<'a> Parameters<'a> {
                 match tail.strip_prefix('=') {
                     Some(value) => return Some(value.trim_ascii_start()),
                     None if tail.is_empty() => return Some(tail),
-                    // A longer name that begins alike.
+                    // A longer name that only begins with this one.
                     None => {}
                 }
             }
@@ -27,7 +27,7 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    /// A numeric parameter, with its default when it is absent; `None` when it is no number.
+    /// The value of a numeric parameter, or `default` when it is absent; `None` when it is no number.
     pub fn number(self, name: &str, default: u32) -> Option<u32> {
         self.value(name).map_or(Some(default), |v| v.parse().ok())
     }
@@ -37,7 +37,7 @@ impl<'a> Parameters<'a> {
         self.value(name) == Some("1")
     }
 
-    /// The named parameters that are there, as one text, in the order of `names`.
+    /// Those of the named parameters that are present, as one text, in the order of `names`.
     pub fn keep(self, names: &[&str]) -> String {
         let mut kept = String::new();
         for name in names {

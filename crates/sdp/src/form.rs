@@ -1,12 +1,12 @@
-//! The form of a description's text before it is parsed: what clients get wrong that changes no meaning is put right here, so that the
-//! parser stays strict. Line numbers stay, since errors name them.
+//! Corrects the form of a description's text before it is parsed: mistakes of clients that change no meaning are
+//! corrected here, so that the parser stays strict. Line numbers stay the same, since errors name them.
 
 use std::borrow::Cow;
 
 use crate::limits;
 
-/// Takes off a byte order mark and blanks and CRs at the ends of lines, and replaces lines that are not read by an empty attribute. A text of more
-/// bytes than allowed is given back as it is, to be refused.
+/// Removes a byte order mark, and blanks and CRs at the ends of lines, and replaces lines that are not read by an
+/// empty attribute. A text of more bytes than allowed is returned unchanged; it is refused later.
 pub(crate) fn tidied(text: &str) -> Cow<'_, str> {
     if text.len() > limits::MAX_BYTES || !needs_it(text) {
         return Cow::Borrowed(text);
@@ -34,8 +34,8 @@ fn needs_it(text: &str) -> bool {
         })
 }
 
-/// Lines of these types are not read anywhere: a bandwidth or a time zone that makes no sense must not cost a session. Browsers pass over
-/// them too.
+/// Whether the line has a type that is read nowhere. A bandwidth or a time zone that makes no sense must not cost a
+/// session; browsers ignore them too.
 fn is_unread(line: &str) -> bool {
     matches!(line.as_bytes(), [b'b' | b'e' | b'k' | b'p' | b'r' | b'z', b'=', ..])
 }

@@ -1,4 +1,4 @@
-//! `application/trickle-ice-sdpfrag` (RFC 8840 section 9): what trickle and ICE restarts carry over HTTP.
+//! `application/trickle-ice-sdpfrag` (RFC 8840 section 9): the body of trickle and ICE restart requests.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -11,33 +11,33 @@ use crate::{SdpError, attributes, candidate, form, limits};
 /// A fragment of a peer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fragment {
-    /// `a=ice-ufrag`, at the head or in the first section that has it.
+    /// `a=ice-ufrag`, at the session level or in the first section that has it.
     pub ufrag: Option<String>,
-    /// `a=ice-pwd`, the same.
+    /// `a=ice-pwd`, found in the same way.
     pub pwd: Option<String>,
     /// `a=ice-options`
     pub ice_options: Vec<String>,
-    /// Sections that it speaks of.
+    /// The sections of the fragment.
     pub sections: Vec<FragmentSection>,
-    /// `a=end-of-candidates` at the head: for all sections.
+    /// `a=end-of-candidates` at the session level: for all sections.
     pub end_of_candidates: bool,
 }
 
 /// One pseudo media section of a fragment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FragmentSection {
-    /// Which section of the session; `None` also where the name is longer than [`Mid`] holds.
+    /// The section of the session; `None` also if the mid is longer than [`Mid`] can be.
     pub mid: Option<Mid>,
-    /// Candidates of use.
+    /// The candidates that can be used.
     pub candidates: Vec<SocketAddr>,
-    /// How many candidates were of no use.
+    /// The number of candidates that cannot be used.
     pub useless: usize,
-    /// No more will come.
+    /// `a=end-of-candidates`: no further candidates will follow.
     pub end_of_candidates: bool,
 }
 
 impl Fragment {
-    /// Parses a fragment. Unknown attributes are ignored; so are lines that are no attributes.
+    /// Parses a fragment. Unknown attributes, and lines that are no attributes, are ignored.
     ///
     /// # Errors
     /// [`Fault::Malformed`](crate::Fault::Malformed) with the line.
@@ -103,8 +103,8 @@ impl Fragment {
         Ok(())
     }
 
-    /// Writes our fragment after an ICE restart: new credentials, all candidates under the tagged section, ice-lite and
-    /// the options repeated (RFC 9725 section 4.3.3). `media` is kind, protocol and `a=mid` of that section.
+    /// Writes our fragment after an ICE restart: new credentials, all candidates in the tagged section, ice-lite and
+    /// the options repeated (RFC 9725 section 4.3.3). `media` is the kind, protocol and `a=mid` of that section.
     pub fn restart_answer(
         ufrag: &str,
         pwd: &str,
@@ -125,7 +125,7 @@ impl Fragment {
                 write!(out, "a=group:BUNDLE {}\r\n", bundle.join(" "))?;
             }
             write!(out, "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n")?;
-            // RFC 8840 section 9: the section stands for the m-line of the session; port and format say nothing.
+            // RFC 8840 section 9: the m-line only names the section; its port and format have no meaning.
             write!(out, "m={kind} 9 {protocol} 0\r\n")?;
             if let Some(mid) = mid {
                 write!(out, "a=mid:{mid}\r\n")?;

@@ -1,9 +1,10 @@
-//! H.264 profiles in SDP: what a `profile-level-id` means, and which streams a decoder takes.
-//! Levels are not compared: the node cannot re-encode, and browsers allow level asymmetry.
+//! H.264 profiles in SDP: the meaning of a `profile-level-id`, and which streams a decoder takes. Levels are not
+//! compared: the node cannot re-encode, and browsers allow level asymmetry.
 
-/// A profile by the rows of RFC 6184 table 5. Constraint flags say what a stream makes no use of, so they only ever narrow a profile: where
-/// they do not name a row of their own (interlaced coding that is left out, B slices but not others) they are passed over. Hardware encoders
-/// set them as they like: `4d4c28` is Main, `641028` is High.
+/// A profile, as the rows of RFC 6184 table 5 define it. A constraint flag says that a stream does not use a feature,
+/// so it only narrows a profile. Flags that do not select a row of their own (no interlaced coding, no B slices
+/// without the other flag) are ignored, because hardware encoders set them arbitrarily: `4d4c28` is Main, `641028` is
+/// High.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Profile {
     /// Constrained Baseline
@@ -31,7 +32,7 @@ pub enum Profile {
 pub const DEFAULT_PROFILE: Profile = Profile::Baseline;
 
 impl Profile {
-    /// Reads the six hexadecimal digits of a `profile-level-id`. `None` when they are none.
+    /// Parses the six hexadecimal digits of a `profile-level-id`. `None` when the text is something else.
     pub fn parse(text: &str) -> Option<Profile> {
         if text.len() != 6 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
@@ -48,14 +49,16 @@ impl Profile {
             0x58 if set(0) && set(1) => Profile::ConstrainedBaseline,
             0x58 if set(0) => Profile::Baseline,
             0x58 => Profile::Extended,
-            // Annex A.2.4.2: both flags; one of them alone is Progressive High, which every High decoder takes.
+            // ITU-T H.264 annex A.2.4.2: Constrained High has both flags. One alone is Progressive High, which every
+            // High decoder takes.
             0x64 if set(4) && set(5) => Profile::ConstrainedHigh,
             0x64 => Profile::High,
             idc => Profile::Other { idc, intra: set(3) },
         })
     }
 
-    /// A number below 512 for each profile: twice its `profile_idc`, and one more for the second that has the same.
+    /// A number below 512 for each profile: twice its `profile_idc`, plus one for the second profile with the same
+    /// `profile_idc`.
     pub(crate) fn number(self) -> u16 {
         let (idc, second) = match self {
             Profile::ConstrainedBaseline => (0x42, true),
@@ -69,15 +72,16 @@ impl Profile {
         u16::from(idc) << 1 | u16::from(second)
     }
 
-    /// How well a decoder of profile `self` takes a stream of `stream`: 0 exact, higher is worse, `None` not at all.
+    /// How well a decoder of profile `self` takes a stream of profile `stream`: 0 is exact, higher is worse, `None` is
+    /// not at all.
     pub fn takes(self, stream: Profile) -> Option<u8> {
         use Profile::{Baseline, ConstrainedBaseline, ConstrainedHigh, High, Main};
         match (stream, self) {
             (a, b) if a == b => Some(0),
-            // Baseline differs from Constrained Baseline by slice groups, arbitrary slice order and redundant
-            // slices, which no encoder for real time uses: 42001f and 42e01f name the same streams.
+            // Baseline differs from Constrained Baseline by slice groups, arbitrary slice order and redundant slices,
+            // which no real-time encoder uses: 42001f and 42e01f mean the same streams.
             (ConstrainedBaseline, Baseline) | (Baseline, ConstrainedBaseline) => Some(1),
-            // ITU-T H.264 annex A.2: these decoders decode those streams.
+            // ITU-T H.264 annex A.2: decoders of the first profile decode streams of the second.
             (ConstrainedHigh, High) => Some(1),
             (ConstrainedBaseline, Main) => Some(2),
             (ConstrainedBaseline, High | ConstrainedHigh) | (Main, High) => Some(3),

@@ -3,18 +3,18 @@
 //! Floor 1, sans-IO: text in, plain values out, and back. Nothing here knows rooms or sessions; which sections are
 //! accepted, and for what, is the caller's decision.
 //!
-//! - `form`: what clients get wrong in the form of the text, put right
-//! - [`limits`]: what is checked before anything is parsed
+//! - `form`: corrects mistakes of clients in the form of the text
+//! - [`limits`]: limits that are checked before a text is parsed
 //! - [`offer`]: a description of a peer, as a typed view ([`Offer`], [`Section`])
 //! - [`section`]: one media section of it; `streams`: what it sends
 //! - [`transport`]: the lines about ICE and DTLS
 //! - [`attributes`]: the values of single attribute lines
 //! - [`codecs`]: which offered codecs are agreed
 //! - [`matching`]: which of a publisher's codecs fit a viewer
-//! - [`h264`]: what a `profile-level-id` means (RFC 6184 section 8.1)
+//! - [`h264`]: the meaning of a `profile-level-id` (RFC 6184 section 8.1)
 //! - [`fmtp`]: format parameters
-//! - [`parameter_sets`]: those that stand in a description (`sprop-parameter-sets`)
-//! - [`candidate`]: ICE candidates, theirs and ours
+//! - [`parameter_sets`]: parameter sets in a description (`sprop-parameter-sets`)
+//! - [`candidate`]: ICE candidates, the peer's and ours
 //! - [`answer`]: the answer as values, and as text
 //! - [`fragment`]: trickle and restart, `application/trickle-ice-sdpfrag` (RFC 8840)
 //! - [`error`]: why a text was refused

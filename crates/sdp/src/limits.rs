@@ -1,14 +1,15 @@
-//! Limits that are checked before anything is parsed, so that a stranger's description costs bounded work.
+//! Limits that are checked before a description is parsed, so that a description of any client costs bounded work.
 
 use crate::SdpError;
 
-/// Longest description in bytes.
+/// The longest description in bytes.
 pub const MAX_BYTES: usize = 256 * 1024;
-/// Most lines in a description. The longest offers of browsers (dozens of receiving sections) stay below a half.
+/// The number of lines in a description. The longest offers of browsers (dozens of receiving sections) have less than
+/// half of it.
 pub const MAX_LINES: usize = 8_192;
-/// Longest line in bytes. A line of many parameter sets or candidates stays far below.
+/// The longest line in bytes. Lines with many parameter sets or candidates are far shorter.
 pub const MAX_LINE_BYTES: usize = 4_096;
-/// Most media sections in a description.
+/// The number of media sections in a description.
 pub const MAX_SECTIONS: usize = 64;
 
 /// Checks a description against all limits.
@@ -34,7 +35,8 @@ pub(crate) fn check(text: &str) -> Result<(), SdpError> {
                 format!("{} bytes; at most {MAX_LINE_BYTES} are allowed", line.len()),
             ));
         }
-        // RFC 8866 section 9: a byte-string holds neither. A CR that came back in an answer would begin a line there.
+        // RFC 8866 section 9: a byte-string contains neither. A CR that is copied into an answer would begin a new
+        // line there.
         if line.bytes().any(|byte| matches!(byte, b'\r' | b'\0')) {
             return Err(SdpError::malformed(
                 format!("line {number}"),

@@ -1,5 +1,6 @@
-//! Which payload type of a publisher becomes which one of a viewer. What matters of a codec is read once, into a [`Key`]: a long offer
-//! is matched with many others, and to read its parameters again each time made one request cost a second.
+//! Maps the payload types of a publisher to those of a viewer. The parameters that matter are parsed once, into a
+//! [`Key`]: a long offer is matched with many others, and when its parameters were parsed each time, one request cost
+//! a second.
 
 use std::fmt;
 
@@ -8,7 +9,7 @@ use model::{Codec, CodecSpec, PtMapping};
 use crate::fmtp::Parameters;
 use crate::h264::{self, Profile};
 
-/// What matters of a codec when a publisher's is matched with a viewer's.
+/// The codec and those of its parameters that matter when a publisher is matched with a viewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     codec: Codec,
@@ -17,7 +18,7 @@ pub struct Key {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Variant {
-    /// The codec has none that matters.
+    /// No parameter matters.
     Only,
     /// `profile-id` of VP9 (RFC 9628 section 7: 0 to 3), `profile` of AV1 (specification section 6.4.1: 0 to 2).
     Profile(u8),
@@ -28,8 +29,8 @@ enum Variant {
 }
 
 impl Key {
-    /// What matters of a codec with these parameters. `None` when they make no sense, or are not served: RFC 6184 section 8.2.2: mode 2
-    /// (interleaved).
+    /// The key of a codec with these parameters. `None` when they are invalid or not served. RFC 6184 section 8.2.2:
+    /// mode 2 (interleaved) is not served.
     pub fn new(codec: Codec, fmtp: Parameters<'_>) -> Option<Key> {
         let number = |name, default, most: u8| {
             let number = u8::try_from(fmtp.number(name, default)?).ok();
@@ -72,7 +73,8 @@ impl fmt::Display for Key {
     }
 }
 
-/// The keys of a list of codecs, and which classes of them a viewer has and a publisher needs one of.
+/// The keys of a list of codecs. `has` and `needs` are sets of keys: a publisher fits a viewer if one of the keys that
+/// the publisher needs is among those that the viewer has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keyed {
     keys: Vec<Option<Key>>,
@@ -81,7 +83,7 @@ pub struct Keyed {
 }
 
 impl Keyed {
-    /// Reads the parameters of the codecs.
+    /// Computes the keys of the codecs.
     pub fn new(codecs: &[CodecSpec]) -> Self {
         let keys: Vec<Option<Key>> = codecs.iter().map(Key::of).collect();
         let (mut has, mut needs) = (Classes::default(), Classes::default());
@@ -92,13 +94,13 @@ impl Keyed {
         Self { keys, has, needs }
     }
 
-    /// Whether a viewer with these codecs can take anything of a publisher with ours. Costs a few instructions.
+    /// Whether a viewer with these codecs can take any of our codecs. Costs a few instructions.
     pub fn fits(&self, viewer: &Keyed) -> bool {
         self.needs.meets(&viewer.has)
     }
 }
 
-/// A set of keys: one bit for each that there can be.
+/// A set of keys: one bit for each possible key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Classes {
     h264: [u64; 16],
@@ -107,7 +109,7 @@ struct Classes {
 
 impl Classes {
     fn insert(&mut self, key: Key) {
-        // Opus 0, RED 1, VP8 2, VP9 from 4, AV1 from 8, H.265 from 16.
+        // Bits: Opus 0, RED 1, VP8 2, VP9 from 4, AV1 from 8, H.265 from 16.
         self.others |= 1
             << match (key.codec, key.variant) {
                 (_, Variant::H264(profile, mode)) => {
@@ -130,7 +132,7 @@ impl Classes {
     }
 }
 
-/// Tells all keys of viewers that take a publisher's codec, at most sixteen.
+/// Calls `tell` with each viewer's key that takes a publisher's codec, at most sixteen times.
 fn takers(up: Key, tell: &mut dyn FnMut(Key)) {
     let mut offer = |codec, variant| {
         let down = Key { codec, variant };
@@ -163,13 +165,13 @@ fn takers(up: Key, tell: &mut dyn FnMut(Key)) {
     }
 }
 
-/// What each payload type of a publisher becomes for a viewer; payload types that the viewer cannot take are left
-/// out. Empty when nothing fits.
+/// The payload type of the viewer for each payload type of a publisher. Payload types that the viewer cannot take are
+/// left out; the list is empty when nothing fits.
 pub fn map_payload_types(publisher: &[CodecSpec], viewer: &[CodecSpec]) -> Vec<PtMapping> {
     map_keyed((publisher, &Keyed::new(publisher)), (viewer, &Keyed::new(viewer)))
 }
 
-/// The same where the keys of both are known.
+/// As [`map_payload_types`], with the keys of both lists.
 pub fn map_keyed(
     (publisher, up_keys): (&[CodecSpec], &Keyed),
     (viewer, down_keys): (&[CodecSpec], &Keyed),
@@ -190,9 +192,9 @@ pub fn map_keyed(
     publisher.iter().zip(&up_keys.keys).filter_map(best).collect()
 }
 
-/// How well a viewer's codec takes a publisher's: 0 exact, higher is worse, `None` not at all.
+/// How well a viewer's codec takes a publisher's: 0 is exact, higher is worse, `None` is not at all.
 fn fit(up: Key, down: Key) -> Option<u8> {
-    // RED is unwrapped for a viewer that has plain Opus only.
+    // RED is unwrapped for a viewer that only has plain Opus.
     if up.codec == Codec::Red && down.codec == Codec::Opus {
         return Some(10);
     }
@@ -201,7 +203,7 @@ fn fit(up: Key, down: Key) -> Option<u8> {
     }
     match (up.variant, down.variant) {
         (Variant::Only, Variant::Only) => Some(0),
-        // AV1 specification section 6.4.1: Main is part of High, and High of Professional.
+        // AV1 specification section 6.4.1: a High decoder takes Main, and a Professional decoder takes both.
         (Variant::Profile(up), Variant::Profile(profile)) if down.codec == Codec::Av1 => {
             profile.checked_sub(up)
         }
@@ -215,8 +217,8 @@ fn fit(up: Key, down: Key) -> Option<u8> {
             };
             (!high || takes_high).then_some(profile)
         }
-        // RFC 6184 section 8.2.2: the same profile and packetization mode; beyond that, what a larger decoder takes. A viewer of
-        // mode 1 takes the single NAL units of mode 0 (section 6.3), not the reverse.
+        // RFC 6184 section 8.2.2: the same profile and packetization mode. Beyond that, a larger decoder takes smaller
+        // profiles, and a viewer of mode 1 takes the single NAL units of mode 0 (section 6.3), but not the reverse.
         (Variant::H264(up, mode), Variant::H264(down, takes_mode)) => {
             let mode = match (mode, takes_mode) {
                 (a, b) if a == b => 0,
@@ -294,7 +296,7 @@ mod tests {
         assert_eq!(mapped(&[spec(111, Codec::Opus, "")], &[spec(63, Codec::Red, "111/111")]), []);
     }
 
-    /// All that a key can be, in words that the others of this file understand.
+    /// A codec for each possible key, as SDP writes it.
     fn all() -> Vec<CodecSpec> {
         let mut all = vec![spec(111, Codec::Opus, ""), spec(63, Codec::Red, "111/111")];
         all.push(spec(96, Codec::Vp8, ""));
@@ -305,7 +307,7 @@ mod tests {
             all.push(spec(49, Codec::H265, &fmtp));
         }
         for profile in 0..=u16::MAX {
-            // All pairs of profile_idc and the flags that matter.
+            // All values of profile_idc, with all combinations of the flags that matter.
             if profile & 0x43 == 0 {
                 for mode in 0..=1 {
                     let fmtp =
@@ -318,12 +320,12 @@ mod tests {
     }
 
     #[test]
-    fn sets_of_classes_meet_exactly_where_a_payload_type_fits() {
+    fn sets_of_keys_meet_exactly_when_a_payload_type_fits() {
         let all = all();
         let mut lists: Vec<Keyed> = Vec::new();
         for codec in &all {
             let keyed = Keyed::new(std::slice::from_ref(codec));
-            // One of each class.
+            // One list for each key.
             if keyed.keys.iter().all(Option::is_some) && lists.iter().all(|k| k.keys != keyed.keys)
             {
                 lists.push(keyed);

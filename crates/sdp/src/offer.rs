@@ -1,4 +1,4 @@
-//! A peer's offer as a typed view: what it wrote, checked for form. What is served of it is decided elsewhere.
+//! A peer's offer as a typed view. Its form is checked here; what of it is served is decided elsewhere.
 
 use std::net::SocketAddr;
 
@@ -9,27 +9,27 @@ use crate::section::{Direction, MidText, Section, SectionKind, value_of};
 use crate::transport::{Setup, TransportLines};
 use crate::{SdpError, attributes, candidate, form, limits};
 
-/// The place of errors that are in no media section.
+/// The place that errors name when they concern no media section.
 const HEAD: &str = "head of the description";
 
 /// A session description that a peer offered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Sections of the BUNDLE group in its order, by [`Section::mid`]; empty when nothing is bundled.
+    /// Sections of the BUNDLE group in its order, by [`Section::mid`]; empty when there is no such group.
     pub bundle: Vec<Mid>,
     /// The peer is ICE-lite.
     pub ice_lite: bool,
     /// `a=extmap-allow-mixed` (RFC 8285 section 6) for the whole description.
     pub extmap_allow_mixed: bool,
-    /// ICE and DTLS lines at the head of the description.
+    /// The ICE and DTLS lines at the session level.
     pub transport: TransportLines,
     /// Media sections in their order.
     pub sections: Vec<Section>,
-    /// Extensions that were passed over since their id stood for another one in an earlier section, in words.
+    /// Extensions that were ignored since their id has another meaning in an earlier section, as texts.
     pub dropped_extensions: Vec<String>,
 }
 
-/// The peer's side of the one transport, put together from the sections and the head.
+/// The peer's side of the single transport, collected from the sections and the session level.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerTransport {
     /// ICE user fragment.
@@ -40,9 +40,9 @@ pub struct PeerTransport {
     pub ice_options: Vec<String>,
     /// Certificate fingerprints; one has to match.
     pub fingerprints: Vec<Fingerprint>,
-    /// The role that falls to us.
+    /// The DTLS role that is left for this node.
     pub our_role: DtlsRole,
-    /// Candidates of use.
+    /// The candidates that can be used.
     pub candidates: Vec<SocketAddr>,
 }
 
@@ -70,7 +70,7 @@ impl Offer {
         for attribute in &parsed.attributes {
             let value = value_of(attribute);
             match attribute.attribute.as_str() {
-                // Other groupings (LS) say nothing that concerns a forwarder.
+                // Other groupings (such as LS) do not concern a forwarder.
                 "group" if value.split_ascii_whitespace().next() == Some("BUNDLE") => {
                     if bundle.replace(value).is_some() {
                         let wrong = "two BUNDLE groups; one is allowed";
@@ -97,7 +97,7 @@ impl Offer {
         Ok(offer)
     }
 
-    /// What stands in the `a=mid` of a section; `None` where that has none.
+    /// The text of a section's `a=mid`; `None` when the section has none.
     pub fn mid_text(&self, mid: Mid) -> Option<String> {
         let section = self.sections.iter().find(|s| s.mid == Some(mid));
         match section.map(|s| &s.mid_text) {
@@ -107,30 +107,31 @@ impl Offer {
         }
     }
 
-    /// Whether the sections are called as their `a=mid` says: only then the mid header extension tells them apart.
+    /// Whether all sections have the mids that the peer wrote. Only then can the mid header extension tell them apart.
     pub fn mids_are_theirs(&self) -> bool {
         self.sections.iter().all(|s| s.mid_text == MidText::Same)
     }
 
-    /// Whether a peer may be sent both forms of header extensions in one stream (RFC 8285 section 6), in every section.
+    /// Whether both forms of header extensions may be sent to the peer in one stream (RFC 8285 section 6), in every
+    /// section.
     pub fn allows_mixed(&self) -> bool {
         let asks = |s: &Section| !s.rejected && matches!(s.kind, SectionKind::Media(_));
         self.extmap_allow_mixed
             || self.sections.iter().filter(|s| asks(s)).all(|s| s.extmap_allow_mixed)
     }
 
-    /// The peer's side of the transport. A value is taken from the first bundled section that states it, in the order
-    /// of the group, since that is the offerer-tagged one (RFC 8843 section 7.1); else from the head.
+    /// The peer's side of the transport. Each value is taken from the first bundled section that has it, in the order
+    /// of the group, since that is the offerer-tagged one (RFC 8843 section 7.1); otherwise from the session level.
     ///
     /// # Errors
-    /// Credentials or fingerprint missing (`Malformed`); hash function or setup role not served (`Unsupported`).
+    /// Credentials or fingerprint missing (`Malformed`); hash function or setup role not supported (`Unsupported`).
     pub fn peer_transport(&self) -> Result<PeerTransport, SdpError> {
         let place = || "head of the description, or its first media section";
         let missing = |line: &str| SdpError::malformed(place(), format!("{line} is missing"));
         let sections = self.in_bundle_order();
         let lines: Vec<&TransportLines> =
             sections.iter().map(|s| &s.transport).chain([&self.transport]).collect();
-        // Both credentials come from the same place (RFC 8839 section 5.4).
+        // Both credentials are taken from the same place (RFC 8839 section 5.4).
         let with_ufrag = lines.iter().find(|l| l.ufrag.is_some());
         let ufrag =
             with_ufrag.and_then(|l| l.ufrag.clone()).ok_or_else(|| missing("a=ice-ufrag"))?;
@@ -144,8 +145,8 @@ impl Offer {
             }
             None => return Err(missing("a=fingerprint")),
         };
-        // RFC 8842 section 5.2 wants actpass of an offer; RFC 9725 section 4.4.4 lets WHIP clients say active, and
-        // some say passive. Without the line the peer is taken to leave the choice to us.
+        // RFC 8842 section 5.2 requires actpass in an offer. RFC 9725 section 4.4.4 allows active for WHIP clients,
+        // and some write passive. Without the line, the choice is this node's.
         let our_role = match lines.iter().find_map(|l| l.setup) {
             None | Some(Setup::ActPass | Setup::Active) => DtlsRole::Passive,
             Some(Setup::Passive) => DtlsRole::Active,
@@ -171,7 +172,7 @@ impl Offer {
         })
     }
 
-    /// Sections that are not rejected: those of the bundle in its order, then the others.
+    /// The sections that are not rejected: those of the bundle in its order, then the others.
     pub fn in_bundle_order(&self) -> Vec<&Section> {
         let place = |s: &Section| {
             self.bundle.iter().position(|&mid| Some(mid) == s.mid).unwrap_or(usize::MAX)
@@ -188,7 +189,7 @@ impl Offer {
             let is_named = |s: &&Section| match &s.mid_text {
                 MidText::Same => s.mid.is_some() && s.mid == named,
                 MidText::Long(long) => long == text,
-                // It is alone: it is the one that is meant.
+                // The section is the only one, so the group means it.
                 MidText::Absent => true,
             };
             let Some(mid) = self.sections.iter().find(is_named).and_then(|s| s.mid) else {
@@ -201,7 +202,7 @@ impl Offer {
         Ok(())
     }
 
-    /// Gives names to the sections that have none which the node can use: `~` and their number, or what is free.
+    /// Names the sections without a mid that the node can use: `~` and their number, or the next number that is free.
     fn name_sections(&mut self) {
         for at in 0..self.sections.len() {
             if self.sections[at].mid.is_some() || self.sections[at].mid_text == MidText::Same {
@@ -209,7 +210,7 @@ impl Offer {
             }
             let taken = |name: Mid| self.sections.iter().any(|s| s.mid == Some(name));
             let names = (at + 1..).map(|number| Mid::parse(&format!("~{number}")));
-            // Never more names than sections are taken.
+            // At most as many names are taken as there are sections.
             let free = names.take(2 * limits::MAX_SECTIONS).flatten().find(|name| !taken(*name));
             self.sections[at].mid = free;
         }
@@ -229,8 +230,9 @@ impl Offer {
         Ok(())
     }
 
-    /// In a bundle an id stands for one extension (RFC 8843 section 9.2, RFC 8285 section 8). Where clients number each section by itself,
-    /// the first section counts, and what has the id in another one is passed over there.
+    /// Within a bundle an id stands for one extension (RFC 8843 section 9.2, RFC 8285 section 8). Some clients number
+    /// each section independently: then the first section's meaning of an id is taken, and extensions with another
+    /// meaning are ignored.
     fn drop_extensions(&mut self) {
         let mut uris: [Option<String>; 256] = [const { None }; 256];
         for section in &mut self.sections {
@@ -249,7 +251,7 @@ impl Offer {
     }
 }
 
-/// The parser names the line in its text; only the form of the error is changed.
+/// Keeps the parser's text, which names the line, and changes only the type of the error.
 fn parser_error(error: ParserError) -> SdpError {
     let place = match &error {
         ParserError::InvalidLineFormat(n, _)

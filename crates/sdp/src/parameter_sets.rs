@@ -1,5 +1,5 @@
-//! Parameter sets that a publisher tells in its offer instead of, or beside, sending them in its stream: H.264 (RFC 6184 section 8.1) and
-//! H.265 (RFC 7798 section 7.1).
+//! Parameter sets that a publisher puts into its offer instead of, or in addition to, its stream: H.264 (RFC 6184
+//! section 8.1) and H.265 (RFC 7798 section 7.1).
 
 use std::sync::Arc;
 
@@ -10,28 +10,30 @@ use model::Codec;
 
 use crate::fmtp::Parameters;
 
-/// Most NAL units of one codec.
+/// The number of NAL units of one codec.
 const MAX_UNITS: usize = 16;
-/// Most bytes of them in all.
+/// Their bytes in all.
 const MAX_BYTES: usize = 4_096;
-/// Some encoders leave the padding out.
+/// Some encoders write no padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A parameter that lists NAL units: its name, the shift and the mask of the type in the first byte of a unit, and the types that are taken.
-type List = (&'static str, u8, u8, &'static [u8]);
+/// The parameter sets of one codec, each a NAL unit without its start code, in the order in which a decoder needs them.
+pub type ParameterSets = Arc<[Box<[u8]>]>;
 
-/// The parameter sets of an `a=fmtp` line, in the order in which a decoder wants them. `None` where there are none, and where they make no
-/// sense: the sets in the stream, if any, are then all there is.
-pub fn parameter_sets(codec: Codec, fmtp: Parameters<'_>) -> Option<Arc<[Box<[u8]>]>> {
+/// The parameter sets of an `a=fmtp` line, in the order in which a decoder needs them. `None` when there are none or
+/// they are invalid: then there are only those in the stream, if any.
+pub fn parameter_sets(codec: Codec, fmtp: Parameters<'_>) -> Option<ParameterSets> {
     let mut units = Vec::new();
     let mut room = MAX_BYTES;
-    let lists: &[List] = match codec {
-        // RFC 6184 section 5.2: five bits; 7 is an SPS, 8 a PPS.
+    // The name of each parameter; the shift and the mask that give the type of a NAL unit from its first byte; the
+    // allowed types.
+    let lists: &[(&str, u8, u8, &[u8])] = match codec {
+        // RFC 6184 section 5.2: the type is the low five bits; 7 is an SPS, 8 a PPS.
         Codec::H264 => &[("sprop-parameter-sets", 0, 0x1f, &[7, 8])],
-        // RFC 7798 section 1.1.4: six bits behind the first one; 32 is a VPS, 33 an SPS, 34 a PPS.
+        // RFC 7798 section 1.1.4: the type is six bits after the first one; 32 is a VPS, 33 an SPS, 34 a PPS.
         Codec::H265 => &[
             ("sprop-vps", 1, 0x3f, &[32]),
             ("sprop-sps", 1, 0x3f, &[33]),
@@ -74,12 +76,12 @@ mod tests {
     }
 
     #[test]
-    fn sets_that_make_no_sense_are_as_if_they_were_not_there() {
+    fn invalid_sets_are_ignored() {
         for bad in [
             "",
             "sprop-parameter-sets=",
             "sprop-parameter-sets=!!",
-            // A slice, and no parameter set.
+            // A slice, which is no parameter set.
             "sprop-parameter-sets=ZUI=",
             &format!("sprop-parameter-sets={}", ["Z0I="; 17].join(",")),
             &format!("sprop-parameter-sets=Z0{}", "A".repeat(6_000)),

@@ -1,5 +1,5 @@
-//! One media section of an offer, as a typed view. It says what the peer wrote; what of it is served is decided
-//! elsewhere ([`codecs`](crate::codecs), and the caller).
+//! One media section of an offer, as a typed view of what the peer wrote. What of it is served is decided elsewhere
+//! ([`codecs`](crate::codecs), and the caller).
 
 use model::{Extension, Feedback, MediaKind, Mid, Pt, Ssrc};
 use sdp_types::{Attribute, Media};
@@ -8,9 +8,9 @@ use crate::SdpError;
 use crate::attributes::{self, ExtMap, RidLine, RtpMap, Simulcast, SsrcGroup, Wrong};
 use crate::transport::TransportLines;
 
-/// Most SSRCs that one section may name.
+/// The number of SSRCs that one section may name.
 const MAX_SSRCS: usize = 64;
-/// Most rids that one section may name.
+/// The number of rids that one section may name.
 const MAX_RIDS: usize = 32;
 /// What a section carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub enum Direction {
     SendOnly,
     /// The writer receives.
     RecvOnly,
-    /// Neither.
+    /// Neither side sends.
     Inactive,
 }
 
@@ -75,7 +75,7 @@ impl Direction {
         matches!(self, Direction::SendRecv | Direction::RecvOnly)
     }
 
-    /// The same, as seen by the other side.
+    /// The same direction, as seen by the other side.
     pub fn reversed(self) -> Direction {
         match self {
             Direction::SendOnly => Direction::RecvOnly,
@@ -105,12 +105,13 @@ pub struct Payload {
 /// The `a=mid` of a section.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum MidText {
-    /// As [`Section::mid`] says.
+    /// The text is that of [`Section::mid`].
     #[default]
     Same,
-    /// This, since it is longer than [`Mid`] holds: [`Section::mid`] is a name that the node made up.
+    /// This text, which is longer than [`Mid`] can be; [`Section::mid`] is a name that the node made up.
     Long(String),
-    /// There is none, and [`Section::mid`] is a name that the node made up: the section is alone in its description.
+    /// There is no `a=mid`, which is allowed for the only section of a description; [`Section::mid`] is a name that
+    /// the node made up.
     Absent,
 }
 
@@ -123,30 +124,31 @@ pub struct OfferedExtension {
     pub direction: Option<Direction>,
     /// URI.
     pub uri: String,
-    /// Which one, when the node knows it.
+    /// The extension, if the node knows its URI.
     pub extension: Option<Extension>,
 }
 
 /// One media section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// Place in the description, from 1.
+    /// Position in the description, from 1.
     pub number: usize,
-    /// The section's name inside the node; present in every section that is not rejected. As in `a=mid`, but where `mid_text` says otherwise.
+    /// The section's name inside the node; present in every section that is not rejected. It is the text of `a=mid`,
+    /// unless `mid_text` says otherwise.
     pub mid: Option<Mid>,
-    /// What stands in `a=mid`.
+    /// What the peer wrote in `a=mid`.
     pub mid_text: MidText,
     /// What it carries.
     pub kind: SectionKind,
-    /// Port 0 without `a=bundle-only`: the offerer does not want this section (any more).
+    /// Port 0 without `a=bundle-only`: the offerer does not want this section, or no longer.
     pub rejected: bool,
-    /// Protocol of the m-line, as it stands.
+    /// Protocol of the m-line, as written.
     pub protocol: String,
-    /// Formats of the m-line, as they stand.
+    /// Formats of the m-line, as written.
     pub formats: String,
     /// Direction as seen by the offerer.
     pub direction: Direction,
-    /// ICE and DTLS.
+    /// The ICE and DTLS lines of the section.
     pub transport: TransportLines,
     /// `a=rtcp-mux` (RFC 5761)
     pub rtcp_mux: bool,
@@ -168,7 +170,7 @@ pub struct Section {
     pub ssrcs: Vec<Ssrc>,
     /// `a=ssrc-group`
     pub groups: Vec<SsrcGroup>,
-    /// `a=msid` as it stands.
+    /// `a=msid`, as written.
     pub msid: Option<String>,
 }
 
@@ -182,7 +184,7 @@ impl Section {
     ) -> Result<Self, SdpError> {
         let mut section = Self::head(number, media, default);
         section.read_mid(&media.attributes)?;
-        // A rejected section and one that is never served are not looked into: nothing in them matters.
+        // Sections that are rejected or never served are not parsed further, since nothing in them matters.
         let is_media = matches!(section.kind, SectionKind::Media(_));
         if section.rejected {
             return Ok(section);
@@ -225,7 +227,7 @@ impl Section {
                 "application" => SectionKind::Application,
                 other => SectionKind::Other(other.to_owned()),
             },
-            // RFC 8843 section 6: port 0 with bundle-only is no rejection.
+            // RFC 8843 section 6: port 0 with bundle-only does not reject the section.
             rejected: media.port == 0 && !flag("bundle-only"),
             protocol: media.proto.clone(),
             formats: media.fmt.clone(),
@@ -245,7 +247,7 @@ impl Section {
         }
     }
 
-    /// Where an error is: `media section 2 (video, mid 1)`.
+    /// The name of the section in errors: `media section 2 (video, mid 1)`.
     pub fn place(&self) -> String {
         let kind = self.kind.as_str();
         match self.mid {
@@ -269,7 +271,7 @@ impl Section {
         Ok(())
     }
 
-    /// The payload types of the m-line. The protocol is judged later, by who knows what is served.
+    /// Parses the payload types of the m-line. The caller judges the protocol, since it knows which ones are served.
     fn read_formats(&mut self) -> Result<(), Wrong> {
         for format in self.formats.split_ascii_whitespace() {
             let pt = attributes::payload_type(format)?;
@@ -310,7 +312,7 @@ impl Section {
                 }
                 self.rids.push(rid);
             }
-            // Draft forms came beside the final one; the first line counts.
+            // Some clients write draft forms beside the final one; the first line is taken.
             "simulcast" if self.simulcast.is_none() => {
                 self.simulcast = Some(Simulcast::parse(value)?);
             }
@@ -349,7 +351,7 @@ impl Section {
     fn read_feedback(&mut self, value: &str) -> Result<(), Wrong> {
         let mut fields = value.split_ascii_whitespace();
         let target = fields.next().unwrap_or("");
-        // RFC 4585 section 4.2: `*` stands for all payload types of the section.
+        // RFC 4585 section 4.2: `*` means all payload types of the section.
         let only = match target {
             "*" => None,
             pt => Some(attributes::payload_type(pt).map_err(|w| format!("a=rtcp-fb: {w}"))?),

@@ -1,4 +1,4 @@
-//! Which streams a section says that it sends: by SSRC, and by rid.
+//! The streams that a section announces: by SSRC, and by rid.
 
 use model::{Ssrc, StreamSsrc};
 
@@ -6,15 +6,15 @@ use crate::Section;
 use crate::attributes::{self, RidLine};
 
 impl Section {
-    /// The streams that the section names by SSRC: in the order of a SIM group when there is one, else of appearance;
-    /// retransmissions beside their media by FID groups (RFC 5576 section 4.2, RFC 4588 section 8.3).
+    /// The streams that the section names by SSRC, in the order of a SIM group if there is one, otherwise of
+    /// appearance. FID groups pair retransmissions with their media (RFC 5576 section 4.2, RFC 4588 section 8.3).
     pub fn streams(&self) -> Vec<StreamSsrc> {
         let pairs = |semantics: &'static str| {
             self.groups.iter().filter(move |g| g.semantics == semantics && g.ssrcs.len() == 2)
         };
         let rtx_of = |ssrc: Ssrc| pairs("FID").find(|g| g.ssrcs[0] == ssrc).map(|g| g.ssrcs[1]);
         let is_secondary = |ssrc: Ssrc| {
-            // Repair streams of FlexFEC are not asked for, and so never come.
+            // Repair streams of FlexFEC are never agreed, so none arrive.
             pairs("FID").chain(pairs("FEC-FR")).any(|g| g.ssrcs[1] == ssrc)
         };
         let simulcast = self.groups.iter().find(|g| g.semantics == "SIM");
@@ -28,8 +28,8 @@ impl Section {
         streams
     }
 
-    /// The simulcast layers that the offerer would send, one rid for each stream: the first alternative that an
-    /// `a=rid` line describes (RFC 8853 section 5.2). A single `a=rid` without `a=simulcast` counts as one layer.
+    /// The simulcast layers that the offerer would send, one rid for each stream: the first alternative that has an
+    /// `a=rid` line (RFC 8853 section 5.2). A single `a=rid` without `a=simulcast` counts as one layer.
     pub fn send_layers(&self) -> Vec<&RidLine> {
         let line = |id| self.rids.iter().find(|r| r.send && r.id == id);
         match &self.simulcast {

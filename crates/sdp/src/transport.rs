@@ -1,4 +1,4 @@
-//! The lines about ICE and DTLS, which stand in a section or at the head of a description or fragment.
+//! The ICE and DTLS lines of a section, or of the session level of a description or fragment.
 
 use std::net::SocketAddr;
 
@@ -7,23 +7,23 @@ use model::Fingerprint;
 use crate::attributes::{self, Wrong};
 use crate::candidate;
 
-/// Most fingerprints that are kept; one of them has to match.
+/// The number of fingerprints that are kept; one of them has to match.
 const MAX_FINGERPRINTS: usize = 8;
 
 /// `a=setup` (RFC 4145 section 4, RFC 8842 section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Setup {
-    /// The peer takes either role.
+    /// The peer can take either role.
     ActPass,
     /// The peer begins the handshake.
     Active,
     /// The peer waits for the handshake.
     Passive,
-    /// No connection for now; not served.
+    /// No connection for now; not supported.
     HoldConn,
 }
 
-/// The lines about ICE and DTLS, which stand in a section or at the head of the description.
+/// The ICE and DTLS lines of a section, or of the session level.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TransportLines {
     /// `a=ice-ufrag`
@@ -32,13 +32,13 @@ pub struct TransportLines {
     pub pwd: Option<String>,
     /// `a=ice-options`
     pub ice_options: Vec<String>,
-    /// `a=fingerprint` with a hash function that is served.
+    /// `a=fingerprint` lines with a supported hash function.
     pub fingerprints: Vec<Fingerprint>,
-    /// There was a fingerprint with another hash function.
+    /// There was a fingerprint with an unsupported hash function.
     pub foreign_fingerprint: bool,
     /// `a=setup`
     pub setup: Option<Setup>,
-    /// `a=candidate` of use, at most [`candidate::MAX_CANDIDATES`].
+    /// `a=candidate` lines that can be used, at most [`candidate::MAX_CANDIDATES`].
     pub candidates: Vec<SocketAddr>,
 }
 
@@ -48,7 +48,7 @@ impl TransportLines {
             "ice-ufrag" => self.ufrag = Some(attributes::ice_text(name, value, 4)?),
             "ice-pwd" => self.pwd = Some(attributes::ice_text(name, value, 22)?),
             "ice-options" => {
-                // RFC 8839 section 5.6 parts them by spaces; libdatachannel writes commas.
+                // RFC 8839 section 5.6 separates them by spaces; libdatachannel writes commas.
                 let tags = value.split([' ', ',']).filter(|t| !t.is_empty());
                 self.ice_options = tags.map(str::to_owned).collect();
             }

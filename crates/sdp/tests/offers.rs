@@ -1,4 +1,4 @@
-//! Offers of real clients' shape, read as a whole; limits; and that no text leads to a panic.
+//! Whole offers like those of real clients; limits; and that no text causes a panic.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use model::{Codec, DtlsRole, MediaKind, Pt};
@@ -25,7 +25,7 @@ fn offer(name: &str) -> Offer {
     Offer::parse(text(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// `opus:111 VP8:96/97 ...` of the codecs that are agreed for a section.
+/// The agreed codecs of a section, as `opus:111 VP8:96/97 ...`.
 fn codecs(offer: &Offer, section: usize, flow: Flow) -> String {
     let one = |c: &model::CodecSpec| match c.rtx_pt {
         Some(rtx) => format!("{}:{}/{rtx}", c.codec.as_str(), c.pt),
@@ -161,7 +161,7 @@ fn codecs_with_impossible_parameters_are_passed_over() {
             .replace("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d4028", bad);
         assert_eq!(codecs(&Offer::parse(&sdp).unwrap(), 1, Flow::FromPeer), "", "{bad}");
     }
-    // Payload types 64 to 95 would read as RTCP (RFC 5761 section 4).
+    // Packets of payload types 64 to 95 would be taken for RTCP (RFC 5761 section 4).
     let sdp =
         base.replace("106 105", "72 105").replace(":106 ", ":72 ").replace("apt=106", "apt=72");
     assert_eq!(codecs(&Offer::parse(&sdp).unwrap(), 1, Flow::FromPeer), "");
@@ -180,7 +180,7 @@ fn opus_is_taken_with_two_channels_one_and_none_and_answered_as_it_stands() {
 
 #[test]
 fn h264_of_hardware_encoders_is_agreed_and_reaches_browsers() {
-    // A viewer with a decoder of High.
+    // A viewer with a High decoder.
     let watch = Offer::parse(&text_with("chromium-watch", &[("4d001f", "64001f")])).unwrap();
     let viewer = sdp::choose(&watch.sections[1], Flow::ToPeer, false);
     for profile in ["4d4c28", "4d4828", "64081f", "641028", "42c01f", "42f01f", "4d001f"] {
@@ -203,7 +203,7 @@ fn parameter_sets_in_an_offer_are_handed_on_with_the_codec() {
     assert_eq!(of(Flow::ToPeer).parameter_sets, None);
 }
 
-/// An offer with these replacements, each of which must find something.
+/// A client's offer with these replacements; the test fails if the offer lacks one of the texts.
 fn text_with(name: &str, changes: &[(&str, &str)]) -> String {
     let mut sdp = text(name).to_owned();
     for (from, to) in changes {
@@ -214,7 +214,7 @@ fn text_with(name: &str, changes: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn what_browsers_tolerate_is_tolerated() {
+fn mistakes_that_browsers_tolerate_are_tolerated() {
     let plain = offer("ffmpeg-publish");
     let long = "0123456789abcdef-0123456789abcdef-audio";
     let table: [(&str, String); 9] = [
@@ -232,7 +232,7 @@ fn what_browsers_tolerate_is_tolerated() {
         let parsed = Offer::parse(&sdp).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert_eq!(parsed, plain, "{what}");
     }
-    // The upper half of the SSRCs, written by a client without unsigned numbers.
+    // An SSRC from 2^31, as a client without unsigned integers writes it.
     let signed = text_with("ffmpeg-publish", &[("a=ssrc:271828182", "a=ssrc:-2")]);
     assert_eq!(Offer::parse(&signed).unwrap().sections[0].ssrcs, [model::Ssrc(u32::MAX - 1)]);
     let long = text_with(
@@ -343,7 +343,7 @@ fn of_two_extensions_with_one_id_in_two_sections_the_first_counts() {
         dropped.starts_with("media section 2 (audio, mid audio1): a=extmap:9 urn:ietf"),
         "{dropped}"
     );
-    // Within one section there is no telling which of the two is meant.
+    // Within one section it cannot be known which of the two is meant.
     let twice = sdp.replacen("a=extmap:9 http", "a=extmap:9 urn:x\r\na=extmap:9 http", 1);
     assert_eq!(Offer::parse(&twice).unwrap_err().place(), "media section 1 (video, mid video0)");
 }
@@ -367,7 +367,7 @@ fn descriptions_beyond_the_limits_are_refused_before_they_are_parsed() {
     assert_eq!(Offer::parse(&format!("{base}{}", sections.repeat(64))).unwrap().sections.len(), 64);
 }
 
-// Threats, row 38: whatever of an offer comes back in an answer begins no line of its own there.
+// Threats, row 38: text of an offer that is copied into an answer begins no new line there.
 #[test]
 fn a_cr_within_a_line_and_a_nul_are_refused() {
     let sdp = text("ffmpeg-publish");
@@ -376,12 +376,12 @@ fn a_cr_within_a_line_and_a_nul_are_refused() {
         assert_eq!((error.place(), error.fault()), ("line 14", Fault::Malformed), "{error}");
         assert!(sdp_fragment(bad).is_err());
     }
-    // A line may end in LF alone.
+    // A line may end with LF alone.
     assert!(Offer::parse(&sdp.replace("\r\n", "\n")).is_ok());
     assert!(sdp_fragment("a=mid:0\n").is_ok());
 }
 
-/// A fragment with this line in its section.
+/// Parses a fragment that has this line in its section.
 fn sdp_fragment(line: &str) -> Result<Fragment, SdpError> {
     Fragment::parse(&format!("m=audio 9 RTP/AVP 0\r\n{line}"))
 }
@@ -425,7 +425,7 @@ fn mutated() -> impl Strategy<Value = String> {
     })
 }
 
-/// Walks everything that can be asked of a text.
+/// Calls every function that takes the text or what was parsed of it.
 fn exercise(text: &str) {
     let _ = Fragment::parse(text);
     let Ok(offer) = Offer::parse(text) else { return };
@@ -433,7 +433,7 @@ fn exercise(text: &str) {
     for section in &offer.sections {
         let up = sdp::choose(section, Flow::FromPeer, true);
         let down = sdp::choose(section, Flow::ToPeer, false);
-        // Each payload type of ours exists in the offer, and maps to one that exists.
+        // Each payload type that this node answers is one of the offer, and maps to one of the offer.
         assert!(up.iter().all(|c| section.payloads.iter().any(|p| p.pt == c.pt)));
         for map in sdp::map_payload_types(&up, &down) {
             assert!(down.iter().any(|c| c.pt == map.down));

@@ -1,5 +1,5 @@
-//! Bearer tokens: JWTs with grants (RFC 7519, RFC 6750). Decides who a caller is and what it may do; never logs or
-//! echoes a token.
+//! Bearer tokens: JWTs with grants (RFC 7519, RFC 6750). Decides who the caller of a request is and what it may do.
+//! Tokens are never logged and never repeated in an answer.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use crate::Secret;
 use crate::config::AuthConfig;
 use crate::http::problem::Problem;
 
-/// Checks bearer tokens.
+/// Checks bearer tokens; without a verifier authentication is off.
 pub(crate) struct Authenticator(Option<Verifier>);
 
 struct Verifier {
@@ -21,13 +21,13 @@ struct Verifier {
     validation: Validation,
 }
 
-/// Clocks of two machines may differ by this much before `nbf` matters.
+/// The clocks of two machines may differ by this much: `nbf` is checked with this leeway.
 const CLOCK_SKEW_SECONDS: u64 = 5;
 
-/// A longer `Authorization` field is no token of ours.
+/// An `Authorization` field that is longer is refused without a look into it.
 const MAX_TOKEN_LEN: usize = 4096;
 
-/// The claims of a token that passed all checks of signature and time.
+/// The claims of a token whose signature and times are valid.
 #[derive(Debug, Clone, Deserialize)]
 struct Claims {
     sub: Option<String>,
@@ -43,7 +43,7 @@ struct Claims {
 /// Who sent a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Caller {
-    /// Authentication is off: anyone may do anything.
+    /// Authentication is off: every caller may do everything.
     Anyone,
     /// The bearer of a valid token.
     Bearer(Grants),
@@ -65,12 +65,12 @@ enum RoomGrant {
     One(RoomId),
 }
 
-/// What a request wants to do.
+/// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Send media into a room.
     Publish,
-    /// Receive the media of a room, or see who is there.
+    /// Receive the media of a room, or list its publishers.
     Subscribe,
 }
 
@@ -78,11 +78,11 @@ impl Authenticator {
     /// Prepares the keys.
     pub(crate) fn new(config: &AuthConfig) -> Self {
         let AuthConfig::Tokens { keys, audience } = config else { return Self(None) };
-        // One algorithm and no other: neither `none` nor a key of another kind read as an HMAC secret
-        // (RFC 8725 section 3.1).
+        // Only this algorithm is accepted: neither `none`, nor one that would read a key of another kind as an HMAC
+        // secret (RFC 8725 section 3.1).
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_nbf = true;
-        // The leeway is for `nbf` alone: this takes it off `exp` again.
+        // The leeway is meant for `nbf` only; the second setting takes it off `exp` again.
         validation.leeway = CLOCK_SKEW_SECONDS;
         validation.reject_tokens_expiring_in_less_than = CLOCK_SKEW_SECONDS;
         validation.set_required_spec_claims(&["exp"]);
@@ -97,15 +97,15 @@ impl Authenticator {
         Self(Some(Verifier { keys, validation }))
     }
 
-    /// Whether tokens are asked for.
+    /// Whether tokens are required.
     pub(crate) fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Who sent the request.
+    /// The caller of a request.
     ///
     /// # Errors
-    /// 401 without a valid token, when tokens are asked for.
+    /// 401 when tokens are required and the request has no valid one.
     pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         let Some(verifier) = &self.0 else { return Ok(Caller::Anyone) };
         let Some(token) = bearer(headers) else {
@@ -122,7 +122,8 @@ impl Verifier {
     fn verify(&self, token: &str) -> Result<Grants, &'static str> {
         const BAD: &str = "The token is malformed or its signature is wrong.";
         let header = jsonwebtoken::decode_header(token).map_err(|_| BAD)?;
-        // Extensions marked critical have to be understood, and we know none (RFC 7515 section 4.1.11).
+        // A header extension that is marked critical must be understood (RFC 7515 section 4.1.11), and no such
+        // extension is known here.
         if header.crit.is_some() {
             return Err(BAD);
         }
@@ -182,10 +183,10 @@ fn forbidden(why: &'static str) -> Problem {
 }
 
 impl Caller {
-    /// Whether the caller may do this in the room.
+    /// Checks that the token grants this action in the room.
     ///
     /// # Errors
-    /// 403 when the token does not grant it.
+    /// 403 when it does not.
     pub(crate) fn may(&self, action: Action, room: &RoomId) -> Result<(), Problem> {
         let Caller::Bearer(grants) = self else { return Ok(()) };
         if !grants.room.holds(room) {
@@ -198,10 +199,10 @@ impl Caller {
         if granted || grants.admin { Ok(()) } else { Err(forbidden(missing)) }
     }
 
-    /// Whether the caller may look into the node as a whole.
+    /// Checks that the caller may read what concerns the whole node.
     ///
     /// # Errors
-    /// 403 without an admin grant over all rooms.
+    /// 403 without an admin grant for all rooms.
     pub(crate) fn may_administer(&self) -> Result<(), Problem> {
         match self {
             Caller::Anyone => Ok(()),
@@ -210,7 +211,7 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may look into a room.
+    /// Checks that the caller may read what concerns the whole room.
     ///
     /// # Errors
     /// 403 without an admin grant for this room.
@@ -222,11 +223,11 @@ impl Caller {
         }
     }
 
-    /// Who the caller is: the token's `sub`, or the wished name when authentication is off; `None` asks for a
-    /// made-up name.
+    /// The participant's name: the token's `sub`, or the requested name when authentication is off. `None`: the caller
+    /// gets a generated name.
     ///
     /// # Errors
-    /// 400 when the wish is no id, 403 when a token does not carry the wished identity.
+    /// 400 when the requested name is no id; 403 when it is not the token's.
     pub(crate) fn identity(&self, wish: Option<&str>) -> Result<Option<ParticipantId>, Problem> {
         let wish = wish.map(ParticipantId::parse).transpose().map_err(|e| {
             Problem::bad_request("bad-participant", format!("The participant: {e}."))
@@ -240,8 +241,8 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may touch a session in `room` that was opened under the identity `owner`
-    /// (`None`: by a token without one).
+    /// Whether the caller may use a session in `room` that was opened under the identity `owner` (`None`: with a token
+    /// without `sub`).
     pub(crate) fn owns(&self, room: &RoomId, owner: Option<&ParticipantId>) -> bool {
         match self {
             Caller::Anyone => true,
@@ -251,7 +252,7 @@ impl Caller {
         }
     }
 
-    /// The identity that a session opened by this caller belongs to.
+    /// The identity under which this caller's sessions are opened.
     pub(crate) fn owner(&self) -> Option<ParticipantId> {
         match self {
             Caller::Anyone => None,
@@ -269,20 +270,20 @@ impl RoomGrant {
     }
 }
 
-/// The contents of a token to be made.
+/// The contents of a new token.
 #[derive(Debug, Clone)]
 pub struct NewToken {
-    /// A room, or `*` for all.
+    /// A room, or `*` for all rooms.
     pub room: String,
-    /// Who the bearer is; `None` makes a token for nameless guests.
+    /// The bearer's identity; `None` makes a token for guests without a name.
     pub identity: Option<ParticipantId>,
-    /// May send media.
+    /// The bearer may send media.
     pub publish: bool,
-    /// May receive media.
+    /// The bearer may receive media.
     pub subscribe: bool,
-    /// May do everything in the room; with room `*`, also read metrics.
+    /// The bearer may do everything in the room, and with room `*` also read metrics.
     pub admin: bool,
-    /// Life from now.
+    /// How long the token is valid, from now.
     pub ttl: Duration,
     /// The `aud` claim.
     pub audience: Option<String>,
@@ -305,7 +306,7 @@ struct NewClaims<'a> {
 /// Signs a token (HS256) with the key `key_id`.
 ///
 /// # Errors
-/// The cryptographic library refused.
+/// The cryptographic library failed.
 pub fn mint(
     key_id: &str,
     secret: &Secret,
@@ -353,7 +354,7 @@ mod tests {
         json!({ "sub": "ann", "room": "r", "publish": true, "exp": now() + 60 })
     }
 
-    /// Signs whatever header and claims with HMAC-SHA256, as an attacker who knows `key` would.
+    /// Signs any header and claims with HMAC-SHA256, as an attacker who knows `key` could.
     fn forge(header: &Value, claims: &Value, key: &str) -> String {
         let encode = |v: &Value| URL_SAFE_NO_PAD.encode(v.to_string());
         let text = format!("{}.{}", encode(header), encode(claims));
@@ -421,7 +422,7 @@ mod tests {
             // Another algorithm named over the same HMAC, as in RS256/HS256 confusion.
             forge(&json!({ "alg": "RS256", "kid": "a" }), &claims(), KEY),
             forge(&json!({ "alg": "HS512", "kid": "a" }), &claims(), KEY),
-            // Keys.
+            // A wrong key, or a wrong key id.
             forge(&hs256, &claims(), OTHER),
             forge(&json!({ "alg": "HS256", "kid": "c" }), &claims(), KEY),
             forge(&json!({ "alg": "HS256" }), &claims(), KEY),

@@ -1,9 +1,9 @@
-//! Calls into the rooms, on threads of their own.
+//! Calls into the rooms, on threads that may block.
 //!
-//! A call waits for its room's lock, and a room may hold it for long: the lock is held while commands go to the workers. On
-//! the runtime's threads such a call would stop whatever those threads have to do besides, other rooms' requests and
-//! `/healthz` among them. So calls run on the runtime's threads for blocking calls, of which one room gets a few only: of
-//! the 512 that there are, a room that is stuck takes [`PER_ROOM`], and whoever else asks for it waits without a thread.
+//! A call waits for its room's lock, and the lock can be held for long, because commands go to the workers under it.
+//! On the runtime's threads such a call would stop everything else there, including requests for other rooms and
+//! `/healthz`. So calls run on the runtime's threads for blocking calls. There are 512 of these, and one room gets at
+//! most [`PER_ROOM`] of them: further requests for a stuck room wait without a thread.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,21 +16,24 @@ use tokio::time::timeout;
 
 use crate::http::problem::Problem;
 
-/// Calls into one room at once. More than one, since an offer is parsed and matched before its call takes the room's lock.
+/// Calls into one room at a time. More than one, since an offer is parsed and matched before its call takes the room's
+/// lock.
 const PER_ROOM: usize = 4;
 
-/// How long a request waits for its turn. After that the client is told to come back, and its connection is free.
+/// How long a request waits for one of its room's calls to end. Then the client is told to retry, and its connection
+/// is free.
 const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The calls that are under way or wait, by room.
+/// The calls that run or wait, by room.
 #[derive(Clone)]
 pub(crate) struct Calls {
     rooms: Arc<Mutex<HashMap<RoomId, Queue>>>,
     alone: Arc<Semaphore>,
 }
 
-/// The calls into one room. Each is a request that is being served, so the number of requests bounds the table.
+/// The calls into one room. Each belongs to a request that is being served, so the number of requests bounds the
+/// table.
 struct Queue {
     turns: Arc<Semaphore>,
     callers: usize,
@@ -43,10 +46,10 @@ impl Default for Calls {
 }
 
 impl Calls {
-    /// Carries out a call into a room.
+    /// Runs a call into a room.
     ///
     /// # Errors
-    /// 503 when the room was busy for too long; 500 when the call ended by a defect.
+    /// 503 when the room was busy for too long; 500 when the call panicked.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         room: &RoomId,
@@ -56,14 +59,15 @@ impl Calls {
         let turn = turn(turns).await?;
         blocking(move || {
             let result = call();
-            // The turn is given back when the call ends, also where the client hung up before: until then the thread is taken.
+            // The permit is held until the call ends, even if the client closed the connection: the thread is occupied
+            // until then.
             drop((turn, caller));
             result
         })
         .await
     }
 
-    /// Carries out a call that goes through all rooms.
+    /// Runs a call that goes through all rooms; only one such call runs at a time.
     ///
     /// # Errors
     /// As [`Calls::run`].
@@ -100,7 +104,7 @@ async fn turn(turns: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
     turn.map_err(|_| busy())?.map_err(|_| Problem::internal())
 }
 
-/// One call, waiting or under way. The last one of a room removes the room from the table.
+/// One call that runs or waits. The last one of a room removes the room from the table.
 struct Caller {
     calls: Calls,
     room: RoomId,
@@ -121,7 +125,7 @@ impl Drop for Caller {
 /// Runs a closure that may block, on a thread for blocking calls.
 ///
 /// # Errors
-/// 500 when it panicked; the panic's message is on standard error.
+/// 500 when it panicked; the panic's message goes to standard error.
 pub(crate) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
@@ -169,7 +173,7 @@ mod tests {
             (0..PER_ROOM).for_each(|_| has_entered.recv_timeout(Duration::from_secs(20)).unwrap());
         });
         all_in.await.unwrap();
-        // Virtual time from here on, so that the test does not last as long as `PATIENCE`.
+        // Virtual time from here on; otherwise the test would take as long as `PATIENCE`.
         tokio::time::pause();
         let (late, ()) =
             tokio::join!(calls.run(&room, || ()), tokio::time::advance(PATIENCE + RETRY));

@@ -1,4 +1,5 @@
-//! How much of the node is taken: sums over all rooms, and places for sessions that are being negotiated, in all and of each token subject.
+//! The node's limits of sessions: sums over all rooms, and reserved places for sessions under negotiation, in all and
+//! for each token subject.
 
 use std::collections::HashMap;
 use std::sync::atomic::{
@@ -10,48 +11,49 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use model::{ParticipantId, SessionId};
 use room::{Counts, ErrorKind, Limits, RoomError};
 
-/// Sums over all rooms, kept as rooms change.
+/// Sums over all rooms, updated when a room changes.
 #[derive(Default)]
 pub(crate) struct Totals {
     participants: AtomicUsize,
     viewers: AtomicUsize,
     connected: AtomicUsize,
-    /// Sessions that are there, and those that are being negotiated.
+    /// Open sessions, and sessions under negotiation.
     sessions: AtomicUsize,
     subjects: Mutex<Subjects>,
 }
 
-/// Sessions by the subject of the token that opened them. Empty where they are not limited.
+/// Sessions by the subject of the token that opened them. Empty when there is no such limit.
 #[derive(Default)]
 struct Subjects {
-    /// Sessions that are there, and those that are being negotiated.
+    /// Open sessions, and sessions under negotiation.
     counts: HashMap<ParticipantId, usize>,
     of: HashMap<SessionId, ParticipantId>,
 }
 
-/// Who wants a place.
+/// What a request for a place says about its session.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'w> {
     /// Subject of the token.
     pub(crate) subject: Option<&'w ParticipantId>,
-    /// Publishes under a name under which somebody publishes already.
+    /// The session publishes as a participant that already publishes.
     pub(crate) again: bool,
-    /// That name is the subject.
+    /// That participant is the subject itself.
     pub(crate) own: bool,
 }
 
-/// A place for a session under negotiation; given back unless it is used.
+/// A place for a session under negotiation. It is given back when dropped, unless the session uses it.
 pub(crate) struct Place<'t> {
     totals: &'t Totals,
-    /// One, or none where the session will take the place of another one.
+    /// 1, or 0 when the session will take the place of another one.
     count: usize,
     subject: Option<ParticipantId>,
-    /// There is no place for two sessions of the participant at once: the old one has to go when the new one comes.
+    /// A limit leaves no place for two sessions of the participant at once: the old session has to end when the new
+    /// one enters.
     instead: bool,
 }
 
 impl Totals {
-    /// How much is there. `rooms` is the caller's.
+    /// The numbers of participants and sessions. The caller tells the number of `rooms`.
     pub(crate) fn counts(&self, rooms: usize) -> Counts {
         let value = |count: &AtomicUsize| count.load(Relaxed);
         Counts {
@@ -63,10 +65,10 @@ impl Totals {
         }
     }
 
-    /// A room changed. `counted`: sessions of `after` that are in the sum already.
+    /// Applies a change of one room. `counted`: how many sessions of `after` the sum already has.
     pub(crate) fn change(&self, before: &Counts, after: &Counts, counted: usize) {
         let add = |total: &AtomicUsize, before: usize, after: usize| {
-            // Wrapping: a difference may be negative.
+            // Wrapping addition: the difference may be negative.
             total.fetch_add(after.wrapping_sub(before), AcqRel);
         };
         add(&self.participants, before.participants, after.participants);
@@ -75,11 +77,11 @@ impl Totals {
         add(&self.sessions, before.sessions + counted, after.sessions);
     }
 
-    /// A place for one session more. `make_space` ends sessions that are overdue; it is called where there is none. On a full
-    /// node a participant that publishes again still gets one: that of its old session.
+    /// Reserves a place for one more session. If there is none, `make_space` is called to end overdue sessions. On a
+    /// full node a participant that publishes again still gets a place: that of its old session.
     ///
     /// # Errors
-    /// `Full`; `Quota` where the subject has as many sessions as it may.
+    /// `Full`; `Quota` when the subject has reached its limit.
     pub(crate) fn reserve(
         &self,
         limits: &Limits,
@@ -96,7 +98,8 @@ impl Totals {
             let mut subjects = self.subjects();
             let count = subjects.counts.entry(subject.clone()).or_default();
             if *count >= most {
-                // One too many until the old session goes, in the turn in which the new one comes.
+                // The subject has one session too many until the old one ends, which is under the same lock under
+                // which the new one enters.
                 if !wanted.own || *count > most {
                     return Err(too_many_of(subject, most));
                 }
@@ -117,7 +120,7 @@ impl Totals {
         Ok(place)
     }
 
-    /// A session is over.
+    /// Stops counting a session that ended.
     pub(crate) fn forget(&self, session: SessionId) {
         let mut subjects = self.subjects();
         if let Some(subject) = subjects.of.remove(&session) {
@@ -126,7 +129,7 @@ impl Totals {
     }
 
     fn subjects(&self) -> MutexGuard<'_, Subjects> {
-        // A panic ends the request that caused it, not the node.
+        // The lock is used even if a thread panicked under it: a panic ends the request that caused it, not the node.
         self.subjects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -142,12 +145,12 @@ impl Subjects {
 }
 
 impl Place<'_> {
-    /// Whether the session has to take the place of the one with which the participant publishes.
+    /// Whether the session has to replace the participant's present session at once.
     pub(crate) fn is_instead(&self) -> bool {
         self.instead
     }
 
-    /// The session whose place this one was to take is gone: it needs one of its own.
+    /// Takes a place of its own for the session, because the session that it should replace has ended.
     ///
     /// # Errors
     /// `Full`.
@@ -166,14 +169,14 @@ impl Place<'_> {
         took
     }
 
-    /// The session is about to be there: what is counted of its subject is its own, until [`Totals::forget`].
+    /// Counts the place for this session of the subject from now on, until [`Totals::forget`].
     pub(crate) fn belongs_to(&mut self, session: SessionId) {
         if let Some(subject) = self.subject.take() {
             self.totals.subjects().of.insert(session, subject);
         }
     }
 
-    /// The room's turn takes the count over.
+    /// The number of places that the room's counts contain from now on; the place no longer gives them back.
     pub(crate) fn used(&mut self) -> usize {
         std::mem::take(&mut self.count)
     }

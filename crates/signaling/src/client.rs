@@ -1,8 +1,9 @@
-//! Who a request comes from when proxies stand between: `Forwarded` (RFC 7239) and `X-Forwarded-For`.
+//! The client's address of a request that came through proxies: `Forwarded` (RFC 7239) and `X-Forwarded-For`.
 //!
-//! Anybody can write these fields, so they are read only where the connection comes from a proxy that the operator trusts, and
-//! only as far as trusted proxies wrote them: from the right, up to the first address that is not one of theirs. Which scheme
-//! the client spoke (`proto`, `X-Forwarded-Proto`) is not read: no URL that is answered here has one, `Location` is a path.
+//! Any client can write these fields. So they are read only if the connection comes from a proxy that the operator
+//! trusts, and only as far as trusted proxies wrote them: from the right, up to the first address that is not one of
+//! theirs. The scheme that the client used (`proto`, `X-Forwarded-Proto`) is not read: no answer contains an absolute
+//! URL of the node, `Location` is a path.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,7 +17,7 @@ use ipnet::IpNet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
 
-/// Why a text is no [`Network`].
+/// A text that is no [`Network`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetworkError;
 
@@ -45,10 +46,12 @@ pub(crate) fn is_in(networks: &[Network], address: IpAddr) -> bool {
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Hops that are read of a header. No deployment has so many proxies in a row; the bound limits the work for a hostile header.
+/// Hops that are read of a header. Real deployments have fewer proxies; the bound limits the work for a hostile
+/// header.
 const MAX_HOPS: usize = 32;
 
-/// The address that a request comes from: the rightmost one that is not a trusted proxy's. `peer`: the other end of the connection.
+/// The address that a request comes from: the rightmost one that does not belong to a trusted proxy. `peer`: the other
+/// end of the connection.
 pub(crate) fn address(trusted: &[Network], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let peer = peer.to_canonical();
     if !is_in(trusted, peer) {
@@ -58,9 +61,9 @@ pub(crate) fn address(trusted: &[Network], peer: IpAddr, headers: &HeaderMap) ->
     let x_forwarded_for = walk(trusted, peer, &hops(headers, &X_FORWARDED_FOR, bare));
     match (headers.contains_key(FORWARDED), headers.contains_key(X_FORWARDED_FOR)) {
         (true, true) if forwarded == x_forwarded_for => forwarded,
-        // Most proxies write one of the two fields and pass the other one on as the client sent it. Which one is the
-        // client's cannot be seen here. Believing it would let the client choose its address, and escape its rate limit; so the
-        // request counts as the proxy's own.
+        // Most proxies write one of the two fields and pass the other one on as the client sent it, and it cannot be
+        // seen which is which. If the client's were believed, the client could choose its address and escape its rate
+        // limit. So the request counts as the proxy's own.
         (true, true) => peer,
         (true, false) => forwarded,
         (false, true) => x_forwarded_for,
@@ -68,7 +71,7 @@ pub(crate) fn address(trusted: &[Network], peer: IpAddr, headers: &HeaderMap) ->
     }
 }
 
-/// The hops from right to left, `None` where one has no address.
+/// The hops from right to left; `None` for a hop without an address.
 fn hops(
     headers: &HeaderMap,
     name: &HeaderName,
@@ -81,7 +84,7 @@ fn hops(
     from_right.take(MAX_HOPS).map(|hop| read(hop.trim())).collect()
 }
 
-/// Goes from hop to hop as long as the one that wrote it is trusted.
+/// Walks from hop to hop as long as the writer of the hop is trusted.
 fn walk(trusted: &[Network], peer: IpAddr, hops: &[Option<IpAddr>]) -> IpAddr {
     let mut at = peer;
     for hop in hops {
@@ -148,15 +151,15 @@ mod tests {
     }
 
     #[test]
-    fn what_no_trusted_proxy_wrote_is_not_believed() {
+    fn hops_that_no_trusted_proxy_wrote_are_not_believed() {
         const X: &str = "x-forwarded-for";
         for (peer, fields, client) in [
             ("192.0.2.9", &[(X, "192.0.2.1")][..], "192.0.2.9"),
             ("192.0.2.9", &[("forwarded", "for=192.0.2.1")], "192.0.2.9"),
             ("10.0.0.1", &[], "10.0.0.1"),
-            // Of two fields that disagree one is the client's own.
+            // When the two fields disagree, one of them may be the client's own.
             ("10.0.0.1", &[("forwarded", "for=6.6.6.6"), (X, "192.0.2.1")], "10.0.0.1"),
-            // A hop without an address ends what can be known.
+            // A hop without an address ends the walk: nothing further left can be trusted.
             ("10.0.0.1", &[("forwarded", "for=192.0.2.1, for=unknown")], "10.0.0.1"),
             ("10.0.0.1", &[("forwarded", "for=192.0.2.1, for=_hidden, for=10.0.0.2")], "10.0.0.2"),
             ("10.0.0.1", &[(X, "nonsense")], "10.0.0.1"),

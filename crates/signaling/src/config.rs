@@ -1,4 +1,4 @@
-//! What signaling has to be told. Plain values: reading files and the environment is the binary's part.
+//! The configuration of signaling, as plain values. The binary reads files and the environment.
 
 use std::time::Duration;
 
@@ -10,20 +10,21 @@ use crate::http::cors::OriginRule;
 /// Settings of the HTTP side.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Who may do what.
+    /// Who may publish, watch and administer.
     pub auth: AuthConfig,
     /// Origins whose pages may call the API (CORS). Pages of the node's own origin need no entry.
     pub cors_origins: Vec<OriginRule>,
-    /// Only requests to `localhost` or to an IP address are served. For a node without authentication that trusts
-    /// whoever can reach it, and is reachable from this machine alone.
+    /// Only requests to `localhost` or to an IP address are served. For a node without authentication that only this
+    /// machine can reach: it trusts every request that reaches it, and a foreign page must not send any by DNS
+    /// rebinding.
     pub local_names_only: bool,
     /// Rate limits, sizes and deadlines.
     pub limits: Limits,
-    /// STUN and TURN servers that clients are told about.
+    /// STUN and TURN servers that clients are told to use.
     pub ice_servers: Vec<IceServer>,
-    /// The room that the page suggests.
+    /// The room that the page proposes.
     pub demo_room: Option<RoomId>,
-    /// Version text in `GET /api/config`.
+    /// The version that `GET /api/config` returns.
     pub version: String,
 }
 
@@ -41,16 +42,16 @@ impl Default for Config {
     }
 }
 
-/// Who may do what.
+/// Who may publish, watch and administer.
 #[derive(Debug, Clone)]
 pub enum AuthConfig {
-    /// Everyone may do everything. For a laptop, or behind a gateway that checks.
+    /// Every caller may do everything. For a laptop, or behind a gateway that checks requests.
     Open,
     /// Bearer tokens (JWT, HS256) signed with one of the keys.
     Tokens {
-        /// Keys by id; a token's `kid` picks one. At least 32 bytes each (RFC 7518 section 3.2).
+        /// Keys by id; a token's `kid` selects one. At least 32 bytes each (RFC 7518 section 3.2).
         keys: Vec<(String, Secret)>,
-        /// When set, the `aud` claim must hold it.
+        /// When set, the `aud` claim must contain it.
         audience: Option<String>,
     },
 }
@@ -66,12 +67,12 @@ pub struct IceServer {
     pub credential: Option<Secret>,
 }
 
-/// So many requests: a bucket of `burst` that refills by `per_second`.
+/// A rate of requests: a bucket of `burst` that refills by `per_second`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
     /// Requests per second in the long run. 0 turns the limit off.
     pub per_second: f64,
-    /// Requests at once.
+    /// Requests that may come at once.
     pub burst: u32,
 }
 
@@ -82,19 +83,19 @@ pub struct Limits {
     pub per_address: Rate,
     /// For each bearer token, or each session URL when there is no token.
     pub per_token: Rate,
-    /// Addresses and tokens remembered; newcomers beyond share one bucket.
+    /// Addresses and tokens that are remembered; at the bound all new ones share one bucket.
     pub table_size: usize,
-    /// Open HTTP connections; more wait in the kernel's backlog. One address (IPv6: each /64) gets a quarter of them,
-    /// more of it are closed at once; loopback gets all.
+    /// Open HTTP connections; further ones wait in the kernel's backlog. One address (IPv6: each /64) gets a quarter
+    /// of them, and its further ones are closed at once; loopback gets all.
     pub connections: usize,
     /// From the first byte of a request to the end of its headers; for the first request of a connection, from the
-    /// connection's beginning. As long for a PROXY protocol header.
+    /// connection's beginning. The same time is allowed for a PROXY protocol header.
     pub header_timeout: Duration,
-    /// For a TLS handshake.
+    /// Time for a TLS handshake.
     pub handshake_timeout: Duration,
     /// From an answer to the next request of the connection.
     pub idle_timeout: Duration,
-    /// For the whole body.
+    /// Time for the whole body.
     pub body_timeout: Duration,
     /// Largest request body in bytes.
     pub body_size: usize,

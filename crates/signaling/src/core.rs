@@ -1,9 +1,11 @@
-//! Signaling without HTTP: all rooms of a node, each behind a lock of its own, and what is common to them: ids, limits, names, and which
-//! session is in which room. Synchronous; time and random bytes are the caller's, so that a simulator can drive it.
+//! Signaling without HTTP: all rooms of a node, each with its own lock, and what they share: ids, limits, names, and
+//! the room of each session. It is synchronous; time and random bytes come from the caller, so that a simulator can
+//! drive it.
 //!
-//! Three kinds of locks, each held for a moment only: that of one room, for its turn; those of the tables (names, sessions, deadlines), for a
-//! look-up or a change, also within a room's turn; that of the random bytes. No table is locked while a room's lock is waited for, so a
-//! busy room costs the others nothing. Offers are parsed and matched under no lock at all.
+//! There are three kinds of locks, each held for a moment only: the lock of a room, for a call into it; the locks of
+//! the tables (names, sessions, deadlines), for a look-up or a change, also under a room's lock; the lock of the
+//! random bytes. No table is locked while a thread waits for a room's lock, so a busy room does not delay the others.
+//! Offers are parsed and matched under no lock at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -19,14 +21,15 @@ use room::{
 
 use crate::capacity::{Place, Totals, Wanted};
 
-/// Sessions that one slice of [`Core::work`] looks at in a room.
+/// Sessions of a room that one slice of [`Core::work`] looks at.
 const SLICE: usize = 256;
 
-/// Takes the rooms' commands to the workers.
+/// Delivers the rooms' commands to the workers.
 ///
-/// Called with a room's lock held, so that its commands keep their order: it must neither block nor call back.
+/// It is called under a room's lock, so that the room's commands keep their order. It must neither block nor call back
+/// into the rooms.
 pub trait CommandSink: Send + Sync {
-    /// Carries out a command.
+    /// Delivers a command.
     fn send(&self, command: Command);
 }
 
@@ -38,10 +41,10 @@ impl<F: Fn(Command) + Send + Sync> CommandSink for F {
 
 /// Fills a buffer with random bytes.
 type Fill = Box<dyn FnMut(&mut [u8]) + Send>;
-/// Hears what the rooms have to tell. Called with a room's lock held.
+/// Receives the notices of the rooms. Called under a room's lock.
 type Observer = Box<dyn Fn(&Notice) + Send + Sync>;
 
-/// See the head of the file.
+/// All rooms of a node.
 pub struct Core {
     config: RoomConfig,
     node: NodeId,
@@ -52,14 +55,14 @@ pub struct Core {
     observer: Observer,
     names: Mutex<BTreeMap<RoomId, Arc<Cell>>>,
     sessions: Mutex<HashMap<SessionId, Arc<Cell>>>,
-    /// When rooms want to be called.
+    /// When each room has to be called next.
     deadlines: Mutex<BTreeSet<(Instant, RoomId)>>,
-    /// Rooms with changes that not all viewers took in.
+    /// Rooms with a change that not all of their viewers were fitted to.
     busy: Mutex<VecDeque<Arc<Cell>>>,
     totals: Totals,
 }
 
-/// One room's place.
+/// One room with its lock.
 struct Cell {
     id: RoomId,
     state: Mutex<CellState>,
@@ -67,20 +70,20 @@ struct Cell {
 
 struct CellState {
     room: Room,
-    /// The room was empty, and has left the table of names: whoever comes makes another one.
+    /// The room was empty and was removed from the table of names; a later session of that name gets a new room.
     gone: bool,
     listed_deadline: Option<Instant>,
     is_busy: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic ends the request that caused it, not the node.
+    // The lock is used even if a thread panicked under it: a panic ends the request that caused it, not the node.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Core {
-    /// No rooms yet. `epoch` tells this life of the node from earlier ones; `random` fills a buffer from the operating
-    /// system's generator; `observer` hears what the rooms tell, while one of them is locked.
+    /// A core without rooms. `epoch` tells this start of the node from earlier ones; `random` fills a buffer from the
+    /// operating system's random generator; `observer` receives the notices, under the lock of a room.
     pub fn new(
         config: RoomConfig,
         epoch: u64,
@@ -90,7 +93,7 @@ impl Core {
     ) -> Self {
         Self {
             config,
-            // One node for now.
+            // There is no cluster, so the node has number 1.
             node: NodeId(1),
             epoch,
             ids: Ids::default(),
@@ -105,7 +108,7 @@ impl Core {
         }
     }
 
-    /// A participant publishes (WHIP). The room is made when it is not there.
+    /// Opens a publishing session (WHIP). The room is created if it does not exist.
     ///
     /// # Errors
     /// `BadSdp`, `Unsupported`, `Full`, `Conflict`. Nothing has changed then.
@@ -121,7 +124,7 @@ impl Core {
         self.enter(now, room, entering, Roles::FromPeer, offer)
     }
 
-    /// Somebody watches (WHEP).
+    /// Opens a watching session (WHEP).
     ///
     /// # Errors
     /// As [`Core::publish`].
@@ -137,7 +140,7 @@ impl Core {
         self.enter(now, room, entering, Roles::ToPeer, offer)
     }
 
-    /// A session of any roles comes in.
+    /// Opens a session with any roles.
     ///
     /// # Errors
     /// As [`Core::publish`].
@@ -152,10 +155,10 @@ impl Core {
         self.enter_for(now, None, room, entering, roles, offer)
     }
 
-    /// The same for the bearer of a token with this subject, whose sessions are counted.
+    /// As [`Core::enter`], for the bearer of a token with this subject, whose sessions are counted.
     ///
     /// # Errors
-    /// As [`Core::publish`]; `Quota` when the subject has as many sessions as it may.
+    /// As [`Core::publish`]; `Quota` when the subject has reached its limit of sessions.
     pub fn enter_for(
         &self,
         now: Instant,
@@ -193,7 +196,7 @@ impl Core {
         })?
     }
 
-    /// Takes in an in-process publisher; one of the same name is replaced.
+    /// Adds an in-process publisher; a publisher of the same name is replaced.
     ///
     /// # Errors
     /// `Full`; `Unsupported` when there is no track or a track has no codec.
@@ -212,10 +215,11 @@ impl Core {
         })?
     }
 
-    /// A later offer of a session. What the peer goes on with is not touched.
+    /// Answers a later offer of a session. Media that stays is not touched.
     ///
     /// # Errors
-    /// `NotFound`, `BadSdp`, `Unsupported`; `Conflict` when the session changed meanwhile. Nothing has changed then.
+    /// `NotFound`, `BadSdp`, `Unsupported`; `Conflict` when the session changed during the negotiation. Nothing has
+    /// changed then.
     pub fn renegotiate(
         &self,
         now: Instant,
@@ -271,7 +275,7 @@ impl Core {
         lock(&self.deadlines).first().map(|(at, _)| *at)
     }
 
-    /// Lets rooms do what is due: sessions that did not connect in time end.
+    /// Calls the rooms that are due: sessions that did not connect in time end.
     pub fn handle_timeout(&self, now: Instant) {
         loop {
             let due = lock(&self.deadlines).first().filter(|(at, _)| *at <= now).cloned();
@@ -284,7 +288,7 @@ impl Core {
         }
     }
 
-    /// Lets viewers of one room take in what changed, for a millisecond or so. `true` when there may be more to do.
+    /// Fits viewers of one room to its last change, for about a millisecond. `true` when there may be more to do.
     pub fn work(&self) -> bool {
         let Some(cell) = lock(&self.busy).pop_front() else { return false };
         lock(&cell.state).is_busy = false;
@@ -302,23 +306,23 @@ impl Core {
         lock(&self.sessions).get(&session).map(|cell| cell.id.clone())
     }
 
-    /// Whether the session is there.
+    /// Whether the session exists.
     pub fn contains(&self, session: SessionId) -> bool {
         lock(&self.sessions).contains_key(&session)
     }
 
-    /// Who publishes in a room, in order of arrival, and how many watch; `None` when there is no such room.
+    /// The publishers of a room in order of arrival, and the number of its viewers; `None` when there is no such room.
     pub fn participants(&self, room: &RoomId) -> Option<(Vec<ParticipantInfo>, usize)> {
         let (records, viewers) = self.records(room)?;
         Some((records.iter().map(|record| record.info()).collect(), viewers))
     }
 
-    /// The same as records, which the room is locked for a moment to give.
+    /// As [`Core::participants`], but as records, for which the room is locked only for a moment.
     pub fn records(&self, room: &RoomId) -> Option<(Vec<Arc<ParticipantRecord>>, usize)> {
         self.look(room, |room| (room.records(), room.info().viewers))
     }
 
-    /// Looks at a room; changes nothing. `None` when there is no such room.
+    /// Reads from a room without changing it. `None` when there is no such room.
     pub fn look<T>(&self, room: &RoomId, f: impl FnOnce(&Room) -> T) -> Option<T> {
         let cell = lock(&self.names).get(room).cloned()?;
         Some(f(&lock(&cell.state).room))
@@ -329,7 +333,7 @@ impl Core {
         self.rooms_after(None, usize::MAX)
     }
 
-    /// The first rooms by name after this one. Each is locked by itself, for a moment.
+    /// At most `most` rooms after this name, by name. Each is locked by itself, for a moment.
     pub fn rooms_after(&self, after: Option<&RoomId>, most: usize) -> Vec<RoomInfo> {
         let names = lock(&self.names);
         let from = (after.map_or(Unbounded, Excluded), Unbounded);
@@ -340,7 +344,7 @@ impl Core {
         states.filter(|state| !state.gone).map(|state| state.room.info()).collect()
     }
 
-    /// How much is there. The numbers are kept, not counted.
+    /// The numbers of rooms, participants and sessions. Costs no walk: the numbers are kept up to date.
     pub fn counts(&self) -> Counts {
         let rooms = lock(&self.names).len();
         self.totals.counts(rooms)
@@ -353,8 +357,8 @@ impl Core {
         f(&mut Negotiator::new(&self.config, &self.ids, &mut random))
     }
 
-    /// A place for one session more. Overdue sessions make space, also when their timer is late. A room that would refuse the session
-    /// does so before its offer is read.
+    /// Reserves a place for one more session. Overdue sessions are ended first, even if their timer is late. If the
+    /// room would refuse the session, it is refused here, before its offer is read.
     fn reserve(
         &self,
         now: Instant,
@@ -382,7 +386,7 @@ impl Core {
         Ok(place)
     }
 
-    /// A turn of the room of this name, as [`Core::turn_with_places`]. The room is made when it is not there.
+    /// Calls into the room of this name, as [`Core::turn_with_places`]. The room is created if it does not exist.
     fn in_room<T>(
         &self,
         id: &RoomId,
@@ -393,7 +397,7 @@ impl Core {
             if let Some(result) = self.turn_with_places(&cell, |room| f(room, &cell)) {
                 return Ok(result);
             }
-            // The last one left between the look-up and the turn: another room of the name is made.
+            // The last session ended between the look-up and the call; a new room of the name is created.
         }
     }
 
@@ -413,7 +417,7 @@ impl Core {
         Ok(cell)
     }
 
-    /// A turn of the room that a session is in.
+    /// Calls into the room of a session.
     fn of_session<T>(
         &self,
         session: SessionId,
@@ -424,12 +428,13 @@ impl Core {
         done.ok_or_else(|| RoomError::new(ErrorKind::NotFound, format!("no session {session}")))
     }
 
-    /// A room's turn, and what it leads to. `None` when the room is gone.
+    /// Calls into a room under its lock, and delivers its commands and notices. `None` when the room was removed.
     fn turn<T>(&self, cell: &Arc<Cell>, f: impl FnOnce(&mut Room) -> T) -> Option<T> {
         self.turn_with_places(cell, |room| (f(room), 0))
     }
 
-    /// The same, where so many sessions that come in have a place ([`Core::reserve`]). Each is counted once at any time.
+    /// As [`Core::turn`], for calls that add sessions. `f` also returns how many of the added sessions are already
+    /// counted as reserved places ([`Core::reserve`]), so that no session is counted twice.
     fn turn_with_places<T>(
         &self,
         cell: &Arc<Cell>,
@@ -447,7 +452,7 @@ impl Core {
         while let Some(notice) = state.room.poll_notice() {
             self.take_notice(&notice);
         }
-        // Nobody else has to know of this node's participants yet: there is one node.
+        // Records of participants are for other nodes, and there is no cluster: they are dropped.
         while state.room.poll_record().is_some() {}
         self.totals.change(&before, &state.room.counts(), counted);
         self.list(cell, &mut state);
@@ -462,7 +467,7 @@ impl Core {
         (self.observer)(notice);
     }
 
-    /// Keeps the tables of deadlines, of busy rooms and of names in step with the room.
+    /// Updates the tables of deadlines, busy rooms and names after a call into the room.
     fn list(&self, cell: &Arc<Cell>, state: &mut CellState) {
         let deadline = state.room.poll_timeout();
         if deadline != state.listed_deadline {
@@ -485,7 +490,7 @@ impl Core {
     }
 }
 
-/// At most one line for each header extension of an offer; offers are limited in rate.
+/// At most one line for each header extension of an offer; the rate of offers is limited.
 fn log_remarks(agreed: &Agreed) {
     for remark in agreed.remarks() {
         tracing::debug!(session = %agreed.session(), remark, "a part of an offer was passed over");

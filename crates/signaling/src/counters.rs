@@ -8,7 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use room::Counts;
 
-/// Answers so far. The table is bounded: few methods have a name here, and few statuses are in use.
+/// Counts of answers. The table is bounded: methods without a name here share one label, and few statuses are in use.
 #[derive(Debug, Default)]
 pub(crate) struct Counters(Mutex<BTreeMap<(&'static str, u16), u64>>);
 
@@ -22,7 +22,7 @@ impl Counters {
             "PATCH" => "PATCH",
             "DELETE" => "DELETE",
             "OPTIONS" => "OPTIONS",
-            // Methods that clients make up would each become a label, and the table would grow without bound.
+            // If each method that clients invent became a label, the table would grow without bound.
             _ => "other",
         };
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -32,7 +32,7 @@ impl Counters {
     /// Writes the counts of answers and the rooms' numbers.
     ///
     /// # Errors
-    /// The encoder's.
+    /// Those of the encoder.
     pub(crate) fn encode(
         &self,
         counts: Counts,

@@ -1,8 +1,8 @@
-//! Takes to the rooms what does not come by HTTP: events of the workers, timers, and the work that big changes leave.
+//! Brings to the rooms what does not come by HTTP: events of the workers, timers, and the work that big changes leave.
 //!
-//! Each of these waits for a room's lock, and so runs as a job beside the runtime's threads ([`crate::calls`] says why). Of one
-//! room one job takes events at a time, in their order, and those that come meanwhile wait for the next: a room that is
-//! stuck delays its own events and nobody else's.
+//! Each of these waits for a room's lock, so each runs as a job on a thread that may block ([`crate::calls`] says
+//! why). One job at a time handles the events of a room, in their order; events that come meanwhile wait for the next
+//! job. So a stuck room delays only its own events.
 
 use std::collections::HashMap;
 
@@ -13,16 +13,18 @@ use tokio::time::Instant;
 
 use crate::state::Signaling;
 
-/// Rooms that take in changes at once. A room whose lock is held for long keeps one of these jobs, and the others go on.
+/// Jobs that fit viewers to changes at the same time. A room whose lock is held for long occupies one of these jobs;
+/// the others continue.
 const WORKING: usize = 4;
 
-/// The jobs that run, and what waits for them.
+/// The jobs that run, and the events that wait for them.
 #[derive(Default)]
 struct Jobs {
     set: JoinSet<()>,
     kinds: HashMap<Id, Kind>,
-    /// Events that wait until the job of their room is done. A room has an entry while it has a job. Not bounded: a lost
-    /// `Closed` would leave a session for ever. It grows only while a room is locked, by what workers tell of that room.
+    /// Events that wait until the job of their room ends. A room has an entry while it has a job. The queue is not
+    /// bounded, since a lost `Closed` would leave its session open for ever. It grows only while a room is locked, and
+    /// only by the workers' events for that room.
     waiting: HashMap<RoomId, Vec<Event>>,
     timing: bool,
     working: usize,
@@ -34,13 +36,13 @@ enum Kind {
     Work,
 }
 
-/// The time by tokio's clock, which runs the timers and which tests can move; the clock of `std` would not follow.
+/// The time of tokio's clock: it runs the timers, and tests can move it. The clock of `std` would not follow.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
 impl Signaling {
-    /// Drives the rooms, for ever.
+    /// Drives the rooms; never returns.
     pub async fn drive(&self, mut events: UnboundedReceiver<Event>) {
         let (mut jobs, mut open) = (Jobs::default(), true);
         loop {
@@ -81,7 +83,7 @@ impl Signaling {
     }
 
     fn take_event(&self, jobs: &mut Jobs, event: Event) {
-        // A session that is in no room has ended: its events have no receiver any more.
+        // A session without a room has ended, so its event concerns no room.
         let Some(room) = self.core().room_of(event.session()) else { return };
         match jobs.waiting.get_mut(&room) {
             Some(waiting) => waiting.push(event),
@@ -106,7 +108,7 @@ impl Signaling {
         jobs.kinds.insert(handle.id(), kind);
     }
 
-    /// Also called for a job that panicked: the room of that job is served again, and the others go on.
+    /// Also called for a job that panicked: the job's room is served again, and the other jobs continue.
     fn job_ended(&self, jobs: &mut Jobs, id: Id) {
         match jobs.kinds.remove(&id) {
             Some(Kind::Events(room)) => {

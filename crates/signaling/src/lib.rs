@@ -44,12 +44,12 @@ pub use server::{Certificates, ServerConfig, serve};
 pub use state::{Operations, Signaling, StatsReply, WriteMetrics};
 
 impl Signaling {
-    /// The routes for the public listener.
+    /// The routes of the public listener.
     pub fn router(&self) -> axum::Router {
         http::router::public(self.clone())
     }
 
-    /// Metrics and health without authentication, for a listener that only operators reach.
+    /// Metrics and health without authentication, for a listener that only operators can reach.
     pub fn operations_router(&self) -> axum::Router {
         http::router::operations(self.clone())
     }

@@ -1,4 +1,5 @@
-//! Rate limits by key: token buckets in a bounded table. It counts requests whose headers were read already, so it saves the work of answering them, not that of reading them.
+//! Rate limits by key: token buckets in a bounded table. A request is counted after its headers were read, so a limit
+//! saves the work of answering it, but not that of reading it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,8 +11,8 @@ use crate::config::Rate;
 
 /// Token buckets by key.
 ///
-/// Each bucket is one instant: when it will be full again. A bucket that is full needs no entry, so the table is
-/// swept of full ones when it reaches its size; if that frees nothing, newcomers share one bucket.
+/// Each bucket is stored as one instant: when it will be full again. A full bucket needs no entry, so full ones are
+/// removed when the table reaches its size; if none is full, all new keys share one bucket.
 #[derive(Debug)]
 pub(crate) struct Limiter<K> {
     rate: Rate,
@@ -26,7 +27,7 @@ struct Table<K> {
     swept: Option<Instant>,
 }
 
-/// A sweep walks the whole table, so it happens at most this often.
+/// The removal of full buckets walks the whole table, so it runs at most this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<K: Hash + Eq> Limiter<K> {
@@ -83,7 +84,7 @@ fn spend(
     Ok(())
 }
 
-/// The part of an address that one customer usually has: the whole of IPv4, the /64 of IPv6.
+/// The part of an address that usually belongs to one customer: the whole IPv4 address, the /64 of an IPv6 address.
 pub(crate) fn address_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),

@@ -1,5 +1,5 @@
-//! Lines of the log that those who connect can cause, each kind with a limit ([`LogLimit`]). Never written with a room's
-//! lock held: a log that is slow to be written would hold up the room.
+//! Log lines that clients can cause, each kind with a rate limit ([`LogLimit`]). They are never written under a room's
+//! lock: a slow log would hold up the room.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -14,29 +14,29 @@ use crate::resources::Face;
 pub(crate) struct Lines(Mutex<LogLimit>);
 
 impl Lines {
-    /// `lines` in each `interval`.
+    /// Allows `lines` in each `interval`.
     pub(crate) const fn new(lines: u32, interval: Duration) -> Self {
         Self(Mutex::new(LogLimit::new(lines, interval)))
     }
 
-    /// As [`LogLimit::pass`], now. Inside is the number of lines that were left out, if there were any: a field that is `None` is
-    /// not written.
+    /// As [`LogLimit::pass`], at the present time. The inner value is the number of lines that were left out; it is
+    /// `None` when there were none, and tracing writes no field for it.
     pub(crate) fn pass(&self) -> Option<Option<u64>> {
         let passed = self.0.lock().unwrap_or_else(PoisonError::into_inner).pass(Instant::now());
         passed.map(|hidden| (hidden > 0).then_some(hidden))
     }
 }
 
-/// A trusted proxy that sends no PROXY header: without a limit one line for each of its connections.
+/// A trusted proxy that sends no PROXY header. Without a limit each of its connections would write a line.
 pub(crate) static PROXY_LINES: Lines = Lines::new(1, Duration::from_secs(10));
 
-/// A lack of file descriptors. Clients that hold connections can bring it about again and again.
+/// No file descriptor is left. Clients that hold connections can cause this again and again.
 pub(crate) static ACCEPT_LINES: Lines = Lines::new(1, Duration::from_secs(10));
 
-/// Defects, and failures of the machine. Without a limit each request that meets one would write a line.
+/// Defects and failures of the machine. Without a limit each request that meets one would write a line.
 pub(crate) static DEFECT_LINES: Lines = Lines::new(10, Duration::from_secs(1));
 
-/// Lines about sessions, and what the rooms told of them that is not written yet.
+/// Lines about sessions, and the notices of the rooms that are not written yet.
 pub(crate) struct SessionLines {
     agreed: Lines,
     ended: Lines,
@@ -50,7 +50,7 @@ struct Kept {
     lost: u64,
 }
 
-/// Notices that are queued at most; those beyond are counted and not written.
+/// The number of notices that are queued; further ones are counted and not written.
 const KEPT: usize = 1024;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -67,14 +67,14 @@ impl Default for SessionLines {
 }
 
 impl SessionLines {
-    /// A session was opened.
+    /// Logs that a session was opened.
     pub(crate) fn agreed(&self, session: SessionId, room: &RoomId, face: Face) {
         if let Some(hidden) = self.agreed.pass() {
             tracing::info!(%session, %room, face = face.as_str(), hidden, "session agreed");
         }
     }
 
-    /// Queues a notice. Writes nothing, since the caller holds the lock of a room.
+    /// Queues a notice. Nothing is written here, since the caller holds the lock of a room.
     pub(crate) fn keep(&self, notice: &Notice) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.notices.len() < KEPT {
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts lines.
+    /// A writer that counts lines.
     #[derive(Clone, Default)]
     struct Counter(Arc<AtomicUsize>);
 
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rooms_tell_is_written_after_their_turn_and_within_a_rate() {
+    fn notices_are_written_without_a_rooms_lock_and_within_a_rate() {
         let counter = Counter::default();
         let written = || counter.0.load(Ordering::Relaxed);
         tracing::subscriber::with_default(counter.clone(), || {
@@ -156,7 +156,7 @@ mod tests {
                 lines.keep(&ended);
             }
             lines.write();
-            // A second may have begun in between.
+            // A new second may have begun during the test.
             assert!((2..=202).contains(&written()), "{}", written());
             assert!(lines.kept.lock().unwrap().notices.is_empty());
         });

@@ -1,4 +1,5 @@
-//! Session resources by the secret in their URL, and who may use them. The table is locked for single look-ups only.
+//! Session resources by the secret in their URL, and which callers may use them. The table is locked for single
+//! look-ups only.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,14 +39,14 @@ pub(crate) struct Resource {
     pub(crate) face: Face,
     pub(crate) room: RoomId,
     pub(crate) session: SessionId,
-    /// The identity under which it was opened; `None` by a token without one.
+    /// The identity under which it was opened; `None` when the token has no `sub`.
     pub(crate) owner: Option<ParticipantId>,
-    /// Locked for the whole of a PATCH: two PATCHes at once would both match the same tag, and the second would overwrite
-    /// what the first agreed. So the second waits, and finds the tag of the first.
+    /// Locked for the whole of a PATCH. Otherwise two PATCHes at once would match the same tag, and the second would
+    /// overwrite what the first agreed. Now the second one waits, and is compared with the new tag.
     pub(crate) etag: Mutex<String>,
 }
 
-/// The URL of a resource, as a request named it.
+/// The resource that a request's URL names.
 #[derive(Debug, Clone)]
 pub(crate) struct ResourceKey {
     pub(crate) face: Face,
@@ -55,7 +56,7 @@ pub(crate) struct ResourceKey {
 
 impl Resources {
     fn lock(&self) -> MutexGuard<'_, Tables> {
-        // A poisoned lock is used all the same: a panic ends the request that caused it, not the node.
+        // The lock is used even if a thread panicked under it: a panic ends the request that caused it, not the node.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,8 +1,8 @@
-//! A text that is never printed. Not a vault: the memory is not wiped or locked.
+//! A text that is never printed. Its memory is neither wiped nor locked.
 
 use std::fmt;
 
-/// Holds a key or a password. `Debug` prints a placeholder, there is no `Display`.
+/// Holds a key or a password. `Debug` prints a placeholder, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -12,7 +12,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that needs it.
+    /// The text itself, for the place that uses it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -22,7 +22,7 @@ impl Secret {
         self.0.len()
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,5 +1,5 @@
-//! What a request does with a session: opens it, changes it, ends it. Each is one call into the session's room
-//! ([`crate::calls`]), and runs to its end also when the client hangs up meanwhile.
+//! What a request does with a session: opens, changes or ends it. Each is one call into the session's room
+//! ([`crate::calls`]), which runs to its end even if the client closes the connection.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -20,32 +20,32 @@ use crate::log::DEFECT_LINES;
 use crate::resources::{Face, Resource, ResourceKey};
 use crate::state::{Shared, Signaling};
 
-/// A session that was opened.
+/// A session that was opened, as the answer tells it.
 pub(crate) struct Opened {
-    /// Path of its resource.
+    /// The path of its resource.
     pub(crate) location: String,
     /// Its strong entity tag, quotes included.
     pub(crate) etag: String,
-    /// The answer.
+    /// The SDP answer.
     pub(crate) answer: String,
 }
 
-/// What a PATCH did.
+/// The result of a PATCH.
 pub(crate) enum Patched {
-    /// Candidates were taken in.
+    /// Candidates were accepted.
     Trickled,
-    /// ICE begins anew.
+    /// ICE was restarted.
     Restarted {
         /// The new entity tag.
         etag: String,
-        /// Our side, as a fragment.
+        /// The node's side, as a fragment.
         fragment: String,
     },
     /// Media sections were renegotiated.
     Renegotiated {
-        /// The entity tag, another one if ICE begins anew.
+        /// The entity tag; a new one if ICE was restarted.
         etag: String,
-        /// The answer.
+        /// The SDP answer.
         answer: String,
     },
 }
@@ -58,16 +58,16 @@ pub(crate) enum Patch {
     Offer(String),
 }
 
-/// Random bytes in a session URL: 192 bits, of which RFC 9725 section 5 wants enough that nobody guesses.
+/// Random bytes in a session URL: 192 bits. RFC 9725 section 5 asks for enough that the URL cannot be guessed.
 const TOKEN_BYTES: usize = 24;
 const ETAG_BYTES: usize = 9;
 const GUEST_BYTES: usize = 9;
 
-/// What a client is told to wait when the node is full or leaves.
+/// The `Retry-After` of a node that is full or stops.
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
 
 impl Signaling {
-    /// Who publishes in a room, and how many watch; nobody where there is no such room.
+    /// The publishers of a room, and the number of its viewers; none when there is no such room.
     ///
     /// # Errors
     /// The room is busy.
@@ -80,7 +80,8 @@ impl Signaling {
         self.0.calls.run(room, read).await
     }
 
-    /// Sessions of a room with a peer connection, by rising number, those after `after` and at most `most` of them.
+    /// At most `most` sessions of a room with numbers above `after`, by rising number; sessions without a peer
+    /// connection are left out.
     ///
     /// # Errors
     /// The room is busy.
@@ -98,8 +99,8 @@ impl Signaling {
         self.0.calls.run(room, read).await
     }
 
-    /// A listing that locks each room in turn. It waits where a room is locked for long, so only one runs at a time: more of them
-    /// would take all threads.
+    /// Runs a listing that locks each room in turn. It waits when a room is locked for long, so only one runs at a
+    /// time: several would take all threads.
     ///
     /// # Errors
     /// A room is busy.
@@ -111,7 +112,7 @@ impl Signaling {
         self.0.calls.run_alone(move || read(signaling.core())).await
     }
 
-    /// A participant publishes; without a name it gets one.
+    /// Opens a publishing session; a participant without a name gets a generated one.
     pub(crate) async fn publish(
         &self,
         room: RoomId,
@@ -128,7 +129,7 @@ impl Signaling {
         self.open(Face::Whip, room, owner, entering, offer).await
     }
 
-    /// Somebody watches.
+    /// Opens a watching session.
     pub(crate) async fn subscribe(
         &self,
         room: RoomId,
@@ -176,31 +177,31 @@ impl Signaling {
         let tag = Mutex::new(etag.clone());
         resources.insert(token, Resource { face, room, session, owner, etag: tag });
         if !core.contains(session) {
-            // The session ended before its resource was entered, so the notice of its end found nothing to remove.
+            // The session ended before its resource was stored, so the notice of its end found nothing to remove.
             resources.remove(session);
         }
         Ok(Opened { location, etag, answer })
     }
 
-    /// Whether there is a session under this URL that is the caller's. Takes no lock that is held for long.
+    /// Checks that the caller has a session under this URL. Takes no lock that is held for long.
     ///
     /// # Errors
-    /// 404 when there is none.
+    /// 404 when it has none.
     pub(crate) fn check(&self, key: &ResourceKey, caller: &Caller) -> Result<(), Problem> {
         self.0.resources.find(key, caller).map(|_| ())
     }
 
-    /// The entity tag of a session, once a PATCH that is under way is done.
+    /// The entity tag of a session, after a PATCH that is under way.
     ///
     /// # Errors
-    /// 404 when there is none that is the caller's.
+    /// 404 when the caller has no such session.
     pub(crate) async fn etag(&self, key: &ResourceKey, caller: &Caller) -> Result<String, Problem> {
         let resource = self.0.resources.find(key, caller)?;
         self.0.calls.run(&key.room, move || resource.etag().clone()).await
     }
 
-    /// Trickles, restarts ICE, or renegotiates. Whether a fragment trickles or restarts is said by its credentials, not by the
-    /// precondition (RFC 9725 section 4.3.3).
+    /// Trickles, restarts ICE, or renegotiates. A fragment restarts ICE if its credentials are new, whatever the
+    /// precondition says (RFC 9725 section 4.3.3).
     pub(crate) async fn patch(
         &self,
         key: &ResourceKey,
@@ -208,7 +209,7 @@ impl Signaling {
         precondition: Precondition,
         patch: Patch,
     ) -> Result<Patched, Problem> {
-        // The session may end while the call waits for its turn; the room answers `NotFound` then.
+        // The session may end while the call waits to run; the room answers `NotFound` then.
         let resource = self.0.resources.find(key, caller)?;
         let signaling = self.clone();
         let call = move || signaling.patch_now(&resource, &precondition, &patch);
@@ -259,10 +260,11 @@ impl Signaling {
     /// Ends a session.
     ///
     /// # Errors
-    /// 404 when there is none that is the caller's.
+    /// 404 when the caller has no such session.
     pub(crate) async fn delete(&self, key: &ResourceKey, caller: &Caller) -> Result<(), Problem> {
         let session = self.0.resources.find(key, caller)?.session;
-        // The notice of the session's end removes the resource too. It does not come for a session that the rooms do not know.
+        // The notice of the session's end removes the resource too, but for a session that the rooms do not know there
+        // is no such notice.
         self.0.resources.remove(session);
         let signaling = self.clone();
         let call = move || {

@@ -1,5 +1,5 @@
-//! What signaling holds beside the rooms ([`crate::core`]): the session resources, the limits of requests, and the way in and out for
-//! a node. No lock is held across an await, nor while an offer is read or an answer written.
+//! What signaling has beside the rooms ([`crate::core`]): the session resources, the limits of requests, and the
+//! interface for the node. No lock is held across an await, nor while an offer is parsed or an answer is written.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -24,17 +24,17 @@ use crate::log::SessionLines;
 use crate::resources::Resources;
 use crate::sessions::unavailable;
 
-/// What the node tells about itself, beyond what signaling knows.
+/// What signaling asks of the node.
 pub struct Operations {
     /// Writes the node's metrics.
     pub metrics: WriteMetrics,
-    /// Whether the node can serve, and if not, why. The text is answered to whoever asks.
+    /// Whether the node can serve, and if not, why. The text is part of a public answer.
     pub ready: Box<dyn Fn() -> Result<(), &'static str> + Send + Sync>,
-    /// Asks for the measurements of a session. The reply comes on another thread, or is dropped when there is none.
+    /// Asks for the measurements of a session. The reply is called on another thread, or dropped when there are none.
     pub stats: Box<dyn Fn(SessionId, StatsReply) + Send + Sync>,
 }
 
-/// Writes metrics for Prometheus. Called on a thread that may block.
+/// Writes metrics for Prometheus. It is called on a thread that may block.
 pub type WriteMetrics =
     Box<dyn Fn(&mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> + Send + Sync>;
 
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     auth: Authenticator,
     by_address: Limiter<IpAddr>,
     by_token: Limiter<u64>,
-    // Tokens are kept in the table as keyed hashes only.
+    // The table keeps tokens only as keyed hashes.
     token_hasher: RandomState,
     counters: Counters,
     operations: Operations,
@@ -60,13 +60,12 @@ pub(crate) struct Shared {
     pub(crate) resources: Arc<Resources>,
     pub(crate) calls: Calls,
     pub(crate) lines: Arc<SessionLines>,
-    /// The core's next timeout may have moved, or it has work.
+    /// The core's next timeout may have changed, or the core has work.
     pub(crate) changed: Notify,
 }
 
 impl Signaling {
-    /// Connects rooms, HTTP and workers. `random` fills a buffer from the operating
-    /// system's generator.
+    /// Connects rooms, HTTP and workers. `random` fills a buffer from the operating system's random generator.
     pub fn new(
         config: Config,
         rooms: RoomConfig,
@@ -78,10 +77,11 @@ impl Signaling {
         let resources = Arc::new(Resources::default());
         let lines = Arc::new(SessionLines::default());
         let (observed, told) = (resources.clone(), lines.clone());
-        // The epoch has to differ from that of the process before this one; a node does not start twice within a second.
+        // The epoch has to differ from that of the process before this one. The start time will do: a node does not
+        // start twice within a second.
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let epoch = since.unwrap_or_default().as_secs();
-        // The observer is called with a room's lock held, so notices are only queued here; the driver writes them to the log.
+        // The observer is called under a room's lock, so it only queues notices; the driver writes them to the log.
         let room_limits = rooms.limits;
         let core = Core::new(rooms, epoch, random, sink, move |notice| {
             if let Notice::SessionClosed { session, .. } = notice {
@@ -107,15 +107,16 @@ impl Signaling {
         }))
     }
 
-    /// From now on new sessions are turned away with 503, and the node is not ready. Sessions that are there stay.
+    /// From now on new sessions are refused with 503, and `/readyz` says that the node is not ready. Present sessions
+    /// stay.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Takes a publisher without a peer connection into a room.
+    /// Adds a publisher without a peer connection to a room.
     ///
     /// # Errors
-    /// The rooms are full, or the media are none.
+    /// The rooms are full, or the media have no track or no codec.
     pub fn publish_local(
         &self,
         room: &RoomId,
@@ -133,14 +134,14 @@ impl Signaling {
     }
 }
 
-/// For the handlers and the driver.
+/// The interface for the handlers and the driver.
 impl Signaling {
-    /// Resolves when the rooms' next timeout may have moved, or they have work.
+    /// Resolves when the rooms' next timeout may have changed, or they have work.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.0.changed.notified()
     }
 
-    /// Writes the notices of the rooms that are queued into the log.
+    /// Writes the queued notices of the rooms to the log.
     pub(crate) fn log_notices(&self) {
         self.0.lines.write();
     }
@@ -173,7 +174,7 @@ impl Signaling {
         self.0.draining.load(Ordering::Relaxed)
     }
 
-    /// The limits that are reached, for people; empty while there is room.
+    /// The limits that are reached, as texts; empty when none is.
     pub(crate) fn full(&self) -> Vec<String> {
         let (counts, limits) = (self.0.core.counts(), &self.0.room_limits);
         let numbers =
@@ -182,7 +183,7 @@ impl Signaling {
         full.map(|(name, count, most)| format!("{count} of {most} {name}")).collect()
     }
 
-    /// Whether new sessions are taken.
+    /// Checks that the node accepts new sessions.
     ///
     /// # Errors
     /// 503 while draining.

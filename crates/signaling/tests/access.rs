@@ -1,4 +1,4 @@
-//! Who gets in: bearer tokens, rate limits, cross-origin requests, slow clients.
+//! Access control: bearer tokens, rate limits, cross-origin requests, slow clients.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -146,7 +146,8 @@ async fn requests_are_limited_by_token_and_by_session() {
     }
 }
 
-// Threats, row 42: the own name of a page, resolved to this machine (DNS rebinding), makes it the node's origin.
+// Threats, row 42: a foreign page's name that resolves to this machine (DNS rebinding) makes the page's origin that of
+// the node.
 #[tokio::test]
 async fn without_authentication_foreign_names_are_refused() {
     let node = Node::configured(Config { local_names_only: true, ..Config::default() }).await;
@@ -211,7 +212,7 @@ async fn origins_on_the_list_may_call_and_others_may_not() {
     assert!(refused.header("access-control-allow-origin").is_some(), "errors can be read too");
 }
 
-/// What the server says and does on a connection that sends these bytes and then nothing.
+/// The server's answer to these bytes, on a connection that sends nothing more, and how long the connection lasts.
 async fn stall(node: &Node, bytes: &[u8]) -> (String, Duration) {
     let mut stream = TcpStream::connect(node.address).await.unwrap();
     let start = Instant::now();
@@ -250,7 +251,7 @@ async fn too_many_or_too_long_headers_are_refused() {
     let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(1_000));
     for request in [long, many] {
         let mut stream = TcpStream::connect(node.address).await.unwrap();
-        // The server may close before all is written.
+        // The server may close the connection before all bytes are written.
         let _may_fail = stream.write_all(request.as_bytes()).await;
         let mut answer = [0; 12];
         if stream.read_exact(&mut answer).await.is_ok() {

@@ -1,4 +1,4 @@
-//! What happens to connections: refused bodies, clients behind proxies, paths with slashes too many.
+//! Connections: refused bodies, clients behind proxies, paths with surplus slashes.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -10,14 +10,14 @@ use sfumato_signaling::{Config, Limits, Rate, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Everything that the server says to these bytes until it closes the connection.
+/// All that the server sends after these bytes until it closes the connection.
 async fn say(node: &Node, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(node.address).await.unwrap();
-    // The server may close before all is written.
+    // The server may close the connection before all bytes are written.
     let _may_fail = stream.write_all(bytes).await;
     let mut answer = String::new();
     let end = stream.read_to_string(&mut answer);
-    // A reset after an answer is an end too.
+    // A reset after the answer is an end too.
     let _ended = tokio::time::timeout(Duration::from_secs(20), end).await.unwrap();
     answer
 }
@@ -36,7 +36,7 @@ async fn a_client_that_sends_megabytes_gets_to_read_that_they_are_too_many() {
         );
         let mut stream = TcpStream::connect(node.address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
-        // Like a client that writes the whole body before it reads, in pieces over some time.
+        // A client that writes the whole body before it reads, in pieces over some time.
         for _ in 0..8 {
             stream.write_all(&vec![b'x'; size.div_ceil(8)]).await.unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -66,7 +66,7 @@ async fn slashes_too_many_lead_to_the_same_resource() {
     }
 }
 
-/// One request for each address, and a proxy on this machine in front.
+/// A node that allows one request for each address, with a trusted proxy on this machine.
 async fn behind_proxy(proxy_protocol: bool) -> Node {
     let limits = Limits {
         per_address: Rate { per_second: 0.001, burst: 1 },
@@ -95,7 +95,7 @@ async fn requests_through_trusted_proxies_count_for_their_clients() {
         assert_eq!(ask(fields).await, 415, "{fields:?}");
         assert_eq!(ask(fields).await, 429, "{fields:?}");
     }
-    // What the client itself writes to the left of that changes nothing.
+    // Entries that the client itself wrote further left change nothing.
     assert_eq!(ask(&[("X-Forwarded-For", "7.7.7.7, 192.0.2.2")]).await, 429);
     let direct = Node::configured(Config {
         limits: Limits { per_address: Rate { per_second: 0.001, burst: 1 }, ..Limits::default() },
@@ -125,6 +125,6 @@ async fn the_proxy_protocol_says_who_the_client_is() {
     for header in [&b""[..], b"PROXY TCP9 \r\n", b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c"] {
         assert_eq!(ask(header).await, "", "closed without an answer");
     }
-    // A header that does not come is waited for no longer than those of a request.
+    // A PROXY header that does not arrive has the same deadline as the headers of a request.
     assert_eq!(say(&node, b"PROXY TCP4 ").await, "");
 }

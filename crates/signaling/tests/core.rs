@@ -1,5 +1,5 @@
-//! All rooms of a node without HTTP: the limits of the node, what is counted, who works on a big change and when, and that one room
-//! costs the others nothing.
+//! All rooms of a node without HTTP: the limits of the node, its counts, the work of big changes, and that one room
+//! does not delay the others.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,10 +19,10 @@ use sfumato_signaling::{CommandSink, Core};
 
 const PUBLISH: &str = include_str!("../../sdp/fixtures/ffmpeg-publish.sdp");
 const WATCH: &str = include_str!("../../sdp/fixtures/chromium-watch.sdp");
-/// Sessions that a change reaches in the turn that brings it; the others have to wait for [`Core::work`].
+/// Sessions that a change reaches in the call that makes it; the others need [`Core::work`].
 const AT_ONCE: usize = 64;
 
-/// A core, and what came out of it.
+/// A core, and what it put out.
 struct Node {
     core: Core,
     commands: Arc<Mutex<Vec<Command>>>,
@@ -116,7 +116,7 @@ fn a_full_node_refuses_before_it_reads_the_offer_and_a_replacement_takes_no_plac
     assert_eq!(kind(node.publish("other", "ann", PUBLISH)), ErrorKind::Full, "not this ann's room");
     assert_eq!(kind(node.watch("r")), ErrorKind::Full);
     assert_eq!(node.core.counts().sessions, 2, "who was refused is not counted");
-    // An offer that takes a place, and cannot be read, gives the place back.
+    // An offer that cannot be parsed gives its place back.
     assert_eq!(kind(node.publish("r", "ann", "no description")), ErrorKind::BadSdp);
     for _ in 0..3 {
         node.publish("r", "ann", PUBLISH).unwrap();
@@ -127,14 +127,14 @@ fn a_full_node_refuses_before_it_reads_the_offer_and_a_replacement_takes_no_plac
 }
 
 #[test]
-fn on_a_full_node_who_publishes_again_takes_the_place_of_the_session_that_is_there() {
+fn on_a_full_node_a_participants_new_session_replaces_its_old_one_at_once() {
     let node = Node::with(Limits { sessions: 2, ..Limits::default() });
     let old = node.publish("r", "ann", PUBLISH).unwrap().session;
     node.core.handle_event(node.now, Event::Connected { session: old });
-    // With a place left both are there until the new one is connected.
+    // If the node has a free place, both sessions exist until the new one is connected.
     let next = node.publish("r", "ann", PUBLISH).unwrap().session;
     assert!(node.core.contains(old) && node.core.contains(next));
-    // Without one the old one goes at once, and its successor with it.
+    // If it has none, the old session ends at once, and so does its successor.
     let last = node.publish("r", "ann", PUBLISH).unwrap().session;
     assert!(!node.core.contains(old) && !node.core.contains(next) && node.core.contains(last));
     assert_eq!(node.core.counts().sessions, 1);
@@ -146,7 +146,8 @@ fn the_limit_holds_where_a_participant_leaves_while_its_replacement_negotiates()
     let (hold, now) = (core.clone(), Instant::now());
     let leaves: Arc<Mutex<Option<SessionId>>> = Arc::default();
     let asked = leaves.clone();
-    // Random bytes are asked for in the middle of a negotiation. Then ann leaves, and somebody else takes the place.
+    // Random bytes are requested in the middle of a negotiation. At this moment ann's session ends, and another
+    // session takes its place.
     let random = move |bytes: &mut [u8]| {
         bytes.fill(7);
         if let Some(ann) = asked.lock().unwrap().take() {
@@ -178,7 +179,7 @@ fn the_limit_holds_where_a_participant_leaves_while_its_replacement_negotiates()
 }
 
 #[test]
-fn a_token_subject_has_so_many_sessions_in_all_rooms_and_no_more() {
+fn the_sessions_of_a_token_subject_are_limited_over_all_rooms() {
     let node = Node::with(Limits { sessions_per_subject: 2, ..Limits::default() });
     let watch = |room: &str, subject: &str| {
         let entering = Entering { participant: None, identity: None, target: Target::any() };
@@ -195,7 +196,7 @@ fn a_token_subject_has_so_many_sessions_in_all_rooms_and_no_more() {
     node.watch("c").expect("without a subject nothing is counted");
     node.close(first);
     watch("c", "ann").expect("one has gone");
-    // An offer that cannot be read counts for nothing.
+    // An offer that cannot be parsed is not counted.
     let entering = || Entering { participant: None, identity: None, target: Target::any() };
     let enter = |offer| {
         let cat = who("cat");
@@ -208,7 +209,7 @@ fn a_token_subject_has_so_many_sessions_in_all_rooms_and_no_more() {
 }
 
 #[test]
-fn who_publishes_again_at_its_limit_of_sessions_takes_the_place_of_its_own() {
+fn at_its_session_limit_a_subject_that_publishes_again_replaces_its_own_session() {
     let node = Node::with(Limits { sessions_per_subject: 1, ..Limits::default() });
     let publish = |name: &str, subject: &str| {
         let participant = Some(who(name));
@@ -255,7 +256,7 @@ fn overdue_sessions_make_space_though_the_timer_is_late() {
 }
 
 #[test]
-fn timeouts_end_those_who_never_connected_in_every_room() {
+fn timeouts_end_sessions_that_never_connected_in_every_room() {
     let mut node = Node::new();
     for room in ["a", "b", "c"] {
         node.watch(room).unwrap();
@@ -297,7 +298,7 @@ fn a_room_that_is_full_of_publishers_says_so_before_the_offer_is_read() {
 }
 
 #[test]
-fn counts_are_zero_and_no_room_is_left_when_everyone_has_gone() {
+fn counts_are_zero_and_no_room_is_left_when_all_sessions_have_ended() {
     let node = Node::new();
     let mut sessions = Vec::new();
     for room in ["a", "b"] {
@@ -311,7 +312,7 @@ fn counts_are_zero_and_no_room_is_left_when_everyone_has_gone() {
     }
     let all = Counts { rooms: 2, participants: 2, viewers: 200, sessions: 202, connected: 202 };
     assert_eq!(node.core.counts(), all);
-    // Publishers first, so that there are viewers to move on when they go.
+    // Publishers first, so that there are viewers to move when they end.
     for session in sessions {
         node.close(session);
     }
@@ -328,8 +329,8 @@ fn counts_are_zero_and_no_room_is_left_when_everyone_has_gone() {
 #[test]
 fn sessions_that_come_at_once_are_counted_once_each() {
     const THREADS: usize = 4;
-    // Two places for each thread, because a participant that publishes again has two sessions for a moment. So no request may be
-    // refused.
+    // Two places for each thread, because a participant that publishes again has two sessions for a moment. So no
+    // request may be refused.
     let limits = Limits { sessions: 2 * THREADS, ..Limits::default() };
     let core = Arc::new(core(limits, |_: Command| (), |_: &Notice| ()));
     let now = Instant::now();
@@ -374,7 +375,7 @@ fn a_publisher_of_500_viewers_is_accepted_with_few_commands_and_the_rest_come_by
     );
     assert!(at_once.len() <= 1 + AT_ONCE, "{} commands", at_once.len());
     assert!(node.core.has_work());
-    // While viewers have still to hear of it, the room answers others.
+    // While some viewers are not fitted yet, the room handles other requests.
     let late = node.watch("r").unwrap().session;
     assert_eq!(binds(&node.take_commands()), [late]);
     let (mut bound, mut slices) = (binds(&at_once), 0);
@@ -422,7 +423,7 @@ fn work_goes_round_the_busy_rooms() {
     assert_eq!(turns[..4], [first, second, first, second]);
 }
 
-/// The sink holds the room's lock while it is called: from the moment on at which `held` is set, it lets one command wait.
+/// The sink is called under the room's lock. Once `held` is set, it blocks at the next command.
 fn holding_core() -> (Arc<Core>, Arc<AtomicBool>, Receiver<()>, Sender<()>) {
     let hold = Arc::new(AtomicBool::new(false));
     let (entered, has_entered) = channel();
@@ -431,7 +432,7 @@ fn holding_core() -> (Arc<Core>, Arc<AtomicBool>, Receiver<()>, Sender<()>) {
     let sink = move |_command: Command| {
         if asked.swap(false, Ordering::AcqRel) {
             entered.send(()).unwrap();
-            // The other side is dropped when the test has failed.
+            // The sender is dropped if the test failed.
             let _over = released.lock().unwrap().recv();
         }
     };
@@ -475,7 +476,7 @@ fn a_busy_room_costs_the_others_nothing() {
 }
 
 #[test]
-fn who_comes_while_the_last_one_leaves_gets_a_room_that_stays() {
+fn a_session_that_enters_while_the_last_one_ends_gets_a_room_that_stays() {
     let core = Arc::new(core(Limits::default(), |_: Command| (), |_: &Notice| ()));
     let now = Instant::now();
     let threads: Vec<_> = (0..4)
@@ -515,7 +516,7 @@ fn events_find_the_room_of_their_session() {
     assert_eq!(binds(&node.take_commands()), [viewer], "the viewer of that room is moved on");
     assert_eq!(node.end_of(bob), Some(EndReason::Transport(CloseReason::PeerClosed)));
     assert!(!node.core.contains(bob) && node.core.contains(ann));
-    // Late events of a session that is gone, and of one that never was.
+    // Late events of a session that ended, and of one that never existed.
     for session in [bob, SessionId(999)] {
         node.core.handle_event(now, Event::Connected { session });
         node.core.handle_event(now, Event::TrackActive { session, track: TrackId(1) });

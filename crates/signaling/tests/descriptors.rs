@@ -1,5 +1,5 @@
-//! No file descriptor left: the accept loop lives, and accepts within a second of relief. Alone in its process, since
-//! the limit is the process's.
+//! No file descriptor is left: the accept loop goes on, and accepts within a second after descriptors are free. Alone
+//! in its process, since the limit is the process's.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -23,14 +23,14 @@ fn accept_survives_a_lack_of_descriptors() {
     let mut early = TcpStream::connect(node.address).unwrap();
     ask(&mut early).unwrap();
 
-    // Every descriptor is taken but one, and that one becomes the client's end of a connection.
+    // All descriptors but one are taken; that one is for the client's end of a connection.
     let mut hoard: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     hoard.pop().unwrap();
     let mut waiting = TcpStream::connect(node.address).unwrap();
     assert!(File::open("/dev/null").is_err());
     waiting.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
     assert!(ask(&mut waiting).is_err(), "accept never lacked a descriptor");
-    // Connections that are there are served all the while.
+    // Present connections are still served.
     ask(&mut early).unwrap();
 
     let relief = Instant::now();
@@ -45,7 +45,7 @@ fn ask(stream: &mut TcpStream) -> std::io::Result<()> {
     read(stream)
 }
 
-/// Reads an answer and checks that it is a good one.
+/// Reads an answer and checks that it is a success.
 fn read(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\nok\n") {

@@ -1,4 +1,4 @@
-//! A room whose lock is held for long costs the others nothing, over HTTP and on a runtime of two threads.
+//! A room whose lock is held for long does not delay the others, over HTTP and on a runtime of two threads.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -12,7 +12,7 @@ use common::{Node, PUBLISH, WATCH, restart, trickle};
 use model::{Command, Event};
 use sfumato_signaling::{Config, Limits, Rate, ServerConfig};
 
-/// Nothing that is waited for here takes long; a machine that is busy may.
+/// The test waits for nothing that takes long, except on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,7 +24,7 @@ async fn a_room_that_is_held_stalls_no_other_rooms_requests() {
     let wait = move |_: &Command| {
         if asked.swap(false, Ordering::AcqRel) {
             entered.send(()).unwrap();
-            // The other side is dropped when the test is over.
+            // The sender is dropped when the test ends.
             let _over = released.lock().unwrap().recv();
         }
     };
@@ -34,7 +34,7 @@ async fn a_room_that_is_held_stalls_no_other_rooms_requests() {
     let (rooms, server) = (room::Limits::default(), ServerConfig::default());
     let node = Arc::new(Node::held(config, rooms, server, wait).await);
 
-    // Two sessions in room a, then its lock is held, and everything that can be asked of it is asked.
+    // Room a gets two sessions; then its lock is held, and one request of each kind is sent to it.
     let (publisher, etag) = node.post("/whip/a?participant=p", PUBLISH).await.session();
     node.post("/whep/a", WATCH).await.session();
     let opened = |at: usize| node.commands.lock().unwrap()[at].session();
@@ -67,7 +67,7 @@ async fn a_room_that_is_held_stalls_no_other_rooms_requests() {
         node.post("/whep/b", WATCH).await.session();
         let patched = node.patch(&session, Some(&etag), &trickle(PUBLISH)).await;
         assert_eq!(patched.status, 204);
-        // An event of room b is heard while those of room a wait.
+        // An event of room b is handled while those of room a wait.
         node.events.send(Event::Connected { session: opened(before) }).unwrap();
         loop {
             let listing = node.request("GET", "/api/rooms/b", &[], "").await.json();
@@ -84,7 +84,7 @@ async fn a_room_that_is_held_stalls_no_other_rooms_requests() {
     drop(release);
     for request in stuck {
         let status = tokio::time::timeout(LIMIT, request).await.unwrap().unwrap().status;
-        // Of the restarts one is first, and the others have its tag no more.
+        // One of the restarts is first; the tag of the others is stale then.
         assert!(matches!(status, 200 | 201 | 412 | 503), "{status}");
     }
 }

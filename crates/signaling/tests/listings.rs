@@ -12,7 +12,7 @@ async fn node() -> Node {
     Node::configured(Config { limits, ..Config::default() }).await
 }
 
-/// Where the `Link` of an answer leads.
+/// The target of an answer's `Link`.
 fn next(reply: &common::Reply) -> Option<String> {
     let link = reply.header("link")?;
     let (path, relation) = link.strip_prefix('<').unwrap().split_once('>').unwrap();
@@ -47,7 +47,7 @@ async fn the_participants_of_a_room_come_in_pages_and_in_order_of_arrival() {
     }
     assert_eq!((seen, pages), (names.map(str::to_owned).to_vec(), 3));
 
-    // The last one of a page leaves before the next page is asked for.
+    // The last participant of a page leaves before the next page is requested.
     let second = next(&node.request("GET", "/api/rooms/r?limit=3", &[], "").await).unwrap();
     node.request("DELETE", &sessions[2], &[], "").await;
     assert_eq!(node.request("GET", &second, &[], "").await.status, 410);
@@ -68,7 +68,7 @@ async fn rooms_come_in_pages_by_name() {
         path = next(&page);
     }
     assert_eq!(seen, ["ab", "cd", "e"]);
-    // A room that is gone leaves its place in the order of names.
+    // The name of a room that is gone still marks a place in the order of names.
     let after = node.request("GET", "/api/rooms?after=bb", &[], "").await;
     assert_eq!(after.json().as_array().unwrap().len(), 3);
     for query in ["limit=0", "limit=1001", "limit=x", "limit=1&limit=2"] {

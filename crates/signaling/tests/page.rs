@@ -16,7 +16,7 @@ async fn the_page_is_served_with_a_strict_policy() {
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
     assert!(!page.body.contains("<script>") && !page.body.contains("style=\""), "nothing inline");
 
-    // Every file that the page names is there.
+    // Every file that the page names exists.
     let files = page.body.split(['"', '\'']).filter(|text| {
         [".js", ".css", ".svg"].iter().any(|end| text.ends_with(end)) && !text.contains(' ')
     });
@@ -33,7 +33,7 @@ async fn the_page_is_served_with_a_strict_policy() {
 }
 
 #[tokio::test]
-async fn files_are_kept_and_asked_after() {
+async fn files_are_cached_and_revalidated() {
     let node = Node::start().await;
     let first = node.request("GET", "/", &[], "").await;
     let etag = first.header("etag").unwrap();
@@ -44,7 +44,7 @@ async fn files_are_kept_and_asked_after() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_404() {
+async fn paths_without_a_file_are_404() {
     let node = Node::start().await;
     for path in ["/nothing.js", "/../Cargo.toml", "/..%2fCargo.toml", "/js", "/whip", "/whip/"] {
         assert_eq!(node.request("GET", path, &[], "").await.status, 404, "{path}");

@@ -1,4 +1,5 @@
-//! PATCH of a session with a whole offer (application/sdp): what it answers, what it leaves as it was, and who may send it.
+//! PATCH of a session with a whole offer (application/sdp): the answer, what stays as it was, and which callers may
+//! send it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -8,12 +9,12 @@ use common::{
 };
 use model::{Command, SessionPlan};
 
-/// A later offer is sent to a session.
+/// Sends a later offer to a session.
 async fn offer(node: &Node, path: &str, if_match: &str, offer: &str) -> Reply {
     node.request("PATCH", path, &[("Content-Type", SDP), ("If-Match", if_match)], offer).await
 }
 
-/// What `ffmpeg` sends before it has a picture.
+/// What `ffmpeg` offers before it has a picture.
 fn only_audio() -> String {
     FFMPEG.replace("m=video 9", "m=video 0")
 }
@@ -28,7 +29,7 @@ fn with_new_credentials(offer: &str) -> String {
     lines.collect::<Vec<_>>().join("\r\n") + "\r\n"
 }
 
-/// The newest plan of the only session.
+/// The newest plan of the node's only session.
 fn newest_plan(node: &Node) -> SessionPlan {
     let commands = node.commands.lock().unwrap();
     let plan = commands.iter().rev().find_map(|command| match command {
@@ -68,7 +69,7 @@ async fn a_viewer_that_asks_for_more_sections_gets_them_under_the_same_tag() {
         _ => Vec::new(),
     };
     assert_eq!(bound, ["2", "3"], "the new slots show the second publisher");
-    // Candidates go on under that tag.
+    // Candidates are still accepted under that tag.
     assert_eq!(node.patch(&session, Some(&etag), &trickle(WATCH)).await.status, 204);
     assert_eq!(offer(&node, &session, "*", &slots("avav")).await.status, 200);
 }
@@ -91,7 +92,7 @@ async fn a_publisher_that_adds_a_track_is_answered_and_its_viewers_see_it() {
     assert_eq!(node.commands()[before..], ["update", "bind"]);
     let both = tracks().await;
     assert_eq!((both.len(), &both[0], &both[1].1), (2, &alone[0], &"video".into()));
-    // And gives it up again.
+    // The publisher gives the track up again.
     assert_eq!(offer(&node, &session, &etag, &only_audio()).await.status, 200);
     assert_eq!(tracks().await, alone);
     assert_eq!(node.commands()[before + 2..], ["update", "bind"]);
@@ -158,14 +159,14 @@ async fn an_offer_that_cannot_follow_says_why_and_the_session_lives() {
         assert!(detail.contains(why), "{detail:?} does not say {why:?}");
     }
     assert_eq!(node.commands(), ["open"], "nothing of them is left");
-    // What a viewer no longer wants is paused, not refused.
+    // Media that the viewer's offer no longer asks for is paused, and the offer is not refused.
     assert_eq!(offer(&node, &session, &etag, &sending).await.status, 200);
     assert_eq!(offer(&node, &session, &etag, &slots("av")).await.status, 200);
     assert_eq!(node.request("DELETE", &session, &[], "").await.status, 200);
 }
 
 #[tokio::test]
-async fn a_patch_of_another_type_is_told_of_both() {
+async fn a_patch_of_another_type_is_told_both_types() {
     let node = Node::start().await;
     let (session, etag) = node.post("/whep/r", WATCH).await.session();
     for kind in ["application/json", "application/sdpx", "text/plain"] {
@@ -180,7 +181,7 @@ async fn a_patch_of_another_type_is_told_of_both() {
 }
 
 #[tokio::test]
-async fn an_offer_for_a_session_of_another_or_of_nobody_is_404() {
+async fn an_offer_for_a_foreign_or_unknown_session_is_404() {
     let node = Node::configured(with_keys()).await;
     let patch = async |path: &str, token: Option<&str>| {
         let mut headers = vec![("Content-Type", SDP), ("If-Match", "*")];
@@ -210,7 +211,7 @@ async fn an_offer_for_a_session_of_another_or_of_nobody_is_404() {
 }
 
 #[tokio::test]
-async fn a_node_that_leaves_goes_on_renegotiating_what_is_there() {
+async fn a_draining_node_still_renegotiates_its_sessions() {
     let node = Node::start().await;
     let (session, etag) = node.post("/whep/r", &slots("av")).await.session();
     node.signaling.drain();
@@ -224,7 +225,7 @@ async fn of_two_offers_at_once_each_is_answered_or_told_to_come_again() {
     let (more, most) = (slots("avav"), slots("avavav"));
     let (a, b) =
         tokio::join!(offer(&node, &session, &etag, &more), offer(&node, &session, &etag, &most));
-    // Patches of one session come one after the other; the shorter offer cannot follow the longer one.
+    // Patches of one session run one after the other; the shorter offer cannot follow the longer one.
     assert!(matches!((a.status, b.status), (200 | 422, 200)), "{} {}", a.status, b.status);
     let plan = newest_plan(&node);
     assert_eq!(plan.down.len(), 6);

@@ -1,4 +1,4 @@
-//! What a stranger may try with connections and URLs.
+//! What an unauthenticated client may try with connections and URLs.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -11,13 +11,13 @@ use sfumato_signaling::{Config, Limits, Rate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// All that the server says to these bytes until it closes the connection.
+/// All that the server sends after these bytes until it closes the connection.
 async fn say(node: &Node, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(node.address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     let end = tokio::time::timeout(Duration::from_secs(8), stream.read_to_end(&mut answer)).await;
-    // A reset is an end too: the client had not sent all that it announced.
+    // A reset is an end too: the client did not send all that it announced.
     assert!(end.is_ok(), "the connection stays open");
     answer
 }
@@ -57,7 +57,7 @@ async fn a_connection_that_falls_silent_after_a_request_is_closed() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
-/// RFC 9725 section 5: nobody guesses a session's URL.
+/// RFC 9725 section 5: a session's URL cannot be guessed.
 #[tokio::test]
 async fn session_urls_hold_192_random_bits() {
     let off = Rate { per_second: 0.0, burst: 1 };
@@ -78,6 +78,6 @@ async fn session_urls_hold_192_random_bits() {
         names.insert(name);
     }
     assert_eq!(names.len(), 100);
-    // Each of the 64 characters 50 times on average: of a guessable pattern some would be missing.
+    // Each of the 64 characters is expected 50 times on average; a pattern that can be guessed would lack some.
     assert_eq!(used.iter().filter(|n| **n > 10).count(), 64, "{used:?}");
 }

@@ -1,5 +1,5 @@
-//! The HTTP port with TLS: HTTP/1.1 and HTTP/2, and what a hostile client may try with handshakes and frames. Frames are
-//! written by hand (RFC 9113 section 4.1), since no client library lets anybody write such.
+//! The HTTP port with TLS: HTTP/1.1 and HTTP/2, and what a hostile client may try with handshakes and frames. The
+//! frames are written by hand (RFC 9113 section 4.1), since client libraries refuse to write such frames.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -29,7 +29,7 @@ const ACCEPT_ENCODING: u8 = 0x80 | 16;
 /// RFC 9113 section 7.
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 
-/// Certificate and key in files of their own.
+/// Certificate and key in temporary files.
 struct Files(PathBuf);
 
 impl Files {
@@ -40,7 +40,7 @@ impl Files {
         Self(directory)
     }
 
-    /// Writes a new certificate for `localhost` and gives it back.
+    /// Writes a new certificate for `localhost` and returns it.
     fn write(&self) -> CertificateDer<'static> {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(self.0.join("cert.pem"), made.cert.pem()).unwrap();
@@ -55,7 +55,7 @@ impl Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        // What is left is in a directory for temporary files.
+        // A file that cannot be removed stays in the directory for temporary files.
         let _removed = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -93,7 +93,7 @@ impl Secure {
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 
-    /// An HTTP/2 connection with its preface sent.
+    /// An HTTP/2 connection on which the preface was sent.
     async fn connect_h2(&self) -> TlsStream<TcpStream> {
         let mut stream = self.connect(b"h2").await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
@@ -102,11 +102,11 @@ impl Secure {
         stream
     }
 
-    /// Sends these frames while it reads; the code of the GOAWAY that they lead to, once the connection has ended.
+    /// Sends these frames while it reads. Returns the code of the GOAWAY that ends the connection.
     async fn flood(&self, frames: Vec<u8>) -> Option<u32> {
         let (mut reader, mut writer) = tokio::io::split(self.connect_h2().await);
         let writing = tokio::spawn(async move {
-            // The server stops to read at some point.
+            // The server stops reading at some point.
             let _may_fail = writer.write_all(&frames).await;
             writer
         });
@@ -249,20 +249,20 @@ async fn handshakes_that_are_not_finished_end() {
 async fn floods_of_http_2_frames_end_the_connection() {
     let secure = Secure::start("floods", Limits::default()).await;
     let get = block("GET", "/healthz", &[]);
-    // Requests that are taken back at once (CVE-2023-44487).
+    // Requests that are reset at once (CVE-2023-44487).
     let resets = (0..20_000_u32).flat_map(|at| {
         let id = 2 * at + 1;
         [frame(HEADERS, 5, id, &get), frame(RST_STREAM, 0, id, &[0, 0, 0, 8])].concat()
     });
     assert_eq!(secure.flood(resets.collect()).await, Some(ENHANCE_YOUR_CALM));
-    // Headers that do not end (CVE-2024-27316), in frames of one byte and in large ones.
+    // Header blocks without an end (CVE-2024-27316), in frames of one byte and in large ones.
     for size in [1, 10_000] {
         let mut endless = frame(HEADERS, 1, 1, &get);
         let part = frame(CONTINUATION, 0, 1, &vec![ACCEPT_ENCODING; size]);
         endless.extend(part.repeat(100_000 / size + 1_000));
         assert_eq!(secure.flood(endless).await, Some(ENHANCE_YOUR_CALM), "{size}");
     }
-    // Bodies of nothing (CVE-2019-9518).
+    // Empty body frames (CVE-2019-9518).
     let mut empty = frame(HEADERS, 4, 1, &block("POST", "/whip/r", &[("content-type", SDP)]));
     empty.extend(frame(DATA, 0, 1, b"").repeat(100_000));
     assert_eq!(secure.flood(empty).await, Some(ENHANCE_YOUR_CALM));
@@ -297,7 +297,7 @@ async fn an_http_2_connection_whose_request_was_taken_back_ends_too() {
     let limits = Limits { idle_timeout: Duration::from_millis(500), ..Limits::default() };
     let secure = Secure::start("taken-back", limits).await;
     let mut stream = secure.connect_h2().await;
-    // The request waits for its body, until it is taken back; nothing is sent after that.
+    // The request waits for its body until it is reset; nothing is sent after that.
     let typed = block("POST", "/whip/r", &[("content-type", SDP)]);
     stream.write_all(&frame(HEADERS, 4, 1, &typed)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;

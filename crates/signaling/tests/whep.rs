@@ -1,4 +1,4 @@
-//! What a WHEP endpoint owes (draft-ietf-wish-whep), where it differs from WHIP.
+//! What a WHEP endpoint has to do (draft-ietf-wish-whep), where it differs from WHIP.
 
 mod common;
 
@@ -48,7 +48,7 @@ async fn one_participant_can_be_watched_and_only_one_kind() {
 }
 
 #[tokio::test]
-async fn a_viewer_may_come_before_the_show() {
+async fn a_viewer_may_connect_before_the_publisher() {
     let node = Node::start().await;
     node.post("/whep/r", WATCH).await.session();
     assert_eq!(node.commands(), ["open"]);
@@ -78,7 +78,7 @@ async fn sessions_trickle_restart_and_end_as_in_whip() {
     let restarted = node.patch(&session, Some("*"), &restart(1)).await;
     assert_eq!((restarted.status, restarted.header("content-type")), (200, Some(FRAGMENT)));
     assert_ne!(restarted.header("etag"), Some(etag.as_str()));
-    // A whole offer renegotiates, and is held against the tag as well.
+    // A whole offer renegotiates, and its tag is checked as well.
     let stale = [("Content-Type", SDP), ("If-Match", etag.as_str())];
     assert_eq!(node.request("PATCH", &session, &stale, WATCH).await.status, 412);
     assert_eq!(node.request("DELETE", &session, &[], "").await.status, 200);

@@ -1,4 +1,4 @@
-//! What a WHIP endpoint and its sessions owe (RFC 9725), status by status.
+//! What a WHIP endpoint and its sessions have to do (RFC 9725), status by status.
 
 mod common;
 
@@ -85,7 +85,7 @@ async fn bodies_over_256_kib_are_413_and_the_client_gets_to_read_it() {
     let node = Node::start().await;
     let huge = "a".repeat(256 * 1024 + 1);
     assert_eq!(node.post("/whip/r", &huge).await.status, 413);
-    // The same in chunks, where no length is announced.
+    // The same with a chunked body, whose length is not announced.
     let mut chunked = format!(
         "POST /whip/r HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {SDP}\r\n\
          Transfer-Encoding: chunked\r\n\r\n"
@@ -188,7 +188,7 @@ async fn a_missing_tag_is_428_and_a_stale_one_412_and_the_session_lives() {
     let (session, etag) = node.post("/whip/r", PUBLISH).await.session();
     let fragment = trickle(PUBLISH);
     assert_eq!(node.patch(&session, None, &fragment).await.status, 428);
-    // As one client library does it.
+    // One client library sends the tag like this.
     let wrong_field = [("Content-Type", FRAGMENT), ("ETag", etag.as_str())];
     assert_eq!(node.request("PATCH", &session, &wrong_field, &fragment).await.status, 428);
     for stale in ["\"stale\"", &format!("W/{etag}"), etag.trim_matches('"')] {
@@ -219,7 +219,7 @@ async fn ice_restarts_get_new_credentials_and_a_new_tag() {
 
     assert_eq!(node.patch(&session, Some(&old), &restart(1)).await.status, 412);
     assert_eq!(node.patch(&session, Some(&new), &restart(1)).await.status, 204, "trickles on");
-    // The star in quotes, as in the RFC's example; and new credentials under the current tag are a restart as well.
+    // The star in quotes, as in the RFC's example; new credentials under the current tag restart ICE as well.
     assert_eq!(node.patch(&session, Some("\"*\""), &restart(2)).await.status, 200);
     let third = node.patch(&session, Some("*"), &restart(3)).await;
     let tag = third.header("etag").unwrap().to_owned();
@@ -319,7 +319,7 @@ async fn a_session_that_never_connects_is_freed_within_15_seconds() {
     tokio::time::pause();
     tokio::time::advance(std::time::Duration::from_millis(15_100)).await;
     tokio::time::resume();
-    // No request comes before this look: the timer did it.
+    // No request is made before this check, so the timer ended the session.
     for _ in 0..1_000 {
         if node.commands() == ["open", "close"] {
             break;
@@ -331,7 +331,7 @@ async fn a_session_that_never_connects_is_freed_within_15_seconds() {
 }
 
 #[tokio::test]
-async fn a_node_that_leaves_or_is_full_says_503_with_retry_after() {
+async fn a_draining_or_full_node_answers_503_with_retry_after() {
     let node = Node::start().await;
     let (session, etag) = node.post("/whip/r", PUBLISH).await.session();
     node.signaling.drain();

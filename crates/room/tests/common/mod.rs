@@ -1,4 +1,4 @@
-//! A node's rooms with a source of randomness that counts, so that answers can be compared as text.
+//! The rooms of a node, with random bytes that count up, so that answers can be compared as text.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ pub(crate) fn who(name: &str) -> ParticipantId {
     ParticipantId::parse(name).unwrap()
 }
 
-/// Rooms as their owner drives them, and the randomness that they are given.
+/// The rooms of a node, driven as their owner would drive them.
 pub(crate) struct Rooms {
     config: RoomConfig,
     ids: Ids,
@@ -60,7 +60,7 @@ impl Rooms {
         }
     }
 
-    /// A room's turn, with all that it leads to.
+    /// Calls a room and drains all that follows from the call.
     pub(crate) fn turn<T>(
         &mut self,
         id: &RoomId,
@@ -150,7 +150,7 @@ impl Rooms {
         published
     }
 
-    /// The room of a session; some room for a session that is nowhere.
+    /// The room of a session; room `nowhere` when no room has the session.
     fn room_of(&self, session: SessionId) -> RoomId {
         let found = self.rooms.values().find(|r| r.contains(session));
         found.map_or_else(|| room("nowhere"), |r| r.id().clone())
@@ -217,7 +217,7 @@ impl Rooms {
         &self.config
     }
 
-    /// What a negotiation comes to, not taken in by any room.
+    /// A negotiation whose result no room applies.
     pub(crate) fn negotiated(&mut self, roles: Roles, offer: &str) -> sfumato_room::Agreed {
         self.negotiate(|n| n.answer(roles, offer)).unwrap()
     }
@@ -227,7 +227,7 @@ impl Rooms {
     }
 }
 
-/// Rooms, a clock, and what came out of them.
+/// Rooms, a clock, and what the rooms put out.
 pub(crate) struct Node {
     pub(crate) rooms: Rooms,
     pub(crate) now: Instant,
@@ -274,7 +274,7 @@ impl Node {
         self.commands().iter().flat_map(short).collect()
     }
 
-    /// The plan and the answer of a publisher that is alone.
+    /// The plan and the answer of a publisher in an empty room.
     pub(crate) fn negotiate_up(offer: &str) -> (Arc<SessionPlan>, String) {
         let mut node = Node::new();
         let accepted = node.publish("p", offer).unwrap();
@@ -328,12 +328,12 @@ pub(crate) fn lines<'a>(answer: &'a str, prefix: &str) -> Vec<&'a str> {
     answer.lines().filter(|l| l.starts_with(prefix)).collect()
 }
 
-/// The lines of one media section, from 0.
+/// The lines of one media section; sections count from 0.
 pub(crate) fn section(answer: &str, at: usize) -> String {
     format!("m={}", answer.split("m=").nth(at + 1).unwrap())
 }
 
-/// An offer with several receiving sections: `a` is audio, `v` video, mids from 0.
+/// An offer to receive: each letter is a section, `a` audio, `v` video; mids count from 0.
 pub(crate) fn slots(kinds: &str) -> String {
     let head = CHROMIUM_WATCH.split("m=").next().unwrap();
     let (audio, video) = (section(CHROMIUM_WATCH, 0), section(CHROMIUM_WATCH, 1));

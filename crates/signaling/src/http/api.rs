@@ -1,4 +1,4 @@
-//! The small JSON API: what a page needs to know of the node and of a room.
+//! The small JSON API: what a page has to know of the node and of a room.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -63,7 +63,7 @@ struct RoomSummary {
     viewers: usize,
 }
 
-/// `GET /api/config`: open to all. Servers that have a password are shown to those who have a token.
+/// `GET /api/config`: without authentication. ICE servers with a password are shown only with a valid token.
 pub(crate) async fn config(State(signaling): State<Signaling>, headers: HeaderMap) -> Response {
     let config = signaling.config();
     let trusted = signaling.auth().caller(&headers).is_ok();
@@ -99,7 +99,7 @@ pub(crate) async fn rooms(
     let page = Page::read(query)?;
     let after = page.after.as_deref().map(offer::room).transpose()?;
     let most = page.limit;
-    // One entry more is asked for than is shown: if it is there, there is a next page.
+    // One entry more than the page holds is requested: if it exists, there is a next page.
     let mut rooms =
         signaling.listing(move |core| core.rooms_after(after.as_ref(), most + 1)).await?;
     let is_last = rooms.len() <= most;
@@ -117,7 +117,8 @@ pub(crate) async fn rooms(
     Ok(fresh(Json(rooms).into_response(), link))
 }
 
-/// `GET /api/rooms/{room}?limit=&after=`: who publishes what, in order of arrival. A room that nobody opened yet is an empty one.
+/// `GET /api/rooms/{room}?limit=&after=`: the publishers with their tracks, in order of arrival. A room that does not
+/// exist is shown as empty.
 pub(crate) async fn room(
     State(signaling): State<Signaling>,
     Path(room): Path<String>,
@@ -148,20 +149,20 @@ pub(crate) async fn room(
     Ok(fresh(Json(view).into_response(), link))
 }
 
-/// Query of a listing.
+/// The query of a listing.
 #[derive(Deserialize)]
 pub(crate) struct PageQuery {
     limit: Option<usize>,
     after: Option<String>,
 }
 
-/// Which part of a listing is asked for.
+/// Which part of a listing a request wants.
 pub(crate) struct Page {
     pub(crate) limit: usize,
     pub(crate) after: Option<String>,
 }
 
-/// Entries of a page unless another number is asked for, and at most.
+/// Entries of a page: the default and the maximum.
 const PAGE: usize = 500;
 const LARGEST_PAGE: usize = 1000;
 
@@ -178,14 +179,15 @@ impl Page {
         if (1..=LARGEST_PAGE).contains(&limit) { Ok(Self { limit, after }) } else { Err(bad()) }
     }
 
-    /// The `Link` to the next page (RFC 8288 section 3). Ids are of the unreserved characters of a URI.
+    /// The `Link` to the next page (RFC 8288 section 3). Ids contain only unreserved characters of a URI, so nothing
+    /// is escaped.
     pub(crate) fn next(&self, path: &str, last: &str) -> String {
         format!("<{path}?limit={}&after={last}>; rel=\"next\"", self.limit)
     }
 }
 
-/// `after` names a participant who has left: where the next page begins is not known any more. An error is better than a page
-/// that skips somebody.
+/// `after` names a participant that has left, so it is unknown where the next page begins. An error is better than a
+/// page that skips a participant.
 fn gone() -> Problem {
     Problem::new(
         StatusCode::GONE,
@@ -214,7 +216,7 @@ fn view_track(info: &TrackInfo) -> TrackView<'_> {
     }
 }
 
-/// Marks an answer as not to be cached. `link` leads to the next page.
+/// Marks an answer as not to be cached, and adds the `link` to the next page.
 pub(crate) fn fresh(mut response: Response, link: Option<String>) -> Response {
     if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
         response.headers_mut().insert(LINK, link);

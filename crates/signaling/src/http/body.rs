@@ -1,4 +1,4 @@
-//! Request bodies: read once, whole, within a size and a time.
+//! Request bodies: read once and whole, within limits of size and time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tokio::time::timeout;
 use crate::config::Limits;
 use crate::http::problem::Problem;
 
-/// The body of a request, among its extensions. A handler that answers without reading the body leaves it here, and the gate
-/// reads it off.
+/// The body of a request, stored in its extensions. When a handler answers without reading the body, the body stays
+/// here, and the gate reads and discards it.
 #[derive(Clone)]
 pub(crate) struct BodySlot(Arc<Mutex<Option<Body>>>);
 
-/// What is read and thrown away of a body that no handler read, before the answer. A connection whose request was read to its end
-/// can be used for the next one; beyond this it is closed after the answer (`server` lingers there).
+/// Bytes that are read and discarded before the answer, of a body that no handler read. After a body that was read to
+/// its end the connection can be used again; after a longer body it is closed (`server` lingers there).
 const DRAIN_BYTES: usize = 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
@@ -34,7 +34,7 @@ impl BodySlot {
     /// Reads the whole body as text.
     ///
     /// # Errors
-    /// 413 over the size, 408 when it comes too slowly, 400 when it breaks off or is not UTF-8.
+    /// 413 when it is too large, 408 when it comes too slowly, 400 when it breaks off or is not UTF-8.
     pub(crate) async fn text(&self, limits: &Limits) -> Result<String, Problem> {
         let mut body = self.take().unwrap_or_else(Body::empty);
         let read = timeout(limits.body_timeout, collect(&mut body, limits.body_size)).await;
@@ -65,7 +65,7 @@ impl BodySlot {
             .map_err(|_| Problem::bad_request("bad-body", "The body is not UTF-8."))
     }
 
-    /// Reads and forgets what is left of the body, within bounds.
+    /// Reads and discards the rest of the body, within the bounds.
     pub(crate) async fn drain(&self) {
         if let Some(body) = self.take() {
             drain(body).await;
@@ -101,6 +101,6 @@ async fn drain(mut body: Body) {
             }
         }
     };
-    // At the end of the time the answer is sent all the same, and the connection is closed after it.
+    // When the time is over, the answer is sent all the same, and the connection is closed after it.
     timeout(DRAIN_TIME, read).await.unwrap_or_default();
 }

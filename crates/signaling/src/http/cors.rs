@@ -1,5 +1,5 @@
 //! Cross-origin requests by an allow list (the Fetch standard's CORS protocol). Answers to other origins carry no
-//! permission, and the browser keeps them from the page.
+//! permission, so the browser does not show them to the page.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ enum Rule {
     AnyPort(String),
 }
 
-/// Why a text is not an origin rule.
+/// A text that is no origin rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OriginRuleError;
 
@@ -58,12 +58,12 @@ impl OriginRule {
         }
     }
 
-    /// Pages of every origin.
+    /// All origins.
     pub fn any() -> Self {
         Self(Rule::Any)
     }
 
-    /// Pages served by this machine, whatever the port. What the demo allows.
+    /// Pages served from this machine, on any port. The demo configuration allows them.
     pub fn localhost() -> Vec<Self> {
         ["http://localhost", "http://127.0.0.1", "http://[::1]"]
             .into_iter()
@@ -88,7 +88,7 @@ const EXPOSED: &str = "Location, ETag, Link, Accept-Patch, Accept-Post, Retry-Af
 /// Header fields that a page may send.
 const ALLOWED: &str = "Authorization, Content-Type, If-Match, Accept, Link";
 const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
-/// Browsers cut it down to their own maximum.
+/// How long a browser may cache the answer to a preflight; browsers reduce it to their own maximum.
 const MAX_AGE_SECONDS: u32 = 7200;
 
 /// Whether a request is a CORS preflight (Fetch standard, section 3.3.2).
@@ -98,14 +98,15 @@ pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
         && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The permission for an answer: nothing for requests of the own origin and of origins not on the list.
+/// Adds the permission to an answer. Requests of the node's own origin and of origins that are not on the list get
+/// none.
 pub(crate) fn decorate(
     rules: &[OriginRule],
     origin: Option<&HeaderValue>,
     preflight: bool,
     answer: &mut HeaderMap,
 ) {
-    // The answer differs by origin, and shared caches have to know (Fetch standard, section 3.3.5).
+    // The answer differs by origin, which shared caches have to know (Fetch standard, section 3.3.5).
     answer.append(VARY, HeaderValue::from_static("Origin"));
     let Some(origin) = origin else { return };
     let Ok(text) = origin.to_str() else { return };

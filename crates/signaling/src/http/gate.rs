@@ -1,4 +1,4 @@
-//! What every request passes on its way in, and every answer on its way out: rate limits, problem bodies, CORS.
+//! What every request passes before its handler, and every answer after it: rate limits, problem details, CORS.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::limits::address_key;
 use crate::server::Client;
 use crate::state::Signaling;
 
-/// `Retry-After` for a client that has too many requests at once on the connections of proxies.
+/// `Retry-After` for a client that has too many requests under way through proxies.
 const CROWDED_WAIT: Duration = Duration::from_secs(1);
 
 /// The middleware around all routes.
@@ -30,7 +30,7 @@ pub(crate) async fn gate(
     let origin = parts.headers.get(ORIGIN).cloned();
     let preflight = cors::is_preflight(&parts.method, &parts.headers);
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
-    // A client that waits for 100 (Continue) has sent no body yet, so there is nothing to read off.
+    // A client that waits for 100 (Continue) has sent no body yet, so there is nothing to discard.
     let waits = parts.headers.contains_key(EXPECT);
     let client = parts.extensions.get().map(|client: &Client| client.address);
     let slot = BodySlot::new(body);
@@ -58,12 +58,12 @@ pub(crate) async fn gate(
         HeaderValue::from_static("nosniff"),
     );
     signaling.counters().count(&method, response.status());
-    // Without the path: session URLs are secrets.
+    // The path is not logged, because session URLs are secrets.
     tracing::debug!(%method, status = response.status().as_u16(), client = client.map(tracing::field::display), "answered");
     response
 }
 
-/// Takes a request off the buckets of its address and of its token (or, without one, of its session URL).
+/// Counts a request against the limit of its address and that of its token (without a token: of its session URL).
 fn admit(signaling: &Signaling, parts: &axum::http::request::Parts) -> Result<(), Problem> {
     if parts.extensions.get::<Client>().is_some_and(|client| client.crowded) {
         return Err(too_many(CROWDED_WAIT));
@@ -96,7 +96,7 @@ fn too_many(wait: Duration) -> Problem {
     .retry_after(wait)
 }
 
-/// Gives an error that a library made (a path that is not UTF-8, say) the body that all errors have.
+/// Gives an error that a library made (for a path that is not UTF-8, say) the body that all errors have.
 fn explain(response: Response<Body>) -> Response<Body> {
     let status = response.status();
     if status == StatusCode::NOT_MODIFIED || !(status.is_client_error() || status.is_server_error())

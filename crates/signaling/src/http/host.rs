@@ -1,6 +1,6 @@
-//! By which names a node may be called. A page of any site can have a name of its own resolve to this machine (DNS
-//! rebinding); to the browser the node is then of that page's origin, and no CORS rule holds the page back. A node that
-//! asks for no tokens because only this machine reaches it has to look at the name.
+//! Checks the host name of requests, against DNS rebinding: a page of any site can let a name of its own resolve to
+//! this machine. For the browser the node then has that page's origin, and no CORS rule keeps the page from reading
+//! answers. A node that requires no tokens because only this machine can reach it has to check the name.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use axum::response::IntoResponse;
 use crate::http::problem::Problem;
 use crate::state::Signaling;
 
-/// Turns requests to foreign names away, where that is asked for.
+/// Refuses requests to foreign host names, if so configured.
 pub(crate) async fn known_names(
     State(signaling): State<Signaling>,
     request: Request,
@@ -33,9 +33,10 @@ pub(crate) async fn known_names(
     next.run(request).await
 }
 
-/// Whether the request is for `localhost` or an address. A rebound name is neither. Who names nothing is no browser.
+/// Whether the request is for `localhost` or an IP address. A rebound name is neither. A request without a host name
+/// does not come from a browser.
 fn names_this_machine(request: &Request) -> bool {
-    // An absolute target wins over the field (RFC 9112 section 3.2.2); here both have to be right.
+    // An absolute target takes precedence over the field (RFC 9112 section 3.2.2); here both have to be local.
     let target = request.uri().host();
     let fields = request.headers().get_all(HOST).iter();
     target.is_none_or(is_local)
@@ -49,7 +50,7 @@ fn is_local(authority: &str) -> bool {
         None => authority.split(':').next().unwrap_or_default(),
     };
     let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    // RFC 6761 section 6.3: browsers resolve all of them to loopback without asking anyone.
+    // RFC 6761 section 6.3: browsers resolve all these names to loopback without DNS.
     name == "localhost" || name.ends_with(".localhost") || host.parse::<IpAddr>().is_ok()
 }
 

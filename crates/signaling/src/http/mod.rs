@@ -1,4 +1,5 @@
-//! The HTTP faces of the rooms. Handlers translate; decisions are in [`crate::state`] and in the `room` crate.
+//! The HTTP interface of the rooms. Handlers only translate; decisions are made in [`crate::state`] and in the `room`
+//! crate.
 
 pub(crate) mod api;
 pub(crate) mod body;

@@ -1,4 +1,4 @@
-//! What WHIP and WHEP endpoints have in common: an offer comes, an answer goes, and a resource is there.
+//! What WHIP and WHEP endpoints share: an offer comes in, an answer goes out, and a session resource is made.
 
 use axum::body::Body;
 use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, ETAG, HeaderName, LINK, LOCATION};
@@ -17,7 +17,7 @@ pub(crate) const SDP: &str = "application/sdp";
 /// The media type of fragments (RFC 8840 section 10).
 pub(crate) const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 
-/// What a session may be patched with (RFC 5789 section 3.1).
+/// The media types that a PATCH of a session may have (RFC 5789 section 3.1).
 pub(crate) const PATCHES: &str = "application/trickle-ice-sdpfrag, application/sdp";
 
 pub(crate) const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
@@ -25,7 +25,7 @@ pub(crate) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patc
 
 const METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
-/// Checks that an offer was sent and an answer can be taken, and reads the offer.
+/// Checks that the request has an offer and that the client accepts an answer, and reads the offer.
 ///
 /// # Errors
 /// 415, 406, and those of [`BodySlot::text`].
@@ -54,10 +54,10 @@ pub(crate) async fn read(
     body.text(&signaling.config().limits).await
 }
 
-/// Reads a room from the path of an endpoint.
+/// Reads the room from the path of an endpoint.
 ///
 /// # Errors
-/// 400 when it is no room id.
+/// 400 when the text is no room id.
 pub(crate) fn room(text: &str) -> Result<RoomId, Problem> {
     RoomId::parse(text).map_err(|e| Problem::bad_request("bad-room", format!("The room: {e}.")))
 }
@@ -69,7 +69,7 @@ pub(crate) fn created(signaling: &Signaling, opened: Opened) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
     for (name, text) in [(LOCATION, &opened.location), (ETAG, &opened.etag)] {
-        // Both are of the unreserved set and quotes, which every header field carries.
+        // Both texts consist of unreserved characters and quotes, which are valid in every header field.
         if let Ok(value) = HeaderValue::from_str(text) {
             headers.insert(name, value);
         }
@@ -81,7 +81,7 @@ pub(crate) fn created(signaling: &Signaling, opened: Opened) -> Response<Body> {
     response
 }
 
-/// GET and HEAD: success with nothing in it, and the type by which players find an endpoint
+/// GET and HEAD: success without content, and the media type by which players recognize an endpoint
 /// (draft-ietf-wish-whep section 4.1).
 pub(crate) async fn found() -> Response<Body> {
     let mut response = Response::new(Body::empty());
@@ -90,8 +90,8 @@ pub(crate) async fn found() -> Response<Body> {
     response
 }
 
-/// OPTIONS: 200 and what may be posted (RFC 9725 section 4.2). Never the ICE servers: a preflight is not
-/// authenticated, and TURN credentials are not for everyone.
+/// OPTIONS: 200 with the media type that may be posted (RFC 9725 section 4.2). ICE servers are never included: a
+/// preflight is not authenticated, and TURN credentials are not public.
 pub(crate) async fn options() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
@@ -99,21 +99,21 @@ pub(crate) async fn options() -> Response<Body> {
     response
 }
 
-/// 405 for every other method.
+/// 405 for all other methods.
 pub(crate) async fn refuse() -> Response<Body> {
     method_not_allowed(METHODS)
 }
 
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 
-/// OPTIONS of what can only be read.
+/// OPTIONS of resources that can only be read.
 pub(crate) async fn readable_options() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(READ_METHODS));
     response
 }
 
-/// 405 of what can only be read.
+/// 405 for all other methods of resources that can only be read.
 pub(crate) async fn refuse_readable() -> Response<Body> {
     method_not_allowed(READ_METHODS)
 }
@@ -130,7 +130,7 @@ pub(crate) fn method_not_allowed(allowed: &'static str) -> Response<Body> {
     .into_response()
 }
 
-/// Whether the content type is `wanted`, whatever its parameters.
+/// Whether the content type is `wanted`; parameters are ignored.
 pub(crate) fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()) else {
         return false;
@@ -139,8 +139,8 @@ pub(crate) fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
     essence.trim().eq_ignore_ascii_case(wanted)
 }
 
-/// Whether `Accept` leaves room for `application/sdp`; without the field everything goes (RFC 9110 section 12.5.1).
-/// Of several ranges that match, the most specific one counts.
+/// Whether `Accept` allows `application/sdp`; without the field every type is allowed (RFC 9110 section 12.5.1). If
+/// several ranges match, the most specific one counts.
 fn accepts_sdp(headers: &HeaderMap) -> bool {
     let mut best: Option<(u8, bool)> = None;
     let mut any = false;

@@ -12,7 +12,7 @@ use crate::calls::blocking;
 use crate::http::problem::Problem;
 use crate::state::Signaling;
 
-/// `GET /metrics` on the public listener: with authentication on, for administrators.
+/// `GET /metrics` on the public listener: with authentication on, only for administrators.
 pub(crate) async fn guarded_metrics(
     State(signaling): State<Signaling>,
     headers: HeaderMap,
@@ -25,7 +25,7 @@ pub(crate) async fn guarded_metrics(
 pub(crate) async fn metrics(State(signaling): State<Signaling>) -> Result<Response, Problem> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Numbers(signaling)));
-    // Not on the runtime's threads: the node's own numbers are read from /proc.
+    // Not on the runtime's threads, because reading /proc may block.
     let text = blocking(move || {
         let mut text = String::new();
         prometheus_text::encode(&mut text, &registry).map(|()| text)
@@ -35,7 +35,7 @@ pub(crate) async fn metrics(State(signaling): State<Signaling>) -> Result<Respon
     Ok(([(CONTENT_TYPE, content_type)], text).into_response())
 }
 
-/// All numbers of a node, read when they are asked for.
+/// All metrics of a node, collected at the time of the request.
 struct Numbers(Signaling);
 
 impl Collector for Numbers {
@@ -57,8 +57,9 @@ pub(crate) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: new sessions are welcome. A node at a limit is ready all the same: taken out of service it would end the calls of
-/// those who are there, and there is room again when one of them leaves. The body says so.
+/// `GET /readyz`: whether the node accepts new sessions. A node at a limit still counts as ready: a load balancer that
+/// took it out of service could end its present calls, and a place is free again when one of them ends. The body names
+/// the limit.
 pub(crate) async fn ready(State(signaling): State<Signaling>) -> Response {
     let ready = match signaling.is_draining() {
         true => Err("The node is leaving."),

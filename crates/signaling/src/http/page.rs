@@ -17,7 +17,7 @@ use crate::http::problem::Problem;
 #[folder = "../../web/"]
 struct Files;
 
-/// Everything from the own origin, nothing from elsewhere, nothing inline, in nobody's frame.
+/// All resources from the node's own origin, nothing inline, and no embedding in frames.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' data: blob:; media-src 'self' blob: mediastream:; connect-src 'self'; \
     manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -25,7 +25,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(self), \
     autoplay=(self), fullscreen=(self), geolocation=()";
 
-/// Files of the page for GET and HEAD; for what is no file, 404.
+/// Serves the files of the page for GET and HEAD; 404 for all other paths.
 pub(crate) async fn serve(request: Request) -> Result<Response<Body>, Problem> {
     let path = request.uri().path().trim_start_matches('/');
     let path = if path.is_empty() { "index.html" } else { path };
@@ -54,7 +54,7 @@ pub(crate) async fn serve(request: Request) -> Result<Response<Body>, Problem> {
     };
     let headers = response.headers_mut();
     headers.insert(ETAG, etag);
-    // Kept, and asked after each time: an update of the node is seen at once.
+    // Browsers may store the files but have to revalidate them each time, so that an update of the node shows at once.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
@@ -66,7 +66,7 @@ pub(crate) async fn serve(request: Request) -> Result<Response<Body>, Problem> {
     Ok(response)
 }
 
-/// The types that the page is made of; other files are not served.
+/// The content types of the page's files; other files are not served.
 fn content_type(path: &str) -> Option<&'static str> {
     let (_, extension) = path.rsplit_once('.')?;
     Some(match extension {

@@ -1,5 +1,5 @@
-//! Paths as people write them: `/whip/room/` and `//whip//room` are `/whip/room`. Devices and encoders join a base URL and
-//! a path with one slash too many, and show their users no more than a failure.
+//! Removes surplus slashes from paths: `/whip/room/` and `//whip//room` become `/whip/room`. Some devices and encoders
+//! join a base URL and a path with one slash too many, and show their users only a failure.
 
 use axum::extract::Request;
 use axum::http::Uri;
@@ -7,7 +7,7 @@ use axum::http::uri::PathAndQuery;
 use axum::middleware::Next;
 use axum::response::Response;
 
-/// Leads a request to the resource that its path means.
+/// Forwards a request with its path made plain.
 pub(crate) async fn plain(mut request: Request, next: Next) -> Response {
     if let Some(uri) = plain_uri(request.uri()) {
         *request.uri_mut() = uri;
@@ -15,7 +15,7 @@ pub(crate) async fn plain(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// `None` when the path is plain as it is. Slashes that are percent-encoded are no separators and stay.
+/// `None` when the path has no surplus slash. Percent-encoded slashes are no separators and stay.
 fn plain_uri(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     if !path.contains("//") && (path.len() <= 1 || !path.ends_with('/')) {

@@ -1,4 +1,5 @@
-//! Errors as problem details (RFC 9457). Says what was wrong with the request, never what the server holds.
+//! Errors as problem details (RFC 9457). They say what was wrong with the request, and nothing about other clients'
+//! resources.
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -17,7 +18,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// A problem of the kind `slug`, which ends its `type` URI and never changes its meaning.
+    /// A problem of the kind `slug`. The slug ends the `type` URI, so its meaning never changes.
     pub(crate) fn new(
         status: StatusCode,
         slug: &'static str,
@@ -45,7 +46,8 @@ impl Problem {
         self.status
     }
 
-    /// One answer for resources that never were, are gone, or belong to somebody else.
+    /// The same answer for resources that never existed, have ended, or belong to another caller, so that it tells
+    /// nothing.
     pub(crate) fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -60,7 +62,7 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, slug, "Bad request", detail)
     }
 
-    /// Something of ours broke; the log says what.
+    /// A defect of this node; the log has the details.
     pub(crate) fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -92,7 +94,7 @@ struct Details<'a> {
     instance: &'a str,
 }
 
-/// Writes the body of an answer that carries a [`Problem`]; `path` becomes its `instance`.
+/// Writes the body of an answer that has a [`Problem`]; `path` becomes its `instance`.
 pub(crate) fn render(mut response: Response<Body>, path: &str) -> Response<Body> {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let details = Details {

@@ -1,5 +1,5 @@
-//! Session resources: what a `Location` leads to. PATCH trickles or restarts ICE with a fragment (RFC 9725 section 4.3; WHEP has
-//! the same words), and renegotiates the media sections with a whole offer; DELETE ends the session (section 4.2).
+//! Session resources, which a `Location` names. PATCH with a fragment trickles or restarts ICE (RFC 9725 section 4.3;
+//! the same in WHEP); PATCH with a whole offer renegotiates the media sections; DELETE ends the session (section 4.2).
 
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
@@ -44,7 +44,7 @@ pub(crate) async fn patch(
     let patch = if is_offer { Patch::Offer(text) } else { Patch::Fragment(text) };
     match signaling.patch(&key, &caller, precondition, patch).await? {
         Patched::Trickled => {
-            // No ETag (RFC 9725 section 4.3.2): the ICE session is the same.
+            // No ETag (RFC 9725 section 4.3.2): the ICE session stays the same.
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             Ok(response)
@@ -62,7 +62,8 @@ fn answer(body: String, kind: &'static str, etag: &str) -> Result<Response<Body>
     Ok(response)
 }
 
-/// `DELETE` of a session. `If-Match` is ignored: it is not the ICE session that ends (RFC 9725 section 4.3.1).
+/// `DELETE` of a session. `If-Match` is ignored, since the tag belongs to the ICE session and not to the resource (RFC
+/// 9725 section 4.3.1).
 pub(crate) async fn delete(
     State(signaling): State<Signaling>,
     Extension(face): Extension<Face>,
@@ -74,7 +75,7 @@ pub(crate) async fn delete(
     Ok(Response::new(Body::empty()))
 }
 
-/// `GET` and `HEAD` of a session: success with nothing in it.
+/// `GET` and `HEAD` of a session: success without content.
 pub(crate) async fn get(
     State(signaling): State<Signaling>,
     Extension(face): Extension<Face>,
@@ -90,7 +91,7 @@ pub(crate) async fn get(
     Ok(response)
 }
 
-/// `OPTIONS` of a session, whether it is there or not: a preflight tells nothing.
+/// `OPTIONS` of a session. The answer is the same if there is no such session, so a preflight tells nothing.
 pub(crate) async fn options() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
@@ -100,7 +101,7 @@ pub(crate) async fn options() -> Response<Body> {
     response
 }
 
-/// 405 for every other method.
+/// 405 for all other methods.
 pub(crate) async fn refuse() -> Response<Body> {
     method_not_allowed(METHODS)
 }
@@ -120,7 +121,7 @@ fn locate(
 /// The `If-Match` of a PATCH.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Precondition {
-    /// `*`: whatever the ICE session is now. What a restart asks for.
+    /// `*`: any current ICE session. A restart uses it.
     Any,
     /// One of these strong entity tags, quotes included.
     OneOf(Vec<String>),
@@ -136,7 +137,7 @@ impl Precondition {
         for value in headers.get_all(IF_MATCH) {
             for tag in value.to_str().unwrap_or_default().split(',').map(str::trim) {
                 match tag {
-                    // The example of RFC 9725 section 4.3.3 has the star in quotes, and so have clients.
+                    // The example of RFC 9725 section 4.3.3 has the star in quotes, and some clients do the same.
                     "*" | "\"*\"" => return Ok(Self::Any),
                     "" => {}
                     tag => tags.push(tag.to_owned()),
@@ -154,8 +155,8 @@ impl Precondition {
         Ok(Self::OneOf(tags))
     }
 
-    /// Whether it holds for the current tag. The comparison is strong: a weak tag never matches, and neither does
-    /// one without its quotes (RFC 9110 section 8.8.3.2).
+    /// Whether the precondition holds for the current tag. The comparison is strong: a weak tag never matches, nor
+    /// does a tag without quotes (RFC 9110 section 8.8.3.2).
     pub(crate) fn holds(&self, current: &str) -> bool {
         match self {
             Precondition::Any => true,

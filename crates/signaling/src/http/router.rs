@@ -1,4 +1,4 @@
-//! All routes on one page.
+//! All routes.
 
 use axum::routing::{get, options, post};
 use axum::{Extension, Router, middleware};
@@ -35,12 +35,12 @@ pub(crate) fn public(signaling: Signaling) -> Router {
         .layer(middleware::from_fn_with_state(signaling.clone(), host::known_names))
         .layer(middleware::from_fn_with_state(signaling.clone(), gate::gate))
         .with_state(signaling);
-    // Layers of a router run after its routes were looked up. The path is changed before that, so this layer is on a router
-    // around the routes.
+    // The layers of a router run after its routes were matched. The path has to be changed before that, so this layer
+    // is on a second router around the routes.
     Router::new().fallback_service(routes).layer(middleware::from_fn(path::plain))
 }
 
-/// What is served on the operators' own listener, without authentication.
+/// The routes of the operators' listener, without authentication.
 pub(crate) fn operations(signaling: Signaling) -> Router {
     Router::new()
         .route("/metrics", readable(get(ops::metrics)))

@@ -21,8 +21,8 @@ use crate::http::offer;
 use crate::http::problem::Problem;
 use crate::state::Signaling;
 
-/// Time to wait for the workers' answers. A worker answers within a turn, so a later one is stuck, and its sessions are shown
-/// without measurements.
+/// How long to wait for the workers' answers. A worker answers within one of its turns; one that does not is stuck,
+/// and its sessions are shown without measurements.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
@@ -36,7 +36,7 @@ struct SessionView<'a> {
     session: u64,
     participant: Option<&'a str>,
     connected: bool,
-    /// The peer's address, as the node sees it.
+    /// The peer's address as the node sees it.
     address: Option<String>,
     srtp_profile: Option<&'static str>,
     round_trip_ms: Option<f64>,
@@ -89,8 +89,8 @@ struct DownView<'a> {
     round_trip_ms: Option<f64>,
 }
 
-/// `GET /api/rooms/{room}/stats?limit=&after=`: sessions by rising number, for administrators of the room. `after` is the number of the
-/// last session of the page before. A room that nobody opened yet is an empty one.
+/// `GET /api/rooms/{room}/stats?limit=&after=`: sessions by rising number, for administrators of the room. `after` is
+/// the number of the last session of the previous page. A room that does not exist is shown as empty.
 pub(crate) async fn stats(
     State(signaling): State<Signaling>,
     Path(room): Path<String>,
@@ -102,7 +102,7 @@ pub(crate) async fn stats(
     caller.may_administer_room(&room)?;
     let page = Page::read(query)?;
     let after = page.after.as_deref().map(session_number).transpose()?;
-    // One more than is shown tells whether there is a next page.
+    // One session more than the page holds is requested: if it exists, there is a next page.
     let mut sessions = signaling.sessions_of(&room, after, page.limit + 1).await?;
     let is_last = sessions.len() <= page.limit;
     sessions.truncate(page.limit);
@@ -125,20 +125,20 @@ fn session_number(text: &str) -> Result<SessionId, Problem> {
     })
 }
 
-/// Asks the workers for the measurements of these sessions. Sessions without an answer are absent.
+/// Asks the workers for the measurements of these sessions. Sessions without an answer are missing in the result.
 async fn measure(
     signaling: &Signaling,
     sessions: &[SessionInfo],
 ) -> HashMap<SessionId, SessionStats> {
-    // One place for each session: a worker never waits.
+    // The channel has room for each session's answer, so a worker never waits.
     let (answers, mut received) = mpsc::channel(sessions.len().max(1));
     for info in sessions {
         let answers = answers.clone();
-        // Nobody waits for an answer that comes too late.
+        // The receiver is gone when an answer comes too late; the answer is dropped.
         let reply = move |stats: SessionStats| answers.try_send(stats).unwrap_or_default();
         (signaling.operations().stats)(info.session, Box::new(reply));
     }
-    // The last sender that is dropped ends the wait: sessions without an answer drop theirs.
+    // The wait ends when all senders are dropped. A session without an answer drops its sender.
     drop(answers);
     let mut measured = HashMap::new();
     let collect = async {

@@ -1,6 +1,6 @@
-//! WHEP endpoints (draft-ietf-wish-whep): somebody watches a room, or one participant of it. An offer is always
-//! answered, never countered (the draft's 406 with an offer of ours), and never turned away because nobody
-//! publishes yet: the session waits, and media begins when a publisher comes.
+//! WHEP endpoints (draft-ietf-wish-whep): a session watches a room, or one participant of it. An offer always gets an
+//! answer, never a counter-offer (the draft's 406 with an offer of the server). It is not refused when the room has no
+//! publisher: the session waits, and media begins when a publisher comes.
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -17,7 +17,7 @@ use crate::http::problem::Problem;
 use crate::http::whip::bad_query;
 use crate::state::Signaling;
 
-/// Query of a WHEP endpoint.
+/// The query of a WHEP endpoint.
 #[derive(Deserialize)]
 pub(crate) struct WhepQuery {
     participant: Option<String>,
@@ -31,7 +31,7 @@ enum Kind {
     Video,
 }
 
-/// `POST /whep/{room}?participant=&kind=`: everyone in the room. `participant` is who watches.
+/// `POST /whep/{room}?participant=&kind=`: watches all participants of the room. `participant` is the viewer's name.
 pub(crate) async fn watch_room(
     State(signaling): State<Signaling>,
     Extension(body): Extension<BodySlot>,
@@ -42,7 +42,7 @@ pub(crate) async fn watch_room(
     watch(&signaling, &body, &room, None, query, &headers).await
 }
 
-/// `POST /whep/{room}/{participant}`: one participant.
+/// `POST /whep/{room}/{participant}`: watches one participant.
 pub(crate) async fn watch_participant(
     State(signaling): State<Signaling>,
     Extension(body): Extension<BodySlot>,

@@ -12,7 +12,7 @@ use crate::http::offer;
 use crate::http::problem::Problem;
 use crate::state::Signaling;
 
-/// Query of a WHIP endpoint.
+/// The query of a WHIP endpoint.
 #[derive(Deserialize)]
 pub(crate) struct WhipQuery {
     participant: Option<String>,

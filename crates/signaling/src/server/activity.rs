@@ -1,8 +1,9 @@
-//! What a connection does at the moment, and until when it may go on so.
+//! What a connection does now, and for how long it may go on.
 //!
-//! hyper has one limit for the headers of a request, and it runs between requests too. A proxy that keeps connections
-//! open for later requests would find them closed after seconds (502 for its client), so the two are told apart here:
-//! a request that has begun has to bring its headers soon, and a connection between requests may rest for long.
+//! hyper has one time limit for the headers of a request, and it also runs between requests. With it, a proxy that
+//! keeps connections open for later requests would find them closed after seconds (its clients get 502). So two cases
+//! are told apart here: a request that has begun has to complete its headers soon; a connection between requests may
+//! be idle for long.
 
 use std::io;
 use std::pin::Pin;
@@ -13,16 +14,16 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// How a connection is spoken on.
+/// The HTTP version of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
-    /// HTTP/1.1: whatever comes between two requests is the next one's beginning.
+    /// HTTP/1.1: any byte between two requests begins the next request.
     Http1,
-    /// HTTP/2: frames that begin no request (SETTINGS, PING, WINDOW_UPDATE) come at any time.
+    /// HTTP/2: frames that begin no request (SETTINGS, PING, WINDOW_UPDATE) may come at any time.
     Http2,
 }
 
-/// The state of one connection. Shared by its transport, which sees bytes, and its service, which sees requests.
+/// The state of one connection, shared by its transport, which sees bytes, and its service, which sees requests.
 pub(super) struct Activity {
     version: Version,
     header_timeout: Duration,
@@ -31,29 +32,31 @@ pub(super) struct Activity {
 }
 
 struct State {
-    /// Requests whose answer is being worked out.
+    /// Requests that are being answered.
     requests: usize,
-    /// Since when headers are awaited that are not complete.
+    /// Since when the headers of a request are incomplete.
     headers_since: Option<Instant>,
-    /// When the last answer was made, or the connection was opened.
+    /// When the last answer was ready, or the connection was opened.
     quiet_since: Instant,
 }
 
-/// Until when a connection may go on as it is, and what is late then.
+/// Until when a connection may go on as it is, and what it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Deadline {
-    /// The headers of a request that has begun, or of the first one.
+    /// The headers of the first request, or of one that has begun.
     Headers(Instant),
-    /// The next request. The last answer has to be taken until then as well: a client that does not read it holds
-    /// the connection no longer than one that asks nothing.
+    /// The next request. The client has to read the last answer within the same time: a client that does not read
+    /// holds the connection no longer than an idle one.
     Idle(Instant),
-    /// None while requests are being answered: their bodies and their turns have deadlines of their own.
+    /// No deadline while requests are being answered: their bodies and their calls into rooms have deadlines of their
+    /// own.
     None,
 }
 
 impl Activity {
-    /// A connection that was opened just now. Its first request has the short time, since clients open connections to use
-    /// them: whoever opens many and sends nothing would take all places for longer.
+    /// A connection that was just opened. Its first request has the short deadline, since clients open connections to
+    /// use them. With the long one, a client that opens many connections and sends nothing would occupy all places for
+    /// longer.
     pub(super) fn new(version: Version, header_timeout: Duration, idle_timeout: Duration) -> Self {
         let now = Instant::now();
         let state = State { requests: 0, headers_since: Some(now), quiet_since: now };
@@ -71,12 +74,12 @@ impl Activity {
                 state.headers_since.get_or_insert_with(Instant::now);
             }
             Version::Http1 => {}
-            // The preface is there. From now on what keeps an HTTP/2 connection open is requests.
+            // The HTTP/2 preface has arrived. From now on only requests keep the connection open.
             Version::Http2 => state.headers_since = None,
         }
     }
 
-    /// The headers of a request are there; its answer is made when the guard is dropped.
+    /// A request with complete headers; its answer is ready when the guard is dropped.
     pub(super) fn request(self: &Arc<Self>) -> InRequest {
         let mut state = self.lock();
         state.requests += 1;
@@ -84,12 +87,12 @@ impl Activity {
         InRequest(self.clone())
     }
 
-    /// How long a connection may rest.
+    /// How long a connection may be idle.
     pub(super) fn idle_timeout(&self) -> Duration {
         self.idle_timeout
     }
 
-    /// See [`Deadline`].
+    /// The present [`Deadline`].
     pub(super) fn deadline(&self) -> Deadline {
         let state = self.lock();
         match state.headers_since {
@@ -100,7 +103,7 @@ impl Activity {
     }
 }
 
-/// A request at work.
+/// Guard of a request that is being answered.
 pub(super) struct InRequest(Arc<Activity>);
 
 impl Drop for InRequest {
@@ -111,7 +114,7 @@ impl Drop for InRequest {
     }
 }
 
-/// A transport that tells an [`Activity`] when something is read.
+/// A transport that tells an [`Activity`] when bytes were read.
 pub(super) struct Watched<T> {
     inner: T,
     activity: Arc<Activity>,

@@ -1,7 +1,8 @@
-//! One connection, from the first byte to the last: PROXY header, TLS handshake, HTTP, and a decent end.
+//! One connection, from the first byte to the last: PROXY header, TLS handshake, HTTP, and an end that lets the client
+//! read the last answer.
 //!
-//! Each step has a time of its own, and each of them holds a connection's place: a client can neither keep a connection
-//! by being slow in one of them, nor have more of them under way than connections.
+//! Each step has a time limit, and the connection has its place from the first step on: a client can neither hold a
+//! connection by being slow in one step, nor have more connections in these steps than it may have in all.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -30,46 +31,47 @@ use super::{ServerConfig, proxy_protocol};
 use crate::client;
 use crate::log::PROXY_LINES;
 
-/// Bytes of request line and headers.
+/// Bytes of the request line and the headers.
 const MAX_HEADER_BYTES: usize = 32 * 1024;
-/// Requests at once on one HTTP/2 connection. RFC 9113 section 6.5.2 recommends no less than 100.
+/// Requests at a time on one HTTP/2 connection. RFC 9113 section 6.5.2 recommends no less than 100.
 const MAX_STREAMS: u32 = 100;
-/// What a client may send of one body, and of all bodies of a connection, before it is read (RFC 9113 section 5.2).
+/// Bytes that a client may send of one body, and of all bodies of a connection, before they are read (RFC 9113 section
+/// 5.2).
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 512 * 1024;
-/// Streams that a client resets before they were looked at. More end the connection: each costs a request's work
-/// and nothing of what limits requests ("rapid reset").
+/// Streams that a client may reset before they are handled. More end the connection: each costs the work of a request,
+/// and no limit of requests counts it ("rapid reset").
 const MAX_RESETS: usize = 20;
-/// An HTTP/2 connection on which requests are at work is asked this often whether its client is still there.
+/// While an HTTP/2 connection has requests under way, a PING checks this often whether the client is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// From a decision to end a connection to its end.
+/// Time for a connection to end by itself before it is cut off.
 const GRACE: Duration = Duration::from_secs(1);
-/// What is read and thrown away after the last answer. A socket that is closed with bytes unread resets the connection,
-/// and what the client has not read by then is lost to it: the very answer that says why.
+/// Bytes that are read and thrown away after the last answer. If a socket is closed with unread bytes, the kernel
+/// resets the connection, and the client loses what it has not read yet, including the answer that says why.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
-/// Who sent a request, among its extensions.
+/// The client of a request; stored in the request's extensions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client {
-    /// The address that counts: of a trusted proxy's request, the one that the proxy names.
+    /// The client's address. For a request of a trusted proxy: the address that the proxy names.
     pub(crate) address: IpAddr,
-    /// It has its share of requests at work on the connections of proxies.
+    /// Through proxies the client has as many requests under way as it may have.
     pub(crate) crowded: bool,
 }
 
-/// What all connections of a listener have in common.
+/// What all connections of a listener share.
 pub(super) struct Door {
     config: ServerConfig,
     router: Router,
     shares: Shares,
 }
 
-/// Whose a connection is.
+/// The other end of a connection.
 #[derive(Clone, Copy)]
 pub(super) struct Peer {
     pub(super) address: IpAddr,
-    /// It is a proxy that may say whom it speaks for.
+    /// It is a proxy whose word on its clients' addresses is taken.
     pub(super) trusted: bool,
 }
 
@@ -85,12 +87,12 @@ impl Door {
         address: SocketAddr,
         mut stopping: watch::Receiver<bool>,
     ) {
-        // Answers are one write; waiting for more would only delay them.
+        // An answer is written at once, so Nagle's algorithm would only delay it.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         let peer = self.peer(address.ip().to_canonical());
-        // What is not HTTP yet has nothing to finish when the server stops.
+        // Before HTTP begins there is no request to finish, so the connection is closed when the server stops.
         let mut told = stopping.clone();
         let opened = tokio::select! {
             opened = self.open(stream, peer) => opened,
@@ -118,7 +120,7 @@ impl Door {
         Peer { address, trusted: client::is_in(&self.config.trusted_proxies, address) }
     }
 
-    /// PROXY header and TLS handshake. `None` when the client has its share of connections.
+    /// Reads the PROXY header and does the TLS handshake. `None` when the client already has its share of connections.
     async fn open(&self, mut stream: TcpStream, mut peer: Peer) -> io::Result<Option<Opened>> {
         if peer.trusted && self.config.proxy_protocol {
             let read = proxy_protocol::read(&mut stream);
@@ -126,7 +128,8 @@ impl Door {
                 Ok(Some(address)) => peer = self.peer(address.to_canonical()),
                 Ok(None) => {}
                 Err(error) => {
-                    // A wrong setting of the proxy or of this node. The proxy's address is no client's.
+                    // The proxy or this node is configured wrongly. The log may name the proxy: its address is no
+                    // client's.
                     if let Some(hidden) = PROXY_LINES.pass() {
                         tracing::warn!(proxy = %peer.address, %error, hidden, "no PROXY protocol header from a trusted proxy, connection closed");
                     }
@@ -134,7 +137,7 @@ impl Door {
                 }
             }
         }
-        // A proxy has as many connections as its clients need, and each request on them is held against its client.
+        // A proxy may have as many connections as its clients need; each request on them counts for its client.
         let share = match peer.trusted {
             true => None,
             false => match self.shares.take(peer.address) {
@@ -160,7 +163,7 @@ impl Door {
         let (activity, requests) = self.requests(Version::Http1, at.peer);
         let io = TokioIo::new(Watched::new(transport, activity.clone()));
         let mut builder = http1::Builder::new();
-        // The times of headers are those of `activity`: hyper's own runs between requests, too.
+        // `activity` limits the time for headers; hyper's limit would also run between requests.
         builder.max_buf_size(MAX_HEADER_BYTES).header_read_timeout(None);
         let mut connection = builder.serve_connection(io, requests);
         let ended = run(&activity, stopping, |cx, leave| {
@@ -210,7 +213,7 @@ impl Door {
     }
 }
 
-/// A connection's owner, and the place that it takes until it is dropped.
+/// The other end of a connection, and its place, which is held until this is dropped.
 pub(super) struct At {
     peer: Peer,
     _share: Option<Share>,
@@ -222,7 +225,7 @@ impl At {
     }
 }
 
-/// A connection on which HTTP is spoken next.
+/// A connection that is ready for HTTP.
 enum Opened {
     Plain(TcpStream, At),
     Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>, At),
@@ -232,7 +235,7 @@ pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for T {}
 
-/// The requests of a connection.
+/// The service that answers the requests of a connection.
 struct Requests {
     door: Arc<Door>,
     peer: Peer,
@@ -249,7 +252,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
         let at_work = self.activity.request();
         let trusted = &self.door.config.trusted_proxies;
         let address = client::address(trusted, self.peer.address, request.headers());
-        // A connection of the client's own has its place already.
+        // A connection without a proxy already has its client's place.
         let share = self.peer.trusted.then(|| self.door.shares.take(address));
         let crowded = matches!(share, Some(None));
         let mut request = request.map(axum::body::Body::new);
@@ -263,8 +266,8 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
     }
 }
 
-/// Drives a connection until it ends, is late ([`Activity`]), or the server stops. `poll` is told once to take no more
-/// requests. `false` when it was cut off.
+/// Drives a connection until it ends, misses a deadline ([`Activity`]), or the server stops. `poll` is told once to
+/// take no further requests. `false` when the connection was cut off.
 async fn run(
     activity: &Activity,
     stopping: &mut watch::Receiver<bool>,
@@ -272,7 +275,8 @@ async fn run(
 ) -> bool {
     let mut stop = pin!(stopping.wait_for(|&stop| stop));
     let mut timer = pin!(sleep_until(Instant::now()));
-    // Leaves at the wish of the server, whatever is at work; at the end of its time, until then.
+    // When the server stops, requests under way are finished first. When a deadline has passed, they have until
+    // `cut_off_at`.
     let (mut stopped, mut cut_off_at) = (false, None);
     poll_fn(|cx| {
         let mut leave = false;
@@ -289,8 +293,8 @@ async fn run(
             let deadline = match (cut_off_at, activity.deadline()) {
                 (Some(at), _) => at,
                 (None, Deadline::Headers(at) | Deadline::Idle(at)) => at,
-                // The end of a request wakes the connection where it has an answer to write. A request that was taken
-                // back has none, so the state is looked at again after a while.
+                // An answer that is written wakes this future. A request that the client took back has no answer and
+                // wakes nothing, so the state is checked again after this time.
                 (None, Deadline::None) => Instant::now() + activity.idle_timeout(),
             };
             timer.as_mut().reset(deadline);
@@ -312,7 +316,7 @@ async fn run(
     .await
 }
 
-/// See [`LINGER_BYTES`].
+/// Reads what the client still sends, up to [`LINGER_BYTES`], so that the last answer is not lost.
 async fn linger(mut transport: impl Transport) {
     let end = async {
         transport.shutdown().await?;
@@ -325,7 +329,8 @@ async fn linger(mut transport: impl Transport) {
         }
         io::Result::Ok(())
     };
-    // A reset, or time that is over: the client was given what can be given.
+    // Whether this ends with a reset or at its time limit makes no difference: the client had its time to read the
+    // answer.
     let _ended = timeout(LINGER_TIME, end).await;
 }
 

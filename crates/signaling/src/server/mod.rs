@@ -1,7 +1,7 @@
-//! The TCP side: accepts connections, bounds their number, and gives each one a task of its own ([`connection`]).
+//! The TCP side: accepts connections, bounds their number, and runs each one in a task of its own ([`connection`]).
 //!
-//! HTTP/1.1 in the clear; with [`Certificates`] TLS, and in it HTTP/2 or HTTP/1.1, as the client chooses by ALPN.
-//! HTTP/2 in the clear is not spoken: no browser does, and behind a proxy HTTP/1.1 costs nothing.
+//! HTTP/1.1 without TLS; with [`Certificates`] TLS, and in it HTTP/2 or HTTP/1.1, as the client chooses by ALPN.
+//! HTTP/2 without TLS is not served: no browser uses it, and behind a proxy HTTP/1.1 is as good.
 
 mod activity;
 mod connection;
@@ -30,25 +30,26 @@ use crate::log::ACCEPT_LINES;
 use connection::Door;
 use places::Places;
 
-/// How a listener treats those who connect.
+/// The configuration of a listener.
 #[derive(Debug, Clone, Default)]
 pub struct ServerConfig {
-    /// Numbers and times.
+    /// Limits of numbers, sizes and times.
     pub limits: Limits,
-    /// Proxies that may say whom they speak for.
+    /// Proxies whose word on their clients' addresses is taken.
     pub trusted_proxies: Vec<Network>,
-    /// Trusted proxies begin each connection with a PROXY protocol header, version 1 or 2. One without it is closed.
+    /// Trusted proxies begin each connection with a PROXY protocol header, version 1 or 2. A connection without it is
+    /// closed.
     pub proxy_protocol: bool,
-    /// TLS with these certificates; without them the listener speaks in the clear.
+    /// TLS with these certificates; `None`: without TLS.
     pub tls: Option<Arc<Certificates>>,
 }
 
-/// Pause after a failed `accept`. With no file descriptor left (EMFILE, ENFILE) accept fails at once, again and
-/// again; the loop must neither spin nor die, and has to be back within a second of relief.
+/// Pause after a failed `accept`. When no file descriptor is left (EMFILE, ENFILE), accept fails at once, again and
+/// again. The loop must neither spin nor end, and has to accept again within a second after descriptors are free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop` resolves, then closes idle connections and waits for the busy ones to finish their request.
-/// The caller sets a deadline by dropping the future.
+/// Serves until `stop` resolves; then closes idle connections, and waits until the busy ones have finished their
+/// requests. The caller sets a deadline by dropping the future.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -90,13 +91,13 @@ pub async fn serve(
         }
     }
     drop((listener, stopping));
-    // An error means that there is no connection left to tell.
+    // An error means that no connection is left to be told.
     stopper.send(true).unwrap_or_default();
-    // Each connection holds a receiver until its end.
+    // Each connection holds a receiver until it ends.
     stopper.closed().await;
 }
 
-/// Errors of `accept` that belong to the connection in question, not to the listener (accept(2)).
+/// Errors of `accept` that concern only the new connection, not the listener (accept(2)).
 fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

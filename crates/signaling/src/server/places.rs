@@ -1,5 +1,5 @@
-//! Places for connections: so many in all, and of them so many for one address. Requests that only read are not
-//! rate-limited, so without a share of its own one host could sit on every place by reading a little now and then.
+//! Places for connections: a number in all, and a share of them for one address. Requests that only read are not
+//! rate-limited, so without shares one host could hold every place by reading a little now and then.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::address_key;
 
-/// An address may have one of so many places. Networks behind one address are the ones that need many.
+/// The share of one address is the places divided by this. It is large, because networks behind one address need many
+/// connections.
 const SHARE: usize = 4;
 
 /// The places of one listener.
@@ -18,21 +19,21 @@ pub(super) struct Places {
     shares: Shares,
 }
 
-/// What each address has of the places.
+/// The places that each address has taken.
 #[derive(Clone)]
 pub(super) struct Shares {
     per_address: usize,
     taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-/// One place of an address's share, until it is dropped.
+/// One place of an address's share; given back when dropped.
 pub(super) struct Share {
     address: Option<IpAddr>,
     taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
 impl Places {
-    /// This many places in all.
+    /// `connections` places in all.
     pub(super) fn new(connections: usize) -> Self {
         let connections = connections.clamp(1, Semaphore::MAX_PERMITS);
         let shares = Shares { per_address: connections.div_ceil(SHARE), taken: Arc::default() };
@@ -45,21 +46,22 @@ impl Places {
         self.free.clone().acquire_owned().await.ok()
     }
 
-    /// The shares by themselves: whose a connection is may be known only after its PROXY header.
+    /// The shares apart from the places: the client of a connection may be known only after its PROXY header.
     pub(super) fn shares(&self) -> Shares {
         self.shares.clone()
     }
 }
 
 impl Shares {
-    /// One of the address's share; `None` when all of them are taken. This machine's own addresses have no share: they are
-    /// those of a proxy in front.
+    /// Takes one place of the address's share; `None` when the share is used up. Loopback addresses have no limit:
+    /// their connections come from a proxy on this machine.
     pub(super) fn take(&self, address: IpAddr) -> Option<Share> {
         let address = address.to_canonical();
         let address = (!address.is_loopback()).then(|| address_key(address));
         if let Some(address) = address {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            // An address without places has no entry, so there are at most as many as connections and requests under way.
+            // An address without places has no entry, so there are at most as many entries as connections and requests
+            // under way.
             let count = taken.entry(address).or_default();
             if *count >= self.per_address {
                 return None;

@@ -1,5 +1,6 @@
 //! The PROXY protocol, versions 1 and 2 (the specification of HAProxy, sections 2.1 and 2.2): a proxy that only copies
-//! bytes says ahead of them whose they are. Only read from proxies that the operator named: anybody can write it.
+//! bytes writes the client's address ahead of them. It is read only from proxies that the operator named, since any
+//! client can write it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,16 +11,16 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line of version 1, its end included (section 2.1).
 const MAX_LINE: usize = 107;
-/// The longest header of version 2 that is taken: addresses are 216 bytes at most, the rest are extensions that
-/// nothing here reads.
+/// The longest header of version 2 that is accepted: addresses have at most 216 bytes, the rest are extensions that
+/// are not read here.
 const MAX_BODY: usize = 2048;
 
-/// Reads the header, and not a byte more. `None`: the proxy speaks for itself, or does not say for whom.
+/// Reads the header, and no byte beyond it. `None`: the connection is the proxy's own, or the header names no client.
 ///
 /// # Errors
 /// `InvalidData` when the bytes are no such header.
 pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
-    // The shortest header of either version is longer than the signature.
+    // The shortest header of each version is longer than the signature.
     let mut start = [0; SIGNATURE.len()];
     stream.read_exact(&mut start).await?;
     if start == SIGNATURE {
@@ -33,7 +34,7 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
         if line.len() >= MAX_LINE {
             return Err(bad("the line is over 107 bytes"));
         }
-        // Byte by byte, since what follows the line belongs to TLS or HTTP.
+        // Byte by byte, since the bytes after the line belong to TLS or HTTP.
         line.push(stream.read_u8().await?);
     }
     parse_v1(&line[..line.len() - 2])
@@ -76,14 +77,14 @@ async fn read_v2(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpA
     let mut body = vec![0; len];
     stream.read_exact(&mut body).await?;
     match version_and_command & 0xf {
-        // LOCAL: the proxy's own connection, a health check.
+        // LOCAL: the proxy's own connection, for example a health check.
         0 => Ok(None),
         1 => parse_v2_addresses(family, &body),
         _ => Err(bad("the command is unknown")),
     }
 }
 
-/// Addresses are first in the body: source, destination, ports (section 2.2).
+/// The body begins with the addresses: source, destination, ports (section 2.2).
 fn parse_v2_addresses(family: u8, body: &[u8]) -> io::Result<Option<IpAddr>> {
     let short = || bad("the addresses are cut off");
     match family >> 4 {
@@ -109,7 +110,7 @@ fn bad(why: &'static str) -> io::Error {
 mod tests {
     use super::*;
 
-    /// What the header says, and how many bytes it took.
+    /// The result of reading the header, and how many bytes it took.
     async fn read_all(mut bytes: &[u8]) -> (Result<Option<String>, io::ErrorKind>, usize) {
         let total = bytes.len();
         let read = read(&mut bytes).await;
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_header_is_refused_within_its_bounds() {
+    async fn bytes_that_are_no_header_are_refused_within_bounds() {
         let cases: [Vec<u8>; 10] = [
             b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
             b"PROXY TCP4 192.0.2.7 10.0.0.1 12345\r\n".to_vec(),

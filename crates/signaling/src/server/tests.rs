@@ -1,4 +1,4 @@
-//! The times of a connection, on virtual time and over a pipe.
+//! The time limits of a connection, on virtual time and over a pipe.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl Connection {
         assert!(answer[..count].starts_with(b"HTTP/1.1 200 OK"), "{count}");
     }
 
-    /// In how many seconds the server closes the connection.
+    /// After how many seconds the server closes the connection.
     async fn closed_after(&mut self) -> u64 {
         let start = Instant::now();
         let mut rest = Vec::new();
@@ -102,7 +102,7 @@ async fn an_answer_that_is_not_taken_holds_the_connection_no_longer_than_silence
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_stops_closes_what_is_idle_and_finishes_what_is_not() {
+async fn a_server_that_stops_closes_idle_connections_and_finishes_requests() {
     let mut idle = Connection::open();
     idle.ask(REQUEST).await;
     idle.stop.send(true).unwrap();

@@ -1,5 +1,5 @@
-//! Certificates of the HTTP port, from files, and what is spoken under them. Files that change are read anew while connections
-//! go on; a file that is no good changes nothing.
+//! The certificates of the HTTP port, and the TLS configuration made of them. Files that change are read again while
+//! connections go on; files that are not valid change nothing.
 
 use std::fmt;
 use std::io;
@@ -16,11 +16,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-/// How often the files are looked at. Reading a file's metadata costs microseconds, and needs no watcher that a renamed
-/// directory or a file system without notices would fool.
+/// How often the files are checked. Reading a file's metadata costs microseconds, and it also notices a renamed
+/// directory or a change on a file system without notifications, which a watcher would miss.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// TLS for a listener.
+/// The TLS configuration of a listener.
 pub struct Certificates {
     certificate: PathBuf,
     key: PathBuf,
@@ -30,8 +30,8 @@ pub struct Certificates {
     seen: Mutex<Stamp>,
 }
 
-/// What tells one version of the two files from the next: a renamed symbolic link (as Kubernetes does it) is another
-/// inode, a file that is written again has another time.
+/// Tells versions of the two files apart: a renamed symbolic link (as Kubernetes uses it) leads to another inode, a
+/// file that is written again has another time.
 type Stamp = Option<[(u64, i64, i64, u64); 2]>;
 
 #[derive(Debug)]
@@ -55,7 +55,8 @@ impl Certificates {
     /// Reads a chain of certificates, the node's own first, and the key that belongs to it, both in PEM.
     ///
     /// # Errors
-    /// A file cannot be read, has nothing of its kind in it, or the two do not belong together. The text names the file.
+    /// A file cannot be read, contains no certificate or key, or the two do not belong together. The text names the
+    /// file.
     pub fn load(certificate: PathBuf, key: PathBuf) -> io::Result<Self> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let seen = Mutex::new(stamp(&certificate, &key));
@@ -75,7 +76,7 @@ impl Certificates {
         self.config.clone()
     }
 
-    /// Looks at the files for ever. Handshakes that begin after a change get the new certificate.
+    /// Checks the files again and again; never returns. Handshakes that begin after a change use the new certificate.
     pub async fn keep_fresh(self: Arc<Self>) {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -94,18 +95,18 @@ impl Certificates {
         }
     }
 
-    /// Reads the files if they changed since they were read last. `true` when they did.
+    /// Reads the files if they changed since the last time. `true` when they did.
     ///
     /// # Errors
-    /// Those of [`Certificates::load`]; what was there before stays.
+    /// Those of [`Certificates::load`]; the certificate in use stays.
     pub fn refresh(&self) -> io::Result<bool> {
         let now = stamp(&self.certificate, &self.key);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if *seen == now {
             return Ok(false);
         }
-        // Remembered also where the files turn out bad: the error is logged once, and the files are read again at their next
-        // change.
+        // Stored even if the files turn out to be invalid: the error is then logged once, and the files are read again
+        // after their next change.
         *seen = now;
         let read = read(&self.certificate, &self.key, &self.provider)?;
         self.current.0.store(Arc::new(read));
@@ -113,7 +114,7 @@ impl Certificates {
     }
 }
 
-/// `None` when one of them is not there.
+/// `None` when one of the files does not exist.
 fn stamp(certificate: &PathBuf, key: &PathBuf) -> Stamp {
     let of = |path: &PathBuf| {
         let meta = std::fs::metadata(path).ok()?;
@@ -136,7 +137,7 @@ fn read(
     if chain.is_empty() {
         return Err(explain(certificate, &"there is no certificate in it"));
     }
-    // The error of the parser names what is wrong with the form, and repeats no bytes of the key.
+    // The parser's error says what is wrong with the format, and repeats no bytes of the key.
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| explain(key, &error))?;
     CertifiedKey::from_der(chain, secret, provider)
         .map_err(|error| explain(key, &format_args!("with {}: {error}", certificate.display())))
@@ -172,7 +173,7 @@ mod tests {
         assert!(files.refresh().unwrap());
         assert_eq!(shown(), second);
 
-        // The certificate is new and the key is not yet: what an exchange of two files looks like half way.
+        // The certificate is new and the key is still the old one, as in the middle of an exchange of both files.
         let other = rcgen::generate_simple_self_signed(["third.example".to_owned()]).unwrap();
         std::fs::write(&certificate, other.cert.pem()).unwrap();
         assert!(files.refresh().unwrap_err().to_string().contains("key.pem"));

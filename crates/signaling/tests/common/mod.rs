@@ -1,5 +1,5 @@
-//! Signaling over real rooms behind a real listener on loopback, and a client that sees every byte. Only the workers
-//! are missing: their commands are recorded, their events are made up.
+//! Signaling with real rooms behind a real listener on loopback, and a client that sees every byte. There are no
+//! workers: their commands are recorded, their events are made by the tests.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
@@ -27,11 +27,11 @@ pub const FFMPEG: &str = include_str!("../../../sdp/fixtures/ffmpeg-publish.sdp"
 
 pub const SDP: &str = "application/sdp";
 pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
-/// What a session may be patched with.
+/// The media types that a PATCH of a session may have.
 pub const PATCHES: &str = "application/trickle-ice-sdpfrag, application/sdp";
 pub const KEY: &str = "0123456789abcdef0123456789abcdef";
 
-/// The measurements that these tests' workers give: those of every session but number 3, which no worker owns.
+/// The measurements of the tests' workers: every session has some, except number 3, which no worker owns.
 fn measurements(session: SessionId, reply: StatsReply) {
     if session.0 == 3 {
         return;
@@ -72,7 +72,7 @@ pub struct Node {
     pub events: UnboundedSender<Event>,
 }
 
-/// An answer, taken apart.
+/// An HTTP answer in its parts.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: u16,
@@ -93,12 +93,12 @@ impl Node {
         Self::served(config, limits, ServerConfig::default()).await
     }
 
-    /// With a listener of another kind; its limits are those of `config`.
+    /// A node whose listener is configured by `server`; the limits come from `config`.
     pub async fn served(config: Config, limits: room::Limits, server: ServerConfig) -> Self {
         Self::held(config, limits, server, |_: &Command| ()).await
     }
 
-    /// `hold` sees each command before it is recorded, while its room is locked.
+    /// `hold` is called with each command before it is recorded, under the lock of its room.
     pub async fn held(
         config: Config,
         limits: room::Limits,
@@ -166,7 +166,7 @@ impl Node {
         self.exchange(text.as_bytes(), method == "HEAD").await
     }
 
-    /// Sends bytes as they are, and takes the answer apart.
+    /// Sends these bytes, and reads the answer.
     pub async fn exchange(&self, bytes: &[u8], head: bool) -> Reply {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
@@ -176,12 +176,12 @@ impl Node {
         Reply::parse(&String::from_utf8(answer).unwrap(), head)
     }
 
-    /// An offer is posted.
+    /// Posts an offer.
     pub async fn post(&self, path: &str, offer: &str) -> Reply {
         self.request("POST", path, &[("Content-Type", SDP)], offer).await
     }
 
-    /// A fragment is sent to a session.
+    /// Sends a fragment to a session.
     pub async fn patch(&self, path: &str, if_match: Option<&str>, fragment: &str) -> Reply {
         let mut headers = vec![("Content-Type", FRAGMENT)];
         headers.extend(if_match.map(|tag| ("If-Match", tag)));
@@ -219,9 +219,9 @@ impl Reply {
         reply
     }
 
-    /// What holds for every answer.
+    /// Checks what holds for every answer.
     fn check(&self, head: bool) {
-        // ffmpeg reads no chunks.
+        // ffmpeg cannot read chunked answers.
         assert_eq!(self.header("transfer-encoding"), None);
         if matches!(self.status, 204 | 304) {
             assert_eq!((self.header("content-length"), self.body.as_str()), (None, ""));
@@ -261,27 +261,27 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// The path of a session that was made, and its tag.
+    /// The path of the session that the answer created, and its tag.
     pub fn session(&self) -> (String, String) {
         assert_eq!(self.status, 201, "{}", self.body);
         (self.header("location").unwrap().to_owned(), self.header("etag").unwrap().to_owned())
     }
 }
 
-/// The fragment that a client with this offer would trickle.
+/// A trickle fragment of a client with this offer.
 pub fn trickle(offer: &str) -> String {
     let line =
         |prefix: &str| offer.lines().find(|line| line.starts_with(prefix)).unwrap().trim_end();
     fragment(line("a=ice-ufrag:"), line("a=ice-pwd:"), line("a=mid:"))
 }
 
-/// The fragment of a restart; `n` makes the credentials new ones.
+/// The fragment of an ICE restart; each `n` has other credentials.
 pub fn restart(n: u32) -> String {
     let (ufrag, pwd) = (format!("a=ice-ufrag:new{n:05}"), format!("a=ice-pwd:{n:024}"));
     fragment(&ufrag, &pwd, "a=mid:0")
 }
 
-/// An offer with several receiving sections: `a` is audio, `v` video, mids from 0.
+/// An offer to receive: each letter is a section, `a` audio, `v` video; mids count from 0.
 pub fn slots(kinds: &str) -> String {
     let mut parts = WATCH.split("m=");
     let head = parts.next().unwrap();
