@@ -1,4 +1,4 @@
-//! Socket addresses as the kernel lays them out: `sockaddr_in` and `sockaddr_in6`, written and read as bytes.
+//! Socket addresses in the kernel's layout: `sockaddr_in` and `sockaddr_in6`, written and read as bytes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -22,7 +22,7 @@ impl Name {
         self.0.as_mut_ptr().cast()
     }
 
-    /// Writes `address`; returns its length there.
+    /// Writes `address`; returns the length that it takes.
     #[inline]
     pub(crate) fn set(&mut self, address: SocketAddr) -> libc::socklen_t {
         self.0 = [0; LEN];
@@ -46,9 +46,9 @@ impl Name {
         self.0[..2].copy_from_slice(&(family as libc::sa_family_t).to_ne_bytes());
     }
 
-    /// Reads the address that the kernel wrote; `None` for another family or a length too short.
+    /// Reads the address that the kernel wrote; `None` for another family or if the length is too short.
     ///
-    /// The flow label is left out, so that one peer has one address whatever labels its packets carry.
+    /// The flow label is ignored, so that one peer has one address whatever labels its packets carry.
     #[inline]
     pub(crate) fn get(&self, len: libc::socklen_t) -> Option<SocketAddr> {
         let len = len as usize;

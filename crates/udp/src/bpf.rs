@@ -1,6 +1,7 @@
 //! bpf(2): maps, and programs that use them. Only what steering needs.
 //!
-//! The structs are the heads of `union bpf_attr` (linux/bpf.h): the kernel takes what is missing behind them as zero.
+//! The structs are the heads of `union bpf_attr` (linux/bpf.h): the kernel takes the missing fields behind them as
+//! zero.
 
 use std::{
     io,
@@ -30,7 +31,7 @@ pub(crate) struct Insn {
 }
 
 impl Insn {
-    /// `to` and `from` are register numbers, 0 to 10. `code` is an opcode: eight bits of it count.
+    /// `to` and `from` are register numbers, 0 to 10. `code` is an opcode, of which the low eight bits are used.
     pub(crate) const fn new(code: u32, to: u8, from: u8, offset: i16, value: i32) -> Insn {
         // C bit fields: the first one has the low bits on little-endian machines and the high bits on others.
         let registers =
@@ -42,8 +43,8 @@ impl Insn {
 /// Makes a least-recently-used hash map with keys and values of these sizes in bytes.
 ///
 /// # Errors
-/// What the kernel says: `EPERM` without CAP_BPF, `ENOSYS` where bpf(2) is missing or a sandbox hides it, `E2BIG` or
-/// `EINVAL` for sizes that it does not take.
+/// The kernel's: `EPERM` without CAP_BPF, `ENOSYS` if bpf(2) is missing or a sandbox hides it, `E2BIG` or `EINVAL` for
+/// sizes that it does not support.
 pub(crate) fn lru_map(key: u32, value: u32, entries: u32) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Create {
@@ -56,14 +57,14 @@ pub(crate) fn lru_map(key: u32, value: u32, entries: u32) -> io::Result<OwnedFd>
     let create = Create { kind: LRU_HASH, key, value, entries, flags: 0 };
     // SAFETY: `Create` is the head of the attributes of this command, and holds no addresses.
     let fd = unsafe { call(MAP_CREATE, &create) }?;
-    // SAFETY: the kernel has just given us this descriptor, nobody else owns it.
+    // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Sets the value of `key`. `K` and `V` must have the sizes that the map was made with.
 ///
 /// # Errors
-/// What the kernel says, `ENOMEM` for instance.
+/// The kernel's, `ENOMEM` for instance.
 pub(crate) fn update<const K: usize, const V: usize>(
     map: &OwnedFd,
     key: &[u8; K],
@@ -78,7 +79,7 @@ pub(crate) fn update<const K: usize, const V: usize>(
 /// The value of `key`. `K` and `V` must have the sizes that the map was made with.
 ///
 /// # Errors
-/// `NotFound` (`ENOENT`) where the map has no such key; else what the kernel says.
+/// `NotFound` (`ENOENT`) if the map has no such key; else the kernel's.
 pub(crate) fn lookup<const K: usize, const V: usize>(
     map: &OwnedFd,
     key: &[u8; K],
@@ -94,7 +95,7 @@ pub(crate) fn lookup<const K: usize, const V: usize>(
 /// Removes `key`, which must have the size that the map was made with.
 ///
 /// # Errors
-/// `NotFound` (`ENOENT`) where the map has no such key; else what the kernel says.
+/// `NotFound` (`ENOENT`) if the map has no such key; else the kernel's.
 pub(crate) fn delete<const K: usize>(map: &OwnedFd, key: &[u8; K]) -> io::Result<()> {
     let element = Element::new(map, key, 0);
     // SAFETY: `Element` is the head of the attributes of this command. The kernel reads a key of the size of the map,
@@ -119,10 +120,11 @@ impl Element {
     }
 }
 
-/// Loads a socket filter. The kernel proves it harmless or refuses it.
+/// Loads a socket filter. The kernel verifies it, and refuses a program that it cannot prove harmless.
 ///
 /// # Errors
-/// What the kernel says: `EPERM`, `ENOSYS` as for [`lru_map`]; `EINVAL` or `EACCES` for a program that it cannot prove.
+/// The kernel's: `EPERM`, `ENOSYS` as for [`lru_map`]; `EINVAL` or `EACCES` for a program that it cannot prove
+/// harmless.
 pub(crate) fn load(program: &[Insn]) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Load {
@@ -138,7 +140,8 @@ pub(crate) fn load(program: &[Insn]) -> io::Result<OwnedFd> {
         kind: SOCKET_FILTER,
         len: u32::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
         instructions: program.as_ptr() as u64,
-        // Tells only whether the program may call what the kernel keeps for GPL programs. It does not.
+        // The licence decides only whether the program may call functions that the kernel reserves for GPL programs.
+        // It calls none.
         license: c"MIT".as_ptr() as u64,
         log_level: 0,
         log_size: 0,
@@ -147,29 +150,30 @@ pub(crate) fn load(program: &[Insn]) -> io::Result<OwnedFd> {
     // SAFETY: `Load` is the head of the attributes of this command. The kernel reads `len` instructions, whose layout
     // is that of `struct bpf_insn`, and the text of the licence up to its zero; both live until the call returns.
     let fd = unsafe { call(PROGRAM_LOAD, &load) }?;
-    // SAFETY: the kernel has just given us this descriptor, nobody else owns it.
+    // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// One call of bpf(2); its result is a descriptor or 0.
 ///
 /// # Safety
-/// `A` is a head of the attributes of `command`, and what it holds the addresses of can be read and written as the
+/// `A` is a head of the attributes of `command`. The memory that its addresses name can be read and written as the
 /// command does, until this returns.
 unsafe fn call<A>(command: libc::c_int, attributes: &A) -> io::Result<RawFd> {
-    // SAFETY: address and size are those of `attributes`; the rest is what the caller promised.
+    // SAFETY: address and size are those of `attributes`; the caller promised the rest.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<A>())
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as RawFd) }
 }
 
-/// For tests: how long a program takes.
+/// For tests: measures how long a program takes.
 #[cfg(test)]
 pub(crate) mod measure {
     use super::*;
 
-    /// Runs a program on a frame so many times (BPF_PROG_TEST_RUN). Returns its last answer and the nanoseconds of a run.
+    /// Runs a program `times` times on a frame (BPF_PROG_TEST_RUN). Returns its last result and the nanoseconds of one
+    /// run.
     pub(crate) fn run(program: &OwnedFd, frame: &[u8], times: u32) -> io::Result<(u32, u32)> {
         #[repr(C)]
         struct Run {
@@ -193,7 +197,7 @@ pub(crate) mod measure {
             nanoseconds: 0,
         };
         // SAFETY: `Run` is the head of the attributes of command 10. The kernel reads `len_in` bytes of the frame, and
-        // writes answer and duration into the struct itself, which is borrowed mutably for that.
+        // writes result and duration into the struct itself, which is borrowed mutably for that.
         let done = unsafe { libc::syscall(libc::SYS_bpf, 10, &raw mut run, size_of::<Run>()) };
         if done < 0 {
             return Err(io::Error::last_os_error());

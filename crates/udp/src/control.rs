@@ -1,4 +1,5 @@
-//! Control messages (cmsg) beside a datagram: which local address, and the size of the segments. Written and read as bytes.
+//! Control messages (cmsg) of a datagram: its local address, the size of its segments, and its timestamp. Written and
+//! read as bytes.
 //!
 //! The layout is the kernel's: length as a machine word, level, type, data, each message aligned to a word.
 
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 const WORD: usize = size_of::<usize>();
 const HEADER: usize = size_of::<libc::cmsghdr>();
-/// in6_pktinfo (20 bytes), a segment size (4 bytes) and a timespec (16 bytes), each with header and padding, take 96; the
-/// rest is slack for options that somebody may turn on for the whole machine.
+/// in6_pktinfo (20 bytes), a segment size (4 bytes) and a timespec (16 bytes), each with header and padding, take 96.
+/// The rest is spare room for options that may be turned on for the whole machine.
 const ROOM: usize = 128;
 
 /// Room for the control messages of one datagram.
@@ -16,14 +17,14 @@ const ROOM: usize = 128;
 #[repr(C, align(8))]
 pub(crate) struct Control([u8; ROOM]);
 
-/// What the kernel said beside a received message.
+/// The control messages of a received message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Arrived {
-    /// The local address that was reached.
+    /// The local address that it was sent to.
     pub(crate) local: Option<IpAddr>,
-    /// The size of each segment but the last, when GRO joined several.
+    /// The size of each segment except the last, if GRO joined several.
     pub(crate) segment: Option<usize>,
-    /// When the kernel took it in, since 1970.
+    /// When the kernel received it, since 1970.
     pub(crate) stamp: Option<Duration>,
 }
 
@@ -38,8 +39,8 @@ impl Control {
         self.0.as_mut_ptr().cast()
     }
 
-    /// Writes what goes with a message to `remote`: its source address unless that is unspecified (or of the other family),
-    /// and the size of its segments. Returns the length.
+    /// Writes the control messages of a message to `remote`: its source address unless that is unspecified (or of the
+    /// other family), and the size of its segments. Returns the length.
     #[inline]
     pub(crate) fn set(
         &mut self,
@@ -51,13 +52,15 @@ impl Control {
         match (remote, local) {
             (_, local) if local.is_unspecified() => {}
             (SocketAddr::V4(_), IpAddr::V4(local)) => {
-                // in_pktinfo: interface (0: any), ipi_spec_dst (the source address when sending), ipi_addr (unused then).
+                // in_pktinfo: interface (0: any), ipi_spec_dst (the source address when sending), ipi_addr (unused
+                // when sending).
                 let mut info = [0u8; 12];
                 info[4..8].copy_from_slice(&local.octets());
                 len = self.put(len, libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
             }
             (SocketAddr::V6(remote), IpAddr::V6(local)) => {
-                // in6_pktinfo: address, interface. A link-local source needs its interface: that of the remote.
+                // in6_pktinfo: address, interface. A link-local source needs its interface, which is that of the
+                // remote.
                 let mut info = [0u8; 20];
                 info[..16].copy_from_slice(&local.octets());
                 if local.is_unicast_link_local() {
@@ -73,7 +76,7 @@ impl Control {
         len
     }
 
-    /// Writes one message at `at`; returns where the next one begins.
+    /// Writes one control message at `at`; returns where the next one begins.
     fn put(&mut self, at: usize, level: libc::c_int, kind: libc::c_int, data: &[u8]) -> usize {
         let end = at + HEADER + data.len();
         let next = aligned(end);
@@ -92,7 +95,8 @@ impl Control {
         let mut rest = &self.0[..len.min(ROOM)];
         while let Some((level, kind, data, behind)) = split(rest) {
             match (level, kind) {
-                // ipi_spec_dst and not ipi_addr: the latter may be a broadcast address, from which nothing can be sent.
+                // ipi_spec_dst and not ipi_addr: the latter may be a broadcast address, from which nothing can be
+                // sent.
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     let ip = data.get(4..8).and_then(|ip| <[u8; 4]>::try_from(ip).ok());
                     arrived.local = ip.map(|ip| Ipv4Addr::from(ip).into());
@@ -127,7 +131,8 @@ fn aligned(len: usize) -> usize {
     len.next_multiple_of(WORD)
 }
 
-/// Level, type and data of the first control message, and the bytes behind it. `None` at the end, also at a lying length.
+/// Level, type and data of the first control message, and the bytes behind it. `None` at the end, and for a wrong
+/// length.
 fn split(bytes: &[u8]) -> Option<(libc::c_int, libc::c_int, &[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk::<WORD>()?;
     let (level, rest) = rest.split_first_chunk::<4>()?;

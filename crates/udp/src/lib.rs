@@ -1,7 +1,8 @@
-//! Batched UDP over Linux system calls: recvmmsg with GRO, sendmmsg with GSO, and what a thread per core needs beside
-//! them: an eventfd to be woken by, a wait over several descriptors, pinning, and the addresses of the machine.
+//! Batched UDP over Linux system calls: recvmmsg with GRO and sendmmsg with GSO. Also what a thread per core needs
+//! besides: an eventfd that wakes it, a wait over several descriptors, pinning, and the addresses of the machine.
 //!
-//! Nothing but system calls: no knowledge of media, no timers, no threads. No core uses this crate, the workers do.
+//! Only system calls: no knowledge of media, no timers, no threads. Used by the workers, and not by the crates that do
+//! no I/O.
 //!
 //! - [`socket`]: [`UdpSocket`], one per family and worker, all on one port by SO_REUSEPORT
 //! - [`recv`]: [`RecvBatch`], up to some tens of messages per call, each a train of segments when GRO joined them

@@ -1,4 +1,4 @@
-//! What the machine has: cores to pin threads to, and interface addresses to offer as ICE candidates.
+//! The machine's cores, to pin threads to, and its interface addresses, to offer as ICE candidates.
 
 use std::{
     ffi::CStr,
@@ -7,7 +7,7 @@ use std::{
     ptr,
 };
 
-/// The cores that this process may use, ascending. Never empty: core 0 when the kernel does not say.
+/// The cores that this process may use, ascending. Never empty: core 0 if the kernel does not tell.
 pub fn cores() -> Vec<usize> {
     let mut set = empty_set();
     // SAFETY: `set` is a valid cpu_set_t of the size given, and the kernel fills it. 0 is the calling thread.
@@ -26,8 +26,8 @@ pub fn cores() -> Vec<usize> {
 /// Binds the calling thread to one core.
 ///
 /// # Errors
-/// `InvalidInput` for a core number that no machine has, else what the kernel says (`EINVAL` for a core that is not
-/// there or not allowed).
+/// `InvalidInput` for a core number beyond those that Linux supports, else the kernel's (`EINVAL` for a core that does
+/// not exist or is not allowed).
 pub fn pin_to_core(core: usize) -> io::Result<()> {
     if core >= libc::CPU_SETSIZE as usize {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("no core {core}")));
@@ -50,18 +50,18 @@ fn empty_set() -> libc::cpu_set_t {
 pub struct InterfaceAddress {
     /// The interface's name, such as `eth0`.
     pub name: String,
-    /// The address; an IPv6 link-local one comes without its scope.
+    /// The address; an IPv6 link-local address has no scope here.
     pub address: IpAddr,
-    /// The interface is up (IFF_UP).
+    /// Whether the interface is up (IFF_UP).
     pub up: bool,
-    /// The interface is a loopback (IFF_LOOPBACK).
+    /// Whether the interface is a loopback (IFF_LOOPBACK).
     pub loopback: bool,
 }
 
 /// All IPv4 and IPv6 addresses of all interfaces, in the kernel's order.
 ///
 /// # Errors
-/// What getifaddrs says.
+/// That of getifaddrs.
 pub fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
     let mut first: *mut libc::ifaddrs = ptr::null_mut();
     // SAFETY: getifaddrs writes the head of a list that it allocates.
@@ -91,12 +91,12 @@ pub fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
 }
 
 /// # Safety
-/// `address` is null, or points to a family and, for the families of IP, to a whole address of it.
+/// `address` is null, or points to a family and, for the families of IP, to a complete address of it.
 unsafe fn address_of(address: *const libc::sockaddr) -> Option<IpAddr> {
     if address.is_null() {
         return None;
     }
-    // SAFETY: not null, so at least the family is there. Read unaligned, since nothing promises more.
+    // SAFETY: not null, so at least the family is there. Read unaligned, because no alignment is promised.
     match libc::c_int::from(unsafe { ptr::read_unaligned(&raw const (*address).sa_family) }) {
         libc::AF_INET => {
             // SAFETY: the family says that this is a sockaddr_in.

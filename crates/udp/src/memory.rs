@@ -1,9 +1,9 @@
-//! How much memory this process may use: the machine's, or less where a control group says so.
+//! How much memory this process may use: the machine's, or less if a control group limits it.
 
 use std::{fs, path::Path};
 
-/// Bytes that this process may use at most: the machine's memory, or the lowest limit of its control groups (cgroup version 1 or
-/// 2). `None` where the kernel does not say.
+/// Most bytes that this process may use: the machine's memory, or the lowest limit of its control groups (cgroup
+/// version 1 or 2). `None` if the kernel does not tell.
 pub fn memory() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -11,13 +11,13 @@ pub fn memory() -> Option<u64> {
     limits.into_iter().chain(machine).min()
 }
 
-/// `MemTotal` of /proc/meminfo (proc_meminfo(5)), which counts in units of 1,024 bytes.
+/// `MemTotal` of /proc/meminfo (proc_meminfo(5)), in units of 1,024 bytes.
 fn total(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1_024)
 }
 
-/// The limits of the groups that /proc/self/cgroup names (cgroups(7)), and of those above them.
+/// The limits of the groups that /proc/self/cgroup names (cgroups(7)), and of the groups above them.
 fn group_limits(root: &Path, groups: &str) -> Vec<u64> {
     let mut limits = Vec::new();
     for line in groups.lines() {
@@ -35,11 +35,12 @@ fn group_limits(root: &Path, groups: &str) -> Vec<u64> {
             }
             _ => continue,
         };
-        // Within a container the path may be one of the host that is not visible here: the mount's own root then says it.
+        // Within a container the path may be one of the host that is not visible here; then the limit is that of the
+        // mount's own root.
         let below = Path::new(path.trim_start_matches('/'));
         for group in below.ancestors() {
             let limit = fs::read_to_string(mount.join(group).join(file));
-            // "max" is no limit, and version 1 writes a number near 2^63 for none.
+            // "max" is no limit; version 1 writes a number near 2^63 if there is none.
             limits.extend(limit.ok().and_then(|text| text.trim().parse::<u64>().ok()));
         }
     }

@@ -1,7 +1,7 @@
-//! From trains to system calls: sendmmsg in chunks, and what each of its errors means for the datagrams.
+//! Sends trains: sendmmsg in chunks, and what each of its errors means for the datagrams.
 //!
-//! Every turn of the loops here takes at least one datagram off the batch, splits a train (once each), or turns GSO off
-//! (once), so a flush ends whatever the kernel answers. It never waits: a full socket ends it at once.
+//! Every turn of the loops here removes at least one datagram from the batch, splits a train (each train once), or
+//! turns GSO off (once), so a flush ends whatever the kernel answers. It never waits: a full socket ends it at once.
 
 use std::{fmt, iter, os::fd::AsRawFd, ptr};
 
@@ -15,37 +15,37 @@ use crate::{
     train::{Cursor, Train},
 };
 
-/// Messages per system call. More save nothing: the walk down the stack costs per message.
+/// Messages per system call. More would save nothing, because the path through the network stack costs per message.
 const CHUNK: usize = 64;
-/// A signal in the middle of a call is no reason to lose datagrams; signals without end are.
+/// A signal during a call is no reason to lose datagrams. The bound ends the retries if signals do not stop.
 const MAX_INTERRUPTS: u32 = 16;
 
-/// What stands in one header of a chunk: some segments of a train.
+/// The content of one header of a chunk: some segments of a train.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     at: Cursor,
     segments: usize,
     bytes: usize,
-    /// Segments of the train from this slot on, those in later slots too.
+    /// Segments of the train from this slot on, including those in later slots.
     left: usize,
 }
 
-/// What goes on after a chunk.
+/// What to do after a chunk.
 enum Next {
     /// Fill the next chunk from here.
     From(Cursor),
-    /// The socket takes no more now: what is left from here is kept.
+    /// The socket is full: everything from here on is kept.
     Keep(Cursor),
 }
 
-/// The arrays of one sendmmsg, filled anew for each.
+/// The arrays of one sendmmsg, filled anew for each call.
 pub(crate) struct Outgoing {
     names: Box<[Name]>,
     controls: Box<[Control]>,
     vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
     slots: Box<[Slot]>,
-    /// The last flush ended since the machine had no memory for the next message: of IPv4, of IPv6.
+    /// Whether the last flush ended because the machine had no memory for the next message: for IPv4, for IPv6.
     starved: [bool; 2],
 }
 
@@ -62,13 +62,13 @@ impl Outgoing {
         }
     }
 
-    /// Other messages come first from now on than those that were kept.
+    /// To be called when the kept messages are gone: other messages come first from now on.
     pub(crate) fn forget_kept(&mut self) {
         self.starved = [false; 2];
     }
 
-    /// Sends the trains of one family, and adds to `stats` what became of every datagram of them. Returns where to go on
-    /// when the socket takes no more for now.
+    /// Sends the trains of one family, and adds the outcome of each of their datagrams to `stats`. Returns where to go
+    /// on if the socket is full.
     pub(crate) fn send(
         &mut self,
         socket: Option<&UdpSocket>,
@@ -95,7 +95,7 @@ impl Outgoing {
         }
     }
 
-    /// Fills headers with what comes from `cursor` on. Returns how many, and the cursor behind them.
+    /// Fills headers from `cursor` on. Returns how many, and the cursor behind them.
     fn fill(
         &mut self,
         gso: bool,
@@ -132,7 +132,7 @@ impl Outgoing {
         let Path { remote, local } = train.path;
         let segment = if segments > 1 { u16::try_from(train.segment).ok() } else { None };
         let vector = &mut self.vectors[index];
-        // The kernel only reads from there.
+        // The kernel only reads this memory.
         vector.iov_base = data.as_ptr().cast_mut().cast();
         vector.iov_len = data.len();
         let (name, control) = (&mut self.names[index], &mut self.controls[index]);
@@ -189,8 +189,8 @@ impl Outgoing {
                     return Next::Keep(slot.at);
                 }
                 Verdict::NoBuffers => {
-                    // The second time: no poll tells when there is memory, so a caller that waits for it could turn in
-                    // circles for ever with the same message.
+                    // The second time the message is dropped: no poll tells when there is memory again, so a caller
+                    // that waits for it could loop for ever with the same message.
                     self.starved[starved] = false;
                     stats.dropped_full += slot.segments as u64;
                     done += 1;
@@ -200,7 +200,8 @@ impl Outgoing {
                     done += 1;
                 }
                 Verdict::Refused if slot.left > slot.segments => {
-                    // The rest of the train goes the same way: asking again would cost a call each.
+                    // The rest of the train has the same path and would be refused too; trying would cost a call for
+                    // each segment.
                     stats.dropped_refused += slot.left as u64;
                     return Next::From(Cursor { train: slot.at.train + 1, segment: 0 });
                 }
@@ -214,7 +215,7 @@ impl Outgoing {
     }
 }
 
-// SAFETY: the raw pointers in the headers and vectors are written anew before each use, and nothing follows them in between.
+// SAFETY: the raw pointers in the headers and vectors are written anew before each use, and are not used in between.
 unsafe impl Send for Outgoing {}
 
 impl fmt::Debug for Outgoing {
@@ -223,22 +224,22 @@ impl fmt::Debug for Outgoing {
     }
 }
 
-/// What an error says about the first message of a call.
+/// What an error means for the first message of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// The socket's buffer is full: the message may go later.
+    /// The socket's buffer is full: the message may be sent later.
     Full,
-    /// A signal came first.
+    /// A signal interrupted the call.
     Interrupted,
     /// The machine has no memory for this message.
     NoBuffers,
-    /// The device cannot segment, nor can the kernel for it.
+    /// The device cannot segment, and the kernel cannot do it in its place.
     NoGso,
-    /// As one message it does not go; its segments may.
+    /// The train cannot be sent as one message, but perhaps its segments can.
     Split,
-    /// This datagram is too long for the way; a shorter one may go.
+    /// This datagram is too long for the path; a shorter one may be sent.
     TooLong,
-    /// This way nothing goes: no route, forbidden, a source address that is no longer ours.
+    /// Nothing can be sent on this path: no route, forbidden, or a source address that the machine no longer has.
     Refused,
 }
 
@@ -249,15 +250,16 @@ fn judge(errno: libc::c_int, train: bool) -> Verdict {
         libc::EINTR => Verdict::Interrupted,
         libc::ENOBUFS | libc::ENOMEM => Verdict::NoBuffers,
         libc::EIO if train => Verdict::NoGso,
-        // Segments over the MTU of the way (EINVAL, in later kernels EMSGSIZE), which the kernel would send in fragments one by
-        // one. Not a reason to turn GSO off for everybody: a forged "fragmentation needed" can lower the MTU of one way.
+        // The segments exceed the MTU of the path (EINVAL, in later kernels EMSGSIZE). Sent one by one, IPv6 datagrams
+        // are fragmented by the kernel, and IPv4 datagrams are `TooLong` (`UdpSocket::bind` forbids fragments). This is
+        // no reason to turn GSO off for all paths: a forged ICMP message can lower the MTU of one path.
         libc::EINVAL | libc::EMSGSIZE if train => Verdict::Split,
         libc::EMSGSIZE => Verdict::TooLong,
         _ => Verdict::Refused,
     }
 }
 
-/// One sendmmsg: how many of the headers went, at least one, or why the first did not.
+/// One sendmmsg: how many of the headers were sent, at least one, or the error of the first.
 fn send_headers(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> Result<usize, libc::c_int> {
     #[cfg(test)]
     let headers = tests::pretended(headers)?;
@@ -272,7 +274,7 @@ fn send_headers(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> Result<usi
         )
     };
     match usize::try_from(sent) {
-        // "None, and no error" does not happen; as a full socket it could not make us turn in circles.
+        // "None, and no error" does not happen. It is taken as a full socket, so that the loop ends.
         Ok(0) => Err(libc::EAGAIN),
         Ok(sent) => Ok(sent),
         Err(_) => Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)),

@@ -1,4 +1,4 @@
-//! Receiving in batches: one recvmmsg fills several buffers, and each may hold a train of segments that GRO joined.
+//! Receives in batches: one recvmmsg fills several buffers, and each may hold a train of segments that GRO joined.
 
 use std::{
     fmt, io, iter, mem,
@@ -17,13 +17,13 @@ use crate::{
 };
 
 const MAX_MESSAGES: usize = 1024;
-/// No UDP datagram and no train is longer: lengths have 16 bits.
+/// The longest datagram or train: lengths have 16 bits.
 const MAX_BUFFER: usize = 65_535;
 
-/// What was received, in all since the batch was made.
+/// What was received since the batch was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RecvStats {
-    /// Calls of recvmmsg, also those that found nothing.
+    /// Calls of recvmmsg, including those that received nothing.
     pub syscalls: u64,
     /// Messages: trains or single datagrams.
     pub messages: u64,
@@ -45,21 +45,21 @@ impl AddAssign for RecvStats {
     }
 }
 
-/// One datagram out of a [`RecvBatch`].
+/// One datagram of a [`RecvBatch`].
 #[derive(Debug)]
 pub struct Datagram<'a> {
-    /// Whence it came, and which of our addresses it reached.
+    /// The remote address that it came from, and the local address that it was sent to.
     pub path: Path,
-    /// The payload, to be worked on in place. Empty for an empty datagram.
+    /// The payload, which may be changed in place. Empty for an empty datagram.
     pub data: &'a mut [u8],
-    /// The buffer was too small: the end is missing, drop it.
+    /// The buffer was too small: the end is missing, so the datagram has to be dropped.
     pub truncated: bool,
     /// How long it waited in the kernel until it was read; zero unless the socket asked for
     /// [`timestamps`](crate::UdpConfig::timestamps). All datagrams of a train have the age of the first.
     pub age: Duration,
 }
 
-/// One received message: the datagrams of one path that arrived in a row, all of one size but the last.
+/// One received message: datagrams of one path that arrived in a row, all of one size except the last.
 #[derive(Debug)]
 pub struct Message<'a> {
     path: Path,
@@ -70,7 +70,7 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Whence all of it came, and which of our addresses it reached.
+    /// The remote address that its datagrams came from, and the local address that they were sent to.
     pub fn path(&self) -> Path {
         self.path
     }
@@ -84,7 +84,7 @@ impl<'a> Message<'a> {
 /// The datagrams of a [`Message`].
 #[derive(Debug)]
 pub struct Datagrams<'a> {
-    /// What is left; `None` behind the last one.
+    /// The rest of the message; `None` after the last datagram.
     message: Option<Message<'a>>,
 }
 
@@ -98,7 +98,7 @@ impl<'a> Iterator for Datagrams<'a> {
         }
         let (data, rest) = data.split_at_mut(segment);
         self.message = Some(Message { path, data: rest, segment, truncated, age });
-        // Only the end of a message is cut off.
+        // Only the end of a message can be cut off.
         Some(Datagram { path, data, truncated: false, age })
     }
 }
@@ -112,14 +112,14 @@ pub struct RecvBatch {
     controls: Box<[Control]>,
     vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
-    /// What the last call brought, one for each filled buffer.
+    /// The messages of the last call, one for each filled buffer.
     received: Vec<Received>,
-    /// When that was, since 1970; only kept where the kernel gave stamps.
+    /// When the last call was made, since 1970; only set if the kernel gave timestamps.
     read_at: Duration,
     stats: RecvStats,
 }
 
-/// What stands in one buffer.
+/// The content of one buffer.
 #[derive(Debug, Clone, Copy)]
 struct Received {
     path: Path,
@@ -130,9 +130,9 @@ struct Received {
 }
 
 impl RecvBatch {
-    /// Room for `messages` (1 to 1,024) messages of up to `buffer_bytes` (1 to 65,535) each; values beyond are brought
-    /// into these bounds. With GRO a message may have 65,535 bytes, and what does not fit is lost, so give less only
-    /// to sockets without. 32 and 65,535 are good for a worker (2 MiB of address space, touched as used).
+    /// Room for `messages` (1 to 1,024) messages of up to `buffer_bytes` (1 to 65,535) each; other values are clamped.
+    /// With GRO a message may have 65,535 bytes, and bytes that do not fit are lost, so give less only to sockets
+    /// without GRO. 32 and 65,535 are good for a worker (2 MiB of address space, touched as used).
     pub fn new(messages: usize, buffer_bytes: usize) -> RecvBatch {
         let messages = messages.clamp(1, MAX_MESSAGES);
         let buffer_bytes = buffer_bytes.clamp(1, MAX_BUFFER);
@@ -150,17 +150,17 @@ impl RecvBatch {
         }
     }
 
-    /// Receives what is there, and forgets what was in the batch. Returns the number of messages, 0 when nothing is there;
-    /// a full batch (see [`RecvBatch::capacity`]) means that there may be more.
+    /// Receives the waiting messages into the batch, and drops its former content. Returns the number of messages, 0
+    /// if there are none; a full batch (see [`RecvBatch::capacity`]) means that there may be more.
     ///
     /// # Errors
-    /// What the kernel says, but not `WouldBlock` nor `Interrupted`: those are `Ok(0)`. The batch is empty then.
+    /// The kernel's, except `WouldBlock` and `Interrupted`: those are `Ok(0)`. The batch is empty then.
     pub fn recv(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         self.received.clear();
         self.point_headers();
         self.stats.syscalls += 1;
-        // SAFETY: `point_headers` has just made every header point to memory of this batch that nothing else borrows now, with
-        // the lengths that it has. No timeout.
+        // SAFETY: `point_headers` has just made every header point to memory of this batch, with the lengths that this
+        // memory has, and nothing else borrows it now. No timeout.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -187,7 +187,7 @@ impl RecvBatch {
             self.stats.truncated += u64::from(received.truncated);
             self.received.push(received);
         }
-        // The kernel stamps by the wall clock: how long each has waited does not depend on which clock is asked.
+        // The kernel's timestamps are of the wall clock, so the age of each is taken by the wall clock too.
         self.read_at = if self.received.iter().any(|r| r.stamp.is_some()) {
             SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
         } else {
@@ -196,8 +196,8 @@ impl RecvBatch {
         Ok(count)
     }
 
-    /// Makes each header point to its buffer, name and control messages, with their full lengths: the kernel overwrites the lengths.
-    /// Anew before each call, since the buffers were lent out in between.
+    /// Makes each header point to its buffer, name and control messages, with their full lengths. Needed before each
+    /// call, because the kernel overwrites the lengths and the buffers were lent out in between.
     fn point_headers(&mut self) {
         let slots = self.headers.iter_mut().zip(&mut self.vectors).zip(&mut self.names);
         let buffers = self.buffers.chunks_exact_mut(self.buffer_bytes);
@@ -217,7 +217,7 @@ impl RecvBatch {
         }
     }
 
-    /// How many messages one call can bring.
+    /// How many messages one call can receive.
     pub fn capacity(&self) -> usize {
         self.headers.len()
     }
@@ -240,7 +240,7 @@ impl RecvBatch {
         self.messages().flat_map(Message::datagrams)
     }
 
-    /// What was received in all.
+    /// What was received since the batch was made.
     pub fn stats(&self) -> RecvStats {
         self.stats
     }
@@ -261,7 +261,8 @@ impl fmt::Debug for RecvBatch {
 }
 
 pub(crate) fn empty_header() -> libc::mmsghdr {
-    // SAFETY: integers and pointers, for which all zero is a value. Some platforms have private padding, hence no literal.
+    // SAFETY: integers and pointers, for which all zero is a value. Some platforms have private padding, hence no
+    // literal.
     unsafe { mem::zeroed() }
 }
 
@@ -274,16 +275,17 @@ fn read_header(
 ) -> Received {
     let flags = header.msg_hdr.msg_flags;
     let arrived = control.get(header.msg_hdr.msg_controllen as _);
-    // A socket of an IP family tells an address of that family; unspecified stands for the impossible, and nobody knows it.
+    // A socket of an IP family always gives an address of that family. If it did not, the datagram gets the
+    // unspecified address, which belongs to no session.
     let remote = name
         .get(header.msg_hdr.msg_namelen)
         .unwrap_or_else(|| (std::net::Ipv4Addr::UNSPECIFIED, 0).into());
     Received {
         path: Path { remote, local: arrived.local.unwrap_or_else(|| unspecified(&remote)) },
-        // The kernel never says more than fits, unless asked with MSG_TRUNC.
+        // The kernel never returns more than fits, unless MSG_TRUNC is given.
         len: (header.msg_len as usize).min(buffer_bytes),
         segment: arrived.segment.unwrap_or(usize::MAX),
-        // Without all control messages the segment size may be missing, and the datagrams cannot be told apart.
+        // If control messages are missing, the segment size may be missing, and the datagrams cannot be separated.
         truncated: flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
         stamp: arrived.stamp,
     }

@@ -1,11 +1,11 @@
-//! Sending in batches: datagrams lie one behind the other in an arena, and one sendmmsg carries many of them.
+//! Sends in batches: datagrams lie one behind the other in an arena, and one sendmmsg carries many of them.
 //!
-//! The caller names a path with [`SendBatch::begin`], then for each datagram writes into [`SendBatch::space`] and says
-//! with [`SendBatch::commit`] how long it became. [`SendBatch::flush`] sends all that the sockets take. What a full socket
-//! does not take stays in the batch, in order, and goes first with the next flush; meanwhile more may be committed
-//! behind it, as long as there is room.
+//! The caller names a path with [`SendBatch::begin`]. For each datagram it then writes into [`SendBatch::space`] and
+//! gives the length with [`SendBatch::commit`]. [`SendBatch::flush`] sends as much as the sockets take. Datagrams for
+//! a full socket stay in the batch, in order, and go first with the next flush; meanwhile more may be committed behind
+//! them, as long as there is room.
 //!
-//! Not here: the system calls and what their errors mean, that is `outgoing`; pacing, that is the caller's.
+//! The system calls and the meaning of their errors are in `outgoing`. Pacing is up to the caller.
 
 use std::ops::AddAssign;
 
@@ -25,29 +25,30 @@ const MAX_SPACE: usize = 65_535;
 const MAX_ARENA: usize = 64 << 20;
 const MAX_MESSAGES: usize = 1 << 16;
 
-/// What became of the datagrams of a flush: those that were kept before + those committed since = sent + dropped + kept.
+/// The outcome of a flush, in datagrams: kept before + committed since = sent + dropped + kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FlushStats {
     /// Datagrams that the kernel took.
     pub sent_datagrams: u64,
-    /// Their bytes of payload.
+    /// The bytes of payload of the sent datagrams.
     pub sent_bytes: u64,
-    /// Messages that carried them: with GSO fewer than datagrams.
+    /// Messages that carried the sent datagrams; with GSO fewer than datagrams.
     pub messages: u64,
     /// Calls of sendmmsg.
     pub syscalls: u64,
-    /// Datagrams that stay in the batch, since their socket takes no more for now. In a sum: those that stayed after the
-    /// last flush.
+    /// Datagrams that stay in the batch, because their socket is full. In a sum: those that stayed after the last
+    /// flush.
     pub kept_datagrams: u64,
-    /// Datagrams dropped: the machine had no memory for them twice in turn, or the caller gave them up
+    /// Datagrams dropped: the machine had no memory for them twice in a row, or the caller dropped them
     /// ([`SendBatch::drop_kept`], in [`SendBatch::totals`] only).
     pub dropped_full: u64,
-    /// Datagrams that the kernel refused (no route, too large, forbidden, ...), or for whose family there is no socket.
+    /// Datagrams that the kernel refused (no route, too large, forbidden, ...), or for whose family there is no
+    /// socket.
     pub dropped_refused: u64,
 }
 
 impl AddAssign for FlushStats {
-    /// Adds what happened later.
+    /// Adds the outcome of a later flush.
     fn add_assign(&mut self, later: FlushStats) {
         self.sent_datagrams += later.sent_datagrams;
         self.sent_bytes += later.sent_bytes;
@@ -65,26 +66,26 @@ pub struct SendBatch {
     arena: Vec<u8>,
     /// How much of the arena is committed.
     used: usize,
-    /// The messages that wait, in the order of the arena. Never grows beyond its first capacity.
+    /// The waiting messages, in the order of the arena. Never grows beyond its first capacity.
     trains: Vec<Train>,
     max_messages: usize,
     path: Option<Path>,
-    /// The last train goes the current path, so the next datagram may join it.
+    /// The last train has the current path, so the next datagram may join it.
     joinable: bool,
     datagrams: usize,
-    /// How many of the trains, the first ones, the last flush has kept.
+    /// How many trains the last flush kept. They are the first ones.
     kept: usize,
-    /// The sockets that took no more in the last flush: of IPv4, of IPv6.
+    /// Whether the socket was full in the last flush: of IPv4, of IPv6.
     blocked: [bool; 2],
-    /// Commits that nothing could be done with, since the last flush.
+    /// Invalid commits since the last flush.
     misused: u64,
     outgoing: Outgoing,
     totals: FlushStats,
 }
 
 impl SendBatch {
-    /// Room for `arena_bytes` (at least [`MIN_SPACE`], at most 64 MiB) of payload in at most `max_messages` (1 to 65,536)
-    /// messages; values beyond are brought into these bounds. 1 MiB and 1,024 are good for a worker.
+    /// Room for `arena_bytes` (at least [`MIN_SPACE`], at most 64 MiB) of payload in at most `max_messages` (1 to
+    /// 65,536) messages; other values are clamped. 1 MiB and 1,024 are good for a worker.
     pub fn with_capacity(arena_bytes: usize, max_messages: usize) -> SendBatch {
         let max_messages = max_messages.clamp(1, MAX_MESSAGES);
         SendBatch {
@@ -103,8 +104,8 @@ impl SendBatch {
         }
     }
 
-    /// The datagrams that follow go this way. A path with an unspecified `local` leaves from the address that the
-    /// kernel chooses. Beginning the current path again goes on with its train. The path stays over a flush.
+    /// Sets the path of the datagrams that follow. With an unspecified `local` the kernel chooses the source address.
+    /// Setting the current path again continues its train. The path stays over a flush.
     #[inline]
     pub fn begin(&mut self, path: Path) {
         if self.path != Some(path) {
@@ -115,7 +116,7 @@ impl SendBatch {
 
     /// Where to write the next datagram: right behind the last committed one, [`MIN_SPACE`] bytes or more.
     ///
-    /// `None` when the batch is full: flush, and there is room again, on the same path, unless a full socket
+    /// `None` when the batch is full. After a flush there is room again, on the same path, unless a full socket
     /// ([`SendBatch::is_blocked`]) has left too much in the batch. Also `None` before the first [`SendBatch::begin`].
     #[inline]
     pub fn space(&mut self) -> Option<&mut [u8]> {
@@ -123,14 +124,14 @@ impl SendBatch {
         (len > 0).then(|| &mut self.arena[self.used..self.used + len])
     }
 
-    /// Whether there is room for so many bytes more in so many messages, without a flush.
+    /// Whether there is room for this many more bytes in this many messages, without a flush.
     #[inline]
     pub fn room_for(&self, bytes: usize, messages: usize) -> bool {
         self.arena.len() - self.used >= bytes.max(MIN_SPACE)
             && self.max_messages - self.trains.len() >= messages
     }
 
-    /// How long the space is; 0 for none.
+    /// The length of the space; 0 if there is none.
     fn room(&self) -> usize {
         let len = self.arena.len() - self.used;
         if self.path.is_none() || self.trains.len() == self.max_messages || len < MIN_SPACE {
@@ -140,10 +141,12 @@ impl SendBatch {
         }
     }
 
-    /// Appends the first `len` bytes of [`SendBatch::space`] as a datagram. It joins the message before it when both have the
-    /// same path, it is not longer, and none of them was shorter than the first; else, and after a flush, a new message begins.
+    /// Appends the first `len` bytes of [`SendBatch::space`] as a datagram. It joins the message before it if both
+    /// have the same path, it is not longer than that message's first datagram, and no datagram of the message was
+    /// shorter than its first. Otherwise, and after a flush, a new message begins.
     ///
-    /// A `len` of 0 or beyond the space is the caller's mistake: nothing is appended, and the next flush counts it as refused.
+    /// A `len` of 0 or beyond the space is the caller's mistake: nothing is appended, and the next flush counts it as
+    /// refused.
     #[inline]
     pub fn commit(&mut self, len: usize) {
         let (Some(path), true) = (self.path, len > 0 && len <= self.room()) else {
@@ -159,37 +162,37 @@ impl SendBatch {
         self.datagrams += 1;
     }
 
-    /// Nothing waits.
+    /// Whether no datagram waits.
     pub fn is_empty(&self) -> bool {
         self.datagrams == 0
     }
 
-    /// Datagrams that wait.
+    /// The number of waiting datagrams.
     pub fn datagrams(&self) -> usize {
         self.datagrams
     }
 
-    /// The last flush has left datagrams in the batch: a socket took no more. Whoever waits for that socket to become
-    /// writable ([`wait_both`](crate::wait_both)) and then flushes again goes on where it stopped.
+    /// Whether the last flush left datagrams in the batch because a socket was full. To go on, wait for that socket to
+    /// become writable ([`wait_both`](crate::wait_both)) and flush again.
     pub fn is_blocked(&self) -> bool {
         self.kept > 0
     }
 
-    /// The IPv4 socket is one of those that took no more.
+    /// Whether the IPv4 socket was full in the last flush.
     pub fn is_blocked_v4(&self) -> bool {
         self.blocked[0]
     }
 
-    /// The IPv6 socket is one of those that took no more.
+    /// Whether the IPv6 socket was full in the last flush.
     pub fn is_blocked_v6(&self) -> bool {
         self.blocked[1]
     }
 
-    /// Sends what waits, each datagram through the socket of its family, in the order of the commits. When a socket takes no
-    /// more, the rest for it stays in the batch; the other socket gets its own all the same. A message for which the machine
-    /// has no memory (`ENOBUFS`, `ENOMEM`) is kept once like that, and dropped when it meets the same again.
+    /// Sends the waiting datagrams, each through the socket of its family, in the order of the commits. If a socket is
+    /// full, the rest for it stays in the batch; the other socket is not affected. A message for which the machine has
+    /// no memory (`ENOBUFS`, `ENOMEM`) is kept once in this way, and dropped the second time.
     ///
-    /// Never waits, never fails as a whole: what became of the datagrams stands in the result.
+    /// Never waits, and never fails as a whole: the result tells the outcome of the datagrams.
     pub fn flush(&mut self, v4: Option<&UdpSocket>, v6: Option<&UdpSocket>) -> FlushStats {
         let mut stats = FlushStats { dropped_refused: self.misused, ..FlushStats::default() };
         let mut stopped = (None, None);
@@ -213,8 +216,8 @@ impl SendBatch {
         stats
     }
 
-    /// Gives up what the last flush has kept, of both families, and returns how many datagrams that were; what was committed
-    /// since stays. They count as dropped since the socket was full.
+    /// Drops the datagrams that the last flush kept, of both families, and returns how many they were. Those committed
+    /// since stay. The dropped ones count as dropped because the socket was full.
     pub fn drop_kept(&mut self) -> u64 {
         let dropped: usize = self.trains.drain(..self.kept).map(|train| train.segments).sum();
         (self.kept, self.blocked) = (0, [false; 2]);
@@ -226,8 +229,8 @@ impl SendBatch {
         dropped as u64
     }
 
-    /// Hands each datagram that waits to `take`, with the path that it goes, in the order of the commits, and leaves the batch
-    /// empty: for a node that has no sockets. They count as sent, without system calls.
+    /// Gives each waiting datagram and its path to `take`, in the order of the commits, and empties the batch: for a
+    /// node without sockets. They count as sent, without system calls.
     pub fn drain(&mut self, mut take: impl FnMut(Path, &[u8])) -> FlushStats {
         let mut stats = FlushStats { dropped_refused: self.misused, ..FlushStats::default() };
         for train in &self.trains {
@@ -246,13 +249,13 @@ impl SendBatch {
         stats
     }
 
-    /// Nothing waits any more.
+    /// Empties the batch.
     fn clear(&mut self) {
         self.trains.clear();
         (self.used, self.datagrams, self.kept, self.blocked) = (0, 0, 0, [false; 2]);
     }
 
-    /// The sum of all flushes, with what [`SendBatch::drop_kept`] gave up.
+    /// The sum of all flushes, including what [`SendBatch::drop_kept`] dropped.
     pub fn totals(&self) -> FlushStats {
         self.totals
     }

@@ -1,4 +1,4 @@
-//! A UDP socket as a worker needs it: non-blocking, sharing its port, telling which local address was reached.
+//! A UDP socket for a worker: non-blocking, with a shared port, and with the local address of each datagram.
 
 use std::{
     io,
@@ -12,22 +12,23 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// How to open a [`UdpSocket`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UdpConfig {
-    /// Where to listen; port 0 lets the kernel choose. An IPv6 socket takes IPv6 only (IPV6_V6ONLY), so that
+    /// The address to bind; port 0 lets the kernel choose. An IPv6 socket takes IPv6 only (IPV6_V6ONLY), so that
     /// IPv4-mapped addresses never appear: open one socket per family.
     pub addr: SocketAddr,
-    /// Share the port with other sockets of this user that say so too (SO_REUSEPORT); the kernel spreads the flows.
+    /// Share the port with other sockets of this user that do so too (SO_REUSEPORT); the kernel spreads the flows.
     pub reuse_port: bool,
-    /// Bytes of the kernel's send buffer; `None` leaves the system's default. The kernel caps it at
+    /// Bytes of the kernel's send buffer; `None` leaves the system's default. The kernel limits it to
     /// `net.core.wmem_max` unless the process may exceed that.
     pub send_buffer: Option<usize>,
-    /// Bytes of the kernel's receive buffer; `None` leaves the system's default. Capped by `net.core.rmem_max` likewise.
+    /// Bytes of the kernel's receive buffer; `None` leaves the system's default. Limited by `net.core.rmem_max` in the
+    /// same way.
     pub recv_buffer: Option<usize>,
     /// Let the kernel join datagrams of one flow and size into one message (UDP_GRO).
     pub gro: bool,
-    /// Let the kernel say when each message came ([`Datagram::age`](crate::Datagram::age)): a receiver that is late to
-    /// read would else take its own delay for the network's.
+    /// Let the kernel timestamp each message ([`Datagram::age`](crate::Datagram::age)). Without it a receiver that
+    /// reads late would take its own delay for the network's.
     pub timestamps: bool,
-    /// Send trains as one message that the kernel or the device splits (UDP_SEGMENT), where the kernel can.
+    /// Send trains as one message that the kernel or the device splits (UDP_SEGMENT), if the kernel can.
     pub gso: bool,
 }
 
@@ -59,8 +60,8 @@ impl UdpSocket {
     /// Opens and binds a socket.
     ///
     /// # Errors
-    /// `InvalidInput` for an IPv4-mapped IPv6 address; else what the kernel says, such as `AddrInUse`. A kernel
-    /// without GRO or GSO is no error: see [`UdpSocket::gro`] and [`UdpSocket::gso`].
+    /// `InvalidInput` for an IPv4-mapped IPv6 address; else the kernel's, such as `AddrInUse`. A kernel without GRO or
+    /// GSO is no error: see [`UdpSocket::gro`] and [`UdpSocket::gso`].
     pub fn bind(config: &UdpConfig) -> io::Result<UdpSocket> {
         if let SocketAddr::V6(addr) = config.addr
             && addr.ip().to_ipv4_mapped().is_some()
@@ -77,9 +78,9 @@ impl UdpSocket {
             set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
         } else {
             set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
-            // Never fragmented, and never made shorter by what a stranger says of the way (ICMP "fragmentation needed"):
-            // whoever packetizes media knows better, and a packet that may not be fragmented needs no identification
-            // (RFC 6864 section 4.1), the making of which costs the kernel a tenth of a lonely send.
+            // Datagrams are never fragmented, and the path MTU is not lowered by ICMP ("fragmentation needed"), which
+            // may be forged: the packetizer of the media chooses the size. A packet that may not be fragmented needs
+            // no identification (RFC 6864 section 4.1), which costs the kernel a tenth of a single send.
             let probe = libc::IP_PMTUDISC_PROBE;
             set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, probe)?;
         }
@@ -96,7 +97,7 @@ impl UdpSocket {
             set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
         }
         let gro = config.gro && set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
-        // Segment size 0 is "none", the default: setting it only asks whether the kernel knows the option.
+        // Segment size 0 means "none", the default: setting it only tests whether the kernel knows the option.
         let gso = config.gso && set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
         socket.bind(&config.addr.into())?;
         let local = socket
@@ -106,31 +107,32 @@ impl UdpSocket {
         Ok(UdpSocket { socket, local, gro, gso: AtomicBool::new(gso) })
     }
 
-    /// Where the socket is bound, with the port that the kernel chose.
+    /// The bound address, with the port that the kernel chose.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// Whether received datagrams may come joined.
+    /// Whether received datagrams may be joined into trains.
     pub fn gro(&self) -> bool {
         self.gro
     }
 
-    /// Whether trains leave as one message. Off when the configuration or the kernel says so, and for good after a
-    /// device refused one with `EIO`.
+    /// Whether trains are sent as one message. Off if the configuration turns it off or the kernel lacks it, and
+    /// permanently off after a device refused one with `EIO`.
     pub fn gso(&self) -> bool {
         self.gso.load(Ordering::Relaxed)
     }
 
-    /// Trains go out segment by segment from now on.
+    /// From now on trains are sent segment by segment.
     pub(crate) fn turn_gso_off(&self) {
         self.gso.store(false, Ordering::Relaxed);
     }
 
-    /// Bytes of the kernel's send buffer, as granted (Linux counts its own bookkeeping in: twice what was asked).
+    /// Bytes of the kernel's send buffer, as granted. Linux includes its own bookkeeping: the value is twice what was
+    /// asked.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's.
     pub fn send_buffer(&self) -> io::Result<usize> {
         self.socket.send_buffer_size()
     }
@@ -138,7 +140,7 @@ impl UdpSocket {
     /// Bytes of the kernel's receive buffer, as granted; see [`UdpSocket::send_buffer`].
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's.
     pub fn recv_buffer(&self) -> io::Result<usize> {
         self.socket.recv_buffer_size()
     }
@@ -175,7 +177,7 @@ pub(crate) fn set_option(
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Sets a buffer's size, beyond the system's cap where the process may do that (CAP_NET_ADMIN).
+/// Sets a buffer's size, beyond the system's limit if the process may do that (CAP_NET_ADMIN).
 fn set_buffer(
     socket: &Socket,
     force: libc::c_int,
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_is_shared_only_with_those_who_say_so() {
+    fn the_port_is_shared_only_among_sockets_with_reuse_port() {
         let first = UdpSocket::bind(&local(0)).unwrap();
         let port = first.local_addr().port();
         assert_ne!(port, 0);

@@ -1,7 +1,8 @@
-//! Which of the sockets that share a port a datagram goes to: a classic BPF program in place of the kernel's hash.
+//! Chooses which of the sockets that share a port gets a datagram: a classic BPF program in place of the kernel's
+//! hash.
 //!
-//! Only the instructions that such a program needs, and the calls that attach it. What it looks for is the caller's.
-//! A program may also take its choice from a [`Table`] of remote addresses, where the kernel allows that.
+//! Only the instructions that such a program needs, and the calls that attach it. The caller writes the program. A
+//! program may also take its choice from a [`Table`] of remote addresses, if the kernel allows that.
 
 mod table;
 mod translate;
@@ -12,15 +13,15 @@ pub use table::Table;
 
 use crate::{UdpSocket, bpf};
 
-/// Where the IP header begins, for loads that look before the payload (linux/filter.h, `SKF_NET_OFF`).
+/// Where the IP header begins, for loads from before the payload (linux/filter.h, `SKF_NET_OFF`).
 pub const NETWORK: u32 = 0xfff0_0000;
 
-/// One instruction of a classic BPF program. It runs with the datagram's payload at offset 0; a load behind the end of
+/// One instruction of a classic BPF program. It runs with the datagram's payload at offset 0; a load beyond the end of
 /// the datagram ends the program with 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instruction {
     code: u32,
-    /// How many instructions to skip when a condition holds, and when it does not.
+    /// How many instructions to skip if a condition holds, and if it does not.
     skip: (u8, u8),
     value: u32,
 }
@@ -99,19 +100,19 @@ impl Instruction {
         Self::jump(libc::BPF_JEQ, value, (then, otherwise))
     }
 
-    /// The datagram goes to the socket whose number is A, in the order in which they were bound.
+    /// The datagram goes to the socket with the number A, in the order in which the sockets were bound.
     pub const fn choose() -> Self {
         Self::new(libc::BPF_RET | libc::BPF_A, 0)
     }
 }
 
 impl UdpSocket {
-    /// Lets a program choose among all sockets that share this one's address and port, those that are bound later too
-    /// (SO_ATTACH_REUSEPORT_CBPF). A number that no socket has leaves the choice to the kernel's hash.
+    /// Lets a program choose among all sockets that share this one's address and port, including those that are bound
+    /// later (SO_ATTACH_REUSEPORT_CBPF). A number that no socket has leaves the choice to the kernel's hash.
     ///
     /// # Errors
-    /// `InvalidInput` for a program that is longer than 4,096 instructions; else what the kernel says, `EINVAL` for
-    /// one that makes no sense.
+    /// `InvalidInput` for a program that is longer than 4,096 instructions; else the kernel's, `EINVAL` for an invalid
+    /// program.
     pub fn steer(&self, program: &[Instruction]) -> io::Result<()> {
         if program.len() > libc::BPF_MAXINSNS as usize {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -132,15 +133,15 @@ impl UdpSocket {
         unsafe { self.attach(libc::SO_ATTACH_REUSEPORT_CBPF, &program) }
     }
 
-    /// As [`UdpSocket::steer`], with a table: for a remote address that `table` knows, A is its number there; for others,
-    /// `pick` makes A. Then `rest` goes on from A in both cases, and chooses. Whatever `pick` leaves in X is there only
-    /// where it ran; else X is 0.
+    /// As [`UdpSocket::steer`], with a table: for a remote address in `table`, A is its number there; for others,
+    /// `pick` computes A. Then `rest` continues from A in both cases, and chooses. A value that `pick` leaves in X is
+    /// there only if `pick` ran; else X is 0.
     ///
     /// The program sees changes of the table at once, and keeps it alive.
     ///
     /// # Errors
-    /// `InvalidInput` for more than 4,096 instructions, or a jump out of them; else what the kernel says: `EPERM`
-    /// without CAP_BPF, `ENOSYS` where bpf(2) is missing or hidden, `EINVAL` for a program that makes no sense.
+    /// `InvalidInput` for more than 4,096 instructions, or a jump out of them; else the kernel's: `EPERM` without
+    /// CAP_BPF, `ENOSYS` if bpf(2) is missing or hidden, `EINVAL` for an invalid program.
     pub fn steer_with(
         &self,
         table: &Table,
@@ -153,16 +154,17 @@ impl UdpSocket {
         let is_ipv4 = self.local_addr().is_ipv4();
         let program = translate::with_table(is_ipv4, table, pick, rest);
         let program = bpf::load(&program.ok_or(io::ErrorKind::InvalidInput)?)?;
-        // SAFETY: the option takes the descriptor of a program, an int. The kernel keeps the program by itself.
+        // SAFETY: the option takes the descriptor of a program, an int. The kernel keeps its own reference to the
+        // program.
         unsafe { self.attach(libc::SO_ATTACH_REUSEPORT_EBPF, &program.as_raw_fd()) }
     }
 
     /// Sets a socket option that attaches a program.
     ///
     /// # Safety
-    /// `value` is what `option` takes, and what it points at can be read until this returns.
+    /// `value` is of the type that `option` takes, and the memory that it points at can be read until this returns.
     unsafe fn attach<V>(&self, option: libc::c_int, value: &V) -> io::Result<()> {
-        // SAFETY: address and size are those of `value`; the rest is what the caller promised.
+        // SAFETY: address and size are those of `value`; the caller promised the rest.
         let done = unsafe {
             libc::setsockopt(
                 self.as_raw_fd(),
@@ -176,7 +178,7 @@ impl UdpSocket {
     }
 }
 
-/// For tests: a table, or `None` with a word about it where the kernel allows none.
+/// For tests: a table, or `None` and a line on stderr if the kernel allows none.
 #[cfg(test)]
 fn table_or_skip(entries: u32) -> Option<Table> {
     match Table::new(entries) {
@@ -203,7 +205,7 @@ mod tests {
     fn a_program_chooses_the_socket() {
         let first = UdpSocket::bind(&UdpConfig::new((Ipv4Addr::LOCALHOST, 0).into())).unwrap();
         let second = UdpSocket::bind(&UdpConfig::new(first.local_addr())).unwrap();
-        // By the parity of the second byte, whoever sends.
+        // By the parity of the second byte, for any sender.
         let program = [Instruction::byte(1), Instruction::and(1), Instruction::choose()];
         first.steer(&program).unwrap();
         let sender = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -217,7 +219,7 @@ mod tests {
             let came: Vec<Vec<u8>> = batch.datagrams().map(|d| d.data.to_vec()).collect();
             assert_eq!(came, [[7, number]]);
         }
-        // Too short to look at the second byte: socket 0.
+        // Too short for a second byte: socket 0.
         sender.send_to(&[7], first.local_addr()).unwrap();
         assert_eq!(wait(&[first.as_raw_fd()], Some(Duration::from_secs(5))).unwrap(), 1);
     }
@@ -231,7 +233,7 @@ mod tests {
         assert_eq!(socket.steer(&endless).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
-    /// A program in every kind of instruction: A = a hash of the source, then by the second byte of the payload.
+    /// The first part of a program that, with `lane`, has each kind of instruction: A = a hash of the source.
     fn hash(is_ipv4: bool) -> Vec<Instruction> {
         use Instruction as I;
         let (address, port) = if is_ipv4 { (12..16, 20) } else { (8..24, 40) };
@@ -243,7 +245,7 @@ mod tests {
         program
     }
 
-    /// Two sockets for each number: the second one where the payload's first byte is 200 or more, or is 100.
+    /// Two sockets for each number: the second one if the payload's first byte is 200 or more, or is 100.
     fn lane() -> Vec<Instruction> {
         use Instruction as I;
         vec![
@@ -251,7 +253,7 @@ mod tests {
             I::keep(),
             I::byte(0),
             I::if_equal(50, 1, 0),
-            // Both ways skip something.
+            // Both branches skip something.
             I::if_at_least(200, 4, 1),
             I::and(0xff),
             I::if_equal(100, 2, 0),
@@ -270,7 +272,7 @@ mod tests {
         Some(std::iter::once(first).chain(others).collect())
     }
 
-    /// Which socket a datagram arrives at.
+    /// The socket at which a datagram arrives.
     fn arrival(sockets: &[UdpSocket], sender: &std::net::UdpSocket, payload: &[u8]) -> u32 {
         sender.send_to(payload, sockets[0].local_addr()).unwrap();
         let fds: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
@@ -298,7 +300,7 @@ mod tests {
                     assert_eq!(arrival(&extended, &sender, &[first]), expected, "{first} {ip}");
                     assert_eq!(expected % 2 == 1, first >= 200 || first == 100);
                 }
-                // Too short to look at: socket 0 in both.
+                // Too short for a first byte: socket 0 in both.
                 assert_eq!(arrival(&classic, &sender, &[]), 0);
                 assert_eq!(arrival(&extended, &sender, &[]), 0);
             }
@@ -347,7 +349,7 @@ mod tests {
         assert_eq!(refused(&endless, &[]), io::ErrorKind::InvalidInput);
     }
 
-    /// Not a test of anything but that the programs run: it prints what they cost (`--nocapture`).
+    /// Tests only that the programs run; prints what they cost (`--nocapture`).
     #[test]
     fn what_a_datagram_costs() {
         let Some(table) = table_or_skip(65_536) else { return };
@@ -357,7 +359,7 @@ mod tests {
                 bpf::load(&translate::alone(&[pick.clone(), rest.clone()].concat()).unwrap());
             let with = bpf::load(&translate::with_table(is_ipv4, &table, &pick, &rest).unwrap());
             let (classic, with) = (classic.unwrap(), with.unwrap());
-            // An Ethernet frame whose source is 7.7.7.7 (or 707:707:..) and port 1799.
+            // An Ethernet frame with the source 7.7.7.7 (or 707:707:..) and port 1799.
             let mut frame = [7u8; 14 + 48];
             frame[12..14].copy_from_slice(if is_ipv4 { &[8, 0] } else { &[0x86, 0xdd] });
             let address: std::net::IpAddr = if is_ipv4 { [7; 4].into() } else { [7u8; 16].into() };

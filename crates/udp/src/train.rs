@@ -1,4 +1,4 @@
-//! Trains: adjacent datagrams of one path that can leave as one message.
+//! Trains: adjacent datagrams of one path that can be sent as one message.
 
 use model::Path;
 
@@ -7,19 +7,19 @@ const MAX_SEGMENTS: usize = 64;
 /// The most bytes in a train: an IP packet with its headers has at most 65,535, and some devices take a bit less.
 const MAX_TRAIN: usize = 65_000;
 
-/// Adjacent datagrams of one path: all of one size, but the last may be shorter. One message, where GSO works.
+/// Adjacent datagrams of one path: all of one size, but the last may be shorter. With GSO they are one message.
 #[derive(Debug)]
 pub(crate) struct Train {
     pub(crate) path: Path,
-    /// Where it stands in the arena.
+    /// Its offset in the arena.
     pub(crate) start: usize,
     pub(crate) len: usize,
-    /// The size of all segments but the last.
+    /// The size of all segments except the last.
     pub(crate) segment: usize,
     pub(crate) segments: usize,
     /// The last segment is shorter than the others, so nothing can follow.
     closed: bool,
-    /// The kernel refused it as one message: it goes segment by segment.
+    /// The kernel refused it as one message: it is sent segment by segment.
     pub(crate) split: bool,
 }
 
@@ -28,7 +28,7 @@ impl Train {
         Train { path, start, len, segment: len, segments: 1, closed: false, split: false }
     }
 
-    /// Appends a datagram of `len` bytes that stands right behind; `false` when it does not fit in.
+    /// Appends a datagram of `len` bytes that lies right behind; `false` if it cannot join.
     #[inline]
     pub(crate) fn join(&mut self, len: usize) -> bool {
         let fits = !self.closed
@@ -47,7 +47,7 @@ impl Train {
         self.path.remote.is_ipv4()
     }
 
-    /// Takes away the first `segments`, fewer than it has.
+    /// Removes the first `segments`, which are fewer than it has.
     fn advance(&mut self, segments: usize) {
         let bytes = segments * self.segment;
         self.start += bytes;
@@ -56,14 +56,15 @@ impl Train {
     }
 }
 
-/// A place in the trains of one family: all before it is done with.
+/// A place in the trains of one family: everything before it is sent or dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) train: usize,
     pub(crate) segment: usize,
 }
 
-/// Removes what is done with: all before `v4` in IPv4 trains and all before `v6` in the others; `None` is the end.
+/// Removes what was sent or dropped: everything before `v4` in IPv4 trains and before `v6` in the others; `None` is
+/// the end.
 pub(crate) fn keep_from(trains: &mut Vec<Train>, v4: Option<Cursor>, v6: Option<Cursor>) {
     let mut index = 0;
     trains.retain_mut(|train| {
@@ -79,11 +80,11 @@ pub(crate) fn keep_from(trains: &mut Vec<Train>, v4: Option<Cursor>, v6: Option<
     });
 }
 
-/// How much of the arena is used, as seen from the trains that are left in it: up to the end of the last one.
+/// The used length of the arena with the trains that are left in it: up to the end of the last one.
 ///
-/// Moves the trains to the front, one behind the other, when they leave at least as many bytes unused as they have. Every
-/// byte that is copied has thus been paid for by one that was sent (or dropped) since the last move: copying costs
-/// at most one byte for each byte sent, and when the trains do not move, more than half of what is used is waiting.
+/// Moves the trains to the front, one behind the other, if they leave at least as many bytes unused as they have. Each
+/// copied byte is thus matched by one that was sent (or dropped) since the last move: copying costs at most one byte
+/// for each byte sent. If the trains are not moved, more than half of the used length is waiting.
 pub(crate) fn reclaim(trains: &mut [Train], arena: &mut [u8]) -> usize {
     let waiting: usize = trains.iter().map(|train| train.len).sum();
     let end = trains.last().map_or(0, |train| train.start + train.len);

@@ -1,6 +1,7 @@
-//! Waiting and being woken: an eventfd, and a wait over it and the sockets.
+//! Waiting and waking: an eventfd, and a wait over it and the sockets.
 //!
-//! When to wake is not decided here: crate `ring` has the protocol that saves the system call when nobody sleeps.
+//! When to wake is decided elsewhere: crate `ring` has the protocol that saves the system call when the thread does
+//! not sleep.
 
 use std::{
     io,
@@ -9,39 +10,40 @@ use std::{
     time::Duration,
 };
 
-/// How many descriptors [`wait`] and [`wait_both`] take: the bits of their answers.
+/// How many descriptors [`wait`] and [`wait_both`] take: the bits of their results.
 const MAX_FDS: usize = 32;
 
-/// An eventfd that wakes a thread out of [`wait`].
+/// An eventfd that wakes a thread from [`wait`].
 #[derive(Debug)]
 pub struct WakeFd {
     fd: OwnedFd,
 }
 
 impl WakeFd {
-    /// A new one, not signalled.
+    /// Makes an eventfd that is not signalled.
     ///
     /// # Errors
-    /// What the kernel says, such as `EMFILE`.
+    /// The kernel's, such as `EMFILE`.
     pub fn new() -> io::Result<WakeFd> {
         // SAFETY: no pointers.
         let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel has just given us this descriptor, nobody else owns it.
+        // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
         Ok(WakeFd { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
-    /// Signals it: a [`wait`] that has it among its descriptors returns, now or the next time. From any thread.
+    /// Signals the eventfd: a [`wait`] that has it among its descriptors returns, now or the next time. From any
+    /// thread.
     pub fn wake(&self) {
         let one = 1u64.to_ne_bytes();
-        // SAFETY: writes from eight valid bytes. The only failure of an open eventfd is a counter at its end (EAGAIN), and
-        // then it is signalled already.
+        // SAFETY: writes from eight valid bytes. The only failure of an open eventfd is a counter at its maximum
+        // (EAGAIN), and then it is signalled already.
         unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 
-    /// Takes the signal back, however many times it was given.
+    /// Clears the signal, however many times it was given.
     pub fn drain(&self) {
         let mut count = [0u8; 8];
         // SAFETY: reads into eight valid bytes. The only failure of an open eventfd is that it was not signalled (EAGAIN).
@@ -63,16 +65,17 @@ impl AsRawFd for WakeFd {
 
 /// Waits until one of `fds` (at most 32) can be read, or `timeout` is over (`None`: for ever).
 ///
-/// Returns a bit mask, bit `i` for `fds[i]`; 0 after the timeout or a signal. A descriptor with an error counts as readable:
-/// reading will tell. The timeout is kept to the nanosecond as far as the kernel's timers go (ppoll).
+/// Returns a bit mask, bit `i` for `fds[i]`; 0 after the timeout or a signal. A descriptor with an error counts as
+/// readable, because reading returns the error. The timeout is kept to the nanosecond as far as the kernel's timers
+/// allow (ppoll).
 ///
 /// # Errors
-/// `InvalidInput` for more than 32 descriptors or one that is not open; else what the kernel says.
+/// `InvalidInput` for more than 32 descriptors or one that is not open; else the kernel's.
 pub fn wait(fds: &[RawFd], timeout: Option<Duration>) -> io::Result<u32> {
     wait_both(fds, &[], timeout).map(|ready| ready.readable)
 }
 
-/// What [`wait_both`] found.
+/// The result of [`wait_both`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ready {
     /// Bit `i` for the descriptor `i` of those to read from.
@@ -81,7 +84,7 @@ pub struct Ready {
     pub writable: u32,
 }
 
-/// As [`wait`], also until one of `writable` can be written. A descriptor may stand in both lists; together they have
+/// As [`wait`], but also until one of `writable` can be written. A descriptor may be in both lists; together they have
 /// at most 32. A UDP socket that was full counts as writable when half of its buffer is free again.
 ///
 /// # Errors
@@ -111,7 +114,7 @@ pub fn wait_both(
     Ok(Ready { readable: mask(to_read)?, writable: mask(to_write)? })
 }
 
-/// One ppoll. `false` after a signal: nothing was looked at.
+/// One ppoll. `false` after a signal: `polled` has no results then.
 fn poll(polled: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<bool> {
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
@@ -129,12 +132,12 @@ fn poll(polled: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<bo
     Ok(true)
 }
 
-/// A bit for each descriptor that has something.
+/// A bit for each descriptor with a result.
 fn mask(polled: &[libc::pollfd]) -> io::Result<u32> {
     let mut mask = 0;
     for (bit, polled) in polled.iter().enumerate() {
         if polled.revents & libc::POLLNVAL != 0 {
-            // As ready it would make the caller turn in circles.
+            // If it counted as ready, the caller would loop without end.
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!("descriptor {} is not open", polled.fd),
@@ -172,7 +175,7 @@ mod tests {
     fn reading_and_writing_are_told_apart() {
         let (a, b) = (WakeFd::new().unwrap(), WakeFd::new().unwrap());
         let (a_fd, b_fd) = (a.as_raw_fd(), b.as_raw_fd());
-        // An eventfd can always be written, until its counter is at its end.
+        // An eventfd can always be written, until its counter is at its maximum.
         let most = (u64::MAX - 1).to_ne_bytes();
         // SAFETY: writes from eight valid bytes.
         assert_eq!(unsafe { libc::write(b_fd, most.as_ptr().cast(), most.len()) }, 8);

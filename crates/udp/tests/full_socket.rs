@@ -1,4 +1,4 @@
-//! What happens when a socket's buffer is really full: nothing is lost, nothing waits, the order stays.
+//! What happens when a socket's buffer is really full: no datagram is lost, no call waits, the order stays.
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "a network namespace is made by a system call")]
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
@@ -30,7 +30,7 @@ fn to(socket: &UdpSocket) -> Path {
     Path { remote: socket.local_addr(), local: socket.local_addr().ip() }
 }
 
-/// Commits a datagram of 500 bytes that carries its number; `false` when there is no room.
+/// Commits a datagram of 500 bytes that carries its number; `false` if there is no room.
 fn commit(batch: &mut SendBatch, number: u32) -> bool {
     let Some(space) = batch.space() else { return false };
     space[..500].fill(7);
@@ -57,7 +57,7 @@ fn a_line_that_is_too_slow_loses_nothing_and_keeps_the_order() {
     for gso in [true, false] {
         on_slow_line("100mbit", || {
             let (from, dest) = pair(V4, gso);
-            // Trains of ten; less room than what is sent at all, so that the arena is used again and again.
+            // Trains of ten. The arena is smaller than all that is sent, so that it is reused again and again.
             let mut batch = SendBatch::with_capacity(50_000, 64);
             let (mut recv, mut came) = (RecvBatch::new(32, 65_535), Vec::new());
             let (mut committed, mut blocked) = (0, 0);
@@ -112,7 +112,7 @@ fn a_full_socket_is_not_writable_and_the_other_familys_socket_goes_on() {
         let now = wait_both(&[], &[v4, v6], Some(Duration::ZERO)).unwrap();
         assert_eq!(now.writable, 0b10);
 
-        // Behind what is kept: one more each.
+        // Behind the kept datagrams: one more for each socket.
         batch.begin(to(&dest6));
         assert!(commit(&mut batch, 77));
         batch.begin(to(&dest4));

@@ -19,7 +19,7 @@ fn config(addr: &str) -> UdpConfig {
     UdpConfig { recv_buffer: Some(1 << 20), ..UdpConfig::new(addr.parse().unwrap()) }
 }
 
-/// A socket on the IPv6 loopback; `None` on machines without.
+/// A socket on the IPv6 loopback; `None` on machines without IPv6.
 fn bind_v6(addr: &str) -> Option<UdpSocket> {
     let socket = UdpSocket::bind(&config(addr));
     if let Err(error) = &socket {
@@ -43,8 +43,8 @@ fn append(batch: &mut SendBatch, len: usize, fill: u8) {
 
 type Owned = (Path, Vec<u8>, bool);
 
-/// The next `count` datagrams, and proof that there are no more. The loopback delivers before the sender's call returns, but a loaded
-/// machine may defer that.
+/// The next `count` datagrams, and a check that there are no more. The loopback usually delivers before the sender's
+/// call returns, but a loaded machine may do so later.
 fn receive(socket: &UdpSocket, count: usize) -> Vec<Owned> {
     receive_with(&mut RecvBatch::new(32, 65_535), socket, count)
 }
@@ -79,7 +79,7 @@ fn round_trip(a: &UdpSocket, b: &UdpSocket) {
     assert_eq!((data.as_slice(), truncated), ([1; 5].as_slice(), false));
     assert_eq!(path, Path { remote: a.local_addr(), local: b.local_addr().ip() });
 
-    // The answer takes the path as it came.
+    // The answer is sent on the path of the received datagram.
     batch.begin(path);
     append(&mut batch, 7, 2);
     assert_eq!(flush(&mut batch, b).sent_datagrams, 1);
@@ -269,7 +269,7 @@ fn the_answer_leaves_from_the_address_that_was_reached() {
         let (path, ..) = receive(&server, 1).remove(0);
         assert_eq!(path, Path { remote: client.local_addr(), local: reached.into() });
 
-        // Alone and as a train: both carry the source address.
+        // Single and as a train: both carry the source address.
         batch.begin(path);
         for len in [60, 60, 60, 61] {
             append(&mut batch, len, number);
@@ -313,11 +313,12 @@ fn two_sockets_share_a_port_and_its_flows() {
 }
 
 #[test]
-fn those_who_cannot_be_reached_do_not_hurt_the_others() {
+fn receivers_that_cannot_be_reached_do_not_hurt_the_others() {
     let (from, dest) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
     let mut batch = SendBatch::with_capacity(1 << 20, 64);
     let any = IpAddr::from([0; 4]);
-    // Forbidden without SO_BROADCAST; no port; a source address that is not ours; nobody listens (which UDP does not tell).
+    // Forbidden without SO_BROADCAST; no port; a source address that this machine does not have. Below: a port without
+    // a socket, which UDP does not report.
     let bad = [
         Path { remote: "255.255.255.255:9".parse().unwrap(), local: any },
         Path { remote: "127.0.0.1:0".parse().unwrap(), local: any },
@@ -413,7 +414,7 @@ fn a_datagram_that_waited_tells_how_long() {
             continue;
         }
         let (dest, plain) = (UdpSocket::bind(&stamped).unwrap(), bind(addr));
-        // The kernel begins to stamp a moment after the first socket asked for it.
+        // The kernel begins to take timestamps a moment after the first socket asked for them.
         std::thread::sleep(Duration::from_millis(100));
         let from = std::net::UdpSocket::bind(addr).unwrap();
         from.send_to(b"early", dest.local_addr()).unwrap();
@@ -426,6 +427,9 @@ fn a_datagram_that_waited_tells_how_long() {
         assert!(ages[0] >= Duration::from_millis(50), "{ages:?}");
         assert!(ages[0] - ages[1] >= Duration::from_millis(45), "{ages:?}");
         assert_eq!(batch.recv(&plain).unwrap(), 1);
-        assert!(batch.datagrams().all(|d| d.age.is_zero()), "nobody asked");
+        assert!(
+            batch.datagrams().all(|d| d.age.is_zero()),
+            "the socket did not ask for timestamps"
+        );
     }
 }

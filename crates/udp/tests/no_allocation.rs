@@ -21,7 +21,8 @@ thread_local! {
 
 struct Counting;
 
-// SAFETY: the system's allocator does the work, unchanged. Counting uses a thread-local without destructor, which allocates nothing.
+// SAFETY: the system's allocator does the work, unchanged. Counting uses a thread-local without destructor, which
+// allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);

@@ -215,7 +215,7 @@ mod tests {
         let (handle, mut watch) = (workers.handle(), workers.watch());
         assert!(handle.is_ready() && handle.failure().is_none());
         handle.break_worker(1);
-        let failure = wait(&mut watch).expect("it is told of");
+        let failure = wait(&mut watch).expect("the failure is reported");
         assert_eq!((failure.worker, failure.reason.as_str()), (1, "a test broke this worker"));
         assert_eq!(handle.failure(), Some(failure));
         assert!(!handle.is_ready());

@@ -1,4 +1,4 @@
-//! Sending against errors that the kernel would say: they are put in below sendmmsg.
+//! Sending with errors of the kernel, which these tests put in place of sendmmsg's result.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,13 +11,13 @@ use super::*;
 use crate::{RecvBatch, SendBatch, UdpConfig, socket::set_option, wait};
 
 thread_local! {
-    /// The errors that the next calls meet before they reach the kernel; `None` lets one through.
+    /// The errors of the next calls, which then do not reach the kernel; `None` lets a call through.
     static PRETENDED: RefCell<VecDeque<Option<libc::c_int>>> = const { RefCell::new(VecDeque::new()) };
     /// How many messages a call that is let through may send.
     static MOST: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// What of the headers reaches the kernel.
+/// The headers that reach the kernel, or the error of the call.
 pub(super) fn pretended(
     headers: &mut [libc::mmsghdr],
 ) -> Result<&mut [libc::mmsghdr], libc::c_int> {
@@ -39,7 +39,8 @@ fn loopback(gso: bool) -> UdpSocket {
     UdpSocket::bind(&UdpConfig { gso, ..UdpConfig::new(addr) }).unwrap()
 }
 
-/// A batch of `trains` trains of ten datagrams of 100 bytes to `to`, each to another local source so that they do not join.
+/// A batch of `trains` trains of ten datagrams of 100 bytes to `to`, each train from another local address so that they
+/// do not join.
 fn loaded(to: &UdpSocket, trains: u8) -> SendBatch {
     let mut batch = SendBatch::with_capacity(1 << 20, 1024);
     for train in 0..trains {
@@ -72,7 +73,7 @@ fn a_device_that_cannot_segment_turns_gso_off_and_nothing_is_lost() {
     assert!(from.gso(), "the kernel of this machine has GSO");
     let mut batch = loaded(&to, 2);
     pretend([None, Some(libc::EIO)]);
-    // The first call is let through: both trains go at once, whole.
+    // The first call is let through: both trains are sent at once, whole.
     let stats = batch.flush(Some(&from), None);
     assert_eq!((stats.messages, stats.sent_datagrams, stats.syscalls), (2, 20, 1));
     assert!(from.gso());
@@ -110,7 +111,7 @@ fn a_refused_train_is_split_and_gso_stays_on_for_the_others() {
 #[test]
 fn a_train_that_the_kernel_itself_refuses_goes_in_pieces() {
     let (from, to) = (loopback(true), loopback(true));
-    // Without checksums the kernel does not segment, and says EINVAL.
+    // Without checksums the kernel does not segment, and returns EINVAL.
     set_option(&from, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
     let stats = loaded(&to, 1).flush(Some(&from), None);
     assert_eq!((stats.sent_datagrams, stats.messages, stats.syscalls), (10, 10, 2));
@@ -128,7 +129,7 @@ fn a_train_that_is_refused_in_pieces_too_costs_two_calls_only() {
     assert_eq!(received(&to, 20).len(), 20);
 }
 
-/// Committed = sent + kept + dropped, and what is kept is what the batch holds.
+/// Committed = sent + kept + dropped, and the kept datagrams are those in the batch.
 fn adds_up(before: u64, committed: u64, stats: FlushStats, batch: &SendBatch) {
     let dropped = stats.dropped_full + stats.dropped_refused;
     let after = stats.sent_datagrams + stats.kept_datagrams + dropped;
@@ -165,7 +166,7 @@ fn a_flush_goes_on_in_the_middle_of_a_train() {
     let stats = batch.flush(Some(&from), None);
     adds_up(0, 100, stats, &batch);
     assert_eq!((stats.sent_datagrams, stats.kept_datagrams), (64, 36), "a call takes 64");
-    // Behind what was kept, and in a message of its own although the path is the same.
+    // Behind the kept ones, and in a message of its own although the path is the same.
     batch.space().unwrap()[..100].fill(10);
     batch.commit(100);
     let stats = batch.flush(Some(&from), None);
@@ -174,7 +175,7 @@ fn a_flush_goes_on_in_the_middle_of_a_train() {
     let expected = (0..100u8).map(|i| vec![i % 10; 100]).chain([vec![10; 100]]);
     assert_eq!(received(&to, 101), expected.collect::<Vec<_>>());
 
-    // A train that goes in pieces (EINVAL) stops after three of them; the others wait whole.
+    // A train that is sent in pieces (EINVAL) stops after three of them; the other trains stay whole.
     let from = loopback(true);
     let mut batch = loaded(&to, 3);
     pretend([Some(libc::EINVAL), None, Some(libc::EAGAIN)]);
@@ -193,7 +194,7 @@ fn a_flush_goes_on_in_the_middle_of_a_train() {
 fn many_short_steps_through_a_full_socket_keep_order_and_count() {
     let (trains, pieces, to) = (loopback(true), loopback(false), loopback(true));
     let path = |local| Path { remote: to.local_addr(), local: Ipv4Addr::from(local).into() };
-    // Room for some forty datagrams beyond the least, so that the arena has to be used again many times.
+    // Room for some forty datagrams beyond the minimum, so that the arena has to be reused many times.
     let mut batch = SendBatch::with_capacity(12_000, 64);
     let (mut next, mut sent, mut all) = (0u32, 0, Vec::new());
     let mut stopped_within = 0;
@@ -212,7 +213,7 @@ fn many_short_steps_through_a_full_socket_keep_order_and_count() {
             batch.commit(len);
             (next, committed) = (next + 1, committed + 1);
         }
-        // Nothing, a few messages or all of them go, with GSO or without.
+        // Nothing, a few messages or all of them are sent, with GSO or without.
         MOST.set((random >> 24 & 7) as usize + 1);
         let full = Some(libc::EAGAIN);
         pretend(match random >> 22 & 3 {
@@ -280,7 +281,7 @@ fn a_full_socket_of_one_family_does_not_hold_up_the_other() {
     let expected: Vec<Vec<u8>> = (0..15).map(|i| vec![i / 3; 50]).collect();
     assert_eq!(received(&to4, 15), expected);
 
-    // The socket is gone: what was kept for it is refused.
+    // The socket is gone: the datagrams that were kept for it are refused.
     let stats = batch.flush(Some(&from4), None);
     adds_up(3, 0, stats, &batch);
     assert_eq!(stats.dropped_refused, 3);
@@ -393,7 +394,7 @@ fn memory_shortage_costs_a_message_when_it_lasts() {
         let stats = batch.flush(Some(&from), None);
         adds_up(0, 30, stats, &batch);
         assert_eq!((stats.kept_datagrams, stats.dropped_full), (30, 0));
-        // Again, and then once more for the message behind it: one is lost, the other kept.
+        // The same message fails again, and then the message behind it once: one is dropped, the other kept.
         pretend([Some(errno), Some(errno)]);
         let stats = batch.flush(Some(&from), None);
         adds_up(30, 0, stats, &batch);

@@ -1,4 +1,4 @@
-//! Which number a remote address has: a table in the kernel that the program on a port looks into.
+//! The kernel's table of numbers by remote address, which the program on a port reads.
 
 use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
@@ -6,17 +6,17 @@ use crate::bpf;
 
 /// An address of 16 bytes, a port of 2 in network byte order, 2 of padding.
 const KEY: usize = 20;
-/// Where the 4 bytes of an IPv4 address stand in a key: at the end of an IPv4-mapped IPv6 address
-/// (RFC 4291 section 2.5.5.2).
+/// Offset of the 4 bytes of an IPv4 address in a key: at the end of an IPv4-mapped IPv6 address (RFC 4291 section
+/// 2.5.5.2).
 pub(super) const KEY_IPV4: usize = 12;
-/// Where the port stands in a key.
+/// Offset of the port in a key.
 pub(super) const KEY_PORT: usize = 16;
 
-/// A number for each of some remote addresses, of both families. It lives in the kernel, in a map bounded by its
-/// number of entries: when it is full, or nearly so, the entries that were used least recently are forgotten, and their
-/// datagrams go where they would go without a table.
+/// Numbers of remote addresses, of both families. The table is a map in the kernel, with a limited number of entries.
+/// When it is full, or nearly so, the entries that were used least recently are forgotten, and their datagrams go
+/// where they would go without a table.
 ///
-/// Clones are the same table, and any thread may change it. A change holds from the next datagram on.
+/// Clones are the same table, and any thread may change it. A change takes effect with the next datagram.
 #[derive(Debug, Clone)]
 pub struct Table {
     map: Arc<OwnedFd>,
@@ -26,25 +26,25 @@ impl Table {
     /// An empty table. The kernel takes the memory at once: some 100 bytes for each of `entries` (at least 1).
     ///
     /// # Errors
-    /// What the kernel says: `EPERM` without CAP_BPF (before Linux 5.8: CAP_SYS_ADMIN), also where the memory is over
-    /// RLIMIT_MEMLOCK (before 5.11); `ENOSYS` where bpf(2) is missing or hidden; `EINVAL` for 0 entries; `ENOMEM`.
+    /// The kernel's: `EPERM` without CAP_BPF (before Linux 5.8: CAP_SYS_ADMIN), also if the memory is over
+    /// RLIMIT_MEMLOCK (before 5.11); `ENOSYS` if bpf(2) is missing or hidden; `EINVAL` for 0 entries; `ENOMEM`.
     pub fn new(entries: u32) -> io::Result<Table> {
         let map = bpf::lru_map(KEY as u32, size_of::<u32>() as u32, entries)?;
         Ok(Table { map: Arc::new(map) })
     }
 
-    /// Datagrams from `remote` have this number from now on. The scope of a link-local address is not looked at.
+    /// Sets the number of datagrams from `remote`. The scope of a link-local address is ignored.
     ///
     /// # Errors
-    /// What the kernel says: `ENOMEM` where all entries are in use by other processors at this moment.
+    /// The kernel's: `ENOMEM` if all entries are in use by other processors at this moment.
     pub fn set(&self, remote: SocketAddr, number: u32) -> io::Result<()> {
         bpf::update(&self.map, &key(remote), &number.to_ne_bytes())
     }
 
-    /// The number of `remote`; `None` where it has none, or the table has forgotten it.
+    /// The number of `remote`; `None` if it has none, or the table has forgotten it.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's.
     pub fn get(&self, remote: SocketAddr) -> io::Result<Option<u32>> {
         match bpf::lookup(&self.map, &key(remote)) {
             Ok(number) => Ok(Some(u32::from_ne_bytes(number))),
@@ -53,10 +53,10 @@ impl Table {
         }
     }
 
-    /// `remote` has no number any more. Whether it had one makes no difference.
+    /// Removes the number of `remote`, if it has one.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's.
     pub fn remove(&self, remote: SocketAddr) -> io::Result<()> {
         match bpf::delete(&self.map, &key(remote)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -1,8 +1,8 @@
-//! Programs that look into a [`Table`] first. Only extended BPF (eBPF) can do that, so a program that is written in the
-//! classic instructions is translated, the way the kernel translates every classic program before it runs.
+//! Programs that read a [`Table`] first. Only extended BPF (eBPF) can do that, so a program of classic instructions is
+//! translated, in the same way as the kernel translates every classic program before it runs.
 //!
 //! The program stays a socket filter and does not become an SK_REUSEPORT program: that kind cannot load by offset as
-//! the classic one does, would need each socket entered into a map, and CAP_NET_ADMIN beside CAP_BPF.
+//! the classic one does, would need each socket entered into a map, and CAP_NET_ADMIN in addition to CAP_BPF.
 
 use std::os::fd::AsRawFd;
 
@@ -28,15 +28,15 @@ const SWAP_TO_BIG_ENDIAN: u32 = 0xd8;
 const CALL: u32 = 0x80;
 const EXIT: u32 = 0x90;
 
-/// The classic A; what a function answers, and what the program answers.
+/// The classic A; also the result of a function, and of the program.
 const A: u8 = 0;
-/// The classic X. Functions keep registers 6 to 9.
+/// The classic X. Functions preserve registers 6 to 9.
 const X: u8 = 7;
-/// Where loads by offset expect the datagram.
+/// The register in which loads by offset expect the datagram.
 const DATAGRAM: u8 = 6;
 /// The end of the stack, which grows down.
 const STACK: u8 = 10;
-/// Where the key stands on the stack, on a multiple of 8.
+/// Offset of the key on the stack, a multiple of 8.
 const KEY_AT: i32 = -24;
 
 // Functions of the kernel, and their arguments (linux/bpf.h).
@@ -45,7 +45,8 @@ const SKB_LOAD_BYTES_RELATIVE: i32 = 68;
 const HDR_START_NET: i32 = 1;
 const PSEUDO_MAP_FD: u8 = 1;
 
-/// What of the IP header and the one behind it goes into the key: bytes from an offset on, and their place in the key.
+/// Bytes of the IP header, or of the header behind it, that go into the key: their offset there, and their place in
+/// the key.
 #[derive(Debug, Clone, Copy)]
 struct Part {
     offset: u32,
@@ -53,15 +54,15 @@ struct Part {
     at: usize,
 }
 
-/// RFC 791 section 3.1, RFC 8200 section 3: the source address; RFC 768: the source port comes first. With IP options or
-/// extension headers something else stands there, and the table does not know it.
+/// RFC 791 section 3.1, RFC 8200 section 3: the source address; RFC 768: the source port comes first. With IP options
+/// or extension headers other bytes are at this place, which the table does not contain.
 const fn parts(is_ipv4: bool) -> [Part; 2] {
     let (address, port, at, len) = if is_ipv4 { (12, 20, KEY_IPV4, 4) } else { (8, 40, 0, 16) };
     [Part { offset: address, len, at }, Part { offset: port, len: 2, at: KEY_PORT }]
 }
 
-/// The program that takes A from the table where it knows the remote address and else from `pick`, and goes on with
-/// `rest`. `None` when a jump leads out of it or is too long.
+/// The program that takes A from the table if it contains the remote address and else from `pick`, and continues with
+/// `rest`. `None` if a jump leads out of it or is too long.
 pub(super) fn with_table(
     is_ipv4: bool,
     table: &Table,
@@ -71,7 +72,8 @@ pub(super) fn with_table(
     let mut program = look_up(is_ipv4, table);
     let classic: Vec<Instruction> = [pick, rest].concat();
     let (translated, places) = translate(&classic, &parts(is_ipv4))?;
-    // A is the address of the table's entry, or 0 for none, and then A begins as 0 as it does in a classic program.
+    // A is the address of the table's entry, or 0 if there is none. Then A begins as 0, as it does in a classic
+    // program.
     let found = 2;
     program.push(Insn::new(BPF_JMP | BPF_JEQ | BPF_K, A, 0, found, 0));
     program.push(Insn::new(BPF_LDX | BPF_MEM | BPF_W, A, A, 0, 0));
@@ -122,7 +124,7 @@ const fn store(size: u32, at: usize, value: i32) -> Insn {
     Insn::new(BPF_ST | BPF_MEM | size, STACK, 0, (KEY_AT + at as i32) as i16, value)
 }
 
-/// Copies a part of the headers into the key; zeros where the datagram ends before.
+/// Copies a part of the headers into the key; zeros if the datagram is too short.
 fn load(part: Part) -> [Insn; 7] {
     [
         Insn::new(ALU64 | MOV | BPF_X, 1, DATAGRAM, 0, 0),
@@ -135,14 +137,14 @@ fn load(part: Part) -> [Insn; 7] {
     ]
 }
 
-/// Classic instructions as extended ones, and where each of them begins (the last entry: the end). Loads of what stands
-/// in the key are made from there: the kernel calls a function for each load from a header.
+/// Classic instructions as extended ones, and where each of them begins (the last entry: the end). Loads of bytes that
+/// are in the key are made from the key, because for each load from a header the kernel calls a function.
 fn translate(classic: &[Instruction], key: &[Part]) -> Option<(Vec<Insn>, Vec<usize>)> {
     let mut places = Vec::with_capacity(classic.len() + 1);
     let mut len = 0;
     for instruction in classic {
         places.push(len);
-        // A condition with two ways to skip takes two jumps.
+        // A condition with two branches that skip takes two jumps.
         let two_jumps = instruction.skip.0 > 0 && instruction.skip.1 > 0;
         len += if two_jumps || from_key(*instruction, key).is_some() { 2 } else { 1 };
     }
@@ -150,7 +152,8 @@ fn translate(classic: &[Instruction], key: &[Part]) -> Option<(Vec<Insn>, Vec<us
     let mut program = Vec::with_capacity(len);
     for (index, instruction) in classic.iter().enumerate() {
         if instruction.code & 7 == BPF_JMP {
-            // From a jump at `from` to the classic instruction that lies so many behind this one.
+            // From a jump at `from` to the classic instruction that is `skip` instructions behind this one's
+            // successor.
             let distance = |from: usize, skip: u8| -> Option<i16> {
                 let target = places.get(index + 1 + usize::from(skip))?;
                 i16::try_from(target - from - 1).ok()
@@ -175,7 +178,7 @@ fn translate(classic: &[Instruction], key: &[Part]) -> Option<(Vec<Insn>, Vec<us
     Some((program, places))
 }
 
-/// For a load of 16 or 32 bits that stand in the key: that load.
+/// For a load of 16 or 32 bits that are in the key: the load from the key.
 fn from_key(instruction: Instruction, key: &[Part]) -> Option<[Insn; 2]> {
     let (size, len) = match instruction.code {
         code if code == BPF_LD | BPF_ABS | BPF_W => (BPF_W, 4),
@@ -193,7 +196,7 @@ fn from_key(instruction: Instruction, key: &[Part]) -> Option<[Insn; 2]> {
     ])
 }
 
-/// A conditional jump over 32 bits, or that on the opposite condition.
+/// A conditional jump over 32 bits, or the one on the opposite condition.
 fn branch(instruction: Instruction, opposite: bool, way: i16) -> Option<Insn> {
     let condition = match (instruction.code & 0xf0, opposite) {
         (BPF_JGE, false) => BPF_JGE,
@@ -205,7 +208,7 @@ fn branch(instruction: Instruction, opposite: bool, way: i16) -> Option<Insn> {
     Some(Insn::new(JMP32 | condition | BPF_K, A, 0, way, instruction.value as i32))
 }
 
-/// Everything but a jump.
+/// Any instruction except a jump.
 fn plain(instruction: Instruction) -> Insn {
     let Instruction { code, value, .. } = instruction;
     match code & 7 {
@@ -216,7 +219,7 @@ fn plain(instruction: Instruction) -> Insn {
         libc::BPF_MISC => Insn::new(BPF_ALU | MOV | BPF_X, X, A, 0, 0),
         BPF_ALU if code & BPF_X != 0 => Insn::new(code, A, X, 0, 0),
         BPF_ALU => Insn::new(code, A, 0, 0, value as i32),
-        // Loads by offset are the same in both; their answer is in A.
+        // Loads by offset are the same in both; their result is in A.
         _ => Insn::new(code, 0, 0, 0, value as i32),
     }
 }
