@@ -20,13 +20,13 @@ pub struct Receiver {
     since: Instant,
     bytes: u64,
     /// The last limit in bits per second.
-    told: u64,
+    limit: u64,
 }
 
 impl Receiver {
     /// A receiver that has counted no bytes.
     pub fn new(now: Instant) -> Self {
-        Self { since: now, bytes: 0, told: FLOOR }
+        Self { since: now, bytes: 0, limit: FLOOR }
     }
 
     /// Counts a received packet of this many bytes.
@@ -41,15 +41,15 @@ impl Receiver {
     pub fn bitrate(&mut self, now: Instant) -> u64 {
         let passed = now.saturating_duration_since(self.since);
         if passed < SHORTEST {
-            return self.told;
+            return self.limit;
         }
         let micros = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
         let received = (self.bytes.saturating_mul(8_000_000)) / micros;
         let slowest =
-            self.told - (self.told / 20).saturating_mul(passed.as_secs().max(1)).min(self.told);
-        self.told = (received + received / 2).max(slowest).clamp(FLOOR, CEILING);
+            self.limit - (self.limit / 20).saturating_mul(passed.as_secs().max(1)).min(self.limit);
+        self.limit = (received + received / 2).max(slowest).clamp(FLOOR, CEILING);
         (self.since, self.bytes) = (now, 0);
-        self.told
+        self.limit
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
     }
 
     /// The limit after a second at this rate.
-    fn tell(receiver: &mut Receiver, now: &mut Instant, bits: usize) -> u64 {
+    fn limit_after_a_second(receiver: &mut Receiver, now: &mut Instant, bits: usize) -> u64 {
         receiver.record(bits / 8);
         *now += SECOND;
         receiver.bitrate(*now)
@@ -75,8 +75,8 @@ mod tests {
     fn the_limit_is_half_above_the_received_rate() {
         let mut now = start();
         let mut receiver = Receiver::new(now);
-        assert_eq!(tell(&mut receiver, &mut now, 1_000_000), 1_500_000);
-        assert_eq!(tell(&mut receiver, &mut now, 2_000_000), 3_000_000);
+        assert_eq!(limit_after_a_second(&mut receiver, &mut now, 1_000_000), 1_500_000);
+        assert_eq!(limit_after_a_second(&mut receiver, &mut now, 2_000_000), 3_000_000);
         // A second call at once gives the same limit.
         assert_eq!(receiver.bitrate(now), 3_000_000);
     }
@@ -87,7 +87,7 @@ mod tests {
         let mut receiver = Receiver::new(now);
         let mut rate = 300_000;
         for _ in 0..8 {
-            rate = tell(&mut receiver, &mut now, rate as usize);
+            rate = limit_after_a_second(&mut receiver, &mut now, rate as usize);
         }
         assert!(rate > 7_000_000, "{rate}");
     }
@@ -96,13 +96,13 @@ mod tests {
     fn the_limit_falls_slowly_and_not_below_the_lowest() {
         let mut now = start();
         let mut receiver = Receiver::new(now);
-        tell(&mut receiver, &mut now, 4_000_000);
-        assert_eq!(tell(&mut receiver, &mut now, 50_000), 5_700_000);
+        limit_after_a_second(&mut receiver, &mut now, 4_000_000);
+        assert_eq!(limit_after_a_second(&mut receiver, &mut now, 50_000), 5_700_000);
         for _ in 0..200 {
-            tell(&mut receiver, &mut now, 0);
+            limit_after_a_second(&mut receiver, &mut now, 0);
         }
-        assert_eq!(tell(&mut receiver, &mut now, 0), FLOOR);
+        assert_eq!(limit_after_a_second(&mut receiver, &mut now, 0), FLOOR);
         now += 1_000 * SECOND;
-        assert_eq!(tell(&mut receiver, &mut now, usize::MAX), CEILING);
+        assert_eq!(limit_after_a_second(&mut receiver, &mut now, usize::MAX), CEILING);
     }
 }

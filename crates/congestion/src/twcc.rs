@@ -233,8 +233,8 @@ mod tests {
     }
 
     /// The arrivals in the feedback: ticks since the epoch, by number.
-    fn told(packets: &[Vec<u8>]) -> BTreeMap<u16, Option<u64>> {
-        let mut told = BTreeMap::new();
+    fn reported(packets: &[Vec<u8>]) -> BTreeMap<u16, Option<u64>> {
+        let mut reported = BTreeMap::new();
         for packet in packets {
             let Some(Ok(RtcpPacket::TransportCc(twcc))) = CompoundIter::new(packet).next() else {
                 panic!("{packet:?}")
@@ -243,10 +243,10 @@ mod tests {
             for status in twcc.statuses() {
                 let arrival =
                     status.arrival.map(|ticks| reference.wrapping_add_signed(ticks.into()));
-                told.insert(status.sequence, arrival);
+                reported.insert(status.sequence, arrival);
             }
         }
-        told
+        reported
     }
 
     #[test]
@@ -295,8 +295,8 @@ mod tests {
         receiver.record(1, start);
         feedback(&mut receiver, 1200);
         receiver.record(4, ms(start, 1));
-        let told = told(&feedback(&mut receiver, 1200));
-        assert_eq!(told, BTreeMap::from([(2, None), (3, None), (4, Some(4))]));
+        let reported = reported(&feedback(&mut receiver, 1200));
+        assert_eq!(reported, BTreeMap::from([(2, None), (3, None), (4, Some(4))]));
     }
 
     #[test]
@@ -309,7 +309,7 @@ mod tests {
         assert!(receiver.record(2, ms(start, 2)));
         assert!(!receiver.record(2, ms(start, 3)), "once");
         assert_eq!(
-            told(&feedback(&mut receiver, 1200)),
+            reported(&feedback(&mut receiver, 1200)),
             BTreeMap::from([(2, Some(8)), (3, Some(4))])
         );
     }
@@ -323,7 +323,7 @@ mod tests {
         let mut writer = RtcpWriter::new(&mut buf);
         assert_eq!(receiver.write_feedback(SENDER, MEDIA, &mut writer), Err(NoRoom));
         assert!(writer.is_empty());
-        assert_eq!(told(&feedback(&mut receiver, 24)), BTreeMap::from([(1, Some(0))]));
+        assert_eq!(reported(&feedback(&mut receiver, 24)), BTreeMap::from([(1, Some(0))]));
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
         receiver.record(2, ms(start, 9_000));
         let packets = feedback(&mut receiver, 1200);
         assert_eq!(packets.len(), 2);
-        assert_eq!(told(&packets), BTreeMap::from([(1, Some(0)), (2, Some(36_000))]));
+        assert_eq!(reported(&packets), BTreeMap::from([(1, Some(0)), (2, Some(36_000))]));
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
         let start = epoch();
         let mut receiver = Receiver::new(start);
         receiver.record(1, ms(start, (1 << 24) * 64 + 5));
-        assert_eq!(told(&feedback(&mut receiver, 1200)), BTreeMap::from([(1, Some(20))]));
+        assert_eq!(reported(&feedback(&mut receiver, 1200)), BTreeMap::from([(1, Some(20))]));
     }
 
     #[test]
@@ -356,7 +356,7 @@ mod tests {
             receiver.record(number, ms(start, i));
             let packets = feedback(&mut receiver, 1200);
             assert!(packets.len() <= 2, "{}", packets.len());
-            assert!(told(&packets).len() as u64 <= WINDOW);
+            assert!(reported(&packets).len() as u64 <= WINDOW);
         }
         assert_eq!(receiver.arrivals.len() as u64, WINDOW);
     }
@@ -372,7 +372,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_arrival_is_told_to_the_tick(
+        fn every_arrival_is_reported_to_the_tick(
             first: u16,
             // Steps back and forth; mostly ahead by a few, in microseconds of distance.
             steps in prop::collection::vec((-3i16..8, 0u64..20_000), 1..600),
@@ -400,10 +400,10 @@ mod tests {
                         prop_assert!(packet.len() <= room);
                         count = count.wrapping_add(1);
                     }
-                    all.extend(told(&packets));
+                    all.extend(reported(&packets));
                 }
             }
-            all.extend(told(&feedback(&mut receiver, room)));
+            all.extend(reported(&feedback(&mut receiver, room)));
             all.retain(|_, arrival| arrival.is_some());
             prop_assert_eq!(all, expected);
         }

@@ -257,7 +257,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_packet_with_everything_reads_as_it_stands() {
+    fn a_packet_with_all_parts_is_read() {
         let packet = RtpPacket::parse(FULL).unwrap();
         assert!(packet.marker());
         assert_eq!(packet.pt(), Pt(96));

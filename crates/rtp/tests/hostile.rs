@@ -91,7 +91,7 @@ fn rtcp(bytes: &[u8]) -> Result<usize, RtcpError> {
 }
 
 #[test]
-fn a_compound_that_lies_about_its_length_is_refused_as_a_whole() {
+fn a_compound_with_a_wrong_length_is_refused_as_a_whole() {
     let good = [0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2];
     assert_eq!(rtcp(&good), Ok(1));
     let lies = [0x80, 201, 0, 2, 0, 0, 0, 1];
@@ -106,7 +106,7 @@ fn a_compound_that_lies_about_its_length_is_refused_as_a_whole() {
 }
 
 #[test]
-fn rtcp_padding_that_lies_is_refused() {
+fn invalid_rtcp_padding_is_refused() {
     assert_eq!(rtcp(&[0xa0, 201, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0]), Err(RtcpError::Padding));
     assert_eq!(rtcp(&[0xa0, 201, 0, 2, 0, 0, 0, 1, 0, 0, 0, 9]), Err(RtcpError::Padding));
     assert_eq!(rtcp(&[0xa0, 201, 0, 0]), Err(RtcpError::Padding));
@@ -123,7 +123,7 @@ fn reports_with_fewer_blocks_than_they_say_are_refused() {
 }
 
 #[test]
-fn a_bye_that_lies_is_refused() {
+fn an_invalid_bye_is_refused() {
     assert_eq!(rtcp(&[0x82, 203, 0, 1, 0, 0, 0, 1]), Err(RtcpError::Count));
     let reason = [0x81, 203, 0, 2, 0, 0, 0, 1, 4, b'a', b'b', b'c'];
     assert_eq!(rtcp(&reason), Err(RtcpError::Length));
@@ -132,7 +132,7 @@ fn a_bye_that_lies_is_refused() {
 }
 
 #[test]
-fn an_sdes_that_lies_is_refused() {
+fn an_invalid_sdes_is_refused() {
     assert_eq!(rtcp(&[0x81, 202, 0, 0]), Err(RtcpError::Count), "no chunk");
     let text = [0x81, 202, 0, 2, 0, 0, 0, 1, 1, 3, b'a', b'b'];
     assert_eq!(rtcp(&text), Err(RtcpError::Length));
@@ -145,7 +145,7 @@ fn an_sdes_that_lies_is_refused() {
 }
 
 #[test]
-fn an_xr_that_lies_is_refused() {
+fn an_invalid_xr_is_refused() {
     let overrun = [0x80, 207, 0, 2, 0, 0, 0, 1, 1, 0, 0, 1];
     assert_eq!(rtcp(&overrun), Err(RtcpError::Length));
     let dlrr = [0x80, 207, 0, 3, 0, 0, 0, 1, 5, 0, 0, 1, 0, 0, 0, 9];
@@ -155,7 +155,7 @@ fn an_xr_that_lies_is_refused() {
 }
 
 #[test]
-fn feedback_that_lies_is_refused() {
+fn invalid_feedback_is_refused() {
     let nothing = [0x81, 205, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2];
     assert_eq!(rtcp(&nothing), Err(RtcpError::TooShort), "a NACK of nothing");
     let fir = [0x84, 206, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2];

@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// A replaced SSRC gets its role back when the present holder sent nothing for this long.
 const RETURN: Duration = Duration::from_secs(1);
 
-/// What an SSRC of a publisher stands for.
+/// The stream that an SSRC of a publisher belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamRef {
     /// Position in `SessionPlan::up`.

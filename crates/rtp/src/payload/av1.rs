@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_lie_end_the_look() {
+    fn invalid_lengths_end_the_reading() {
         assert_eq!(flags(&[0x00, 9, 0x08]), (false, false));
         assert_eq!(flags(&[0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0x08]), (false, false));
         assert_eq!(flags(&[0x00, 0, 0, 0, 0, 0]), (false, false), "empty elements");

@@ -21,16 +21,17 @@ pub use vp9::Vp9Fields;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PayloadInfo {
     /// The first packet of a key frame, by the type that the frame itself names: a decoder that has the parameter sets
-    /// can begin with it. A mere hint (a parameter set, a sequence header, VP9's P bit) is not used: some encoders
+    /// can begin with it. A mere hint (a parameter set, a sequence header, VP9's P bit) is no proof: some encoders
     /// write it before every picture. Always true for audio.
     pub keyframe_start: bool,
     /// Contains parameter sets (H.264, H.265) or a sequence header (AV1).
     pub parameter_sets: bool,
-    /// Holds nothing of a picture, only what stands before one: parameter sets, supplemental information, delimiters. It
-    /// belongs to the picture that follows: who begins with that picture needs this packet as well.
+    /// Contains no part of a picture, only data that precedes one: parameter sets, supplemental information,
+    /// delimiters. It belongs to the picture that follows: a decoder that begins with that picture needs this packet
+    /// too.
     pub lead: bool,
-    /// The first packet of a frame (VP9: of a picture, that is of its lowest spatial layer). H.264 and H.265 may say so
-    /// of several packets of one frame (parameter sets, then the first slice). Always true for audio.
+    /// The first packet of a frame (VP9: of a picture, that is of its lowest spatial layer). For H.264 and H.265 it
+    /// may be set on several packets of one frame (parameter sets, then the first slice). Always true for audio.
     pub frame_start: bool,
     /// The payload itself says that it ends a frame (of its spatial layer). If false, the marker bit has to be used.
     pub frame_end: bool,
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_payload_tells_nothing() {
+    fn an_empty_payload_gives_no_information() {
         assert_eq!(inspect(Codec::Opus, &[], None), PayloadInfo::default());
         assert_eq!(inspect(Codec::Av1, &[], Some(&[0xc0, 0, 0])), PayloadInfo::default());
     }

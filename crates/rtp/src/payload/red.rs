@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_that_do_not_add_up_are_none() {
+    fn blocks_with_invalid_lengths_give_none() {
         assert_eq!(primary(&[]), None);
         assert_eq!(primary(&[0xef, 0, 0]), None);
         assert_eq!(primary(&[0xef, 0, 0, 2]), None, "no primary block");

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_descriptor_tells_nothing() {
+    fn a_cut_descriptor_gives_no_information() {
         let full = [0xa8, 0x80, 0x01, 0x31, 0x07];
         for len in 0..=full.len() {
             assert_eq!(inspect(&full[..len]), PayloadInfo::default(), "{len}");

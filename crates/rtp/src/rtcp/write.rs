@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_say_writes_nothing() {
+    fn without_entries_nothing_is_written() {
         let mut buf = [0; 64];
         let mut w = RtcpWriter::new(&mut buf);
         w.nack(Ssrc(1), Ssrc(2), &mut std::iter::empty()).unwrap();

@@ -167,7 +167,7 @@ impl Connection {
                 self.closed = true;
                 Ok(())
             }
-            record::ALERT if ends_connection(&content) => Err(Failure::TOLD_BY_PEER),
+            record::ALERT if ends_connection(&content) => Err(Failure::ENDED_BY_PEER),
             // Application data is dropped. Data channels would take it here.
             _ => Ok(()),
         }

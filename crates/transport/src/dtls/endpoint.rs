@@ -97,7 +97,7 @@ impl Endpoint {
             self.pending_failure = None;
         }
         if connection.take_alerted() {
-            self.fail_after_grace(now, Failure::TOLD_BY_PEER);
+            self.fail_after_grace(now, Failure::ENDED_BY_PEER);
         }
         match result {
             Ok(()) => {

@@ -27,7 +27,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// The peer violated the protocol, or uses what is not supported here.
+    /// The peer violated the protocol, or requires something that is not supported here.
     pub(super) const fn peer(alert: u8) -> Self {
         Self { reason: CloseReason::DtlsFailed, alert: Some(alert) }
     }
@@ -52,7 +52,7 @@ impl Failure {
         alert: Some(alert::UNSUPPORTED_CERTIFICATE),
     };
     /// The peer sent a fatal alert.
-    pub(super) const TOLD_BY_PEER: Self = Self { reason: CloseReason::DtlsFailed, alert: None };
+    pub(super) const ENDED_BY_PEER: Self = Self { reason: CloseReason::DtlsFailed, alert: None };
     /// The cryptographic library failed, which no peer can cause.
     pub(super) const INTERNAL: Self =
         Self { reason: CloseReason::Internal, alert: Some(alert::INTERNAL_ERROR) };

@@ -237,7 +237,7 @@ mod tests {
         }
         // The awaited message always finds room.
         assert_eq!(incoming.insert(&fragment(0, MAX_BYTES, 0, &[1])), Inserted::Kept);
-        // Every other byte: so many pieces and no more.
+        // Every other byte: pieces up to the bound, and none beyond it.
         let refused = (1..1000).filter(|turn| {
             incoming.insert(&fragment(0, MAX_BYTES, turn * 2, &[1])) == Inserted::Refused
         });
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_fragment_is_told() {
+    fn a_cut_off_fragment_is_reported() {
         let mut raw = Vec::new();
         put_header(&mut raw, 1, 3, 0);
         raw.extend_from_slice(b"abc");

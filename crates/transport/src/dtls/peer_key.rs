@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_cut_off_or_has_something_behind_it_is_refused() {
+    fn a_certificate_that_is_cut_off_or_has_bytes_after_it_is_refused() {
         let certificate = Certificate::generate().unwrap();
         let der = certificate.der();
         let mut longer = der.to_vec();

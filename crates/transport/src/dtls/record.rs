@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_record_is_refused_and_leaves_no_trace() {
+    fn a_changed_record_is_refused_and_changes_no_state() {
         let datagrams = sealed(2);
         let mut opener = Opener::new(cipher());
         for at in (0..datagrams[1].len()).filter(|at| !(1..3).contains(at)) {

@@ -378,7 +378,7 @@ mod tests {
 
     // Threats, rows 27 and 30.
     #[test]
-    fn an_ssrc_that_gave_its_place_up_comes_back_and_nothing_of_before_is_accepted_again() {
+    fn an_evicted_ssrc_comes_back_and_no_earlier_packet_is_accepted_again() {
         for &profile in Profile::ALL {
             let (mut sender, receiver) = pair(profile);
             let mut receiver = receiver.with_ssrc_limit(2);

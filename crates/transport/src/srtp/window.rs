@@ -31,7 +31,7 @@ impl Window {
         self.newest
     }
 
-    /// The index that a sequence number most probably stands for (RFC 3711 section 3.3.1 and appendix A).
+    /// The most probable index of a sequence number (RFC 3711 section 3.3.1 and appendix A).
     ///
     /// # Errors
     /// [`SrtpError::KeyExhausted`] if it would be 2^48 or more.

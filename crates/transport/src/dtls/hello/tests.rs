@@ -85,7 +85,7 @@ impl Hello {
 }
 
 #[test]
-fn a_post_quantum_hello_with_much_that_is_unknown_is_understood() {
+fn a_post_quantum_hello_with_unknown_values_is_read() {
     let hello = Hello::new();
     assert!(hello.bytes().len() > 1300, "longer than a datagram of many clients");
     let offer = hello.read().unwrap();
@@ -147,7 +147,7 @@ fn a_hello_without_srtp_or_without_anything_else_in_common_is_refused() {
 }
 
 #[test]
-fn a_later_version_and_no_list_of_groups_are_no_hindrance() {
+fn a_later_version_and_a_missing_list_of_groups_are_accepted() {
     assert!(Hello { version: [0xfe, 0xfc], ..Hello::new() }.read().is_ok());
     let offer = Hello::new().with(SUPPORTED_GROUPS, None).read().unwrap();
     assert_eq!(offer.group, Group::P256);
@@ -156,7 +156,7 @@ fn a_later_version_and_no_list_of_groups_are_no_hindrance() {
 }
 
 #[test]
-fn a_hello_of_ours_and_its_answer_are_understood() {
+fn our_own_hello_and_its_answer_are_read_back() {
     let mut hello = Vec::new();
     put_client_hello(&mut hello, &[1; 32], b"cookie");
     let offer = Offer::read(&hello).unwrap();
@@ -172,7 +172,7 @@ fn a_hello_of_ours_and_its_answer_are_understood() {
 }
 
 #[test]
-fn only_what_the_client_spoke_of_is_in_the_answer() {
+fn the_answer_has_only_extensions_that_the_client_sent() {
     let kinds = |hello: &Hello| {
         let mut answer = Vec::new();
         hello.read().unwrap().put_answer(&mut answer, &[0; 32]);
