@@ -97,7 +97,7 @@ impl Media {
         self.pts.iter().find(|(p, _)| *p == pt).map(|(_, is_rtx)| *is_rtx)
     }
 
-    /// Number of layers: by its rids, else by its SSRC lines, else one.
+    /// Number of layers: the number of rids or of SSRC lines, whichever is larger; at least one.
     fn layers(&self) -> usize {
         self.rids.len().max(self.ssrcs).clamp(1, MAX_LAYERS)
     }
