@@ -1,10 +1,11 @@
 //! Congestion control, sans-IO.
 //!
-//! - [`twcc`]: the receiving half of transport-wide congestion control: notes when packets came and tells the sender.
-//! - [`remb`]: what a publisher without that is told that it may send.
-//! - [`round_trip`]: how long a question to a publisher takes.
+//! - [`twcc`]: the receiving half of transport-wide congestion control: notes the arrival of packets and writes
+//!   feedback.
+//! - [`remb`]: the bitrate limit for a publisher without transport-wide feedback.
+//! - [`round_trip`]: the round trip time to a publisher.
 //!
-//! The sending half (an estimate from such feedback, a pacer, probes) is not here yet: the node forwards what the
+//! The sending half (an estimate from such feedback, a pacer, probes) does not exist yet: the node forwards what the
 //! publisher sends.
 
 pub mod remb;

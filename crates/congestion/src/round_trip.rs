@@ -1,23 +1,23 @@
-//! The round trip to a publisher, to which an ICE-lite agent sends no checks that would tell.
+//! The round trip time to a publisher. An ICE-lite agent cannot measure it, since it sends no checks.
 //!
-//! Two sources, the better one first:
+//! Two sources, the more accurate one first:
 //!
-//! - Extended reports (RFC 3611): a receiver reference time goes out with each receiver report (section 4.4), and the peer
-//!   says how long it kept it (DLRR, section 4.5). Stacks built on libwebrtc answer.
-//! - Repairs: the time from a NACK to the retransmission. It holds the sender's own delay too, so it counts only as long
-//!   as no extended report was answered.
+//! - Extended reports (RFC 3611): a receiver reference time is sent with each receiver report (section 4.4), and the
+//!   peer answers with the time that it held it (DLRR, section 4.5). Stacks built on libwebrtc answer.
+//! - Repairs: the time from a NACK to the retransmission. It includes the sender's own delay, so it is used only until
+//!   the first extended report is answered.
 
 use std::time::{Duration, Instant};
 
-/// Reference times that are remembered; an answer to an older one says nothing.
+/// Reference times that are remembered; an answer to an older one is ignored.
 const REMEMBERED: usize = 8;
-/// Longer round trips than this are not believed.
+/// Longer round trips are limited to this.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Smoothed as RFC 6298 section 2 does it.
+/// Smoothed as in RFC 6298 section 2.
 #[derive(Debug, Default)]
 pub struct RoundTrip {
-    /// Middle 32 bits of the reference times sent last, and when.
+    /// Middle 32 bits and send times of the last reference times.
     sent: [Option<(u32, Instant)>; REMEMBERED],
     next: usize,
     smoothed: Option<Duration>,
@@ -27,17 +27,17 @@ pub struct RoundTrip {
 }
 
 impl RoundTrip {
-    /// A reference time with these middle 32 bits goes out now.
+    /// A reference time with these middle 32 bits is sent now.
     pub fn sent(&mut self, now: Instant, middle: u32) {
         self.sent[self.next] = Some((middle, now));
         self.next = (self.next + 1) % REMEMBERED;
     }
 
-    /// The peer answers a reference time, which it kept for `delay` 65,536ths of a second. An answer to what was not asked lately, or
-    /// one that took less time than the peer kept it, changes nothing.
+    /// The peer answers a reference time, which it held for `delay` 65,536ths of a second. An answer to an unknown
+    /// reference time, or one with a longer delay than the time that passed, is ignored.
     pub fn answered(&mut self, now: Instant, middle: u32, delay: u32) {
         let sent = self.sent.iter_mut().find(|s| s.is_some_and(|(m, _)| m == middle));
-        // Each reference time is answered once: libwebrtc answers from its audio and its video side.
+        // Each reference time is answered once: libwebrtc answers from both its audio and its video side.
         let Some((_, at)) = sent.and_then(Option::take) else { return };
         let kept = Duration::from_micros(u64::from(delay) * 1_000_000 / 65_536);
         let Some(trip) = now.saturating_duration_since(at).checked_sub(kept) else { return };
@@ -48,20 +48,20 @@ impl RoundTrip {
         self.take(trip);
     }
 
-    /// A packet came so long after the only NACK that asked for it.
+    /// A packet arrived this long after the only NACK that requested it.
     pub fn repaired(&mut self, after: Duration) {
         if !self.exact {
             self.take(after);
         }
     }
 
-    /// The round trip; `None` before anything told it.
+    /// The round trip time; `None` before the first measurement.
     pub fn smoothed(&self) -> Option<Duration> {
         self.smoothed
     }
 
-    /// How long to wait for an answer before asking again (RFC 6298 section 2: the round trip and four times its variation),
-    /// a second at most; `None` before anything told it.
+    /// Time until a request is repeated (RFC 6298 section 2: the round trip and four times its variation), at most one
+    /// second; `None` before the first measurement.
     pub fn retry_after(&self) -> Option<Duration> {
         Some((self.smoothed? + 4 * self.variation).min(LONGEST))
     }
@@ -86,7 +86,7 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// So many milliseconds in 65,536ths of a second.
+    /// Milliseconds in 65,536ths of a second.
     fn kept(millis: u32) -> u32 {
         millis * 65_536 / 1_000
     }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_peer_kept_is_no_part_of_the_round_trip() {
+    fn the_delay_at_the_peer_is_not_part_of_the_round_trip() {
         let (now, mut trip) = (start(), RoundTrip::default());
         trip.sent(now, 7);
         trip.answered(now + ms(540), 7, kept(500));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_nothing_and_answers_twice_change_nothing() {
+    fn answers_to_unknown_reference_times_and_second_answers_change_nothing() {
         let (now, mut trip) = (start(), RoundTrip::default());
         trip.answered(now, 0, 0);
         assert_eq!(trip.smoothed(), None);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn repairs_tell_until_an_extended_report_is_answered() {
+    fn repairs_are_used_until_an_extended_report_is_answered() {
         let (now, mut trip) = (start(), RoundTrip::default());
         trip.repaired(ms(80));
         trip.repaired(ms(80));

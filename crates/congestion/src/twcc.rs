@@ -1,9 +1,9 @@
-//! Receiver of transport-wide congestion control (draft-holmer-rmcat-transport-wide-cc-extensions-01): notes when each
-//! numbered packet of a transport came, and writes the feedback from which the sender makes its estimate. It estimates
-//! nothing itself. The wire format is `rtp::rtcp::twcc`'s.
+//! Receiver of transport-wide congestion control (draft-holmer-rmcat-transport-wide-cc-extensions-01): notes the
+//! arrival time of each numbered packet of a transport, and writes the feedback from which the sender makes its
+//! estimate. Nothing is estimated here. The wire format is in `rtp::rtcp::twcc`.
 //!
-//! Order of calls: [`Receiver::record`] for each packet that carries a number; when [`Receiver::poll_timeout`] is due,
-//! [`Receiver::write_feedback`] until it says that nothing is left.
+//! Order of calls: [`Receiver::record`] for each packet that has a number; when [`Receiver::poll_timeout`] is due,
+//! [`Receiver::write_feedback`] until it returns that nothing is left.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,10 @@ const WINDOW: u64 = 2048;
 /// Feedback is due this long after the first packet that it is about.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// As [`INTERVAL`], when many packets wait: a fast sender reacts to congestion sooner.
+/// The same if many packets wait, so that a fast sender reacts sooner to congestion.
 const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Packets that make many.
+/// Number of waiting packets that counts as many.
 const BUSY: u32 = 40;
 
 /// A unit of deltas on the wire (section 3.1.5).
@@ -30,18 +30,18 @@ const TICK_US: u128 = 250;
 /// Ticks in a unit of the reference time, 64 ms (section 3.1).
 const TICKS_PER_REFERENCE: u64 = 256;
 
-/// A number that has not come.
+/// A number whose packet has not arrived.
 const MISSING: u64 = u64::MAX;
 
-/// When the packets of one transport came. Its memory is fixed: 2,048 arrivals.
+/// Arrival times of the packets of one transport. Its memory is fixed: 2,048 arrivals.
 #[derive(Debug)]
 pub struct Receiver {
     epoch: Instant,
     /// Arrival in ticks since the epoch, by number modulo [`WINDOW`]; holds the numbers from `highest - WINDOW + 1` on.
     arrivals: Box<[u64]>,
-    /// The highest number that came, unrolled; it is never missing.
+    /// The highest number that arrived, extended; it is never missing.
     highest: Option<u64>,
-    /// The first number that the next feedback is about; beyond `highest` when there is nothing to say.
+    /// The first number of the next feedback; beyond `highest` if there is nothing to report.
     next: u64,
     waiting_since: Option<Instant>,
     waiting: u32,
@@ -62,15 +62,15 @@ impl Receiver {
         }
     }
 
-    /// Notes that the packet with this transport-wide number came. Returns whether feedback will tell of it: not of
-    /// duplicates, and not of packets more than 2,048 numbers behind the highest.
+    /// Notes the arrival of the packet with this transport-wide number. Returns whether feedback will report it:
+    /// duplicates, and packets 2,048 or more numbers behind the highest, are not reported.
     ///
-    /// After a jump ahead of 2,048 numbers or more the numbers in between are not reported as lost: so large a gap is a
-    /// sender that starts anew.
+    /// After a jump ahead of 2,048 numbers or more the numbers in between are not reported as lost: so large a gap
+    /// means that the sender restarted.
     #[inline]
     pub fn record(&mut self, number: u16, arrival: Instant) -> bool {
         let Some(highest) = self.highest else {
-            // One turn ahead, so that numbers before the first one can still come.
+            // One wrap up, so that numbers before the first one can still arrive.
             let first = 0x1_0000 + u64::from(number);
             self.next = first;
             return self.advance(first, first, arrival);
@@ -82,26 +82,26 @@ impl Receiver {
         if number + WINDOW <= highest || self.arrival(number) != MISSING {
             return false;
         }
-        // A late packet was reported as missing: everything from it on is told again.
+        // A late packet was reported as missing: everything from it on is reported again.
         self.next = self.next.min(number);
         self.set(number, arrival);
         true
     }
 
-    /// When feedback is due; `None` when there is nothing to say.
+    /// When feedback is due; `None` if there is nothing to report.
     #[inline]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let interval = if self.waiting >= BUSY { BUSY_INTERVAL } else { INTERVAL };
         self.waiting_since.map(|since| since + interval)
     }
 
-    /// Writes a feedback packet about as many packets as fit. Returns whether more is left, which belongs into another
-    /// RTCP packet at once. Writes nothing when there is nothing to say.
+    /// Writes a feedback packet about as many packets as fit. Returns whether more is left, which has to be written
+    /// into another RTCP packet at once. Writes nothing if there is nothing to report.
     ///
-    /// `sender` is our SSRC; `media` any SSRC of the transport that the feedback is about.
+    /// `sender` is this side's SSRC; `media` any SSRC of the transport that the feedback is about.
     ///
     /// # Errors
-    /// [`NoRoom`]: nothing was written, and everything is still left.
+    /// [`NoRoom`]: nothing was written, and everything is still to be reported.
     pub fn write_feedback(
         &mut self,
         sender: Ssrc,
@@ -111,7 +111,7 @@ impl Receiver {
         let Some(highest) = self.highest.filter(|&highest| self.next <= highest) else {
             return Ok(false);
         };
-        // The highest number has come, so there is one; at most WINDOW steps.
+        // The highest number has arrived, so the search finds one; at most WINDOW steps.
         let first = (self.next..=highest).map(|n| self.arrival(n)).find(|&a| a != MISSING);
         let reference = first.unwrap_or(0) / TICKS_PER_REFERENCE;
         let header = TwccHeader {
@@ -137,7 +137,7 @@ impl Receiver {
         Ok(is_left)
     }
 
-    /// Makes `number` the highest; the numbers from `from` up to it have not come.
+    /// Makes `number` the highest; the numbers from `from` up to it have not arrived.
     fn advance(&mut self, from: u64, number: u64, arrival: Instant) -> bool {
         if number - from >= WINDOW {
             self.next = number;
@@ -148,7 +148,7 @@ impl Receiver {
             }
         }
         self.highest = Some(number);
-        // What was not reported in time is out of reach.
+        // Numbers that were not reported in time are outside the window.
         self.next = self.next.max((number + 1).saturating_sub(WINDOW));
         self.set(number, arrival);
         true
@@ -170,8 +170,8 @@ impl Receiver {
     }
 }
 
-/// The statuses of a run of numbers: ticks since the packet before, `None` for one that is missing. Ends early where
-/// 16 bits do not hold the time between two packets (8 s); the next feedback goes on there with its own reference.
+/// The statuses of a run of numbers: ticks since the previous arrived packet, `None` for a missing one. Ends early if
+/// 16 bits cannot hold the time between two packets (8 s); the next feedback continues there with its own reference.
 #[derive(Clone)]
 struct Deltas<'a> {
     arrivals: &'a [u64],
@@ -207,7 +207,7 @@ mod tests {
     const MEDIA: Ssrc = Ssrc(0x1122_3344);
 
     fn epoch() -> Instant {
-        // Any instant will do: the receiver only looks at differences.
+        // Any instant will do: the receiver only uses differences.
         #[expect(clippy::disallowed_methods, reason = "a test needs one instant to start from")]
         Instant::now()
     }
@@ -216,7 +216,7 @@ mod tests {
         start + Duration::from_millis(ms)
     }
 
-    /// All feedback that waits, each packet with `room` bytes.
+    /// All feedback that is due, each packet with `room` bytes.
     fn feedback(receiver: &mut Receiver, room: usize) -> Vec<Vec<u8>> {
         let mut packets = Vec::new();
         loop {
@@ -232,9 +232,9 @@ mod tests {
         }
     }
 
-    /// What the feedback says: ticks since the epoch, by number.
-    fn told(packets: &[Vec<u8>]) -> BTreeMap<u16, Option<u64>> {
-        let mut told = BTreeMap::new();
+    /// The arrivals in the feedback: ticks since the epoch, by number.
+    fn reported(packets: &[Vec<u8>]) -> BTreeMap<u16, Option<u64>> {
+        let mut reported = BTreeMap::new();
         for packet in packets {
             let Some(Ok(RtcpPacket::TransportCc(twcc))) = CompoundIter::new(packet).next() else {
                 panic!("{packet:?}")
@@ -243,10 +243,10 @@ mod tests {
             for status in twcc.statuses() {
                 let arrival =
                     status.arrival.map(|ticks| reference.wrapping_add_signed(ticks.into()));
-                told.insert(status.sequence, arrival);
+                reported.insert(status.sequence, arrival);
             }
         }
-        told
+        reported
     }
 
     #[test]
@@ -289,18 +289,18 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_between_two_reports_is_told() {
+    fn a_loss_between_two_reports_is_reported() {
         let start = epoch();
         let mut receiver = Receiver::new(start);
         receiver.record(1, start);
         feedback(&mut receiver, 1200);
         receiver.record(4, ms(start, 1));
-        let told = told(&feedback(&mut receiver, 1200));
-        assert_eq!(told, BTreeMap::from([(2, None), (3, None), (4, Some(4))]));
+        let reported = reported(&feedback(&mut receiver, 1200));
+        assert_eq!(reported, BTreeMap::from([(2, None), (3, None), (4, Some(4))]));
     }
 
     #[test]
-    fn a_late_packet_is_told_after_all() {
+    fn a_late_packet_is_reported_after_all() {
         let start = epoch();
         let mut receiver = Receiver::new(start);
         receiver.record(1, start);
@@ -309,7 +309,7 @@ mod tests {
         assert!(receiver.record(2, ms(start, 2)));
         assert!(!receiver.record(2, ms(start, 3)), "once");
         assert_eq!(
-            told(&feedback(&mut receiver, 1200)),
+            reported(&feedback(&mut receiver, 1200)),
             BTreeMap::from([(2, Some(8)), (3, Some(4))])
         );
     }
@@ -323,7 +323,7 @@ mod tests {
         let mut writer = RtcpWriter::new(&mut buf);
         assert_eq!(receiver.write_feedback(SENDER, MEDIA, &mut writer), Err(NoRoom));
         assert!(writer.is_empty());
-        assert_eq!(told(&feedback(&mut receiver, 24)), BTreeMap::from([(1, Some(0))]));
+        assert_eq!(reported(&feedback(&mut receiver, 24)), BTreeMap::from([(1, Some(0))]));
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
         receiver.record(2, ms(start, 9_000));
         let packets = feedback(&mut receiver, 1200);
         assert_eq!(packets.len(), 2);
-        assert_eq!(told(&packets), BTreeMap::from([(1, Some(0)), (2, Some(36_000))]));
+        assert_eq!(reported(&packets), BTreeMap::from([(1, Some(0)), (2, Some(36_000))]));
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
         let start = epoch();
         let mut receiver = Receiver::new(start);
         receiver.record(1, ms(start, (1 << 24) * 64 + 5));
-        assert_eq!(told(&feedback(&mut receiver, 1200)), BTreeMap::from([(1, Some(20))]));
+        assert_eq!(reported(&feedback(&mut receiver, 1200)), BTreeMap::from([(1, Some(20))]));
     }
 
     #[test]
@@ -351,18 +351,18 @@ mod tests {
         let mut receiver = Receiver::new(start);
         let mut number = 0u16;
         for i in 0..2_000u64 {
-            // Ahead by as much as 16 bits can tell apart, then as far back.
+            // Ahead by as much as 16 bits can distinguish, then as far back.
             number = number.wrapping_add(if i % 3 == 2 { 32_769 } else { 32_767 });
             receiver.record(number, ms(start, i));
             let packets = feedback(&mut receiver, 1200);
             assert!(packets.len() <= 2, "{}", packets.len());
-            assert!(told(&packets).len() as u64 <= WINDOW);
+            assert!(reported(&packets).len() as u64 <= WINDOW);
         }
         assert_eq!(receiver.arrivals.len() as u64, WINDOW);
     }
 
     #[test]
-    fn packets_behind_the_window_are_not_told() {
+    fn packets_behind_the_window_are_not_reported() {
         let start = epoch();
         let mut receiver = Receiver::new(start);
         receiver.record(5_000, start);
@@ -372,7 +372,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_arrival_is_told_to_the_tick(
+        fn every_arrival_is_reported_to_the_tick(
             first: u16,
             // Steps back and forth; mostly ahead by a few, in microseconds of distance.
             steps in prop::collection::vec((-3i16..8, 0u64..20_000), 1..600),
@@ -400,10 +400,10 @@ mod tests {
                         prop_assert!(packet.len() <= room);
                         count = count.wrapping_add(1);
                     }
-                    all.extend(told(&packets));
+                    all.extend(reported(&packets));
                 }
             }
-            all.extend(told(&feedback(&mut receiver, room)));
+            all.extend(reported(&feedback(&mut receiver, room)));
             all.retain(|_, arrival| arrival.is_some());
             prop_assert_eq!(all, expected);
         }

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn units_of_a_clock_are_told_as_time() {
+    fn units_of_a_clock_are_converted_to_time() {
         assert_eq!(duration(900, 90_000), Duration::from_millis(10));
         assert_eq!(duration(u32::MAX, 48_000).as_secs(), 89_478);
         assert_eq!(duration(7, 0), Duration::ZERO);

@@ -1,7 +1,7 @@
 //! Up-tracks, down-tracks, packet cache, layer selection and rewriting, sans-IO.
 //!
-//! No sockets, clocks, locks or threads in this crate. Time is passed in as an argument; what is to be sent is written
-//! into buffers of the caller.
+//! Floor 1, sans-IO: no sockets, clocks, locks or threads in this crate. Time is passed in as an argument; what is to
+//! be sent is written into buffers of the caller.
 //!
 //! The life of a packet in this crate, in the order of the calls:
 //!

@@ -412,7 +412,7 @@ fn without_rtx_a_resent_packet_is_the_same_to_the_last_bit() {
 }
 
 #[test]
-fn only_what_was_sent_and_is_kept_is_resent() {
+fn only_packets_that_were_sent_and_are_cached_are_resent() {
     let mut f = Flow::video(true);
     let first = f.pass(&picture(11, 1, 3, true)).unwrap().sequence;
     f.pass(&picture(11, 3, 5, false)).unwrap();

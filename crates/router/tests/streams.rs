@@ -175,7 +175,7 @@ fn a_renegotiation_that_names_other_ssrcs_is_followed() {
 }
 
 #[test]
-fn a_new_ssrc_takes_over_and_the_old_one_does_not_come_back() {
+fn a_new_ssrc_replaces_the_old_one_which_stays_refused() {
     let mut t = StreamTable::new(&plan(vec![video(1, "0", &[], &[(31, 32)])]));
     assert_eq!(resolve(&mut t, 33, VP8, Some("0"), None, None), Ok((0, 0, false)));
     assert_eq!(resolve(&mut t, 31, VP8, Some("0"), None, None), Err(DropReason::UnknownStream));

@@ -1,5 +1,5 @@
-//! RTP header extensions (RFC 8285): the elements of a packet, and the ones that the node knows, resolved with the
-//! ids of a session. What an extension is for is the router's business; the dependency descriptor is only located.
+//! RTP header extensions (RFC 8285): the elements of a packet, and the ones that the node knows, resolved with the ids
+//! of a session. The router gives them their meaning; the dependency descriptor is only located.
 
 use model::{Extension, ExtensionMap, Mid, Rid};
 
@@ -19,7 +19,7 @@ pub struct Extensions<'a> {
     two_byte: bool,
 }
 
-/// An element by its place in the packet.
+/// An element by its position in the packet.
 struct Element {
     id: u8,
     start: usize,
@@ -59,8 +59,8 @@ impl<'a> Extensions<'a> {
             (first >> 4, self.at + 1, usize::from(first & 0x0f) + 1)
         };
         if id == 0 || (!self.two_byte && id == 15) {
-            // RFC 8285 section 4.2: id 0 with a length, and id 15 in the one-byte form, end the processing of the block;
-            // the elements in front of it and the packet stay good.
+            // RFC 8285 section 4.2: id 0 with a length, and id 15 in the one-byte form, end the processing of the
+            // block; earlier elements and the packet stay valid.
             self.at = self.end;
             return None;
         }
@@ -83,12 +83,12 @@ impl<'a> Iterator for Extensions<'a> {
     }
 }
 
-/// How loud a packet is (RFC 6464).
+/// The audio level of a packet (RFC 6464).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AudioLevel {
-    /// The sender heard a voice in it.
+    /// The sender detected voice in it.
     pub voice: bool,
-    /// Loudness in -dBov: 0 is the loudest, 127 is silence.
+    /// Level in -dBov: 0 is the loudest, 127 is silence.
     pub level: u8,
 }
 
@@ -106,7 +106,7 @@ impl AudioLevel {
     }
 }
 
-/// The extensions of one packet that the node knows. When an id appears twice the last one counts.
+/// The extensions of one packet that the node knows. If an id appears twice, the last one is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ParsedExtensions {
     /// Media section (RFC 9143).
@@ -119,23 +119,23 @@ pub struct ParsedExtensions {
     pub abs_send_time: Option<u32>,
     /// Transport-wide sequence number.
     pub transport_cc: Option<u16>,
-    /// Loudness (RFC 6464).
+    /// Audio level (RFC 6464).
     pub audio_level: Option<AudioLevel>,
-    /// Rotation and camera, as in 3GPP TS 26.114 section 7.4.5; copied through.
+    /// Rotation and camera, as in 3GPP TS 26.114 section 7.4.5; copied unchanged.
     pub video_orientation: Option<u8>,
-    /// Shortest and longest playout delay, 12 bits each in units of 10 ms; copied through.
+    /// Shortest and longest playout delay, 12 bits each in units of 10 ms; copied unchanged.
     pub playout_delay: Option<[u8; 3]>,
     /// AV1 dependency descriptor: its offset and length in bytes within the packet; copied through.
     pub dependency_descriptor: Option<(u16, u16)>,
 }
 
 impl ParsedExtensions {
-    /// Reads all elements in one pass. Ids that the map does not hold are skipped (RFC 8285 section 4.1), and so are values of
-    /// an impossible length and `mid`, `rid` and `repaired-rid` values that are empty or no token: extensions are optional, and
-    /// media that comes with one that makes no sense is still media.
+    /// Reads all elements in one pass. Unknown ids are skipped (RFC 8285 section 4.1), and so are values of an
+    /// impossible length and `mid`, `rid` and `repaired-rid` values that are empty or not a token: extensions are
+    /// optional, and media with an invalid one is still media.
     ///
     /// # Errors
-    /// [`RtpError::ExtensionOverrun`]: an element reaches past the block, so where the others stand is unknown.
+    /// [`RtpError::ExtensionOverrun`]: an element exceeds the block, so the positions of the others are unknown.
     #[inline]
     pub fn parse(header: &RtpHeader<'_>, map: &ExtensionMap) -> Result<Self, RtpError> {
         let mut parsed = Self::default();
@@ -157,7 +157,7 @@ impl ParsedExtensions {
         packet.get(usize::from(offset)..usize::from(offset) + usize::from(len))
     }
 
-    /// Takes a value in; one that makes no sense changes nothing.
+    /// Takes a value; an invalid one is ignored.
     #[inline]
     fn set(&mut self, extension: Extension, value: &[u8], offset: usize) {
         match extension {
@@ -172,7 +172,7 @@ impl ParsedExtensions {
                 }
             }
             Extension::TransportCc => {
-                // Version 2 of the extension adds two bytes of feedback request behind the number.
+                // Version 2 of the extension adds two bytes of feedback request after the number.
                 if let &[a, b] | &[a, b, _, _] = value {
                     self.transport_cc = Some(u16::from_be_bytes([a, b]));
                 }
@@ -283,9 +283,9 @@ mod tests {
     fn id_15_in_the_one_byte_form_ends_the_block_and_keeps_what_is_in_front() {
         let parsed = parse(0xbede, &[0x10, b'a', 0xf0, 0x20, 0x20, b'b', 0, 0]).unwrap();
         assert_eq!((parsed.mid, parsed.rid), (Mid::parse("a").ok(), None));
-        // Even where its length would reach past the block.
+        // Even if its length would exceed the block.
         assert_eq!(parse(0xbede, &[0xff, 1, 0, 0]), Ok(ParsedExtensions::default()));
-        // In the two-byte form 15 is an id as any other.
+        // In the two-byte form 15 is a normal id.
         let parsed = parse(0x1000, &[15, 1, 9, 2, 1, b'x', 0, 0]).unwrap();
         assert_eq!(parsed.rid, Rid::parse("x").ok());
     }

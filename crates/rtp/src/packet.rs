@@ -1,4 +1,4 @@
-//! One RTP packet as a view (RFC 3550 section 5.1). Not the stream that it belongs to, and not SRTP.
+//! A view of one RTP packet (RFC 3550 section 5.1), without its stream and without SRTP.
 
 use std::fmt;
 use std::ops::Deref;
@@ -7,7 +7,8 @@ use model::{DropReason, Pt, Ssrc};
 
 use crate::extensions::Extensions;
 
-/// Longest packet that is taken, in bytes: an Ethernet frame's worth. Longer ones never come from a WebRTC sender.
+/// Longest packet that is accepted, in bytes: the payload of an Ethernet frame. WebRTC senders do not send longer
+/// ones.
 pub const MAX_PACKET: usize = 1500;
 
 /// Length of the header without CSRCs and extensions, in bytes.
@@ -22,13 +23,13 @@ pub enum RtpError {
     TooLong,
     /// The version is not 2.
     Version,
-    /// CSRCs or the extension block reach past the end.
+    /// CSRCs or the extension block exceed the packet.
     HeaderOverrun,
-    /// An extension element reaches past its block.
+    /// An extension element exceeds its block.
     ExtensionOverrun,
     /// The padding count is 0 or larger than the payload.
     Padding,
-    /// The caller's buffer, or the form of an extension, is too small for what should be written.
+    /// The caller's buffer, or the form of an extension, is too small for the data.
     NoRoom,
 }
 
@@ -57,7 +58,7 @@ impl From<RtpError> for DropReason {
     }
 }
 
-/// The header of a packet, decoded; CSRCs and extensions stay where they are.
+/// The decoded header of a packet; CSRCs and extensions are read on demand.
 #[derive(Debug, Clone, Copy)]
 pub struct RtpHeader<'a> {
     raw: &'a [u8],
@@ -65,7 +66,7 @@ pub struct RtpHeader<'a> {
     ssrc: Ssrc,
     sequence: u16,
     header_len: u16,
-    /// Where the extension elements begin; equal to `header_len` when there are none.
+    /// Position of the extension elements; equal to `header_len` if there are none.
     elements: u16,
     /// "Defined by profile" of the extension block, 0 without one.
     profile: u16,
@@ -75,11 +76,11 @@ pub struct RtpHeader<'a> {
     has_padding: bool,
 }
 
-/// Reads the header of a packet whose payload is still encrypted. SRTP leaves the header in the clear, and encrypts
-/// the padding with the payload (RFC 3711 section 3.1), so padding is not looked at.
+/// Reads the header of a packet whose payload is still encrypted. SRTP does not encrypt the header, but encrypts the
+/// padding with the payload (RFC 3711 section 3.1), so padding is ignored.
 ///
 /// # Errors
-/// [`RtpError`] when the packet is too short or long, of another version, or its header reaches past the end.
+/// [`RtpError`] if the packet is too short or long, of another version, or its header exceeds the packet.
 #[inline]
 pub fn parse_header_unprotected(raw: &[u8]) -> Result<RtpHeader<'_>, RtpError> {
     if raw.len() > MAX_PACKET {
@@ -136,7 +137,7 @@ impl<'a> RtpHeader<'a> {
         self.pt
     }
 
-    /// Sequence number as it stands in the packet.
+    /// Sequence number in the packet.
     #[inline]
     pub fn sequence(&self) -> u16 {
         self.sequence
@@ -179,16 +180,16 @@ impl<'a> RtpHeader<'a> {
         self.raw
     }
 
-    /// The elements of the extension block in their order, as `(id, value)`; ids are 1 to 14 in the one-byte form
-    /// and 1 to 255 in the two-byte form (RFC 8285). A block of another profile has no elements. After an error the
-    /// iterator ends.
+    /// The elements of the extension block in order, as `(id, value)`; ids are 1 to 14 in the one-byte form and 1 to
+    /// 255 in the two-byte form (RFC 8285). A block of another profile has no elements. The iterator ends after an
+    /// error.
     #[inline]
     pub fn extensions(&self) -> Extensions<'a> {
         Extensions::new(self.raw, self.elements, self.header_len, self.profile)
     }
 }
 
-/// A whole packet in the clear: its header, and a payload without padding. Reads as its header does.
+/// A whole decrypted packet: its header, and a payload without padding. It dereferences to its header.
 #[derive(Debug, Clone, Copy)]
 pub struct RtpPacket<'a> {
     header: RtpHeader<'a>,
@@ -216,7 +217,7 @@ impl<'a> RtpPacket<'a> {
         Ok(Self { header, padding })
     }
 
-    /// The payload without padding; empty in a packet that is all padding.
+    /// The payload without padding; empty if the packet is all padding.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
         let end = self.raw.len() - self.padding_len();
@@ -256,7 +257,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_packet_with_everything_reads_as_it_stands() {
+    fn a_packet_with_all_parts_is_read() {
         let packet = RtpPacket::parse(FULL).unwrap();
         assert!(packet.marker());
         assert_eq!(packet.pt(), Pt(96));

@@ -1,18 +1,19 @@
-//! 16-bit sequence numbers and 32-bit timestamps, unrolled into 64 bits that never wrap. No gaps, no statistics.
+//! 16-bit sequence numbers and 32-bit timestamps, extended to 64 bits that never wrap. Gaps and statistics are not
+//! handled here.
 
-/// A sequence number with its wraps counted: the low 16 bits are what stands in packets, the bits above are the
-/// rollover counter of RFC 3711 section 3.3.1.
+/// An extended sequence number: the low 16 bits are those in the packet, the bits above are the rollover counter of
+/// RFC 3711 section 3.3.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ExtSeq(pub u64);
 
 impl ExtSeq {
-    /// The number that stands in the packet.
+    /// The number in the packet.
     #[inline]
     pub const fn low(self) -> u16 {
         self.0 as u16
     }
 
-    /// Rollover counter, as SRTP takes it.
+    /// Rollover counter, as SRTP uses it.
     #[inline]
     pub const fn roc(self) -> u32 {
         (self.0 >> 16) as u32
@@ -32,7 +33,7 @@ impl ExtSeq {
 }
 
 /// The number nearest to `last` whose low 16 bits are `sequence`: at most 32,767 after it and 32,768 before it (the
-/// RFC 3711 section 3.3.1 estimate of the index). Where it would lie before 0 the next one after `last` is given; a
+/// RFC 3711 section 3.3.1 estimate of the index). If it would be below 0, the next one after `last` is returned; a
 /// receiver that may see packets older than its first one starts at `0x1_0000 + sequence`.
 #[inline]
 pub const fn extend(last: u64, sequence: u16) -> u64 {
@@ -53,7 +54,7 @@ pub const fn extend_timestamp(last: u64, timestamp: u32) -> u64 {
     }
 }
 
-/// Whether `a` comes after `b` on the circle of 16 bits.
+/// Whether `a` is after `b` modulo 2^16.
 #[inline]
 pub const fn is_newer(a: u16, b: u16) -> bool {
     (a.wrapping_sub(b) as i16) > 0

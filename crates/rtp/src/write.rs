@@ -1,12 +1,12 @@
-//! A fresh header for a packet that goes to one subscriber: fixed part and extension block in one go. The payload
-//! behind it, and what the numbers are, is the caller's.
+//! Writes a new header for a packet to one subscriber: fixed part and extension block in one call. The caller chooses
+//! the numbers and appends the payload.
 
 use model::{Pt, Ssrc};
 
 use crate::extensions::{ONE_BYTE, TWO_BYTE};
 use crate::packet::{FIXED_HEADER, RtpError};
 
-/// The fields of a header that is to be written. No CSRCs (the node does not mix) and no padding.
+/// The fields of a header to write. No CSRCs (the node does not mix) and no padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeaderWriter {
     /// The marker bit.
@@ -35,12 +35,12 @@ impl HeaderWriter {
 
     /// Writes the header to the start of `out` and returns its length in bytes.
     ///
-    /// `extensions` are `(id, value)` pairs, written in their order; a pair with id 0 is left out, so a caller may
-    /// pass a fixed array. The one-byte form is taken when all ids are 1 to 14 and all values 1 to 16 bytes, else the
-    /// two-byte form (RFC 8285 sections 4.2 and 4.3). Without extensions there is no block.
+    /// `extensions` are `(id, value)` pairs, written in order; a pair with id 0 is skipped, so a caller may pass a
+    /// fixed array. The one-byte form is used if all ids are 1 to 14 and all values 1 to 16 bytes, else the two-byte
+    /// form (RFC 8285 sections 4.2 and 4.3). Without extensions there is no block.
     ///
     /// # Errors
-    /// [`RtpError::NoRoom`] when `out` is too short, or a value is longer than 255 bytes. `out` may then hold a part.
+    /// [`RtpError::NoRoom`] if `out` is too short, or a value is longer than 255 bytes. `out` may then contain a part.
     #[inline]
     pub fn write(&self, out: &mut [u8], extensions: &[(u8, &[u8])]) -> Result<usize, RtpError> {
         let mut values = 0;
@@ -81,7 +81,7 @@ impl HeaderWriter {
     }
 }
 
-/// Writes an element and returns what lies behind it.
+/// Writes an element and returns the bytes after it.
 #[inline]
 fn put<'o>(out: &'o mut [u8], head: &[u8], value: &[u8]) -> Result<&'o mut [u8], RtpError> {
     let (h, rest) = out.split_at_mut_checked(head.len()).ok_or(RtpError::NoRoom)?;

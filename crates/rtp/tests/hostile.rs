@@ -1,4 +1,4 @@
-//! Bytes of strangers: what must be refused is refused, and nothing panics or runs away.
+//! Bytes of an attacker: invalid ones are refused, and no function panics or runs without end.
 
 use model::{Codec, Extension, ExtensionMap};
 use proptest::prelude::*;
@@ -19,14 +19,14 @@ fn map() -> ExtensionMap {
     map
 }
 
-/// A header with these bits in its first byte, and `rest` behind its twelve bytes.
+/// A header with these bits in its first byte, and `rest` after its twelve bytes.
 fn rtp(bits: u8, rest: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x80 | bits, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
     bytes.extend(rest);
     bytes
 }
 
-/// The error that a packet ends with, wherever it shows.
+/// The error that a packet ends with, in whichever step it occurs.
 fn refused(bytes: &[u8]) -> Option<RtpError> {
     match RtpPacket::parse(bytes) {
         Ok(packet) => ParsedExtensions::parse(packet.header(), &map()).err(),
@@ -52,7 +52,7 @@ fn extension_lengths_that_overrun_are_refused() {
         refused(&rtp(0x10, &[0xbe, 0xde, 0xff, 0xff, 0, 0, 0, 0])),
         Some(RtpError::HeaderOverrun)
     );
-    // An element that reaches past its block, though not past the packet.
+    // An element that exceeds its block, though not the packet.
     assert_eq!(
         refused(&rtp(0x10, &[0xbe, 0xde, 0, 1, 0xa3, 1, 2, 3, 4, 5, 6])),
         Some(RtpError::ExtensionOverrun)
@@ -85,13 +85,13 @@ fn packets_over_1500_bytes_are_refused() {
     assert_eq!(parse_header_unprotected(&bytes).err(), Some(RtpError::TooLong));
 }
 
-/// The only packet of `bytes`, or why there is none.
+/// The only packet of `bytes`, or the error.
 fn rtcp(bytes: &[u8]) -> Result<usize, RtcpError> {
     validate(bytes)
 }
 
 #[test]
-fn a_compound_that_lies_about_its_length_is_refused_as_a_whole() {
+fn a_compound_with_a_wrong_length_is_refused_as_a_whole() {
     let good = [0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2];
     assert_eq!(rtcp(&good), Ok(1));
     let lies = [0x80, 201, 0, 2, 0, 0, 0, 1];
@@ -106,7 +106,7 @@ fn a_compound_that_lies_about_its_length_is_refused_as_a_whole() {
 }
 
 #[test]
-fn rtcp_padding_that_lies_is_refused() {
+fn invalid_rtcp_padding_is_refused() {
     assert_eq!(rtcp(&[0xa0, 201, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0]), Err(RtcpError::Padding));
     assert_eq!(rtcp(&[0xa0, 201, 0, 2, 0, 0, 0, 1, 0, 0, 0, 9]), Err(RtcpError::Padding));
     assert_eq!(rtcp(&[0xa0, 201, 0, 0]), Err(RtcpError::Padding));
@@ -123,7 +123,7 @@ fn reports_with_fewer_blocks_than_they_say_are_refused() {
 }
 
 #[test]
-fn a_bye_that_lies_is_refused() {
+fn an_invalid_bye_is_refused() {
     assert_eq!(rtcp(&[0x82, 203, 0, 1, 0, 0, 0, 1]), Err(RtcpError::Count));
     let reason = [0x81, 203, 0, 2, 0, 0, 0, 1, 4, b'a', b'b', b'c'];
     assert_eq!(rtcp(&reason), Err(RtcpError::Length));
@@ -132,7 +132,7 @@ fn a_bye_that_lies_is_refused() {
 }
 
 #[test]
-fn an_sdes_that_lies_is_refused() {
+fn an_invalid_sdes_is_refused() {
     assert_eq!(rtcp(&[0x81, 202, 0, 0]), Err(RtcpError::Count), "no chunk");
     let text = [0x81, 202, 0, 2, 0, 0, 0, 1, 1, 3, b'a', b'b'];
     assert_eq!(rtcp(&text), Err(RtcpError::Length));
@@ -145,7 +145,7 @@ fn an_sdes_that_lies_is_refused() {
 }
 
 #[test]
-fn an_xr_that_lies_is_refused() {
+fn an_invalid_xr_is_refused() {
     let overrun = [0x80, 207, 0, 2, 0, 0, 0, 1, 1, 0, 0, 1];
     assert_eq!(rtcp(&overrun), Err(RtcpError::Length));
     let dlrr = [0x80, 207, 0, 3, 0, 0, 0, 1, 5, 0, 0, 1, 0, 0, 0, 9];
@@ -155,7 +155,7 @@ fn an_xr_that_lies_is_refused() {
 }
 
 #[test]
-fn feedback_that_lies_is_refused() {
+fn invalid_feedback_is_refused() {
     let nothing = [0x81, 205, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2];
     assert_eq!(rtcp(&nothing), Err(RtcpError::TooShort), "a NACK of nothing");
     let fir = [0x84, 206, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2];
@@ -180,7 +180,7 @@ fn transport_feedback_with_a_status_count_that_lies_is_refused() {
     assert_eq!(twcc([0, 0], [0, 0, 0, 0]), Ok(1));
 }
 
-/// Reads everything that an RTCP datagram gives, and returns how many things that were.
+/// Reads everything in an RTCP datagram, and returns the number of items.
 fn read_all(bytes: &[u8]) -> usize {
     CompoundIter::new(bytes)
         .map(|packet| match packet {
@@ -208,7 +208,7 @@ fn read_all(bytes: &[u8]) -> usize {
         .sum()
 }
 
-/// Bytes that pass for the header of an RTCP packet, and any behind them.
+/// Bytes that look like the header of an RTCP packet, and any bytes after them.
 fn rtcp_like() -> impl Strategy<Value = Vec<u8>> {
     let packet = (0u8..64, 200u8..208, prop::collection::vec(any::<[u8; 4]>(), 0..40));
     let packet = packet.prop_map(|(bits, packet_type, words)| {
@@ -250,7 +250,7 @@ proptest! {
 
     #[test]
     fn no_bytes_behind_rtcp_headers_panic_the_parser(bytes in rtcp_like()) {
-        // A status count is the largest count that a packet may tell: 65,535, of which a run needs two bytes each 8,191.
+        // A status count is the largest count in a packet: 65,535; a run takes two bytes for each 8,191.
         prop_assert!(read_all(&bytes) <= 6 * 65_535);
     }
 

@@ -19,7 +19,7 @@ use sfumato_rtp::rtcp::{
     CompoundIter, FirEntry, ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, TwccHeader,
 };
 
-/// One packet of theirs, read by us.
+/// Reads one packet of the other implementation.
 fn read_by_us<R>(packet: impl Packet + 'static, read: impl FnOnce(RtcpPacket<'_>) -> R) -> R {
     let bytes = rtc_rtcp::packet::marshal(&[Box::new(packet)]).unwrap();
     let mut packets = CompoundIter::new(&bytes);
@@ -28,7 +28,7 @@ fn read_by_us<R>(packet: impl Packet + 'static, read: impl FnOnce(RtcpPacket<'_>
     result
 }
 
-/// One packet of ours, read by them.
+/// The other implementation reads one packet of this crate.
 fn read_by_them<P: Packet + Clone + 'static>(write: impl FnOnce(&mut RtcpWriter<'_>)) -> P {
     let mut buf = [0; 1500];
     let mut writer = RtcpWriter::new(&mut buf);
@@ -157,7 +157,7 @@ proptest! {
         prop_assert_eq!((written.sender_ssrc, written.media_ssrc), (sender, media));
         let theirs: Vec<u16> = written.nacks.iter().flat_map(nack::NackPair::packet_list).collect();
         prop_assert_eq!(&theirs, &lost);
-        // Theirs splits entries differently at the wrap.
+        // The other implementation splits entries differently at the wrap.
         let written = nack::TransportLayerNack {
             nacks: nack::nack_pairs_from_sequence_numbers(&lost),
             ..written
@@ -213,7 +213,7 @@ proptest! {
             0..300,
         ),
     ) {
-        // Something has come: there is no feedback otherwise.
+        // At least one packet has arrived: there is no feedback otherwise.
         deltas.push(Some(3));
         let header = TwccHeader { sender: Ssrc(1), media: Ssrc(2), base, reference_time, feedback_count };
         let written: TransportLayerCc = read_by_them(|w| {
@@ -223,7 +223,7 @@ proptest! {
         prop_assert_eq!(usize::from(written.packet_status_count), deltas.len());
         prop_assert_eq!(written.reference_time, reference_time);
         prop_assert_eq!(written.fb_pkt_count, feedback_count);
-        // Theirs keeps the deltas in microseconds, without the packets that did not come.
+        // The other implementation keeps the deltas in microseconds, without the packets that have not arrived.
         let came: Vec<i64> = written
             .recv_deltas
             .iter()

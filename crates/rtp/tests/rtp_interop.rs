@@ -63,7 +63,7 @@ proptest! {
         pairs in prop::collection::btree_map(1u8..=16, prop::collection::vec(any::<u8>(), 1..20), 0..6),
     ) {
         let header = HeaderWriter { marker, pt: Pt(pt), sequence, timestamp, ssrc: Ssrc(ssrc) };
-        // RFC 8285 section 4.2 keeps 15 out of use.
+        // RFC 8285 section 4.2 reserves 15.
         let pairs: Vec<(u8, &[u8])> =
             pairs.iter().filter(|(id, _)| **id != 15).map(|(id, v)| (*id, &v[..])).collect();
         let mut out = [0; 400];
@@ -80,7 +80,8 @@ proptest! {
     }
 }
 
-/// Splits a frame into payloads with their packetizer and looks at each with ours: `(keyframe_start, frame_start)`.
+/// Splits a frame into payloads with the other implementation's packetizer and reads each: `(keyframe_start,
+/// frame_start)`.
 fn inspected(codec: Codec, payloader: &mut dyn Payloader, frame: Vec<u8>) -> Vec<(bool, bool)> {
     let payloads = payloader.payload(300, &frame.into()).unwrap();
     assert!(!payloads.is_empty());

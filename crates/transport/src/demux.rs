@@ -1,9 +1,8 @@
-//! Tells the protocols of the one media port apart by their first bytes (RFC 7983).
+//! Tells the protocols of the one media port apart by the first bytes (RFC 7983).
 //!
-//! A sorting by first bytes and least length only: that a datagram is classified says nothing about whether it is
-//! well-formed or authentic.
+//! Only the first bytes and the least length are checked: a classified datagram need not be well-formed or authentic.
 
-/// What a datagram looks like.
+/// The protocol that a datagram looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// STUN (ICE checks).
@@ -14,7 +13,7 @@ pub enum Kind {
     Rtp,
     /// RTCP, in a session always SRTCP.
     Rtcp,
-    /// TURN ChannelData; nobody sends it to the media port on purpose.
+    /// TURN ChannelData; no client sends it to the media port on purpose.
     TurnChannel,
     /// Empty, shorter than the header of its protocol, or of no known protocol.
     Unknown,
@@ -47,8 +46,9 @@ pub fn classify(datagram: &[u8]) -> Kind {
         0..=3 => (Kind::Stun, STUN_HEADER),
         20..=63 => (Kind::Dtls, DTLS_HEADER),
         64..=79 => (Kind::TurnChannel, CHANNEL_HEADER),
-        // RFC 5761 section 4: RTCP packet types are 192 to 223, which is why RTP with RTCP beside it does not use the
-        // payload types 64 to 95. Those without the marker bit stay RTP and fail at the payload type.
+        // RFC 5761 section 4: RTCP packet types are 192 to 223, so RTP that shares a port with RTCP does not use the
+        // payload types 64 to 95. Such types without the marker bit are classified as RTP and fail at the payload
+        // type.
         128..=191 if (192..=223).contains(second) => (Kind::Rtcp, RTCP_HEADER),
         128..=191 => (Kind::Rtp, RTP_HEADER),
         _ => return Kind::Unknown,

@@ -1,7 +1,7 @@
-//! ICE and DTLS of one session, joined: paths that ICE validated carry DTLS, and DTLS gives the SRTP keys.
+//! ICE and DTLS of one session: DTLS is taken from paths that ICE validated, and gives the SRTP keys.
 //!
-//! What it is not: media does not come through here, and nothing of it can move a path or end a session. The owner tells
-//! that authentic media came ([`Peer::heard`]), which may keep a session alive.
+//! Media does not pass through here, and cannot move a path or end a session. The caller reports authentic media
+//! ([`Peer::heard`]), which may keep a session alive.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,12 +17,12 @@ use crate::srtp;
 
 /// A session on which no check succeeds for this long has failed.
 pub const ICE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Answers to checks that wait to be sent; the oldest goes for a newer one, and the peer checks again.
+/// Most answers to checks that wait to be sent. A newer one replaces the oldest, whose check the peer repeats.
 const MAX_ANSWERS: usize = 16;
-/// Events that wait to be taken; with more, checks are dropped until the owner takes them.
+/// Most events that wait to be taken. With more, checks are dropped until the caller takes some.
 const MAX_EVENTS: usize = 64;
 
-/// What renews a peer's consent to receive, and with it the life of its session.
+/// What renews a peer's consent to receive, without which its session ends.
 ///
 /// Full ICE agents send consent checks, and an ICE-lite agent as this one learns consent from them (RFC 7675 sections 3 and 5.1).
 /// Many stacks send no checks while media flows (libnice by default, Pion before 4.0.8). Authentic media proves that a
@@ -40,37 +40,37 @@ pub enum Consent {
     Any,
 }
 
-/// What happened at a peer.
+/// An event of a peer.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "made once per session and taken at once")]
 pub enum PeerEvent {
-    /// An authenticated check came on a path that was not known before: datagrams of this path are the peer's.
+    /// An authenticated check arrived on a new path: datagrams of this path are the peer's.
     PathValidated(Path),
-    /// The path is the peer's no longer (a newer one took its place).
+    /// The path is no longer the peer's; a newer one took its place.
     PathRemoved(Path),
     /// Send on this path from now on.
     Selected(Path),
-    /// Keys are agreed with the peer that the plan names: media may flow.
+    /// Keys were negotiated with the peer that the plan names: media may flow.
     Connected {
-        /// Protects what we send.
+        /// Seals the packets to the peer.
         sender: srtp::Sender,
-        /// Opens what the peer sends.
+        /// Opens the packets of the peer.
         receiver: srtp::Receiver,
-        /// What the handshake agreed on.
+        /// The negotiated profile.
         profile: srtp::Profile,
     },
-    /// The session is over; nothing further happens but the goodbye in `poll_transmit`.
+    /// The session is over. Only a close_notify or an alert may still be in `poll_transmit`.
     Closed(CloseReason),
 }
 
 /// Transport of one session: ICE-lite and DTLS.
 ///
 /// The order of calls: a `handle_*`, [`restart`](Peer::restart) or [`close`](Peer::close); then
-/// [`poll_transmit`](Peer::poll_transmit) and [`poll_event`](Peer::poll_event) until both give `None`; then
-/// [`poll_timeout`](Peer::poll_timeout), and [`handle_timeout`](Peer::handle_timeout) when that time comes.
+/// [`poll_transmit`](Peer::poll_transmit) and [`poll_event`](Peer::poll_event) until both return `None`; then
+/// [`poll_timeout`](Peer::poll_timeout), and [`handle_timeout`](Peer::handle_timeout) at that time.
 ///
-/// It starts small: DTLS state is made when a validated path brings the first DTLS datagram, or, if we are to begin,
-/// when the first path is validated.
+/// DTLS state is allocated late: when a validated path brings the first DTLS datagram, or, in the active role, when
+/// the first path is validated.
 pub struct Peer {
     agent: LiteAgent,
     phase: Phase,
@@ -79,10 +79,10 @@ pub struct Peer {
     /// Whether the peer is sent media.
     receives: bool,
     certificate: Arc<dtls::Certificate>,
-    /// Handed to the DTLS endpoint when it is made.
+    /// Moved to the DTLS endpoint when that is created.
     fingerprints: Vec<Fingerprint>,
     dtls: Option<Box<Endpoint>>,
-    /// Where the latest DTLS datagram came from: replies go there until the peer nominates a path.
+    /// Path of the latest DTLS datagram: replies are sent there until the peer nominates a path.
     dtls_path: Option<Path>,
     answers: VecDeque<(Path, Vec<u8>)>,
     events: VecDeque<PeerEvent>,
@@ -90,16 +90,16 @@ pub struct Peer {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// No path yet; given up at this time.
+    /// No path is validated yet. The session fails at this time.
     Checking(Instant),
-    /// A path, and no keys yet; given up at this time.
+    /// A path is validated, and there are no keys yet. The session fails at this time.
     Handshaking(Instant),
     Connected,
     Closed,
 }
 
 impl Peer {
-    /// The peer of a plan, unconnected.
+    /// The peer of a session plan, not yet connected.
     pub fn new(now: Instant, plan: &SessionPlan, certificate: &Arc<dtls::Certificate>) -> Self {
         Self {
             agent: LiteAgent::new(plan.ice.clone()),
@@ -116,7 +116,7 @@ impl Peer {
         }
     }
 
-    /// The same with another rule of consent than [`Consent::ChecksOrMedia`].
+    /// Sets the rule of consent; the default is [`Consent::ChecksOrMedia`].
     #[must_use]
     pub fn with_consent(mut self, consent: Consent) -> Self {
         self.consent = consent;
@@ -126,8 +126,8 @@ impl Peer {
     /// Takes a STUN datagram.
     ///
     /// # Errors
-    /// The reason for which it was dropped; nothing has changed then. [`DropReason::StunUnknownUser`] also after the
-    /// end, [`DropReason::TooManyPaths`] when events were not taken for long.
+    /// The reason why it was dropped; no state has changed. [`DropReason::StunUnknownUser`] is also returned after the
+    /// end, [`DropReason::TooManyPaths`] if too many events wait to be taken.
     pub fn handle_stun(
         &mut self,
         now: Instant,
@@ -144,11 +144,11 @@ impl Peer {
         Ok(())
     }
 
-    /// Takes a path that [`ice::respond`](crate::ice::respond) authenticated and answered with success elsewhere,
-    /// before this peer was made.
+    /// Takes a path that [`ice::respond`](crate::ice::respond) authenticated and answered with success before this
+    /// peer was created.
     ///
     /// # Errors
-    /// As [`handle_stun`](Peer::handle_stun) after the end, or when events were not taken for long.
+    /// As [`handle_stun`](Peer::handle_stun) after the end, or if too many events wait to be taken.
     pub fn adopt_path(
         &mut self,
         now: Instant,
@@ -164,9 +164,9 @@ impl Peer {
     /// Takes a DTLS datagram.
     ///
     /// # Errors
-    /// The reason for which it was dropped: [`DropReason::UnknownPath`] when no check validated the path, which
-    /// stands before any parsing; [`DropReason::DtlsClosed`] after the end; [`DropReason::DtlsLimit`] for what no
-    /// honest peer sends.
+    /// The reason why it was dropped: [`DropReason::UnknownPath`] if no check validated the path, which is decided
+    /// before any parsing; [`DropReason::DtlsClosed`] after the end; [`DropReason::DtlsLimit`] for datagrams that no
+    /// correct peer sends.
     pub fn handle_dtls(
         &mut self,
         now: Instant,
@@ -202,7 +202,7 @@ impl Peer {
         }
     }
 
-    /// Does what is due.
+    /// Handles timers that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.phase {
             Phase::Checking(deadline) | Phase::Handshaking(deadline) if now >= deadline => {
@@ -210,7 +210,7 @@ impl Peer {
                 return;
             }
             Phase::Connected if !self.agent.has_consent(now) => {
-                // RFC 7675 section 5.1: stop sending, at once and entirely, goodbyes too.
+                // RFC 7675 section 5.1: stop sending at once, also close_notify.
                 self.end(CloseReason::ConsentExpired);
                 return;
             }
@@ -240,7 +240,7 @@ impl Peer {
             out.clear();
             out.extend_from_slice(&answer);
             if self.answers.is_empty() {
-                // Peers are many, and an idle one checks every few seconds: keep no room.
+                // There are many peers, and an idle one checks every few seconds: the buffer is freed.
                 self.answers = VecDeque::new();
             }
             return Some(path);
@@ -249,7 +249,7 @@ impl Peer {
         self.dtls.as_mut()?.poll_transmit(out).then_some(path)
     }
 
-    /// What happened, the oldest first.
+    /// The next event, the oldest first.
     pub fn poll_event(&mut self) -> Option<PeerEvent> {
         let event = self.events.pop_front();
         if self.events.is_empty() {
@@ -258,12 +258,13 @@ impl Peer {
         event
     }
 
-    /// ICE restart (RFC 8445 section 9): new credentials; the old ones are honoured three seconds more. DTLS goes on.
+    /// ICE restart (RFC 8445 section 9): new credentials; the old ones are accepted for three more seconds. DTLS
+    /// continues.
     pub fn restart(&mut self, now: Instant, credentials: &IceCredentials) {
         self.agent.restart(now, credentials.clone());
     }
 
-    /// Ends the session: queues a close_notify, if there is a connection to close, and
+    /// Ends the session: queues a close_notify, if DTLS is connected and the peer consents to receive, and
     /// `Closed(`[`CloseReason::Requested`]`)`.
     pub fn close(&mut self, now: Instant) {
         if self.phase == Phase::Closed {
@@ -281,8 +282,8 @@ impl Peer {
         }
     }
 
-    /// Counts as connected without a handshake, for simulations and measurements that bring keys of their own (cargo
-    /// feature `lab`).
+    /// Marks the session as connected without a handshake, for simulations and measurements with keys of their own
+    /// (cargo feature `lab`).
     #[cfg(feature = "lab")]
     pub fn skip_handshake(&mut self) {
         if self.phase != Phase::Closed {
@@ -290,12 +291,13 @@ impl Peer {
         }
     }
 
-    /// Where to send: the latest nominated path, before that the first validated one; `None` after the end.
+    /// The path to send on: the latest nominated one, before that the first validated one; `None` after the end.
     pub fn selected(&self) -> Option<Path> {
         if self.phase == Phase::Closed { None } else { self.agent.selected() }
     }
 
-    /// Whether the session is connected, sends on this path, and something authentic came on it within the life of consent.
+    /// Whether the session is connected and sends on this path, and an authentic datagram arrived on it within the
+    /// lifetime of consent.
     pub fn is_live_on(&self, now: Instant, path: &Path) -> bool {
         let is_used = self.phase == Phase::Connected && self.agent.selected() == Some(*path);
         let heard = self.agent.last_heard(path).filter(|_| is_used);
@@ -312,12 +314,12 @@ impl Peer {
         self.agent.is_validated(path)
     }
 
-    /// Whether keys were agreed and the session is not over.
+    /// Whether keys were negotiated and the session is not over.
     pub fn is_connected(&self) -> bool {
         self.phase == Phase::Connected
     }
 
-    /// Whether a DTLS handshake is under way: there is state for it and it is not done.
+    /// Whether a DTLS handshake is in progress: its state exists and it is not complete.
     pub fn is_handshaking(&self) -> bool {
         self.dtls.is_some() && matches!(self.phase, Phase::Handshaking(_))
     }
@@ -365,7 +367,7 @@ impl Peer {
             match event {
                 DtlsEvent::Connected(keys) => self.connected(now, &keys),
                 DtlsEvent::Closed(reason) => {
-                    // The endpoint stays for its last words: a close_notify or an alert.
+                    // The endpoint is kept to send its last datagram: a close_notify or an alert.
                     self.phase = Phase::Closed;
                     self.events.push_back(PeerEvent::Closed(reason));
                 }
@@ -378,7 +380,7 @@ impl Peer {
             (Ok(sender), Ok(receiver)) => {
                 self.phase = Phase::Connected;
                 if let Some(path) = self.dtls_path {
-                    // The end of the handshake is authentic too.
+                    // The last message of the handshake is authentic too.
                     self.heard(now, &path);
                 }
                 let profile = keys.profile;
@@ -394,7 +396,7 @@ impl Peer {
         }
     }
 
-    /// The end without a goodbye.
+    /// Ends the session without close_notify.
     fn end(&mut self, reason: CloseReason) {
         self.phase = Phase::Closed;
         self.dtls = None;
@@ -402,8 +404,8 @@ impl Peer {
         self.events.push_back(PeerEvent::Closed(reason));
     }
 
-    /// Where DTLS goes: where media goes once the peer has nominated a path, and before that where the peer's own
-    /// DTLS comes from. Any valid path may carry it (RFC 8445 section 12.1).
+    /// The path for DTLS: the nominated path, and before a nomination the path of the peer's own DTLS. Any valid path
+    /// may be used (RFC 8445 section 12.1).
     fn handshake_path(&self) -> Option<Path> {
         let latest = self.dtls_path.filter(|path| self.agent.is_validated(path));
         if self.agent.is_nominated() {

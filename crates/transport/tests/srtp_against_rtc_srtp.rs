@@ -14,7 +14,7 @@ const CASES: [(Profile, ProtectionProfile); 3] = [
     (Profile::Aes128CmHmacSha1_80, ProtectionProfile::Aes128CmHmacSha1_80),
 ];
 
-/// Our keys as DTLS client, and the other side's as server.
+/// Our keys as DTLS client, and the other implementation's as server.
 fn keys(profile: Profile) -> Keys {
     let material: Vec<u8> =
         (0..profile.keying_material_len()).map(|i| (i * 37 + 11) as u8).collect();
@@ -51,7 +51,7 @@ fn rtp(index: u64, ssrc: u32) -> (Vec<u8>, usize) {
 fn indices() -> Vec<u64> {
     let mut indices: Vec<u64> = (65_400..65_536 + 100).collect();
     indices.swap(10, 30);
-    // Around the wrap at position 136: the last before it arrives after the first three behind it.
+    // Around the wrap at position 136: the last packet before it arrives after the first three behind it.
     indices[133..140].rotate_left(3);
     indices.drain(50..60);
     indices.extend((65_536 + 200..2 * 65_536).step_by(997));
@@ -62,7 +62,7 @@ fn indices() -> Vec<u64> {
 }
 
 #[test]
-fn they_open_what_we_seal() {
+fn the_other_implementation_opens_our_packets() {
     for (ours, other) in CASES {
         let keys = keys(ours);
         let mut sender = keys.sender().unwrap();
@@ -82,13 +82,14 @@ fn they_open_what_we_seal() {
 }
 
 #[test]
-fn we_open_what_they_seal() {
+fn packets_of_the_other_implementation_are_opened() {
     for (ours, other) in CASES {
         let keys = keys(ours);
         let mut receiver = keys.receiver().unwrap();
         let mut sender = theirs(other, keys.remote.key(), keys.remote.salt());
         for ssrc in [0x1234_5678, 0xffff_ffff] {
-            // It seals in order, since it finds the rollover counter itself; the network reorders.
+            // The other implementation seals in order, since it finds the rollover counter itself; the network
+            // reorders.
             let order = indices();
             let mut sorted = order.clone();
             sorted.sort_unstable();
@@ -116,7 +117,7 @@ fn rtcp(ssrc: u32, words: u8) -> Vec<u8> {
 }
 
 #[test]
-fn rtcp_is_understood_both_ways() {
+fn rtcp_is_opened_in_both_directions() {
     for (ours, other) in CASES {
         let keys = keys(ours);
         let mut sender = keys.sender().unwrap();

@@ -1,4 +1,4 @@
-//! A stranger's bytes: whatever they are and wherever the header is said to end, they are classified and refused.
+//! Bytes of an attacker: whatever they are and wherever the header is said to end, they are classified and refused.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

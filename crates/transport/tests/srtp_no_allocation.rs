@@ -1,4 +1,4 @@
-//! Sealing and opening allocate nothing per packet, whatever becomes of the packet.
+//! Sealing and opening allocate nothing per packet, whether the packet is accepted or refused.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,7 +8,7 @@ use std::cell::Cell;
 use sfumato_transport::srtp::{Profile, Receiver, Sender, SrtpError};
 
 thread_local! {
-    /// Calls of the allocator by this thread: other threads are the test harness's.
+    /// Allocator calls of this thread: other threads belong to the test harness.
     static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -52,7 +52,7 @@ fn fill_header(buf: &mut [u8], index: u32) {
     buf[2..4].copy_from_slice(&(index as u16).to_be_bytes());
 }
 
-/// One packet there and back, then its replay and a forgery.
+/// Seals and opens one packet, then its replay and a forgery.
 fn round(sender: &mut Sender, receiver: &mut Receiver, index: u32) {
     let mut buf = [0x55; 1500];
     let mut out = [0; 1500];

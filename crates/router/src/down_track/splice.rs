@@ -38,7 +38,7 @@ pub(crate) struct Segment {
     /// Offset of timestamps.
     pub(crate) timestamp: u32,
     /// Publisher's number and timestamp of the packet at which the subscriber has caught up; see [`HASTE`]. `None` if
-    /// the subscriber began with the newest packet.
+    /// there was nothing to catch up with.
     pub(crate) live_from: Option<(u64, u32)>,
     /// Offset of picture ids (VP8, VP9), modulo 2^15.
     pub(crate) picture: u16,
@@ -131,7 +131,7 @@ pub(crate) struct Tail {
     pub(crate) in_seq: u64,
     /// Number of the newest packet, as the subscriber sees it.
     pub(crate) out_seq: u64,
-    /// Highest timestamp, as the subscriber sees it, and when its first packet came.
+    /// Highest timestamp, as the subscriber sees it, and when its first packet arrived.
     pub(crate) timestamp: u32,
     pub(crate) arrival: Instant,
     pub(crate) pictures: Pictures,

@@ -68,7 +68,7 @@ fn an_account_that_fills_its_budget_costs_no_other_account_anything() {
 }
 
 #[test]
-fn however_many_accounts_are_greedy_a_newcomer_finds_room_at_once_and_its_share_in_time() {
+fn a_new_account_finds_room_at_once_among_greedy_ones_and_its_share_in_time() {
     const ALL: usize = 8_000;
     let mut pool = pool(ALL * LARGE_COST, ALL * LARGE_COST);
     let mut accounts: Vec<_> = (0..20)
@@ -100,7 +100,7 @@ fn however_many_accounts_are_greedy_a_newcomer_finds_room_at_once_and_its_share_
 }
 
 #[test]
-fn a_refusal_costs_a_few_looks_however_much_is_held() {
+fn a_refusal_checks_few_packets_however_many_are_held() {
     let mut pool = pool(10_000 * LARGE_COST, 10_000 * LARGE_COST);
     let account = pool.open();
     let (held, _) = fill(&mut pool, account);

@@ -24,7 +24,7 @@ pub struct Cache {
     /// The number of slots is a power of two; packet `n` is in slot `n % len`. Slots outside `tail..head` are empty.
     slots: Vec<Option<Arc<Packet>>>,
     max: usize,
-    /// The oldest number that is kept.
+    /// Packets below this number are not kept.
     tail: u64,
     /// One more than the newest.
     head: u64,

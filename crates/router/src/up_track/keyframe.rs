@@ -12,7 +12,7 @@ const MAX_TRIES: u8 = 10;
 /// The key frame requests of one layer.
 #[derive(Debug, Default)]
 pub(crate) struct KeyframeRequests {
-    /// When the key frame was first asked for; `None` if none is wanted.
+    /// Since when a key frame is wanted; `None` if none is.
     wanted: Option<Instant>,
     last: Option<Instant>,
     tries: u8,

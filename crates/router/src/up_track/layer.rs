@@ -166,7 +166,7 @@ impl Layer {
         true
     }
 
-    /// A key frame arrived; everything from this raw number on belongs to it.
+    /// A key frame arrived. It begins at this raw number, packets that lead to it included.
     pub(crate) fn key_frame(&mut self, raw: u64) {
         self.keyframes.arrived();
         self.stats.key_frames += 1;

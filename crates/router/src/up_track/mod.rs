@@ -9,10 +9,10 @@ mod lead;
 pub mod mirror;
 mod nack;
 mod numbering;
+mod offered_sets;
 pub mod report;
 mod rtx;
 pub mod streams;
-mod told_sets;
 pub mod watch;
 
 use std::time::{Duration, Instant};
@@ -28,8 +28,8 @@ use crate::{
     LEAD_MAX, MAX_LAYERS, PacketBuf, PacketMeta, Relayed, SenderInfo, StreamId, StreamRef, UpStats,
 };
 use layer::{Asks, Incoming, Layer};
+use offered_sets::OfferedSets;
 use rtx::Layout;
-use told_sets::ToldSets;
 
 /// A track without media for this long is silent. Opus with DTX sends every 400 ms (RFC 7587 section 3.1.3); browsers
 /// send a still screen once a second.
@@ -52,7 +52,7 @@ pub struct UpTrack {
     track: TrackId,
     kind: MediaKind,
     formats: Vec<Format>,
-    told: ToldSets,
+    offered: OfferedSets,
     extensions: ExtensionMap,
     asks: Asks,
     layers: Vec<Layer>,
@@ -87,7 +87,7 @@ impl UpTrack {
             track: media.track,
             kind: media.kind,
             formats: Vec::new(),
-            told: ToldSets::default(),
+            offered: OfferedSets::default(),
             extensions: extensions.clone(),
             asks: Asks::default(),
             layers: Vec::new(),
@@ -102,7 +102,7 @@ impl UpTrack {
     pub fn update(&mut self, media: &UpMedia, extensions: &ExtensionMap) {
         self.track = media.track;
         self.formats = media.codecs.iter().map(Format::new).collect();
-        self.told = ToldSets::new(&media.codecs);
+        self.offered = OfferedSets::new(&media.codecs);
         self.extensions = extensions.clone();
         self.asks = Asks {
             nack: media.codecs.iter().any(|c| c.feedback.nack),
@@ -190,9 +190,9 @@ impl UpTrack {
         if info.parameter_sets {
             layer.sends_parameter_sets();
         } else if info.lacks_parameter_sets() {
-            let told = self.told.count(format.pt);
-            if told > 0 && !layer.does_send_parameter_sets() {
-                match layer.make_room(place, told) {
+            let count = self.offered.count(format.pt);
+            if count > 0 && !layer.does_send_parameter_sets() {
+                match layer.make_room(place, count) {
                     Some(seq) => (has_lead, packet.meta.seq) = (true, ExtSeq(seq)),
                     // The packet arrived late, and no numbers are left before it for the parameter sets. A subscriber
                     // that began here could not decode, so it is no start, and another key frame is requested.
@@ -214,7 +214,7 @@ impl UpTrack {
     /// named in its offer and does not send. They are made by [`crate::PacketPool::enter`], and have the numbers in
     /// front of that packet. At most [`LEAD_MAX`].
     pub fn lead(&self, key: &PacketMeta) -> impl Iterator<Item = (Relayed, &[u8])> {
-        self.told.before(key)
+        self.offered.before(key)
     }
 
     /// Whether the track became silent since the last call: no media for two seconds. Reported once; the next packet

@@ -121,7 +121,7 @@ impl Nacks {
         });
     }
 
-    /// A key frame arrived; everything from this number on belongs to it.
+    /// A key frame arrived. It begins at this number, packets that lead to it included.
     pub(crate) fn key_frame(&mut self, raw: u64) {
         self.key_frame = self.key_frame.max(raw);
         self.broken = false;
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recovered_packet_is_told_from_one_out_of_order() {
+    fn a_recovered_packet_is_distinguished_from_one_out_of_order() {
         let t = crate::fixtures::start();
         let mut n = Nacks::new(64, 100);
         n.arrived(t, 103);

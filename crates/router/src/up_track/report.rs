@@ -160,8 +160,8 @@ mod tests {
             let ntp = NtpTime(base << 32).after(Duration::from_millis(sent));
             let arrival = t + Duration::from_millis(sent + delay);
             let info = SenderInfo { ntp, rtp_timestamp: 7, arrival };
-            let told = clock.tell(info, &node).ntp.since(node.ntp(t));
-            (told.as_micros() + 500) / 1_000
+            let converted = clock.tell(info, &node).ntp.since(node.ntp(t));
+            (converted.as_micros() + 500) / 1_000
         };
         assert_eq!(tell(1_000, 50, 5), 1_050, "by its arrival");
         assert_eq!(tell(3_000, 400, 5), 3_050, "a way that is longer changes nothing");

@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// A replaced SSRC gets its role back when the present holder sent nothing for this long.
 const RETURN: Duration = Duration::from_secs(1);
 
-/// What an SSRC of a publisher stands for.
+/// The stream that an SSRC of a publisher belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamRef {
     /// Position in `SessionPlan::up`.
@@ -97,7 +97,7 @@ impl Media {
         self.pts.iter().find(|(p, _)| *p == pt).map(|(_, is_rtx)| *is_rtx)
     }
 
-    /// Number of layers: by its rids, else by its SSRC lines, else one.
+    /// Number of layers: the number of rids or of SSRC lines, whichever is larger; at least one.
     fn layers(&self) -> usize {
         self.rids.len().max(self.ssrcs).clamp(1, MAX_LAYERS)
     }

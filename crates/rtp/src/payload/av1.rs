@@ -1,5 +1,5 @@
-//! AV1 in RTP (AV1 RTP specification 1.0, section 4): does a key frame start here. Frame bounds are the dependency
-//! descriptor's; without one they are guessed from the first OBU.
+//! AV1 in RTP (AV1 RTP specification 1.0, section 4): finds the start of a key frame. Frame bounds are taken from the
+//! dependency descriptor; without one they are guessed from the first OBU.
 
 use super::PayloadInfo;
 
@@ -15,7 +15,7 @@ const TILE_GROUP: u8 = 4;
 /// OBU_TILE_LIST
 const TILE_LIST: u8 = 8;
 
-/// Looks at a payload.
+/// Reads the first bytes of a payload.
 #[inline]
 pub fn inspect(payload: &[u8]) -> PayloadInfo {
     let mut info = PayloadInfo::default();
@@ -27,7 +27,7 @@ pub fn inspect(payload: &[u8]) -> PayloadInfo {
     let mut index = 0;
     while !rest.is_empty() {
         index += 1;
-        // With W the last element has no length; without W each has one.
+        // If W is set, the last element has no length; if it is 0, each element has one.
         let element = if count != 0 && index == count {
             std::mem::take(&mut rest)
         } else {
@@ -42,8 +42,8 @@ pub fn inspect(payload: &[u8]) -> PayloadInfo {
         }
         index = index.min(4);
     }
-    // N marks the first packet of a coded video sequence, and a sequence header stands in it. Both are hints: some encoders
-    // write them before every picture. They count only where the frame's own header is cut off.
+    // N marks the first packet of a coded video sequence, which has a sequence header. Both are hints: some encoders
+    // write them before every picture. They are used only if the frame's own header is cut off.
     let hint = look.sequence_header || (head & 0x08 != 0 && !continues);
     info.keyframe_start = look.frame && look.key.unwrap_or(hint);
     info.frame_start = look.frame || look.sequence_header;
@@ -52,22 +52,22 @@ pub fn inspect(payload: &[u8]) -> PayloadInfo {
     info
 }
 
-/// What the OBUs of one packet said so far.
+/// What was read from the OBUs of one packet so far.
 #[derive(Debug, Default)]
 struct Look {
     sequence_header: bool,
-    /// The sequence header says that all frames are key frames and do not say so.
+    /// The sequence header says that all frames are key frames and have no type of their own.
     still: bool,
     /// A frame of the base layer begins.
     frame: bool,
     /// The first of them is a key frame; `None` before it is read.
     key: Option<bool>,
-    /// Something of a picture is in the packet.
+    /// The packet contains a part of a picture.
     picture: bool,
 }
 
 impl Look {
-    /// An OBU by its header byte and what follows (AV1 bitstream specification, section 5.3).
+    /// Reads an OBU by its header byte and the bytes after it (AV1 bitstream specification, section 5.3).
     #[inline]
     fn obu(&mut self, head: u8, body: &[u8]) {
         let kind = head >> 3 & 0x0f;
@@ -76,7 +76,7 @@ impl Look {
             (true, Some((&extension, body))) => (extension >> 3 & 0x03, body),
             (true, None) => (0, body),
         };
-        // obu_has_size_field: the AV1 RTP specification asks senders to leave it out, and not all do.
+        // obu_has_size_field: the AV1 RTP specification asks senders to omit it, and not all do.
         let body = match head & 0x02 != 0 {
             true => leb128(body).map_or(&[][..], |(_, behind)| behind),
             false => body,
@@ -99,8 +99,8 @@ impl Look {
         }
     }
 
-    /// Section 5.9.2: show_existing_frame (it shows again what was sent before), frame_type (0 is KEY_FRAME), show_frame. A key
-    /// frame that is not shown leaves other references in place, so nobody can begin with it.
+    /// Section 5.9.2: show_existing_frame (it shows an earlier frame again), frame_type (0 is KEY_FRAME), show_frame.
+    /// A key frame that is not shown keeps other references, so a decoder cannot begin with it.
     fn is_key(&self, first: u8) -> bool {
         self.still || (first & 0x80 == 0 && first >> 5 & 0x03 == 0 && first & 0x10 != 0)
     }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_lie_end_the_look() {
+    fn invalid_lengths_end_the_reading() {
         assert_eq!(flags(&[0x00, 9, 0x08]), (false, false));
         assert_eq!(flags(&[0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0x08]), (false, false));
         assert_eq!(flags(&[0x00, 0, 0, 0, 0, 0]), (false, false), "empty elements");

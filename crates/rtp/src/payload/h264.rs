@@ -1,5 +1,5 @@
-//! H.264 NAL units in RTP (RFC 6184 section 5): does a key frame start here. Interleaved mode (MTAP) tells nothing:
-//! it is not offered.
+//! H.264 NAL units in RTP (RFC 6184 section 5): finds the start of a key frame. Packets of the interleaved mode (MTAP)
+//! give no information: the mode is not offered.
 
 use super::PayloadInfo;
 
@@ -28,19 +28,19 @@ const FU_A: u8 = 28;
 /// RFC 6184 section 5.8
 const FU_B: u8 = 29;
 
-/// Looks at a payload.
+/// Reads the first bytes of a payload.
 #[inline]
 pub fn inspect(payload: &[u8]) -> PayloadInfo {
     let mut info = PayloadInfo::default();
     let Some((&head, rest)) = payload.split_first() else { return info };
     match head & 0x1f {
         STAP_A => units(rest, &mut info),
-        // The decoding order number comes first.
+        // The decoding order number is in front.
         STAP_B => units(rest.get(2..).unwrap_or_default(), &mut info),
         kind @ (FU_A | FU_B) => {
             let order_number = if kind == FU_B { 2 } else { 0 };
             if let Some((&fu, rest)) = rest.split_first() {
-                // RFC 6184 section 5.8: S is the start of the NAL unit, whose first bytes are in this packet.
+                // RFC 6184 section 5.8: S marks the start of the NAL unit, whose first bytes are in this packet.
                 if fu & 0x80 != 0 {
                     unit(fu & 0x1f, rest.get(order_number), &mut info);
                 }
@@ -55,7 +55,7 @@ pub fn inspect(payload: &[u8]) -> PayloadInfo {
     info
 }
 
-/// The NAL units of an aggregation packet, each behind 16 bits of length. A length that lies ends the look.
+/// The NAL units of an aggregation packet, each after 16 bits of length. Reading ends at an invalid length.
 fn units(mut rest: &[u8], info: &mut PayloadInfo) {
     let mut lead = true;
     let mut any = false;
@@ -77,13 +77,13 @@ fn is_lead(kind: u8) -> bool {
     matches!(kind, SEI | SPS | PPS | DELIMITER | SPS_EXTENSION | SUBSET_SPS)
 }
 
-/// One NAL unit by its type and the first byte behind its header.
+/// One NAL unit by its type and the first byte after its header.
 #[inline]
 fn unit(kind: u8, body: Option<&u8>, info: &mut PayloadInfo) {
     // ITU-T H.264 section 7.3.3: a slice begins with first_mb_in_slice, and ue(0) is a single 1 bit.
     let first_slice = body.is_some_and(|b| b & 0x80 != 0);
-    // ITU-T H.264 section 7.4.1.2.4: an IDR picture has slices of type 5 only. Neither a parameter set nor the SEI message
-    // of a recovery point makes a picture one that a decoder can begin with.
+    // ITU-T H.264 section 7.4.1.2.4: an IDR picture has slices of type 5 only. Parameter sets and the SEI message of a
+    // recovery point do not make a picture that a decoder can begin with.
     info.keyframe_start |= kind == IDR && first_slice;
     info.parameter_sets |= matches!(kind, SPS | PPS);
     info.frame_start |= is_lead(kind) || (matches!(kind, SLICE | IDR) && first_slice);

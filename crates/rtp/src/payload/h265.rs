@@ -1,4 +1,4 @@
-//! H.265 NAL units in RTP (RFC 7798 section 4.4): does a key frame start here. Without decoding order numbers
+//! H.265 NAL units in RTP (RFC 7798 section 4.4): finds the start of a key frame. Without decoding order numbers
 //! (`sprop-max-don-diff` 0), the only mode that WebRTC uses.
 
 use super::PayloadInfo;
@@ -8,7 +8,7 @@ const AGGREGATION: u8 = 48;
 /// RFC 7798 section 4.4.3
 const FRAGMENTATION: u8 = 49;
 
-/// Looks at a payload.
+/// Reads the first bytes of a payload.
 #[inline]
 pub fn inspect(payload: &[u8]) -> PayloadInfo {
     let mut info = PayloadInfo::default();
@@ -17,7 +17,7 @@ pub fn inspect(payload: &[u8]) -> PayloadInfo {
         AGGREGATION => units(rest, &mut info),
         FRAGMENTATION => {
             if let Some((&fu, rest)) = rest.split_first() {
-                // RFC 7798 section 4.4.3: S is the start of the NAL unit, its type in the low six bits.
+                // RFC 7798 section 4.4.3: S marks the start of the NAL unit; its type is in the low six bits.
                 if fu & 0x80 != 0 {
                     unit(fu & 0x3f, rest.first(), &mut info);
                 }
@@ -38,7 +38,7 @@ fn kind_of(head: u8) -> u8 {
     head >> 1 & 0x3f
 }
 
-/// The NAL units of an aggregation packet, each behind 16 bits of length. A length that lies ends the look.
+/// The NAL units of an aggregation packet, each after 16 bits of length. Reading ends at an invalid length.
 fn units(mut rest: &[u8], info: &mut PayloadInfo) {
     let mut lead = true;
     let mut any = false;
@@ -55,18 +55,18 @@ fn units(mut rest: &[u8], info: &mut PayloadInfo) {
     info.lead = lead && any;
 }
 
-/// Video, sequence and picture parameter sets, access unit delimiter, prefix SEI: before the first slice of a picture
-/// (ITU-T H.265 section 7.4.2.4.4).
+/// Video, sequence and picture parameter sets, access unit delimiter, prefix SEI: these precede the first slice of a
+/// picture (ITU-T H.265 section 7.4.2.4.4).
 fn is_lead(kind: u8) -> bool {
     matches!(kind, 32..=35 | 39)
 }
 
-/// One NAL unit by its type and the first byte behind its header (ITU-T H.265 table 7-1).
+/// One NAL unit by its type and the first byte after its header (ITU-T H.265 table 7-1).
 #[inline]
 fn unit(kind: u8, body: Option<&u8>, info: &mut PayloadInfo) {
     // ITU-T H.265 section 7.3.6.1: a slice begins with first_slice_segment_in_pic_flag.
     let first_slice = body.is_some_and(|b| b & 0x80 != 0);
-    // BLA, IDR and CRA pictures. Parameter sets may stand before any picture, so they prove nothing.
+    // BLA, IDR and CRA pictures. Parameter sets may precede any picture, so they are not used.
     info.keyframe_start |= matches!(kind, 16..=21) && first_slice;
     info.parameter_sets |= matches!(kind, 32..=34);
     info.frame_start |= is_lead(kind) || (kind < 32 && first_slice);

@@ -1,8 +1,9 @@
-//! What the first bytes of a payload tell the router: where a key frame starts, which layer it is, and where the
-//! numbers stand that must stay continuous. Nothing is decoded, and bytes that make no sense tell nothing.
+//! Information for the router in the first bytes of a payload: where a key frame starts, which layer the packet
+//! belongs to, and where the numbers are that must stay continuous. Nothing is decoded, and invalid bytes give no
+//! information.
 //!
-//! One codec, one file: [`vp8`] (RFC 7741), [`vp9`] (RFC 9628), [`h264`] (RFC 6184), [`h265`] (RFC 7798), [`av1`]
-//! (AV1 RTP specification 1.0), [`red`] (RFC 2198).
+//! One file per codec: [`vp8`] (RFC 7741), [`vp9`] (RFC 9628), [`h264`] (RFC 6184), [`h265`] (RFC 7798), [`av1`] (AV1
+//! RTP specification 1.0), [`red`] (RFC 2198).
 
 pub mod av1;
 pub mod h264;
@@ -16,22 +17,23 @@ use model::Codec;
 pub use vp8::Vp8Fields;
 pub use vp9::Vp9Fields;
 
-/// What a payload says about itself.
+/// Information in the first bytes of a payload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PayloadInfo {
     /// The first packet of a key frame, by the type that the frame itself names: a decoder that has the parameter sets
-    /// can begin with it. What only hints at one (a parameter set, a sequence header, VP9's P bit) is no proof: some
-    /// encoders write it before every picture. Always true for audio.
+    /// can begin with it. A mere hint (a parameter set, a sequence header, VP9's P bit) is no proof: some encoders
+    /// write it before every picture. Always true for audio.
     pub keyframe_start: bool,
-    /// Holds parameter sets (H.264, H.265) or a sequence header (AV1).
+    /// Contains parameter sets (H.264, H.265) or a sequence header (AV1).
     pub parameter_sets: bool,
-    /// Holds nothing of a picture, only what stands before one: parameter sets, supplemental information, delimiters. It
-    /// belongs to the picture that follows: who begins with that picture needs this packet as well.
+    /// Contains no part of a picture, only data that precedes one: parameter sets, supplemental information,
+    /// delimiters. It belongs to the picture that follows: a decoder that begins with that picture needs this packet
+    /// too.
     pub lead: bool,
-    /// The first packet of a frame (VP9: of a picture, that is of its lowest spatial layer). H.264 and H.265 may say so
-    /// of several packets of one frame (parameter sets, then the first slice). Always true for audio.
+    /// The first packet of a frame (VP9: of a picture, that is of its lowest spatial layer). For H.264 and H.265 it
+    /// may be set on several packets of one frame (parameter sets, then the first slice). Always true for audio.
     pub frame_start: bool,
-    /// The payload itself says that it ends a frame (of its spatial layer); false says nothing, the marker bit does.
+    /// The payload itself says that it ends a frame (of its spatial layer). If false, the marker bit has to be used.
     pub frame_end: bool,
     /// VP8 only.
     pub vp8: Option<Vp8Fields>,
@@ -40,27 +42,27 @@ pub struct PayloadInfo {
 }
 
 impl PayloadInfo {
-    /// A key frame begins here in a codec that has parameter sets, and they are not in this packet: they come in packets
-    /// before it, by other means (RFC 6184 section 8.4), or late.
+    /// Whether a key frame begins here in a codec with parameter sets, but they are not in this packet: they are in
+    /// earlier packets, sent by other means (RFC 6184 section 8.4), or late.
     #[inline]
     pub fn lacks_parameter_sets(&self) -> bool {
         self.keyframe_start && !self.parameter_sets && self.vp8.is_none() && self.vp9.is_none()
     }
 }
 
-/// A picture id and where it stands (VP8 and VP9 write it alike).
+/// A picture id and its position (VP8 and VP9 write it alike).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PictureId {
     /// Offset of its first byte within the payload.
     pub offset: u8,
-    /// Written in 15 bits (two bytes) and not in 7 (one byte).
+    /// Written in 15 bits (two bytes) instead of 7 (one byte).
     pub is_15_bit: bool,
     /// The id, 0 to 127 or 0 to 32,767.
     pub value: u16,
 }
 
-/// Looks at a payload (without padding). `dd` is the packet's dependency descriptor, if it has one; it tells where
-/// frames start and end when the payload cannot. Empty payloads tell nothing.
+/// Reads the first bytes of a payload (without padding). `dd` is the packet's dependency descriptor, if it has one; it
+/// gives frame starts and ends that the payload does not. An empty payload gives no information.
 #[inline]
 pub fn inspect(codec: Codec, payload: &[u8], dd: Option<&[u8]>) -> PayloadInfo {
     if payload.is_empty() {
@@ -100,19 +102,19 @@ pub(crate) fn picture_id(payload: &[u8], offset: usize) -> Option<PictureId> {
 }
 
 impl PictureId {
-    /// Bytes that it takes.
+    /// Its length in bytes.
     #[inline]
     pub fn len(&self) -> usize {
         1 + usize::from(self.is_15_bit)
     }
 
-    /// Never: it has one or two bytes.
+    /// Always false: it has one or two bytes.
     #[inline]
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// Writes `value` in its place, cut to the bits there are.
+    /// Writes `value` in its place, truncated to the number of bits.
     #[inline]
     pub(crate) fn rewrite(&self, payload: &mut [u8], value: u16) {
         let offset = usize::from(self.offset);
@@ -140,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_payload_tells_nothing() {
+    fn an_empty_payload_gives_no_information() {
         assert_eq!(inspect(Codec::Opus, &[], None), PayloadInfo::default());
         assert_eq!(inspect(Codec::Av1, &[], Some(&[0xc0, 0, 0])), PayloadInfo::default());
     }
 
     #[test]
     fn the_dependency_descriptor_knows_the_bounds_of_frames() {
-        // A fragment in the middle of an OBU says nothing itself.
+        // A fragment in the middle of an OBU has no information itself.
         let info = inspect(Codec::Av1, &[0xd0, 1, 2], Some(&[0x40, 0, 1]));
         assert!(!info.frame_start && info.frame_end && !info.keyframe_start);
         let info = inspect(Codec::Av1, &[0x10, 0x30, 2], Some(&[0x80, 0, 1]));

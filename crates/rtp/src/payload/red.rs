@@ -1,9 +1,9 @@
-//! Redundant audio (RFC 2198): the primary block, for subscribers that take plain Opus.
+//! Redundant audio (RFC 2198): the primary block, for subscribers that receive plain Opus.
 
 use model::Pt;
 
-/// The primary block's payload type and data: what the packet would have been without redundancy. `None` when the
-/// blocks do not add up.
+/// The primary block's payload type and data: the packet without redundancy. `None` if the lengths of the blocks are
+/// invalid.
 #[inline]
 pub fn primary(payload: &[u8]) -> Option<(Pt, &[u8])> {
     let mut rest = payload;
@@ -12,7 +12,8 @@ pub fn primary(payload: &[u8]) -> Option<(Pt, &[u8])> {
         let (&head, behind) = rest.split_first()?;
         let pt = Pt(head & 0x7f);
         if head & 0x80 == 0 {
-            // RFC 2198 section 3: the header of the primary block comes last and has no length; its data is the rest.
+            // RFC 2198 section 3: the header of the primary block is the last one and has no length; its data is the
+            // rest.
             return Some((pt, behind.get(redundant..)?));
         }
         let (&[_, high, low], behind) = behind.split_first_chunk::<3>()?;
@@ -35,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_that_do_not_add_up_are_none() {
+    fn blocks_with_invalid_lengths_give_none() {
         assert_eq!(primary(&[]), None);
         assert_eq!(primary(&[0xef, 0, 0]), None);
         assert_eq!(primary(&[0xef, 0, 0, 2]), None, "no primary block");

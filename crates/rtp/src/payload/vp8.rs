@@ -1,25 +1,25 @@
-//! VP8 payload descriptor (RFC 7741 section 4.2): read, and picture id and TL0PICIDX rewritten in place.
+//! VP8 payload descriptor (RFC 7741 section 4.2): reads it, and rewrites picture id and TL0PICIDX in place.
 
 use super::{PayloadInfo, PictureId, picture_id};
 
-/// What the descriptor holds. Offsets are in bytes within the payload.
+/// The fields of the descriptor. Offsets are in bytes within the payload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Vp8Fields {
     /// PictureID.
     pub picture_id: Option<PictureId>,
     /// TL0PICIDX: its offset and value.
     pub tl0_pic_idx: Option<(u8, u8)>,
-    /// Temporal layer; 0 where there are none.
+    /// Temporal layer; 0 if there are none.
     pub tid: u8,
     /// Y bit: depends on the base layer only, so a receiver may switch up here.
     pub layer_sync: bool,
-    /// N bit: no other frame refers to this one, so it can be left out.
+    /// N bit: no other frame refers to this one, so it can be dropped.
     pub non_reference: bool,
     /// Length of the descriptor in bytes; the VP8 data begins there.
     pub descriptor_len: u8,
 }
 
-/// Looks at a payload.
+/// Reads the first bytes of a payload.
 #[inline]
 pub fn inspect(payload: &[u8]) -> PayloadInfo {
     let Some(fields) = parse(payload) else { return PayloadInfo::default() };
@@ -35,7 +35,7 @@ pub fn inspect(payload: &[u8]) -> PayloadInfo {
     }
 }
 
-/// Reads the descriptor; `None` when the payload ends inside it or right behind it.
+/// Reads the descriptor; `None` if the payload ends inside it or directly after it.
 #[inline]
 pub fn parse(payload: &[u8]) -> Option<Vp8Fields> {
     let first = *payload.first()?;
@@ -57,21 +57,21 @@ pub fn parse(payload: &[u8]) -> Option<Vp8Fields> {
         if has & 0x30 != 0 {
             let layer = *payload.get(at)?;
             at += 1;
-            // The byte is shared: TID and Y count only with the T bit, KEYIDX only with the K bit.
+            // The byte is shared: TID and Y are valid only with the T bit, KEYIDX only with the K bit.
             if has & 0x20 != 0 {
                 fields.tid = layer >> 6;
                 fields.layer_sync = layer & 0x20 != 0;
             }
         }
     }
-    // A descriptor with nothing behind it carries no picture.
+    // A descriptor without data after it contains no picture.
     payload.get(at)?;
     fields.descriptor_len = at as u8;
     Some(fields)
 }
 
-/// Writes picture id and TL0PICIDX where the descriptor has them; its length stays. `fields` come from the same
-/// payload. A 7-bit picture id keeps the low seven bits of `picture_id`.
+/// Writes picture id and TL0PICIDX where the descriptor has them; its length is not changed. `fields` must be those of
+/// the same payload. A 7-bit picture id keeps the low seven bits of `picture_id`.
 #[inline]
 pub fn rewrite_picture(payload: &mut [u8], fields: &Vp8Fields, picture_id: u16, tl0_pic_idx: u8) {
     if let Some(id) = fields.picture_id {
@@ -129,7 +129,7 @@ mod tests {
         rewrite_picture(&mut short, &fields, 0x0185, 0x78);
         assert_eq!(short, [0x90, 0xc0, 0x05, 0x78, 0xaa]);
 
-        // Fields of another, longer payload do nothing.
+        // Fields of another, longer payload have no effect.
         rewrite_picture(&mut short[..2], &fields, 9, 9);
         assert_eq!(short[..2], [0x90, 0xc0]);
     }

@@ -1,18 +1,18 @@
-//! VP9 payload descriptor (RFC 9628 section 4.2), as far as layers and frame bounds go. References between frames
-//! and the scalability structure are left to the decoder.
+//! VP9 payload descriptor (RFC 9628 section 4.2), as far as layers and frame bounds are concerned. References between
+//! frames and the scalability structure are left to the decoder.
 
 use super::{PayloadInfo, PictureId, picture_id};
 
-/// What the descriptor holds. Offsets are in bytes within the payload.
+/// The fields of the descriptor. Offsets are in bytes within the payload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Vp9Fields {
     /// Picture id.
     pub picture_id: Option<PictureId>,
     /// TL0PICIDX (non-flexible mode): its offset and value.
     pub tl0_pic_idx: Option<(u8, u8)>,
-    /// Temporal layer; 0 where there are none.
+    /// Temporal layer; 0 if there are none.
     pub tid: u8,
-    /// Spatial layer; 0 where there are none.
+    /// Spatial layer; 0 if there are none.
     pub sid: u8,
     /// U bit: a receiver may switch up to this temporal layer here.
     pub switching_up: bool,
@@ -28,11 +28,11 @@ pub struct Vp9Fields {
     pub non_reference: bool,
     /// F bit: flexible mode.
     pub flexible: bool,
-    /// V bit: carries the scalability structure.
+    /// V bit: contains the scalability structure.
     pub has_structure: bool,
 }
 
-/// Looks at a payload.
+/// Reads the first bytes of a payload.
 #[inline]
 pub fn inspect(payload: &[u8]) -> PayloadInfo {
     let Some((fields, at)) = read(payload) else { return PayloadInfo::default() };
@@ -46,17 +46,17 @@ pub fn inspect(payload: &[u8]) -> PayloadInfo {
     }
 }
 
-/// Whether the frame that begins in this packet is a key frame. `at` is where the layer indices end.
+/// Whether the frame that begins in this packet is a key frame. `at` is the end of the layer indices.
 ///
-/// The frame's own header says it. RFC 9628 section 4.2's P bit is what the packetizer believes: some write P 0 on every
-/// packet. It counts only where the header cannot be read, as with media that is encrypted end to end.
+/// The frame's own header decides. The P bit (RFC 9628 section 4.2) is only the packetizer's view: some write P 0 in
+/// every packet. It is used only if the header cannot be read, as in media that is encrypted end to end.
 #[inline]
 fn is_key_frame(payload: &[u8], fields: &Vp9Fields, at: usize) -> bool {
     let frame = frame_at(payload, fields, at).and_then(|at| payload.get(at..));
     frame.and_then(names_key_frame).unwrap_or(!fields.inter_picture)
 }
 
-/// What the uncompressed header says (VP9 bitstream specification, section 6.2); `None` when it is none, or cut off.
+/// Reads the uncompressed header (VP9 bitstream specification, section 6.2); `None` if it is invalid or cut off.
 #[inline]
 fn names_key_frame(frame: &[u8]) -> Option<bool> {
     const SYNC_CODE: u32 = 0x49_8342;
@@ -65,24 +65,24 @@ fn names_key_frame(frame: &[u8]) -> Option<bool> {
     if first >> 6 != 2 {
         return None;
     }
-    // Two bits of profile, low bit first; profile 3 has a reserved bit behind them, which is 0.
+    // Two bits of profile, low bit first; profile 3 has a reserved bit after them, which is 0.
     let shift = usize::from(first >> 4 & 0x03 == 3);
     if shift == 1 && first & 0x08 != 0 {
         return None;
     }
-    // show_existing_frame: it shows again what was sent before. frame_type: 0 is KEY_FRAME. An intra-only frame has the other
-    // type: it leaves earlier references in place, which who begins here does not have.
+    // show_existing_frame: it shows an earlier frame again. frame_type: 0 is KEY_FRAME. An intra-only frame has the
+    // other type: later frames may use earlier references, which a decoder that begins here does not have.
     let (shows_existing, inter) = (first << shift & 0x08 != 0, first << shift & 0x04 != 0);
     if shows_existing || inter {
         return Some(false);
     }
     let &[a, b, c, d] = frame.get(1..)?.first_chunk()?;
     let behind = u32::from_be_bytes([a, b, c, d]);
-    // Without its sync code these bits are no header.
+    // Without the sync code these bits are not a header.
     (behind >> (8 - shift) & 0xff_ffff == SYNC_CODE).then_some(true)
 }
 
-/// Where the frame begins, behind reference indices and scalability structure (RFC 9628 section 4.2).
+/// Position of the frame, after reference indices and scalability structure (RFC 9628 section 4.2).
 #[inline]
 fn frame_at(payload: &[u8], fields: &Vp9Fields, mut at: usize) -> Option<usize> {
     if fields.flexible && fields.inter_picture {
@@ -113,13 +113,13 @@ fn frame_at(payload: &[u8], fields: &Vp9Fields, mut at: usize) -> Option<usize> 
     Some(at)
 }
 
-/// Reads the descriptor up to the layer indices; `None` when the payload ends inside them.
+/// Reads the descriptor up to the layer indices; `None` if the payload ends inside them.
 #[inline]
 pub fn parse(payload: &[u8]) -> Option<Vp9Fields> {
     read(payload).map(|(fields, _)| fields)
 }
 
-/// The descriptor up to the layer indices, and where they end.
+/// Reads the descriptor up to the layer indices, and returns their end.
 #[inline]
 fn read(payload: &[u8]) -> Option<(Vp9Fields, usize)> {
     let first = *payload.first()?;
@@ -154,8 +154,8 @@ fn read(payload: &[u8]) -> Option<(Vp9Fields, usize)> {
     Some((fields, at))
 }
 
-/// Writes picture id and TL0PICIDX where the descriptor has them; its length stays. `fields` come from the same
-/// payload. A 7-bit picture id keeps the low seven bits of `picture_id`.
+/// Writes picture id and TL0PICIDX where the descriptor has them; its length is not changed. `fields` must be those of
+/// the same payload. A 7-bit picture id keeps the low seven bits of `picture_id`.
 #[inline]
 pub fn rewrite_picture(payload: &mut [u8], fields: &Vp9Fields, picture_id: u16, tl0_pic_idx: u8) {
     if let Some(id) = fields.picture_id {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_descriptor_tells_nothing() {
+    fn a_cut_descriptor_gives_no_information() {
         let full = [0xa8, 0x80, 0x01, 0x31, 0x07];
         for len in 0..=full.len() {
             assert_eq!(inspect(&full[..len]), PayloadInfo::default(), "{len}");

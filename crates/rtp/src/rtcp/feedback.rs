@@ -8,11 +8,11 @@ use super::{Raw, RtcpError, take_ssrc, take_u32};
 /// The common form of feedback (RFC 4585 section 6.1).
 #[derive(Debug, Clone, Copy)]
 pub struct Feedback<'a> {
-    /// FMT: which feedback it is, within its packet type.
+    /// FMT: the kind of feedback within its packet type.
     pub format: u8,
-    /// Who sends it.
+    /// The sender of the feedback.
     pub sender: Ssrc,
-    /// The stream that it is about; 0 where the feedback names streams itself.
+    /// The stream that it is about; 0 if the feedback names streams itself.
     pub media: Ssrc,
     /// Feedback control information.
     pub fci: &'a [u8],
@@ -29,7 +29,7 @@ impl<'a> Feedback<'a> {
 /// Generic NACK as a view (RFC 4585 section 6.2.1).
 #[derive(Debug, Clone, Copy)]
 pub struct Nack<'a> {
-    /// Who asks.
+    /// The sender of the request.
     pub sender: Ssrc,
     /// The stream that lost packets.
     pub media: Ssrc,
@@ -47,8 +47,8 @@ impl<'a> Nack<'a> {
         Ok(Self { sender: feedback.sender, media: feedback.media, entries })
     }
 
-    /// The sequence numbers that are missing, in the order of the packet; a sender may name one several times. At
-    /// most 17 for each four bytes.
+    /// The missing sequence numbers, in the order of the packet; a sender may name one several times. At most 17 for
+    /// each four bytes.
     #[inline]
     pub fn lost(&self) -> impl Iterator<Item = u16> + 'a {
         self.entries.iter().flat_map(|&[p0, p1, b0, b1]| {
@@ -70,7 +70,7 @@ impl<'a> Nack<'a> {
 /// FIR as a view (RFC 5104 section 4.3.1).
 #[derive(Debug, Clone, Copy)]
 pub struct Fir<'a> {
-    /// Who asks.
+    /// The sender of the request.
     pub sender: Ssrc,
     entries: &'a [[u8; 8]],
 }
@@ -80,7 +80,7 @@ pub struct Fir<'a> {
 pub struct FirEntry {
     /// The stream.
     pub ssrc: Ssrc,
-    /// A repeated number is a repeated request.
+    /// A repetition of a request has the same number.
     pub sequence: u8,
 }
 
@@ -108,9 +108,9 @@ impl<'a> Fir<'a> {
 /// REMB as a view.
 #[derive(Debug, Clone, Copy)]
 pub struct Remb<'a> {
-    /// Who sends it.
+    /// The sender of the feedback.
     pub sender: Ssrc,
-    /// All streams together should not exceed this, in bits per second.
+    /// Most bits per second for all streams together.
     pub bitrate: u64,
     ssrcs: &'a [[u8; 4]],
 }

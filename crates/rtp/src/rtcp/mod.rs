@@ -1,8 +1,9 @@
-//! RTCP packets (RFC 3550 section 6, RFC 4585, RFC 5104, RFC 3611, transport-wide feedback), read and written. What
-//! to do with each is the router's business; nothing is kept here.
+//! RTCP packets (RFC 3550 section 6, RFC 4585, RFC 5104, RFC 3611, transport-wide feedback), read and written. The
+//! router decides what to do with them; there is no state here.
 //!
-//! A view is made only when all counts and lengths of its packet hold, so the iterators inside views cannot fail and
-//! end within the packet. A compound packet may be one whose later parts lie: [`validate`] first, then act.
+//! A view is only made if all counts and lengths of its packet are valid, so the iterators of a view cannot fail and
+//! end within the packet. Later packets of a compound may still be invalid: call [`validate`] before acting on the
+//! first.
 //!
 //! - [`report`]: SR, RR and report blocks
 //! - [`source`]: SDES, BYE, APP
@@ -60,15 +61,15 @@ pub const FMT_AFB: u8 = 15;
 /// Why bytes are not RTCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RtcpError {
-    /// Shorter than a header, or than what its type needs.
+    /// Shorter than a header, or than its packet type requires.
     TooShort,
     /// The version is not 2.
     Version,
-    /// The length field, or one inside the packet, reaches past the end.
+    /// The length field, or a length inside the packet, exceeds the data.
     Length,
     /// The padding count is 0 or larger than the packet.
     Padding,
-    /// A count says more than the packet holds.
+    /// A count exceeds what the packet holds.
     Count,
 }
 
@@ -92,7 +93,7 @@ impl From<RtcpError> for DropReason {
     }
 }
 
-/// One packet out of a compound.
+/// One packet of a compound.
 #[derive(Debug, Clone, Copy)]
 pub enum RtcpPacket<'a> {
     /// SR
@@ -109,39 +110,39 @@ pub enum RtcpPacket<'a> {
     Nack(Nack<'a>),
     /// Transport-wide congestion feedback
     TransportCc(TransportFeedback<'a>),
-    /// Other transport layer feedback, TMMBR for one; the node does nothing with it.
+    /// Other transport layer feedback, for example TMMBR; the node ignores it.
     OtherTransportFeedback(Feedback<'a>),
     /// Picture loss indication
     Pli {
-        /// Who asks.
+        /// The sender of the request.
         sender: Ssrc,
-        /// Whose picture was lost.
+        /// The stream whose picture was lost.
         media: Ssrc,
     },
     /// Full intra request
     Fir(Fir<'a>),
     /// Receiver estimated maximum bitrate
     Remb(Remb<'a>),
-    /// Other payload-specific feedback; the node does nothing with it.
+    /// Other payload-specific feedback; the node ignores it.
     OtherPayloadFeedback(Feedback<'a>),
     /// XR
     Xr(Xr<'a>),
-    /// A packet type that we do not know; RFC 3550 section 6.1 says to ignore it.
+    /// An unknown packet type, which is ignored (RFC 3550 section 6.1).
     Unknown {
         /// Packet type.
         packet_type: u8,
     },
 }
 
-/// Iterates over the packets of a compound packet (RFC 3550 section 6.1) or a single one (RFC 5506). After an error it
-/// ends. Every step consumes at least four bytes.
+/// Iterates over the packets of a compound packet (RFC 3550 section 6.1) or a single one (RFC 5506). It ends after an
+/// error. Each step consumes at least four bytes.
 #[derive(Debug, Clone)]
 pub struct CompoundIter<'a> {
     rest: Option<&'a [u8]>,
 }
 
 impl<'a> CompoundIter<'a> {
-    /// An iterator over a whole datagram, decrypted. An empty one is an error.
+    /// An iterator over a whole decrypted datagram. An empty datagram is an error.
     #[inline]
     pub fn new(data: &'a [u8]) -> Self {
         Self { rest: Some(data) }
@@ -166,8 +167,8 @@ impl<'a> Iterator for CompoundIter<'a> {
     }
 }
 
-/// Checks every packet of a compound, so that none of it is acted on when a later part lies. Returns how many there
-/// are.
+/// Checks every packet of a compound, so that no packet is acted on if a later one is invalid. Returns the number of
+/// packets.
 ///
 /// # Errors
 /// The first [`RtcpError`].
@@ -176,16 +177,16 @@ pub fn validate(data: &[u8]) -> Result<usize, RtcpError> {
     CompoundIter::new(data).try_fold(0, |count, packet| packet.map(|_| count + 1))
 }
 
-/// A packet's header and the bytes behind it without padding.
+/// A packet's header, and the bytes after it without padding.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Raw<'a> {
-    /// The five bits behind version and padding: a count or a feedback format.
+    /// The five bits after version and padding: a count or a feedback format.
     pub(crate) count: u8,
     pub(crate) packet_type: u8,
     pub(crate) body: &'a [u8],
 }
 
-/// Splits the first packet off.
+/// Splits off the first packet.
 fn split(data: &[u8]) -> Result<(Raw<'_>, &[u8]), RtcpError> {
     let Some(&[first, packet_type, l0, l1]) = data.first_chunk::<4>() else {
         return Err(RtcpError::TooShort);
@@ -200,8 +201,8 @@ fn split(data: &[u8]) -> Result<(Raw<'_>, &[u8]), RtcpError> {
     };
     let mut body = packet.get(4..).unwrap_or_default();
     if first & 0x20 != 0 {
-        // Padding should be on the last packet only and of whole words (RFC 3550 section 6.4.1). Transport-wide feedback
-        // of real senders is padded by bytes and anywhere, so only the bounds are asked for.
+        // Padding should only be in the last packet and of whole words (RFC 3550 section 6.4.1). Real senders pad
+        // transport-wide feedback by bytes and in any packet, so only the bounds are checked.
         let padding = usize::from(body.last().copied().unwrap_or(0));
         if padding == 0 || padding > body.len() {
             return Err(RtcpError::Padding);

@@ -7,10 +7,10 @@ use super::{Raw, RtcpError, take_ssrc};
 /// Length of a report block in bytes.
 pub(crate) const BLOCK: usize = 24;
 
-/// What a sender says about its stream (RFC 3550 section 6.4.1).
+/// A sender's statement about its stream (RFC 3550 section 6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderInfo {
-    /// Wall clock of the moment.
+    /// Wall clock time of the report.
     pub ntp: NtpTime,
     /// The same moment in units of the stream's RTP clock.
     pub rtp_timestamp: u32,
@@ -20,7 +20,7 @@ pub struct SenderInfo {
     pub octet_count: u32,
 }
 
-/// What a receiver says about one stream (RFC 3550 section 6.4.1).
+/// A receiver's statistics of one stream (RFC 3550 section 6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReportBlock {
     /// The stream.
@@ -29,13 +29,13 @@ pub struct ReportBlock {
     pub fraction_lost: u8,
     /// Packets lost since the beginning, 24 bits with sign: duplicates can make it negative.
     pub cumulative_lost: i32,
-    /// Highest sequence number received, wraps counted in the high 16 bits.
+    /// Highest sequence number received, with the number of wraps in the high 16 bits.
     pub highest_sequence: u32,
     /// Interarrival jitter in units of the RTP clock.
     pub jitter: u32,
     /// Middle 32 bits of the NTP time of the last SR, 0 before the first.
     pub last_sr: u32,
-    /// Time since that SR came, in 65,536ths of a second.
+    /// Time since that SR arrived, in 65,536ths of a second.
     pub delay_since_last_sr: u32,
 }
 
@@ -52,7 +52,7 @@ impl ReportBlock {
         Self {
             ssrc: word(0),
             fraction_lost: b[4],
-            // 24 bits with sign: shifted up and down again.
+            // 24 bits with sign: shifted up and down again to extend the sign.
             cumulative_lost: (word(4) << 8) as i32 >> 8,
             highest_sequence: word(8),
             jitter: word(12),
@@ -62,7 +62,7 @@ impl ReportBlock {
     }
 
     pub(crate) fn to_bytes(self) -> [u8; BLOCK] {
-        // RFC 3550 appendix A.3: the loss is clamped to what 24 bits hold.
+        // RFC 3550 appendix A.3: the loss is clamped to 24 bits.
         let lost = self.cumulative_lost.clamp(-0x80_0000, 0x7f_ffff) as u32 & 0x00ff_ffff;
         let words = [
             self.ssrc,
@@ -85,7 +85,7 @@ impl ReportBlock {
 pub struct SenderReport<'a> {
     /// The sender.
     pub ssrc: Ssrc,
-    /// What it says about its own stream.
+    /// The sender's statement about its own stream.
     pub info: SenderInfo,
     blocks: &'a [u8],
 }
@@ -93,7 +93,7 @@ pub struct SenderReport<'a> {
 /// RR as a view.
 #[derive(Debug, Clone, Copy)]
 pub struct ReceiverReport<'a> {
-    /// Who reports.
+    /// The sender of the report.
     pub ssrc: Ssrc,
     blocks: &'a [u8],
 }
@@ -114,7 +114,7 @@ impl<'a> SenderReport<'a> {
         Ok(Self { ssrc, info, blocks: blocks(raw.count, rest)? })
     }
 
-    /// What the sender says about the streams that it receives, 31 at most.
+    /// The sender's statistics of the streams that it receives, at most 31.
     #[inline]
     pub fn blocks(&self) -> impl Iterator<Item = ReportBlock> + 'a {
         each_block(self.blocks)
@@ -127,14 +127,14 @@ impl<'a> ReceiverReport<'a> {
         Ok(Self { ssrc, blocks: blocks(raw.count, rest)? })
     }
 
-    /// What it says about the streams that it receives, 31 at most.
+    /// The statistics of the streams that the sender of the report receives, at most 31.
     #[inline]
     pub fn blocks(&self) -> impl Iterator<Item = ReportBlock> + 'a {
         each_block(self.blocks)
     }
 }
 
-/// The report blocks; a profile-specific extension may stand behind them (RFC 3550 section 6.4.3).
+/// The report blocks; a profile-specific extension may follow them (RFC 3550 section 6.4.3).
 fn blocks(count: u8, rest: &[u8]) -> Result<&[u8], RtcpError> {
     rest.get(..usize::from(count) * BLOCK).ok_or(RtcpError::Count)
 }

@@ -1,4 +1,4 @@
-//! Who a source is and that it leaves: SDES, BYE, APP (RFC 3550 sections 6.5 to 6.7).
+//! Descriptions of sources and their end: SDES, BYE, APP (RFC 3550 sections 6.5 to 6.7).
 
 use model::Ssrc;
 
@@ -14,7 +14,7 @@ pub struct Sdes<'a> {
     body: &'a [u8],
 }
 
-/// What SDES says about one source.
+/// The description of one source.
 #[derive(Debug, Clone, Copy)]
 pub struct SdesChunk<'a> {
     /// The source.
@@ -53,13 +53,13 @@ impl<'a> SdesChunk<'a> {
         })
     }
 
-    /// The canonical name; UTF-8 by the RFC, which nobody checked.
+    /// The canonical name. The RFC says UTF-8; it is not checked.
     pub fn cname(&self) -> Option<&'a [u8]> {
         self.items().find(|&(kind, _)| kind == ITEM_CNAME).map(|(_, value)| value)
     }
 }
 
-/// Splits a chunk off: an SSRC, items, a zero byte, zero bytes up to the next word.
+/// Splits off a chunk: an SSRC, items, a zero byte, zero bytes up to the next word.
 fn chunk(data: &[u8]) -> Result<(SdesChunk<'_>, &[u8]), RtcpError> {
     let (ssrc, items) = take_ssrc(data).map_err(|_| RtcpError::Count)?;
     let mut rest = items;
@@ -73,10 +73,10 @@ fn chunk(data: &[u8]) -> Result<(SdesChunk<'_>, &[u8]), RtcpError> {
     Ok((SdesChunk { ssrc, items: items.get(..used).unwrap_or_default() }, behind))
 }
 
-/// An SDES item: its type, its value, and what stands behind it.
+/// An SDES item: its type, its value, and the bytes after it.
 type Item<'a> = (u8, &'a [u8], &'a [u8]);
 
-/// Splits an item off; `None` at the end of the list.
+/// Splits off an item; `None` at the end of the list.
 fn item(data: &[u8]) -> Result<Option<Item<'_>>, RtcpError> {
     match *data {
         [] | [0, ..] => Ok(None),
@@ -107,12 +107,12 @@ impl<'a> Bye<'a> {
         Ok(Self { sources, reason })
     }
 
-    /// Who leaves, 31 at most.
+    /// The sources that leave, at most 31.
     pub fn sources(&self) -> impl Iterator<Item = Ssrc> + 'a {
         self.sources.as_chunks::<4>().0.iter().map(|&word| Ssrc(u32::from_be_bytes(word)))
     }
 
-    /// Why, in UTF-8 by the RFC, which nobody checked; mostly empty.
+    /// The reason, usually empty. The RFC says UTF-8; it is not checked.
     pub fn reason(&self) -> &'a [u8] {
         self.reason
     }
@@ -121,7 +121,7 @@ impl<'a> Bye<'a> {
 /// APP as a view.
 #[derive(Debug, Clone, Copy)]
 pub struct App<'a> {
-    /// Who sends it.
+    /// The sender of the packet.
     pub ssrc: Ssrc,
     /// Four characters that name the application.
     pub name: [u8; 4],

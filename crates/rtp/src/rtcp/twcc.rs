@@ -1,5 +1,5 @@
-//! Transport-wide congestion feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1), the wire format
-//! both ways. Which packets came when is kept by the congestion crate.
+//! The wire format of transport-wide congestion feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 section
+//! 3.1), read and written. The congestion crate keeps the arrival times.
 
 use model::Ssrc;
 
@@ -9,27 +9,28 @@ use super::{FMT_TRANSPORT_CC, Feedback, PT_RTPFB, RtcpError, take_u32};
 /// Length of everything before the chunks: RTCP header, two SSRCs, and the eight bytes of [`TwccHeader`].
 pub(crate) const PREFIX: usize = 20;
 
-/// What stands before the statuses.
+/// The fields before the statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TwccHeader {
-    /// Who sends the feedback.
+    /// The sender of the feedback.
     pub sender: Ssrc,
-    /// A stream of the transport; any one, the numbers are those of the transport.
+    /// Any stream of the transport: the numbers are those of the transport.
     pub media: Ssrc,
     /// Transport-wide number of the first status.
     pub base: u16,
-    /// Time from which the first delta counts, 24 bits in units of 64 ms from an epoch of the receiver's; wraps.
+    /// The time that the first delta counts from, 24 bits in units of 64 ms since an epoch of the receiver's choice;
+    /// it wraps.
     pub reference_time: u32,
-    /// Counts the feedback packets of the receiver, wrapping.
+    /// Counts the receiver's feedback packets; it wraps.
     pub feedback_count: u8,
 }
 
-/// What became of one packet.
+/// The status of one packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TwccStatus {
     /// Transport-wide number.
     pub sequence: u16,
-    /// Arrival in units of 250 µs since the reference time, `None` when the packet has not come.
+    /// Arrival in units of 250 µs since the reference time; `None` if the packet has not arrived.
     pub arrival: Option<i32>,
 }
 
@@ -41,7 +42,7 @@ const LARGE_DELTA: u8 = 2;
 /// Feedback as a view.
 #[derive(Debug, Clone, Copy)]
 pub struct TransportFeedback<'a> {
-    /// What stands before the statuses.
+    /// The fields before the statuses.
     pub header: TwccHeader,
     count: u16,
     chunks: &'a [[u8; 2]],
@@ -59,7 +60,7 @@ impl<'a> TransportFeedback<'a> {
             reference_time: second >> 8,
             feedback_count: second as u8,
         };
-        // The loops are bounded by the packet: a chunk is two bytes, and a run is counted and not walked.
+        // The loops are bounded by the packet: a chunk is two bytes, and a run is counted instead of iterated.
         let count = first as u16;
         let (words, _) = rest.as_chunks::<2>();
         let mut left = count;
@@ -83,7 +84,7 @@ impl<'a> TransportFeedback<'a> {
         self.count
     }
 
-    /// What became of the packets, in the order of their numbers; at most 65,535.
+    /// The statuses of the packets, in the order of their numbers; at most 65,535.
     pub fn statuses(&self) -> impl Iterator<Item = TwccStatus> + 'a {
         let mut deltas = self.deltas;
         let mut arrival = 0i32;
@@ -156,7 +157,7 @@ impl Chunk {
     }
 }
 
-/// Bytes of the delta behind a symbol. 3 is reserved and has none.
+/// Length of the delta of a symbol. 3 is reserved and has none.
 #[inline]
 fn delta_len(symbol: u8) -> usize {
     match symbol {
@@ -176,8 +177,8 @@ fn symbol_of(delta: Option<i16>) -> u8 {
     }
 }
 
-/// Symbols that wait to become a chunk. The longest chunk wins: a run while all are alike, else 14 of one bit, else 7
-/// of two bits.
+/// Symbols that wait to become a chunk. The longest possible chunk is used: a run while all are alike, else 14 of one
+/// bit, else 7 of two bits.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pending {
     symbols: [u8; 14],
@@ -190,7 +191,7 @@ impl Pending {
     /// Longest run that a chunk can hold.
     const MAX_RUN: u16 = 0x1fff;
 
-    /// Adds a symbol; gives the chunk that has to be written before it, if the pending ones had no room for it.
+    /// Adds a symbol. Returns the chunk that has to be written before it, if there was no room for it.
     fn push(&mut self, symbol: u8) -> Option<[u8; 2]> {
         let chunk = if self.takes(symbol) { None } else { Some(self.emit(false)) };
         self.append(symbol);
@@ -200,7 +201,7 @@ impl Pending {
     fn append(&mut self, symbol: u8) {
         self.mixed |= self.len > 0 && symbol != self.symbols[0];
         self.large |= symbol == LARGE_DELTA;
-        // Of a run longer than 14 the first symbols stand for all.
+        // Of a run longer than 14 only the first symbols are stored; all are alike.
         if let Some(place) = self.symbols.get_mut(usize::from(self.len)) {
             *place = symbol;
         }
@@ -214,8 +215,8 @@ impl Pending {
             || (alike && self.len < Self::MAX_RUN)
     }
 
-    /// Makes a chunk of as many symbols as fit into one, and keeps the others. `all` is set when no symbol follows:
-    /// then one chunk takes all.
+    /// Makes a chunk of as many symbols as fit in one, and keeps the others. `all` is set if no symbol follows: then
+    /// one chunk takes all.
     fn emit(&mut self, all: bool) -> [u8; 2] {
         let (word, taken) = if !self.mixed {
             (u16::from(self.symbols[0]) << 13 | self.len, self.len)
@@ -236,7 +237,7 @@ impl Pending {
     }
 }
 
-/// What of the statuses fits into a packet.
+/// The part of the statuses that fits in a packet.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     count: u16,
@@ -245,7 +246,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// Plans for `room` bytes; `None` when not even one status fits or there is none.
+    /// Plans for `room` bytes; `None` if not even one status fits or there is none.
     fn new(room: usize, statuses: impl Iterator<Item = Option<i16>>) -> Option<Self> {
         let mut plan = Plan { count: 0, chunks: 1, delta_bytes: 0 };
         let mut pending = Pending::default();
@@ -271,8 +272,8 @@ impl Plan {
 }
 
 /// Writes feedback to the start of `out`: the statuses of as many packets as fit, in the order of their numbers, each
-/// with the time since the one that came before it in units of 250 µs. Returns the length of the packet in bytes and
-/// how many statuses it holds.
+/// with the time since the previous arrived one in units of 250 µs. Returns the length of the packet in bytes and the
+/// number of its statuses.
 pub(crate) fn write(
     out: &mut [u8],
     header: &TwccHeader,
@@ -366,7 +367,8 @@ mod tests {
         let mut late = [Some(1); 12];
         late[1] = None;
         late[11] = Some(256);
-        // A large delta behind eleven of one bit: seven of two bits, and the others with it.
+        // A large delta after eleven symbols of one bit: a chunk of seven symbols of two bits, and the others with the
+        // large one.
         let expected = [0xc000 | 0b01_00_01_01_01_01_01, 0xc000 | 0b01_01_01_01_10_00_00];
         assert_eq!(chunks(&late), expected);
     }
@@ -409,7 +411,7 @@ mod tests {
     }
 
     fn deltas() -> impl Strategy<Value = Vec<Option<i16>>> {
-        // Runs of alike statuses beside single ones.
+        // Runs of equal statuses besides single ones.
         let run = (delta(), prop_oneof![3 => Just(1usize), 1 => 1usize..60]);
         prop::collection::vec(run, 1..120).prop_map(|runs| {
             runs.into_iter().flat_map(|(d, n)| std::iter::repeat_n(d, n)).collect()

@@ -1,5 +1,5 @@
-//! Writes RTCP packets one behind the other into a buffer: a compound packet (RFC 3550 section 6.1), or a reduced-size
-//! one (RFC 5506). What belongs into it, and in which order, is the caller's choice.
+//! Writes RTCP packets one after the other into a buffer: a compound packet (RFC 3550 section 6.1), or a reduced-size
+//! one (RFC 5506). The caller chooses the packets and their order.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use super::{
     PT_SR, PT_XR, ReportBlock, SenderInfo, TwccHeader, twcc,
 };
 
-/// The packet did not fit into what is left of the buffer. Nothing of it was written.
+/// The packet did not fit in the rest of the buffer. No part of it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom;
 
@@ -26,10 +26,10 @@ impl fmt::Display for NoRoom {
 
 impl std::error::Error for NoRoom {}
 
-/// Most entries that the five bits of a count can tell.
+/// Most entries that the five bits of a count can express.
 const MAX_COUNT: usize = 31;
 
-/// Appends packets to a buffer of the caller's. Every method writes its packet as a whole or not at all.
+/// Appends packets to the caller's buffer. Every method writes its packet completely or not at all.
 #[derive(Debug)]
 pub struct RtcpWriter<'a> {
     buf: &'a mut [u8],
@@ -37,7 +37,7 @@ pub struct RtcpWriter<'a> {
 }
 
 impl<'a> RtcpWriter<'a> {
-    /// A writer that begins at the start of `buf`. Leave room behind it for the trailer of SRTCP.
+    /// A writer that begins at the start of `buf`. Leave room after it for the trailer of SRTCP.
     #[inline]
     pub fn new(buf: &'a mut [u8]) -> Self {
         Self { buf, len: 0 }
@@ -49,7 +49,7 @@ impl<'a> RtcpWriter<'a> {
         self.len
     }
 
-    /// Nothing was written yet.
+    /// Whether nothing was written yet.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -61,19 +61,19 @@ impl<'a> RtcpWriter<'a> {
         self.buf.len() - self.len
     }
 
-    /// What was written.
+    /// The packets that were written.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         self.buf.get(..self.len).unwrap_or_default()
     }
 
-    /// Forgets what was written.
+    /// Discards everything that was written.
     #[inline]
     pub fn clear(&mut self) {
         self.len = 0;
     }
 
-    /// Sender report. Blocks over 31 go into receiver reports behind it.
+    /// Sender report. Blocks beyond the first 31 are written into receiver reports after it.
     ///
     /// # Errors
     /// [`NoRoom`]
@@ -100,8 +100,8 @@ impl<'a> RtcpWriter<'a> {
         })
     }
 
-    /// Receiver report; more than one when there are over 31 blocks. Without blocks it is an empty report, which
-    /// may lead a compound packet (RFC 3550 section 6.1).
+    /// Receiver report; more than one if there are over 31 blocks. Without blocks it is an empty report, which may
+    /// begin a compound packet (RFC 3550 section 6.1).
     ///
     /// # Errors
     /// [`NoRoom`]
@@ -112,7 +112,7 @@ impl<'a> RtcpWriter<'a> {
         self.whole(|w| blocks.chunks(MAX_COUNT).try_for_each(|blocks| w.one_rr(sender, blocks)))
     }
 
-    /// Source description with a canonical name of at most 255 bytes (a longer one has no room).
+    /// Source description with a canonical name of at most 255 bytes (a longer one returns [`NoRoom`]).
     ///
     /// # Errors
     /// [`NoRoom`]
@@ -129,7 +129,7 @@ impl<'a> RtcpWriter<'a> {
         })
     }
 
-    /// Goodbye of these sources; nothing when there are none.
+    /// Goodbye of these sources. Writes nothing if there are none.
     ///
     /// # Errors
     /// [`NoRoom`]
@@ -143,7 +143,7 @@ impl<'a> RtcpWriter<'a> {
     }
 
     /// Generic NACK of these sequence numbers (RFC 4585 section 6.2.1). Ascending numbers, wraps included, share
-    /// entries; any others are right as well, but longer. Nothing is written when there are none.
+    /// entries; other orders are correct too, but longer. Writes nothing if there are none.
     ///
     /// # Errors
     /// [`NoRoom`]
@@ -181,7 +181,7 @@ impl<'a> RtcpWriter<'a> {
         self.whole(|w| w.feedback(PT_PSFB, FMT_PLI, sender, media, 0))
     }
 
-    /// Full intra request (RFC 5104 section 4.3.1); nothing when there are no entries.
+    /// Full intra request (RFC 5104 section 4.3.1). Writes nothing if there are no entries.
     ///
     /// # Errors
     /// [`NoRoom`]
@@ -197,7 +197,7 @@ impl<'a> RtcpWriter<'a> {
     }
 
     /// Receiver estimated maximum bitrate in bits per second (draft-alvestrand-rmcat-remb-03), rounded down to the 18
-    /// bits of its mantissa. At most 255 streams (more have no room).
+    /// bits of its mantissa. At most 255 streams (more return [`NoRoom`]).
     ///
     /// # Errors
     /// [`NoRoom`]
@@ -213,12 +213,12 @@ impl<'a> RtcpWriter<'a> {
         })
     }
 
-    /// Transport-wide feedback: the packets from `header.base` on, each with the time since the one that came before
-    /// it (the first: since the reference time) in units of 250 µs, or `None` when it has not come. Takes as many as
-    /// fit and returns how many; the others belong into another packet with another header.
+    /// Transport-wide feedback: the packets from `header.base` on, each with the time since the previous arrived one
+    /// (the first: since the reference time) in units of 250 µs, or `None` if it has not arrived. Writes as many as
+    /// fit and returns their number; the others need another packet with another header.
     ///
     /// # Errors
-    /// [`NoRoom`] when not even one fits, or there is none.
+    /// [`NoRoom`] if not even one fits, or there is none.
     pub fn transport_cc(
         &mut self,
         header: &TwccHeader,
@@ -230,7 +230,7 @@ impl<'a> RtcpWriter<'a> {
         Ok(count)
     }
 
-    /// Extended report that answers reference times (RFC 3611 section 4.5); nothing when there are no entries.
+    /// Extended report that answers reference times (RFC 3611 section 4.5). Writes nothing if there are no entries.
     ///
     /// # Errors
     /// [`NoRoom`]
@@ -246,7 +246,7 @@ impl<'a> RtcpWriter<'a> {
         })
     }
 
-    /// Extended report with our wall clock, which asks for an answer by DLRR (RFC 3611 section 4.4).
+    /// Extended report with the node's wall clock, which requests an answer by DLRR (RFC 3611 section 4.4).
     ///
     /// # Errors
     /// [`NoRoom`]
@@ -258,7 +258,7 @@ impl<'a> RtcpWriter<'a> {
         })
     }
 
-    /// Packets that are whole already.
+    /// Packets that are already complete.
     ///
     /// # Errors
     /// [`NoRoom`]
@@ -272,7 +272,7 @@ impl<'a> RtcpWriter<'a> {
         blocks.iter().try_for_each(|block| self.bytes(&block.to_bytes()))
     }
 
-    /// Takes everything back when a part has no room.
+    /// Discards the packet if a part of it has no room.
     fn whole(&mut self, put: impl FnOnce(&mut Self) -> Result<(), NoRoom>) -> Result<(), NoRoom> {
         let start = self.len;
         let result = put(self);
@@ -289,7 +289,7 @@ impl<'a> RtcpWriter<'a> {
         self.bytes(&[0x80 | count as u8 & 0x1f, packet_type, l0, l1])
     }
 
-    /// Header and the two SSRCs of feedback with `fci` bytes behind them.
+    /// Header and the two SSRCs of feedback, with `fci` bytes after them.
     fn feedback(
         &mut self,
         packet_type: u8,
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_say_writes_nothing() {
+    fn without_entries_nothing_is_written() {
         let mut buf = [0; 64];
         let mut w = RtcpWriter::new(&mut buf);
         w.nack(Ssrc(1), Ssrc(2), &mut std::iter::empty()).unwrap();

@@ -1,4 +1,4 @@
-//! Extended reports (RFC 3611). All blocks are checked; receiver reference times and DLRR are read further.
+//! Extended reports (RFC 3611). All blocks are checked; only receiver reference times and DLRR are read.
 
 use model::{NtpTime, Ssrc};
 
@@ -12,19 +12,19 @@ pub(crate) const BLOCK_DLRR: u8 = 5;
 /// XR as a view.
 #[derive(Debug, Clone, Copy)]
 pub struct Xr<'a> {
-    /// Who reports.
+    /// The sender of the report.
     pub ssrc: Ssrc,
     blocks: &'a [u8],
 }
 
-/// One block of it.
+/// One block of an extended report.
 #[derive(Debug, Clone, Copy)]
 pub enum XrBlock<'a> {
     /// The reporter's wall clock.
     ReceiverReferenceTime(NtpTime),
     /// Answers to reference times.
     Dlrr(Dlrr<'a>),
-    /// A block that the node does nothing with.
+    /// A block that the node ignores.
     Other {
         /// Block type.
         kind: u8,
@@ -39,14 +39,14 @@ pub struct Dlrr<'a> {
     entries: &'a [[u8; 12]],
 }
 
-/// When a receiver's reference time came, and how long ago.
+/// When a receiver's reference time arrived, and how long ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DlrrEntry {
     /// The receiver.
     pub ssrc: Ssrc,
     /// Middle 32 bits of the reference time.
     pub last_rr: u32,
-    /// Time since it came, in 65,536ths of a second.
+    /// Time since it arrived, in 65,536ths of a second.
     pub delay_since_last_rr: u32,
 }
 
@@ -81,7 +81,7 @@ impl<'a> Xr<'a> {
     }
 }
 
-/// Splits a block off: type, a byte that depends on it, 16 bits of length in words, contents (RFC 3611 section 3).
+/// Splits off a block: type, a byte that depends on it, 16 bits of length in words, contents (RFC 3611 section 3).
 fn block(data: &[u8]) -> Result<(XrBlock<'_>, &[u8]), RtcpError> {
     let Some((&[kind, _, l0, l1], rest)) = data.split_first_chunk::<4>() else {
         return Err(RtcpError::TooShort);

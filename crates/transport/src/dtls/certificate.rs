@@ -12,7 +12,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P2
 /// every start has its own.
 const SERIAL_LEN: usize = 16;
 
-/// The certificate could not be made: the machine failed (no randomness, no memory), nobody misbehaved.
+/// The certificate could not be made: the machine failed (no randomness, no memory). No peer can cause it.
 #[derive(Debug, thiserror::Error)]
 #[error("the DTLS certificate cannot be made: {0}")]
 pub struct CertificateError(String);
@@ -29,7 +29,7 @@ impl Certificate {
     /// Makes a key and a certificate. Once per start is enough.
     ///
     /// # Errors
-    /// [`CertificateError`] when the machine cannot do it.
+    /// [`CertificateError`] if the machine fails.
     pub fn generate() -> Result<Self, CertificateError> {
         let error = |error: rcgen::Error| CertificateError(error.to_string());
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(error)?;
@@ -42,8 +42,8 @@ impl Certificate {
         let mut params = CertificateParams::default();
         params.distinguished_name = name;
         params.serial_number = Some(serial.into());
-        // Nobody checks the time: the fingerprint vouches for the certificate (RFC 8122). The last year is the last
-        // that X.509 writes with two digits, since old parsers know no other form.
+        // No peer checks the time: the fingerprint authenticates the certificate (RFC 8122). The last year is the last
+        // one that X.509 writes with two digits, since old parsers know no other form.
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2049, 12, 31);
         let der = params.self_signed(&pair).map_err(error)?.der().to_vec();
@@ -79,15 +79,15 @@ impl Certificate {
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The key appears in no log.
+        // The key must not appear in logs.
         f.debug_struct("Certificate")
             .field("fingerprint", &self.fingerprint)
             .finish_non_exhaustive()
     }
 }
 
-/// Whether one of the fingerprints is that of the certificate (RFC 8122 section 5). Hash functions that we do not
-/// know, and those that are broken (SHA-1, MD5), match nothing.
+/// Whether one of the fingerprints is that of the certificate (RFC 8122 section 5). Unknown hash functions, and broken
+/// ones (SHA-1, MD5), match nothing.
 pub(super) fn matches(fingerprints: &[Fingerprint], certificate_der: &[u8]) -> bool {
     fingerprints.iter().any(|fingerprint| {
         let algorithm = match fingerprint.algorithm.as_str() {

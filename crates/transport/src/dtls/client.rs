@@ -1,4 +1,4 @@
-//! The client's side of a handshake (RFC 5246 section 7.3): which message is awaited, and what is sent when it comes.
+//! The client's side of a handshake (RFC 5246 section 7.3): which message is awaited, and which messages answer it.
 
 use std::time::Instant;
 
@@ -18,11 +18,11 @@ const NAMED_CURVE: u8 = 3;
 
 /// The message of the server that is awaited.
 pub(super) enum Step {
-    /// ServerHello, or HelloVerifyRequest if none has come yet.
+    /// ServerHello, or HelloVerifyRequest if none has arrived yet.
     Hello(Begun),
     Certificate(Agreed),
     KeyExchange(Agreed, PeerKey),
-    /// CertificateRequest, or ServerHelloDone of a server that wants no certificate of ours.
+    /// CertificateRequest, or ServerHelloDone of a server that requests no certificate.
     Request(Exchanging),
     Done(Exchanging),
     Finished(Proven),
@@ -31,19 +31,19 @@ pub(super) enum Step {
 /// Our ClientHello was sent.
 pub(super) struct Begun {
     random: [u8; 32],
-    /// As it is hashed.
+    /// The ClientHello as it is hashed.
     hello: Vec<u8>,
     has_cookie: bool,
 }
 
-/// What both hellos agreed on.
+/// What was negotiated by both hellos.
 pub(super) struct Agreed {
     choice: Choice,
     randoms: Randoms,
     transcript: Transcript,
 }
 
-/// The server's half of the key exchange has come.
+/// The server's half of the key exchange has arrived.
 pub(super) struct Exchanging {
     agreed: Agreed,
     group: Group,

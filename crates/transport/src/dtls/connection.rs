@@ -1,10 +1,10 @@
-//! The protocol of one connection: records come in, messages are taken by the handshake of our role, and what is sealed
-//! is opened.
+//! The protocol of one connection: takes records, opens the sealed ones, and passes messages to the handshake of this
+//! side's role.
 //!
-//! What comes in the clear may be forged by anybody who can forge the peer's address. Before the handshake is done, a
-//! record or message that is out of place is ignored; the first message of each number counts, since DTLS 1.2 cannot
-//! tell it from a forged one, and a forged one makes the handshake fail. Once there are keys nothing in the clear is
-//! looked at.
+//! An unencrypted record may be forged by an attacker that can forge the peer's address. Before the handshake is
+//! complete, a record or message that is out of place is ignored; the first message of each number is used, since DTLS
+//! 1.2 cannot tell it from a forged one, and a forged one makes the handshake fail. Once there are keys, unencrypted
+//! records are ignored.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,18 +19,18 @@ use super::record::{self, Record, records};
 use super::{Certificate, client, server};
 use crate::srtp;
 
-/// Sealed records that are kept when they come before the keys: datagrams change places under way. The flight that
+/// Sealed records that are kept if they arrive before the keys, since datagrams can be reordered. The flight that
 /// makes the keys ends with one, Finished.
 const MAX_EARLY: usize = 4;
 
-/// A DTLS 1.2 connection, as far as the protocol goes.
+/// The protocol state of a DTLS 1.2 connection.
 pub(super) struct Connection {
     shared: Shared,
     incoming: Incoming,
-    /// Sealed records that came before the keys.
+    /// Sealed records that arrived before the keys.
     early: Vec<Vec<u8>>,
     step: Step,
-    /// The handshake's result, to be taken once.
+    /// The result of the handshake, until it is taken.
     keys: Option<srtp::Keys>,
     alerted: bool,
     closed: bool,
@@ -69,7 +69,7 @@ impl Connection {
         })
     }
 
-    /// Whether nothing was sent yet: no hello has come that could be answered.
+    /// Whether nothing was sent yet: no hello arrived that could be answered.
     pub(super) fn is_fresh(&self) -> bool {
         matches!(self.step, Step::Server(server::Step::Hello))
     }
@@ -78,7 +78,7 @@ impl Connection {
         matches!(self.step, Step::Connected)
     }
 
-    /// Whether the peer said goodbye.
+    /// Whether the peer sent close_notify.
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
@@ -88,13 +88,12 @@ impl Connection {
         self.incoming.taken()
     }
 
-    /// Whether an alert in the clear said that the handshake is over, since the last time that this was asked. It may
-    /// be forged.
+    /// Whether an unencrypted alert ended the handshake since the last call. It may be forged.
     pub(super) fn take_alerted(&mut self) -> bool {
         std::mem::take(&mut self.alerted)
     }
 
-    /// The keys, once.
+    /// The keys, returned once.
     pub(super) fn take_keys(&mut self) -> Option<srtp::Keys> {
         self.keys.take()
     }
@@ -107,7 +106,7 @@ impl Connection {
         &mut self.shared.outgoing
     }
 
-    /// Forgets a hello that could not be answered, and all that came with it.
+    /// Forgets a hello that could not be answered, and everything that arrived with it.
     pub(super) fn begin_anew(&mut self) {
         self.step = Step::Server(server::Step::Hello);
         self.incoming = Incoming::default();
@@ -120,7 +119,7 @@ impl Connection {
             match record.epoch {
                 0 => self.take_plain(now, &record)?,
                 1 => self.take_sealed(now, &record)?,
-                // There is no third epoch without renegotiation.
+                // Without renegotiation there is no third epoch.
                 _ => {}
             }
             if self.shared.opener.is_some() && !self.early.is_empty() {
@@ -136,7 +135,7 @@ impl Connection {
 
     fn take_plain(&mut self, now: Instant, record: &Record<'_>) -> Result<(), Failure> {
         if self.is_connected() {
-            // Renegotiation, alerts, old flights: nothing vouches for them.
+            // Renegotiation, alerts, old flights: none of it is authenticated.
             return Ok(());
         }
         match record.content_type {
@@ -145,7 +144,7 @@ impl Connection {
                 self.alerted |= ends_connection(record.body);
                 Ok(())
             }
-            // ChangeCipherSpec says what the epochs of the records say too.
+            // ChangeCipherSpec says only what the epochs of the records also say.
             _ => Ok(()),
         }
     }
@@ -163,13 +162,13 @@ impl Connection {
         match record.content_type {
             record::HANDSHAKE => self.take_fragments(now, &content, true),
             record::ALERT if content[..] == [alert::WARNING, alert::CLOSE_NOTIFY] => {
-                // RFC 5246 section 7.2.1: answer it.
+                // RFC 5246 section 7.2.1: it is answered.
                 self.shared.outgoing.alert(alert::WARNING, alert::CLOSE_NOTIFY);
                 self.closed = true;
                 Ok(())
             }
-            record::ALERT if ends_connection(&content) => Err(Failure::TOLD_BY_PEER),
-            // Application data: this is where data channels will take it. Until then it is dropped.
+            record::ALERT if ends_connection(&content) => Err(Failure::ENDED_BY_PEER),
+            // Application data is dropped. Data channels would take it here.
             _ => Ok(()),
         }
     }
@@ -186,17 +185,17 @@ impl Connection {
                 return if fresh { Err(Failure::MALFORMED) } else { Ok(()) };
             };
             if sealed != (fragment.kind == kind::FINISHED) && !self.is_connected() {
-                // Finished proves nothing in the clear, and nothing else of a handshake is sealed.
+                // An unencrypted Finished proves nothing, and no other handshake message is sealed.
                 continue;
             }
             match self.incoming.insert(&fragment) {
                 Inserted::Kept if self.is_connected() => {
-                    // Authentic, and new: renegotiation (threats row 20).
+                    // Authentic and new: renegotiation (threats row 20).
                     return Err(Failure::UNEXPECTED);
                 }
                 Inserted::Kept => self.take_messages(now)?,
-                // Our last flight was lost if Finished comes again, in a record of a new number. What is in the clear
-                // does not come here once we are connected.
+                // If Finished arrives again, in a record with a new number, our last flight was lost. Unencrypted
+                // records do not get here once the connection is complete.
                 Inserted::Old if !fresh => self.shared.outgoing.peer_repeats(now),
                 Inserted::Refused if fresh => return Err(Failure::MALFORMED),
                 Inserted::Old | Inserted::Refused => {}
@@ -235,7 +234,7 @@ impl Connection {
     }
 }
 
-/// A fatal alert, or close_notify.
+/// Whether an alert is fatal or close_notify.
 fn ends_connection(content: &[u8]) -> bool {
     matches!(content, [alert::FATAL, _] | [_, alert::CLOSE_NOTIFY])
 }

@@ -1,4 +1,4 @@
-//! One peer's DTLS connection: the handshake, the check of the certificate, the keys, the goodbye.
+//! One peer's DTLS connection: the handshake, the check of the certificate, the keys, the close_notify.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,18 +12,18 @@ use super::failure::{Failure, alert};
 use super::{Certificate, HANDSHAKE_TIMEOUT, record};
 use crate::srtp;
 
-/// Refused hellos after which a connection is given up. One on its way is enough to refuse; more is a peer that
-/// cannot be served.
+/// Refused hellos after which a connection is given up. A single one may be forged or broken on its way; more mean a
+/// peer that cannot be served.
 const MAX_REFUSED_HELLOS: u8 = 8;
-/// What is not authentic and says that there will be no connection (a hello that cannot be answered, a fatal alert in
-/// the clear) is believed when the handshake does not go on for this long. A true client sends its hello again after a second
-/// at most, so that a forged one does not keep it out.
+/// An unauthenticated sign that there will be no connection (a hello that cannot be answered, a fatal alert in the
+/// clear) ends the handshake if that does not advance for this long. A true client sends its hello again after at most
+/// a second, so that a forged one does not keep it out.
 const GRACE_PERIOD: Duration = Duration::from_secs(3);
 
-/// What happened in a DTLS connection.
+/// An event of a DTLS connection.
 #[derive(Debug)]
 pub enum DtlsEvent {
-    /// The handshake is done and the certificate is the one that was promised: here are the keys.
+    /// The handshake is complete and the certificate has the promised fingerprint. Contains the keys.
     Connected(srtp::Keys),
     /// The connection is over.
     Closed(CloseReason),
@@ -33,17 +33,17 @@ pub enum DtlsEvent {
 ///
 /// The order of calls: [`new`](Endpoint::new), [`handle`](Endpoint::handle),
 /// [`handle_timeout`](Endpoint::handle_timeout) or [`close`](Endpoint::close), then
-/// [`poll_transmit`](Endpoint::poll_transmit) and [`poll_event`](Endpoint::poll_event) until they give nothing, then
+/// [`poll_transmit`](Endpoint::poll_transmit) and [`poll_event`](Endpoint::poll_event) until they return nothing, then
 /// [`poll_timeout`](Endpoint::poll_timeout).
 pub struct Endpoint {
     /// `None` once the connection is over.
     connection: Option<Connection>,
     role: DtlsRole,
-    /// When the handshake is given up.
+    /// When the handshake times out.
     deadline: Instant,
-    /// When, and for what reason, the connection is given up if the handshake does not go on.
+    /// When, and why, the connection is given up if the handshake does not advance.
     pending_failure: Option<(Instant, Failure)>,
-    /// Hellos that we refused before we answered one.
+    /// Hellos that were refused before one was answered.
     refused_hellos: u8,
     transmits: VecDeque<Vec<u8>>,
     connected: Option<srtp::Keys>,
@@ -83,7 +83,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`DropReason::DtlsClosed`] after the end, [`DropReason::DtlsLimit`] for a datagram that is too long, that is
-    /// not made of DTLS records, that claims application data without encryption, or whose hello cannot be answered.
+    /// not a sequence of DTLS records, that claims unencrypted application data, or whose hello cannot be answered.
     pub fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<(), DropReason> {
         let Some(connection) = &mut self.connection else {
             return Err(DropReason::DtlsClosed);
@@ -97,14 +97,14 @@ impl Endpoint {
             self.pending_failure = None;
         }
         if connection.take_alerted() {
-            self.fail_after_grace(now, Failure::TOLD_BY_PEER);
+            self.fail_after_grace(now, Failure::ENDED_BY_PEER);
         }
         match result {
             Ok(()) => {
                 self.take_result();
                 Ok(())
             }
-            // A failure of our own is not the hello's fault.
+            // An internal failure is not the fault of the hello.
             Err(failure) if was_fresh && failure != Failure::INTERNAL => {
                 self.refuse_hello(now, failure);
                 Err(DropReason::DtlsLimit)
@@ -116,7 +116,7 @@ impl Endpoint {
         }
     }
 
-    /// Sends again what was lost, or gives up.
+    /// Sends a lost flight again, or gives up.
     pub fn handle_timeout(&mut self, now: Instant) {
         let Some(connection) = &mut self.connection else {
             return;
@@ -144,7 +144,7 @@ impl Endpoint {
         connection.poll_timeout().into_iter().chain(pending).chain([self.deadline]).min()
     }
 
-    /// The next datagram to send: `out` is cleared and filled with it. False when there is none.
+    /// The next datagram to send: `out` is cleared and filled with it. `false` if there is none.
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> bool {
         let Some(datagram) = self.transmits.pop_front() else {
             return false;
@@ -152,13 +152,13 @@ impl Endpoint {
         out.clear();
         out.extend_from_slice(&datagram);
         if self.transmits.is_empty() {
-            // Connections are many, and idle ones send nothing: keep no room.
+            // There are many connections, and idle ones send nothing: the buffer is freed.
             self.transmits = VecDeque::new();
         }
         true
     }
 
-    /// What happened since.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<DtlsEvent> {
         if let Some(keys) = self.connected.take() {
             return Some(DtlsEvent::Connected(keys));
@@ -166,8 +166,8 @@ impl Endpoint {
         self.closed.take().map(DtlsEvent::Closed)
     }
 
-    /// Says goodbye, when there is a connection to close (RFC 5246 section 7.2.1); no event follows. An unfinished
-    /// handshake ends without a word, since nothing that could be said would be authentic.
+    /// Sends close_notify if there is a connection to close (RFC 5246 section 7.2.1); no event follows. An unfinished
+    /// handshake ends without an alert, since it could not be authentic.
     pub fn close(&mut self) {
         self.transmits.clear();
         if self.is_connected()
@@ -181,7 +181,7 @@ impl Endpoint {
         self.closed = None;
     }
 
-    /// Whether the handshake is done.
+    /// Whether the handshake is complete.
     pub fn is_connected(&self) -> bool {
         self.connection.as_ref().is_some_and(Connection::is_connected)
     }
@@ -206,8 +206,8 @@ impl Endpoint {
         }
     }
 
-    /// Forgets a hello that we cannot answer: only NULL ciphers, another version, no group in common, no SRTP profile,
-    /// too long. It may be forged, and the true one on its way; as nothing was sent, nothing is lost.
+    /// Forgets a hello that cannot be answered: only NULL ciphers, another version, no common group, no SRTP profile,
+    /// too long. It may be forged, and the true one under way; since nothing was sent, no state is lost.
     fn refuse_hello(&mut self, now: Instant, failure: Failure) {
         if self.refused_hellos == MAX_REFUSED_HELLOS {
             self.fail(failure);
@@ -220,13 +220,13 @@ impl Endpoint {
         self.fail_after_grace(now, failure);
     }
 
-    /// The first failure sets the time, so that repetitions do not put it off; the latest gives the reason.
+    /// The first failure sets the time, so that repetitions do not delay the end; the latest one gives the reason.
     fn fail_after_grace(&mut self, now: Instant, failure: Failure) {
         let at = self.pending_failure.map_or(now + GRACE_PERIOD, |(at, _)| at);
         self.pending_failure = Some((at, failure));
     }
 
-    /// Ends with an alert, in place of all else that waited to be sent (RFC 5246 section 7.2.2).
+    /// Ends with an alert, which replaces all datagrams that wait to be sent (RFC 5246 section 7.2.2).
     fn fail(&mut self, failure: Failure) {
         self.transmits.clear();
         if let Some(connection) = &mut self.connection {

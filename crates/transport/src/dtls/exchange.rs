@@ -14,8 +14,9 @@ pub(super) enum Group {
 }
 
 impl Group {
-    /// All groups, the cheapest first. P-384 is there for the sake of certificates: a client lists the curves of those
-    /// that it takes among its groups (RFC 8422 section 5.1.1), and OpenSSL holds its certificate against the list.
+    /// All groups, the cheapest first. P-384 is supported because of certificates: a client lists the curves of the
+    /// certificates that it accepts among its groups (RFC 8422 section 5.1.1), and OpenSSL checks its own certificate
+    /// against the peer's list.
     pub(super) const ALL: [Group; 3] = [Group::X25519, Group::P256, Group::P384];
 
     /// Number in the supported_groups extension (RFC 8422 section 5.1.1).
@@ -35,7 +36,7 @@ impl Group {
         }
     }
 
-    /// Bytes of a public key: a point of a curve is never compressed (RFC 8422 section 5.4.1).
+    /// Bytes of a public key. Points of a curve are never compressed (RFC 8422 section 5.4.1).
     const fn public_len(self) -> usize {
         match self {
             Group::X25519 => 32,
@@ -45,7 +46,7 @@ impl Group {
     }
 }
 
-/// Our half of a key exchange.
+/// This side's half of a key exchange.
 pub(super) struct Exchange {
     group: Group,
     private: EphemeralPrivateKey,
@@ -64,10 +65,10 @@ impl Exchange {
         self.public.as_ref()
     }
 
-    /// Gives the secret that both sides share to `derive`.
+    /// Passes the shared secret to `derive`.
     ///
     /// # Errors
-    /// illegal_parameter when the peer's key is no point of the group, or one that gives a secret of zeroes.
+    /// illegal_parameter if the peer's key is not a point of the group, or one that gives a secret of zeroes.
     pub(super) fn agree<T>(
         self,
         theirs: &[u8],

@@ -1,5 +1,5 @@
-//! What server and client have in common in a handshake: the kinds of messages, the messages that both send, and what
-//! belongs to the connection and not to a step of it.
+//! What the server's and the client's handshake have in common: the kinds of messages, the messages that both send,
+//! and the state that belongs to the connection instead of a single step.
 
 use std::sync::Arc;
 
@@ -32,35 +32,35 @@ pub(super) mod kind {
     pub(in super::super) const FINISHED: u8 = 20;
 }
 
-/// What all steps of a handshake use.
+/// State that all steps of a handshake use.
 pub(super) struct Shared {
     pub(super) certificate: Arc<Certificate>,
-    /// What the peer's certificate has to match.
+    /// Fingerprints that the peer's certificate has to match.
     pub(super) fingerprints: Vec<Fingerprint>,
     pub(super) outgoing: Outgoing,
-    /// Opens what the peer seals, from the moment when there are keys.
+    /// Opens the peer's sealed records once there are keys.
     pub(super) opener: Option<Opener>,
 }
 
-/// What comes of a message of the peer.
+/// The result of a message of the peer.
 pub(super) enum Next<S> {
-    /// The handshake goes on.
+    /// The handshake continues.
     Step(S),
-    /// The handshake is done.
+    /// The handshake is complete.
     Connected(srtp::Keys),
 }
 
-/// What is left to prove once the keys are there: that both sides saw the same handshake.
+/// There are keys. It remains to prove that both sides saw the same handshake.
 pub(super) struct Keyed {
     pub(super) transcript: Transcript,
     pub(super) master: MasterSecret,
     pub(super) profile: srtp::Profile,
-    /// Ours, until our Finished goes out: before that the peer expects alerts in the clear.
+    /// Our cipher, used from our Finished on: before that the peer expects unencrypted alerts.
     pub(super) cipher: Cipher,
 }
 
 impl Shared {
-    /// Adds a message in the clear to the current flight.
+    /// Adds an unencrypted message to the current flight.
     pub(super) fn push(
         &mut self,
         transcript: &mut Transcript,
@@ -82,7 +82,8 @@ impl Shared {
         });
     }
 
-    /// Adds ChangeCipherSpec and Finished to the current flight. From here on everything that we send is sealed.
+    /// Adds ChangeCipherSpec and Finished to the current flight. From here on everything that this side sends is
+    /// sealed.
     pub(super) fn push_finished(
         &mut self,
         keyed: Keyed,
@@ -95,7 +96,7 @@ impl Shared {
         Ok(Proven { transcript, master, profile })
     }
 
-    /// Appends our signature of a message, after its scheme (RFC 5246 section 4.7).
+    /// Appends this side's signature of a message, after its scheme (RFC 5246 section 4.7).
     pub(super) fn put_signature(&self, out: &mut Vec<u8>, message: &[u8]) -> Result<(), Failure> {
         let signature = self.certificate.sign(message).ok_or(Failure::INTERNAL)?;
         put_u16(out, OURS.0);
@@ -103,16 +104,16 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads the peer's Certificate message, and checks that the certificate is the one that was promised
-    /// (RFC 8122 section 6.2): here, long before there are keys.
+    /// Reads the peer's Certificate message, and checks that the certificate has the promised fingerprint (RFC 8122
+    /// section 6.2). This is checked long before there are keys.
     pub(super) fn peer_key(&self, message: &Message) -> Result<PeerKey, Failure> {
         let mut reader = Reader::new(message.body());
         let chain = reader.vector24().filter(|_| reader.is_empty()).ok_or(Failure::MALFORMED)?;
         if chain.is_empty() {
-            // The fingerprint in the peer's SDP says that it has a certificate (RFC 8827 section 6.5).
+            // The fingerprint in the peer's SDP promises a certificate (RFC 8827 section 6.5).
             return Err(Failure::peer(alert::HANDSHAKE_FAILURE));
         }
-        // The first is the peer's own (RFC 5246 section 7.4.2); the fingerprint needs no others.
+        // The first certificate is the peer's own (RFC 5246 section 7.4.2); the fingerprint needs no others.
         let certificate = Reader::new(chain).vector24().ok_or(Failure::MALFORMED)?;
         if !certificate::matches(&self.fingerprints, certificate) {
             return Err(Failure::FINGERPRINT);
@@ -121,14 +122,14 @@ impl Shared {
     }
 }
 
-/// Both sides have sent their Finished, or ours is the one that is out.
+/// Our Finished is in the current flight.
 pub(super) struct Proven {
     pub(super) transcript: Transcript,
     pub(super) master: MasterSecret,
     pub(super) profile: srtp::Profile,
 }
 
-/// Whether a Finished says what it should (RFC 5246 section 7.4.9).
+/// Checks the content of a Finished (RFC 5246 section 7.4.9).
 pub(super) fn check_finished(
     message: &Message,
     master: &MasterSecret,
@@ -139,7 +140,7 @@ pub(super) fn check_finished(
     verify_slices_are_equal(&expected, message.body()).map_err(|_| Failure::NOT_AUTHENTIC)
 }
 
-/// A signature after its scheme.
+/// Reads a signature with its scheme.
 pub(super) fn read_signature<'a>(reader: &mut Reader<'a>) -> Result<(Scheme, &'a [u8]), Failure> {
     let scheme = reader.u16().ok_or(Failure::MALFORMED)?;
     let signature = reader.vector16().ok_or(Failure::MALFORMED)?;
@@ -149,8 +150,8 @@ pub(super) fn read_signature<'a>(reader: &mut Reader<'a>) -> Result<(Scheme, &'a
     Ok((Scheme(scheme), signature))
 }
 
-/// Random bytes for a hello. The four bytes that RFC 5246 section 7.4.1.2 takes from the clock are random too: this crate
-/// reads no clock, and no peer looks at them.
+/// Random bytes for a hello. The four bytes that RFC 5246 section 7.4.1.2 takes from the clock are random too: this
+/// crate reads no clock, and no peer checks them.
 pub(super) fn random() -> Result<[u8; 32], Failure> {
     let mut random = [0; 32];
     rand::fill(&mut random).map_err(|_| Failure::INTERNAL)?;

@@ -1,7 +1,7 @@
-//! ClientHello and ServerHello (RFC 5246 section 7.4.1, RFC 6347 section 4.2.1): what a peer offers, what we choose,
-//! and the other way round.
+//! ClientHello and ServerHello (RFC 5246 section 7.4.1, RFC 6347 section 4.2.1): reads a peer's offer and chooses from
+//! it, or writes an offer and reads the peer's choice.
 //!
-//! Extensions that we do not know are skipped, and so are unknown groups, suites and schemes within those that we do.
+//! Unknown extensions are skipped, and so are unknown groups, suites and schemes within known extensions.
 
 use super::exchange::Group;
 use super::failure::{Failure, alert};
@@ -21,22 +21,22 @@ const RENEGOTIATION_INFO: u16 = 0xff01;
 const RENEGOTIATION_SCSV: u16 = 0x00ff;
 const NO_COMPRESSION: u8 = 0;
 const UNCOMPRESSED_POINTS: u8 = 0;
-/// Extensions of a hello that are looked at: browsers send about twenty.
+/// Most extensions of a hello that are read: browsers send about twenty.
 const MAX_EXTENSIONS: usize = 64;
 
-/// What we choose of a ClientHello.
+/// The choice from a ClientHello.
 #[derive(Debug)]
 pub(super) struct Offer {
     pub(super) random: [u8; 32],
     pub(super) suite: Suite,
     pub(super) group: Group,
     pub(super) profile: srtp::Profile,
-    /// The client speaks of renegotiation, and of point formats, and expects us to.
+    /// The client sent renegotiation_info, or point formats, and expects them in the answer.
     renegotiation_info: bool,
     point_formats: bool,
 }
 
-/// The extensions that count, as far as they are there.
+/// The extensions that are used, as far as they are present.
 #[derive(Default)]
 struct Extensions<'a> {
     groups: Option<&'a [u8]>,
@@ -79,14 +79,15 @@ impl<'a> Extensions<'a> {
 }
 
 impl Offer {
-    /// Reads a ClientHello and chooses.
+    /// Reads a ClientHello and chooses from it.
     ///
     /// # Errors
-    /// A hello that cannot be read, that has nothing in common with us, or that has no SRTP profile.
+    /// A hello that cannot be read, that has nothing in common with this side, or that has no SRTP profile.
     pub(super) fn read(body: &[u8]) -> Result<Self, Failure> {
         let mut reader = Reader::new(body);
         let hello = ClientHello::read(&mut reader).ok_or(Failure::MALFORMED)?;
-        // Versions of DTLS count down (RFC 6347 section 4.1): 1.3 and later are written so that they end here.
+        // Versions of DTLS count down (RFC 6347 section 4.1): a later version has a lower number, and is answered with
+        // 1.2.
         if hello.version[0] != VERSION[0] || hello.version[1] > VERSION[1] {
             return Err(Failure::NOTHING_IN_COMMON);
         }
@@ -100,17 +101,17 @@ impl Offer {
             .find(|suite| offers(hello.suites, suite.id))
             .ok_or(Failure::NOTHING_IN_COMMON)?;
         let extensions = &hello.extensions;
-        // Without the extension any group goes (RFC 8422 section 4); all clients have P-256.
+        // Without the extension any group is allowed (RFC 8422 section 4); all clients support P-256.
         let group = extensions.groups.map_or(Some(Group::P256), |groups| {
             Group::ALL.into_iter().find(|group| offers(groups, group.id()))
         });
         let group = group.ok_or(Failure::NOTHING_IN_COMMON)?;
-        // Without the extension a client expects SHA-1 (RFC 5246 section 7.4.1.4.1), which we do not sign with.
+        // Without the extension a client expects SHA-1 (RFC 5246 section 7.4.1.4.1), which is not used here.
         if !extensions.schemes.is_some_and(|schemes| offers(schemes, OURS.0)) {
             return Err(Failure::NOTHING_IN_COMMON);
         }
-        // Without it the keys of SRTP do not belong to this handshake alone (RFC 7627 section 1), and every WebRTC
-        // stack has it.
+        // Without it the SRTP keys are not bound to this handshake (RFC 7627 section 1), and every WebRTC stack
+        // supports it.
         if !extensions.extended_master_secret {
             return Err(Failure::NOTHING_IN_COMMON);
         }
@@ -130,7 +131,7 @@ impl Offer {
         Ok(Self { random: hello.random, suite, group, profile, renegotiation_info, point_formats })
     }
 
-    /// Writes the ServerHello that answers it.
+    /// Writes the ServerHello that answers the offer.
     pub(super) fn put_answer(&self, out: &mut Vec<u8>, server_random: &[u8; 32]) {
         out.extend_from_slice(&VERSION);
         out.extend_from_slice(server_random);
@@ -139,7 +140,7 @@ impl Offer {
         put_u16(out, self.suite.id);
         out.push(NO_COMPRESSION);
         put_vector(out, 2, |out| {
-            // Only what the client spoke of (RFC 5246 section 7.4.1.4).
+            // Only extensions that the client sent are allowed (RFC 5246 section 7.4.1.4).
             if self.renegotiation_info {
                 put_extension(out, RENEGOTIATION_INFO, |out| out.push(0));
             }
@@ -193,7 +194,7 @@ pub(super) fn put_client_hello(out: &mut Vec<u8>, random: &[u8; 32], cookie: &[u
     });
 }
 
-/// What a server chose of our ClientHello.
+/// A server's choice from our ClientHello.
 #[derive(Debug)]
 pub(super) struct Choice {
     pub(super) random: [u8; 32],
@@ -205,7 +206,7 @@ impl Choice {
     /// Reads a ServerHello.
     ///
     /// # Errors
-    /// One that cannot be read, that chose what we did not offer, or no SRTP profile.
+    /// A hello that cannot be read, that chose something that was not offered, or no SRTP profile.
     pub(super) fn read(body: &[u8]) -> Result<Self, Failure> {
         let mut reader = Reader::new(body);
         let (hello, extensions) = read_server_hello(&mut reader).ok_or(Failure::MALFORMED)?;
@@ -221,7 +222,7 @@ impl Choice {
         let Some(chosen) = extensions.profiles else {
             return Err(Failure::NO_SRTP_PROFILE);
         };
-        // RFC 5764 section 4.1.1: exactly one. Section 4.1.3: no MKI, since we offered none.
+        // RFC 5764 section 4.1.1: exactly one. Section 4.1.3: no MKI, since none was offered.
         let profile = srtp::Profile::ALL
             .iter()
             .copied()
@@ -247,7 +248,7 @@ fn read_server_hello<'a>(reader: &mut Reader<'a>) -> Option<(ServerHello, Extens
     Some((ServerHello { version, random, suite, compression }, extensions))
 }
 
-/// The list of schemes that we verify, as it stands in signature_algorithms and in a CertificateRequest.
+/// The list of schemes that are verified, as in signature_algorithms and in a CertificateRequest.
 pub(super) fn put_schemes(out: &mut Vec<u8>) {
     put_vector(out, 2, |out| SCHEMES.iter().for_each(|scheme| put_u16(out, scheme.0)));
 }

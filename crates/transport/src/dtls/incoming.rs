@@ -1,7 +1,7 @@
-//! Handshake messages of the peer, put together from fragments and put in order (RFC 6347 sections 4.2.2 and 4.2.3).
+//! Handshake messages of the peer, assembled from fragments and put in order (RFC 6347 sections 4.2.2 and 4.2.3).
 //!
-//! What is held of one peer is bounded by [`MAX_BYTES`] whatever it sends: a fragment past the bound is refused, and
-//! the peer sends it again.
+//! The memory per peer is bounded by [`MAX_BYTES`], whatever it sends: a fragment beyond the bound is refused, and the
+//! peer sends it again.
 
 use std::collections::VecDeque;
 
@@ -10,14 +10,14 @@ use super::{MAX_DATAGRAM, MAX_QUEUED_DATAGRAMS};
 
 /// Type, length, message number, offset and length of the fragment.
 pub(super) const HEADER_LEN: usize = 12;
-/// Bytes of incomplete messages, by the lengths that they claim.
+/// Most bytes of incomplete messages, by the lengths that they claim.
 const MAX_BYTES: usize = MAX_DATAGRAM * MAX_QUEUED_DATAGRAMS;
-/// Messages that may come before the one that is awaited. The longest flight, a server's, has six.
+/// Most messages that may arrive before the awaited one. The longest flight, a server's, has six.
 const MAX_AHEAD: usize = 8;
-/// Separate pieces of one message. Fragments that come in order are one piece.
+/// Most separate pieces of one message. Fragments that arrive in order are one piece.
 const MAX_PIECES: usize = 32;
 
-/// A message with a header as if it had come in one piece, which is how it is hashed (RFC 6347 section 4.2.6).
+/// A message with a header as if it had arrived unfragmented, which is how it is hashed (RFC 6347 section 4.2.6).
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) raw: Vec<u8>,
@@ -52,7 +52,7 @@ pub(super) struct Fragment<'a> {
     body: &'a [u8],
 }
 
-/// The fragments in a record's content. Ends with `None` in place of one that is cut off.
+/// The fragments in a record's content. If the last one is cut off, the iterator ends with `None` for it.
 pub(super) fn fragments(content: &[u8]) -> impl Iterator<Item = Option<Fragment<'_>>> {
     let mut reader = Reader::new(content);
     let mut broken = false;
@@ -72,34 +72,34 @@ fn read_fragment<'a>(reader: &mut Reader<'a>) -> Option<Fragment<'a>> {
     Some(Fragment { kind, len, number, offset, body })
 }
 
-/// What became of a fragment.
+/// What was done with a fragment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Inserted {
     Kept,
-    /// It belongs to a message that was complete already: the peer sends a flight again.
+    /// It belongs to a message that was already complete: the peer repeats a flight.
     Old,
-    /// Too long, too far ahead, or at odds with what came before.
+    /// Too long, too far ahead, or in contradiction to earlier fragments.
     Refused,
 }
 
-/// Messages of the peer that are awaited.
+/// The peer's messages that are not complete yet.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
-    /// Number of the message that comes next.
+    /// Number of the next message.
     next: u16,
-    /// That message and those after it, as far as something has come of them.
+    /// That message and later ones, as far as fragments of them arrived.
     partial: VecDeque<Option<Partial>>,
 }
 
 #[derive(Debug)]
 struct Partial {
     message: Message,
-    /// What has come of the body: ranges in order, with gaps between.
+    /// The parts of the body that arrived: ranges in order, with gaps between.
     pieces: Vec<(usize, usize)>,
 }
 
 impl Incoming {
-    /// How many messages were taken so far.
+    /// How many messages were complete so far.
     pub(super) fn taken(&self) -> u16 {
         self.next
     }
@@ -117,7 +117,7 @@ impl Incoming {
                 if ahead > 0 {
                     return Inserted::Refused;
                 }
-                // The awaited message comes first; the others come again.
+                // The awaited message has priority; the peer repeats the others.
                 self.partial.clear();
             }
             if self.partial.len() <= ahead {
@@ -132,16 +132,16 @@ impl Incoming {
         self.partial.iter().flatten().map(|partial| partial.message.raw.len()).sum()
     }
 
-    /// The next message, when it is complete.
+    /// The next message, if it is complete.
     pub(super) fn pop(&mut self) -> Option<Message> {
         self.partial.front()?.as_ref()?.is_complete().then_some(())?;
         let partial = self.partial.pop_front()??;
-        // Message numbers end with the state that reads them, long before this one wraps.
+        // The handshake ends long before message numbers wrap.
         self.next = self.next.checked_add(1)?;
         Some(partial.message)
     }
 
-    /// Gives up what is incomplete.
+    /// Drops incomplete messages.
     pub(super) fn clear(&mut self) {
         self.partial = VecDeque::new();
     }
@@ -171,7 +171,7 @@ impl Partial {
             return Inserted::Kept;
         }
         let start = fragment.offset;
-        // The pieces that the new one touches become one with it.
+        // The pieces that the new one touches are merged with it.
         let first = self.pieces.partition_point(|piece| piece.1 < start);
         let last = self.pieces.partition_point(|piece| piece.0 <= end);
         if first == last && self.pieces.len() == MAX_PIECES {
@@ -237,7 +237,7 @@ mod tests {
         }
         // The awaited message always finds room.
         assert_eq!(incoming.insert(&fragment(0, MAX_BYTES, 0, &[1])), Inserted::Kept);
-        // Every other byte: so many pieces and no more.
+        // Every other byte: pieces up to the bound, and none beyond it.
         let refused = (1..1000).filter(|turn| {
             incoming.insert(&fragment(0, MAX_BYTES, turn * 2, &[1])) == Inserted::Refused
         });
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_fragment_is_told() {
+    fn a_cut_off_fragment_is_reported() {
         let mut raw = Vec::new();
         put_header(&mut raw, 1, 3, 0);
         raw.extend_from_slice(b"abc");

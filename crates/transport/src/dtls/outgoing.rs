@@ -1,5 +1,5 @@
-//! Our flights: messages into records, records into datagrams, and sending again what seems lost (RFC 6347 sections
-//! 4.2.3 and 4.2.4).
+//! Flights to the peer: writes messages into records and records into datagrams, and sends a flight again that seems
+//! lost (RFC 6347 sections 4.2.3 and 4.2.4).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,28 +7,29 @@ use std::time::{Duration, Instant};
 use super::incoming;
 use super::record::{self, Cipher, Writer};
 
-/// Largest datagram of a handshake flight. IPv6 guarantees 1,280 bytes, and tunnels need a part of that.
+/// Largest datagram of a handshake flight. IPv6 guarantees 1,280 bytes, and tunnels need some of them.
 const MTU: usize = 1200;
-/// A lost flight is sent again after this long, then after twice as long, and so on. RFC 6347 section 4.2.4.1 starts
-/// at 1 s for fear of congestion by retransmissions; two packets to one checked path do not congest, and a caller
+/// A lost flight is sent again after this time, then after twice as long, and so on. RFC 6347 section 4.2.4.1 starts
+/// at 1 s, to avoid congestion by retransmissions; two packets to one validated path do not congest it, and a user
 /// waits for them.
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(250);
-/// When the peer sends its flight again, ours was lost; it is sent again then, but no sooner than this after the last
-/// time, so that forged repetitions cost one flight in this time and no more.
+/// If the peer repeats its flight, ours was lost. It is then sent again, but not sooner than this after the last time,
+/// so that forged repetitions cost at most one flight per this time.
 const SHORTEST_REPETITION: Duration = Duration::from_millis(125);
-/// Datagrams that wait to be taken. The owner takes them after each call; without that, flights are not sent again.
+/// Most datagrams that wait to be taken. The caller takes them after each call; if it does not, flights are not sent
+/// again.
 const MAX_WAITING: usize = 32;
 
-/// A part of a flight, kept so that it can be sent again.
+/// A part of a flight, kept to be sent again.
 enum Part {
-    /// A handshake message with its header, in the clear.
+    /// An unencrypted handshake message with its header.
     Plain(Vec<u8>),
     ChangeCipherSpec,
     /// A handshake message with its header, sealed: Finished.
     Sealed(Vec<u8>),
 }
 
-/// What we send.
+/// Messages, records and datagrams to the peer.
 #[derive(Default)]
 pub(super) struct Outgoing {
     records: Writer,
@@ -36,7 +37,7 @@ pub(super) struct Outgoing {
     next_message: u16,
     flight: Vec<Part>,
     sent: Option<Instant>,
-    /// When the flight is sent again, and how long that waited.
+    /// When the flight is sent again, and the time that it waited.
     again: Option<(Instant, Duration)>,
     datagrams: VecDeque<Vec<u8>>,
 }
@@ -48,7 +49,7 @@ impl Outgoing {
         self.again = None;
     }
 
-    /// Adds a message to the flight and returns it as it is hashed: with its header.
+    /// Adds a message to the flight and returns it with its header, as it is hashed.
     pub(super) fn message(&mut self, kind: u8, body: &[u8]) -> &[u8] {
         let raw = self.numbered(kind, body);
         self.flight.push(Part::Plain(raw));
@@ -78,31 +79,30 @@ impl Outgoing {
         }
     }
 
-    /// Seals with this from now on.
+    /// Seals records with this cipher from now on.
     pub(super) fn seal_with(&mut self, cipher: Cipher) {
         self.records.seal_with(cipher);
     }
 
-    /// Sends the flight, and again and again until [`begin_flight`](Self::begin_flight).
+    /// Sends the flight, and repeats it until [`begin_flight`](Self::begin_flight) is called.
     pub(super) fn send(&mut self, now: Instant) {
         self.again = Some((now + FIRST_RETRANSMISSION, FIRST_RETRANSMISSION));
         self.write(now);
     }
 
-    /// Sends the last flight of a handshake, which nothing answers: it is sent again only when the peer repeats its
-    /// own.
+    /// Sends the last flight of a handshake, which is not answered: it is sent again only if the peer repeats its own.
     pub(super) fn send_last(&mut self, now: Instant) {
         self.again = None;
         self.write(now);
     }
 
-    /// No flight of ours is awaited any more.
+    /// Forgets the flight: the peer needs it no more.
     pub(super) fn forget_flight(&mut self) {
         self.flight = Vec::new();
         self.again = None;
     }
 
-    /// The peer repeats a flight that we have answered.
+    /// The peer repeats a flight that was already answered.
     pub(super) fn peer_repeats(&mut self, now: Instant) {
         if self.sent.is_none_or(|sent| now >= sent + SHORTEST_REPETITION) {
             self.write(now);
@@ -132,7 +132,7 @@ impl Outgoing {
         self.push(datagram);
     }
 
-    /// What is to be sent, the oldest first.
+    /// The datagrams to be sent, the oldest first.
     pub(super) fn datagrams(&mut self) -> &mut VecDeque<Vec<u8>> {
         &mut self.datagrams
     }
@@ -166,8 +166,8 @@ impl Outgoing {
         self.flight = flight;
     }
 
-    /// Writes a message in a record of its own. One that fits into no datagram is cut into fragments, and one that
-    /// only does not fit into this datagram begins the next.
+    /// Writes a message in records of its own. If it does not fit in an empty datagram it is fragmented; if it only
+    /// does not fit in this datagram it begins the next one.
     fn write_message(&mut self, datagram: &mut Vec<u8>, raw: &[u8], sealed: bool) {
         let overhead = record::HEADER_LEN
             + incoming::HEADER_LEN

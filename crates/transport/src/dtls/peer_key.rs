@@ -1,8 +1,8 @@
 //! The public key in the peer's certificate, and the signatures that are verified with it.
 //!
-//! Of the certificate nothing counts but the key: the fingerprint in the offer vouches for the certificate as a whole
-//! (RFC 8122 section 5), so there is no issuer, no name and no time to check. It is therefore not parsed further than
-//! to the key, and certificates with odd names, dates or extensions are taken, as browsers take them.
+//! Only the key of the certificate is used: the fingerprint in the offer authenticates the certificate as a whole (RFC
+//! 8122 section 5), so issuer, name and time are not checked. The certificate is therefore parsed only as far as the
+//! key, and certificates with odd names, dates or extensions are accepted, as browsers do.
 
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use der::asn1::{AnyRef, ObjectIdentifier, UintRef};
@@ -18,11 +18,11 @@ pub(super) const CERTIFICATE_TYPES: [u8; 2] = [64, 1];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Scheme(pub(super) u16);
 
-/// The scheme that our own key signs with: ECDSA with SHA-256.
+/// The scheme of this node's own key: ECDSA with SHA-256.
 pub(super) const OURS: Scheme = Scheme(0x0403);
 
-/// What a peer may sign with, the cheapest first: ECDSA, RSA-PSS and RSA PKCS #1, each with SHA-256 and up. SHA-1 is
-/// not among them, since collisions of it can be bought.
+/// Schemes that a peer may sign with, the cheapest first: ECDSA, RSA-PSS and RSA PKCS #1, each with SHA-256 and up.
+/// SHA-1 is not among them, since its collisions can be bought.
 pub(super) const SCHEMES: [Scheme; 8] = [
     OURS,
     Scheme(0x0503),
@@ -34,9 +34,9 @@ pub(super) const SCHEMES: [Scheme; 8] = [
     Scheme(0x0601),
 ];
 
-/// Bits of an RSA modulus. Below 2,048 a key has less than the 112 bits of security that NIST SP 800-131A asks for
-/// since 2014, and no WebRTC stack makes one; above 8,192 a verification costs more than all else in a handshake, which
-/// a stranger could use.
+/// Bits of an RSA modulus. Below 2,048 a key has less than the 112 bits of security that NIST SP 800-131A requires
+/// since 2014, and no WebRTC stack makes one; above 8,192 a verification costs more than all the rest of a handshake,
+/// which an attacker could use.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -63,8 +63,8 @@ impl PeerKey {
     /// The key of an X.509 certificate.
     ///
     /// # Errors
-    /// [`Failure::UNSUPPORTED_CERTIFICATE`] for what is no certificate, or one with another kind of key: only RSA of
-    /// 2,048 to 8,192 bits, P-256 and P-384 are taken.
+    /// [`Failure::UNSUPPORTED_CERTIFICATE`] if it is not a certificate, or has another kind of key: only RSA of 2,048
+    /// to 8,192 bits, P-256 and P-384 are accepted.
     pub(super) fn of_certificate(certificate: &[u8]) -> Result<Self, Failure> {
         Self::read(certificate).ok().flatten().ok_or(Failure::UNSUPPORTED_CERTIFICATE)
     }
@@ -84,7 +84,7 @@ impl PeerKey {
         Ok(Some(Self { kind, key: key.to_vec() }))
     }
 
-    /// Whether the signature of a message is right, and of a scheme that we asked for and that goes with the key.
+    /// Verifies the signature of a message. Its scheme must be one that was requested and that fits the key.
     ///
     /// # Errors
     /// [`Failure::UNSUPPORTED_CERTIFICATE`] for another scheme, [`Failure::NOT_AUTHENTIC`] for a wrong signature.
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_cut_off_or_has_something_behind_it_is_refused() {
+    fn a_certificate_that_is_cut_off_or_has_bytes_after_it_is_refused() {
         let certificate = Certificate::generate().unwrap();
         let der = certificate.der();
         let mut longer = der.to_vec();

@@ -14,15 +14,15 @@ pub(super) const APPLICATION_DATA: u8 = 23;
 
 /// Content type, version, epoch, sequence number, length.
 pub(super) const HEADER_LEN: usize = 13;
-/// DTLS 1.2 as it is written in records and hellos.
+/// DTLS 1.2 as written in records and hellos.
 pub(super) const VERSION: [u8; 2] = [0xfe, 0xfd];
-/// The part of the nonce that goes with each record (RFC 5288 section 3).
+/// The part of the nonce that is sent with each record (RFC 5288 section 3).
 const EXPLICIT_NONCE_LEN: usize = 8;
 const TAG_LEN: usize = 16;
 /// Bytes that sealing adds to a record.
 pub(super) const SEALED_OVERHEAD: usize = EXPLICIT_NONCE_LEN + TAG_LEN;
-/// Record numbers have 48 bits. They must not wrap within an epoch (RFC 6347 section 4.1), since the nonce is made of
-/// them.
+/// Record numbers have 48 bits. They must not wrap within an epoch (RFC 6347 section 4.1), since they are part of the
+/// nonce.
 const MAX_SEQUENCE: u64 = (1 << 48) - 1;
 
 /// One record of a datagram, still sealed if its epoch is 1.
@@ -30,7 +30,7 @@ const MAX_SEQUENCE: u64 = (1 << 48) - 1;
 pub(super) struct Record<'a> {
     pub(super) content_type: u8,
     pub(super) epoch: u16,
-    /// Epoch and sequence number as they stand in the record: the explicit part of our nonce, and a part of the
+    /// Epoch and sequence number as in the record: the explicit part of the nonce of sent records, and a part of the
     /// additional data.
     number: [u8; 8],
     pub(super) body: &'a [u8],
@@ -58,14 +58,14 @@ fn split(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     Some((Record { content_type, epoch, number, body, raw }, rest))
 }
 
-/// Whether a datagram is a row of DTLS records that a peer may send. Application data in the clear is not: nothing
-/// vouches for it.
+/// Whether a datagram is a sequence of DTLS records that a peer may send. Unencrypted application data is not allowed,
+/// since it is not authenticated.
 pub(super) fn is_admissible(datagram: &[u8]) -> bool {
     if datagram.is_empty() || datagram.len() > MAX_DATAGRAM {
         return false;
     }
     let mut rest = datagram;
-    // Each turn takes a header's length or more.
+    // Bounded: each turn takes at least the length of a header.
     while !rest.is_empty() {
         match split(rest) {
             Some((record, tail)) => {
@@ -88,7 +88,7 @@ pub(super) fn is_admissible(datagram: &[u8]) -> bool {
 /// AES-GCM with the key of one direction.
 pub(super) struct Cipher {
     key: LessSafeKey,
-    /// The part of the nonce that both sides derive and never send.
+    /// The part of the nonce that both sides derive and that is never sent.
     salt: [u8; 4],
 }
 
@@ -105,7 +105,7 @@ impl Cipher {
         Nonce::assume_unique_for_key(nonce)
     }
 
-    /// The content of a record; `None` when it is not authentic.
+    /// The content of a record; `None` if it is not authentic.
     pub(super) fn open(&self, record: &Record<'_>) -> Option<Vec<u8>> {
         let (explicit, sealed) = record.body.split_first_chunk::<EXPLICIT_NONCE_LEN>()?;
         let len = sealed.len().checked_sub(TAG_LEN)?;
@@ -127,7 +127,7 @@ fn additional_data(number: [u8; 8], content_type: u8, len: usize) -> [u8; 13] {
     data
 }
 
-/// Numbers the records that we send, and seals those of epoch 1.
+/// Numbers the records that are sent, and seals those of epoch 1.
 #[derive(Default)]
 pub(super) struct Writer {
     /// The next number in each epoch.
@@ -136,7 +136,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Seals with this from now on.
+    /// Seals records with this cipher from now on.
     pub(super) fn seal_with(&mut self, cipher: Cipher) {
         self.cipher = Some(cipher);
     }
@@ -145,8 +145,8 @@ impl Writer {
         self.cipher.is_some()
     }
 
-    /// Appends a record to a datagram. Nothing is appended when it is to be sealed and there is no key, or when the
-    /// numbers of the epoch are used up: then nothing more can be said in it.
+    /// Appends a record to a datagram. Appends nothing if the record is to be sealed and there is no key, or if the
+    /// numbers of the epoch are used up.
     pub(super) fn put(
         &mut self,
         datagram: &mut Vec<u8>,
@@ -190,7 +190,7 @@ impl Writer {
 pub(super) struct Opener {
     cipher: Cipher,
     newest: u64,
-    /// Bit n: the record n before the newest was opened.
+    /// Bit n is set if the record n before the newest was opened.
     seen: u64,
 }
 
@@ -199,7 +199,7 @@ impl Opener {
         Self { cipher, newest: 0, seen: 0 }
     }
 
-    /// The content of a record, the first time it comes and if it is authentic.
+    /// The content of a record, if it is authentic and was not opened before.
     pub(super) fn open(&mut self, record: &Record<'_>) -> Option<Vec<u8>> {
         let sequence = u64::from_be_bytes(record.number) & MAX_SEQUENCE;
         let behind = self.newest.saturating_sub(sequence);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_record_is_refused_and_leaves_no_trace() {
+    fn a_changed_record_is_refused_and_changes_no_state() {
         let datagrams = sealed(2);
         let mut opener = Opener::new(cipher());
         for at in (0..datagrams[1].len()).filter(|at| !(1..3).contains(at)) {

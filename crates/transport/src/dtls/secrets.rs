@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::record::Cipher;
 use crate::srtp;
 
-/// The kind of key in the server's certificate that a suite asks for.
+/// The kind of key that a suite requires in the server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ServerKey {
     Ecdsa,
@@ -26,8 +26,8 @@ pub(super) struct Suite {
     is_256: bool,
 }
 
-/// All suites, in our order. Our certificate is ECDSA, so a server of ours takes the first two; a client of ours takes
-/// any, since the peer's certificate may be RSA.
+/// All suites in order of preference. This node's certificate is ECDSA, so as a server it accepts the first two; as a
+/// client it accepts any, since the peer's certificate may be RSA.
 pub(super) const SUITES: [Suite; 4] = [
     Suite { id: 0xc02b, server_key: ServerKey::Ecdsa, is_256: false },
     Suite { id: 0xc02c, server_key: ServerKey::Ecdsa, is_256: true },
@@ -76,12 +76,12 @@ pub(super) struct MasterSecret {
     secret: [u8; 48],
 }
 
-/// Length of what a Finished message proves (RFC 5246 section 7.4.9).
+/// Length of the content of a Finished message (RFC 5246 section 7.4.9).
 pub(super) const VERIFY_DATA_LEN: usize = 12;
 
 impl MasterSecret {
-    /// The extended master secret (RFC 7627 section 4): bound to all messages up to ClientKeyExchange, whose hash is
-    /// given.
+    /// The extended master secret (RFC 7627 section 4). It is bound to all messages up to ClientKeyExchange by their
+    /// hash.
     pub(super) fn new(
         suite: Suite,
         randoms: Randoms,
@@ -94,7 +94,7 @@ impl MasterSecret {
         Ok(Self { suite, randoms, secret })
     }
 
-    /// What the client and the server seal with (RFC 5246 section 6.3).
+    /// The ciphers of client and server (RFC 5246 section 6.3).
     pub(super) fn ciphers(&self) -> Result<(Cipher, Cipher), Failure> {
         let key_len = self.suite.key_len();
         let seed = [&self.randoms.server[..], &self.randoms.client[..]];
@@ -111,7 +111,7 @@ impl MasterSecret {
         Ok((cipher(&keys[..key_len], &salts[..4])?, cipher(&keys[key_len..], &salts[4..])?))
     }
 
-    /// What the Finished of one side has to say, after the messages with this hash (RFC 5246 section 7.4.9).
+    /// The content of the Finished of one side, after the messages with this hash (RFC 5246 section 7.4.9).
     pub(super) fn finished(
         &self,
         by_client: bool,
@@ -123,7 +123,7 @@ impl MasterSecret {
         derived.try_into().map_err(|_| Failure::INTERNAL)
     }
 
-    /// The keys of SRTP (RFC 5764 section 4.2, RFC 5705 section 4).
+    /// The SRTP keys (RFC 5764 section 4.2, RFC 5705 section 4).
     pub(super) fn srtp_keys(
         &self,
         profile: srtp::Profile,

@@ -1,7 +1,7 @@
-//! The server's side of a handshake (RFC 5246 section 7.3): which message is awaited, and what is sent when it comes.
+//! The server's side of a handshake (RFC 5246 section 7.3): which message is awaited, and which messages answer it.
 //!
-//! There is no HelloVerifyRequest. A cookie proves that the client is where its packets come from (RFC 6347
-//! section 4.2.1); the ICE check that validated the path has proved that already, with a password, and the cookie would
+//! There is no HelloVerifyRequest. Its cookie would prove that the client can receive at its source address (RFC 6347
+//! section 4.2.1). The ICE check that validated the path has proved that already, with a password, and a cookie would
 //! cost a round trip.
 
 use std::time::Instant;
@@ -31,7 +31,7 @@ pub(super) enum Step {
     Finished(Keyed),
 }
 
-/// What both hellos agreed on.
+/// What was negotiated by both hellos.
 pub(super) struct Agreed {
     suite: Suite,
     profile: srtp::Profile,
@@ -92,7 +92,7 @@ fn answer(now: Instant, shared: &mut Shared, message: &Message) -> Result<Agreed
     shared.push(&mut transcript, kind::CERTIFICATE_REQUEST, |out| {
         put_vector(out, 1, |out| out.extend_from_slice(&CERTIFICATE_TYPES));
         put_schemes(out);
-        // Of any issuer.
+        // Certificates of any issuer.
         put_vector(out, 2, |_| {});
     });
     shared.push(&mut transcript, kind::SERVER_HELLO_DONE, |_| {});

@@ -1,18 +1,18 @@
-//! All handshake messages of a connection so far, ours and the peer's.
+//! All handshake messages of a connection so far, of both sides.
 
 use aws_lc_rs::digest::{Context, Digest};
 
 use super::secrets::Suite;
 
-/// The messages' hash, and their bytes as long as a signature over them may be made or verified: the hash function of
-/// a signature is not known before the signature comes.
+/// The messages' hash, and also their bytes as long as a signature over them may be made or verified: the hash
+/// function of a signature is not known before the signature arrives.
 pub(super) struct Transcript {
     bytes: Vec<u8>,
     hash: Context,
 }
 
 impl Transcript {
-    /// Begins with what both sides said before there was a suite.
+    /// Begins with the messages from before a suite was chosen.
     pub(super) fn new(suite: Suite, hellos: &[&[u8]]) -> Self {
         let mut transcript = Self { bytes: Vec::new(), hash: Context::new(suite.hash()) };
         hellos.iter().for_each(|hello| transcript.add(hello));

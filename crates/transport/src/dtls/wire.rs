@@ -1,9 +1,8 @@
-//! The presentation language of TLS (RFC 5246 section 4): big-endian numbers, and vectors that stand after their
-//! length.
+//! The presentation language of TLS (RFC 5246 section 4): big-endian numbers, and vectors with their length in front.
 //!
-//! Reading gives `None` where the bytes end too early; it never panics and never allocates.
+//! Reading returns `None` if the bytes end too early; it never panics and never allocates.
 
-/// Bytes that are still to be read.
+/// Bytes that are not read yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader<'a>(&'a [u8]);
 
@@ -61,7 +60,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The numbers of two bytes in a list; a single byte at its end is not one.
+/// The numbers of two bytes in a list; a single byte at the end is ignored.
 pub(super) fn numbers(list: &[u8]) -> impl Iterator<Item = u16> {
     list.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
 }
@@ -75,7 +74,7 @@ pub(super) fn put_u24(out: &mut Vec<u8>, number: usize) {
     out.extend_from_slice(&(number as u32).to_be_bytes()[1..]);
 }
 
-/// What `write` appends, after its length in `width` bytes.
+/// Appends the bytes of `write`, with their length in `width` bytes in front.
 pub(super) fn put_vector(out: &mut Vec<u8>, width: usize, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.resize(start + width, 0);

@@ -1,7 +1,7 @@
 //! The ICE-lite agent of one session: its paths, the selected one, consent, and restarts.
 //!
-//! A path is learned, and the selected path moves, on an authenticated check only, never on media or DTLS. Authentic media
-//! may renew consent on a path that is known ([`LiteAgent::hear`]).
+//! A path is learned, and the selected path changes, only by an authenticated check, never by media or DTLS. Authentic
+//! media may renew consent on a known path ([`LiteAgent::hear`]).
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,16 @@ use super::stun;
 
 /// Most addresses that one session may have.
 pub const MAX_PATHS: usize = 8;
-/// Consent of a peer lasts this long after the last authentic datagram that counts (RFC 7675 section 5.1).
+/// Consent of a peer lasts this long after the last authentic datagram that renews it (RFC 7675 section 5.1).
 pub const CONSENT_LIFETIME: Duration = Duration::from_secs(30);
-/// Credentials from before a restart are honoured this long.
+/// Credentials from before a restart are accepted for this long.
 pub const OLD_CREDENTIALS_LIFETIME: Duration = Duration::from_secs(3);
-/// A selected path from which nothing authentic came for this long gives way to a nominated path that is being checked: a peer that
-/// nominates several paths at once (the aggressive nomination of RFC 5245) checks only the one it uses afterwards.
-/// Consent checks come every 4 to 6 s (RFC 7675 section 5.1), so this is three of them lost.
+/// A selected path without an authentic datagram for this long is replaced by a nominated path that is being checked:
+/// a peer that nominates several paths at once (the aggressive nomination of RFC 5245) later checks only the one it
+/// uses. Consent checks arrive every 4 to 6 s (RFC 7675 section 5.1), so this means that about three were lost.
 pub const SELECTED_STALE: Duration = Duration::from_secs(15);
 
-/// What a check did.
+/// Result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckOutcome {
     /// The response, to be sent back on the path of the request.
@@ -36,7 +36,7 @@ pub struct PathChange {
     pub validated: bool,
     /// The path was not selected before, and is now.
     pub selected: bool,
-    /// The path that had to go for the new one.
+    /// The path that was removed to make room for the new one.
     pub removed: Option<Path>,
 }
 
@@ -44,35 +44,35 @@ pub struct PathChange {
 #[derive(Debug)]
 pub struct LiteAgent {
     credentials: IceCredentials,
-    /// Credentials from before a restart, and when they end. In a box: most sessions never have any.
+    /// Credentials from before a restart, and until when they are accepted. Boxed, since most sessions never have any.
     old: Option<Box<(IceCredentials, Instant)>>,
     /// At most [`MAX_PATHS`].
     paths: Vec<KnownPath>,
-    /// Position in `paths`; meaningful when there is a path.
+    /// Position in `paths`; valid if there is a path.
     selected: usize,
-    /// When consent was renewed last.
+    /// When consent was last renewed.
     last_consent: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct KnownPath {
     path: Path,
-    /// When the last authentic datagram came on it.
+    /// When the last authentic datagram arrived on it.
     last_heard: Instant,
     nominated: bool,
 }
 
 impl LiteAgent {
-    /// An agent that knows no path yet.
+    /// An agent without paths.
     pub fn new(credentials: IceCredentials) -> Self {
         Self { credentials, old: None, paths: Vec::new(), selected: 0, last_consent: None }
     }
 
-    /// Answers a Binding request that came on `path`. A check that is answered with an error (420, 487) changes
-    /// nothing about the paths.
+    /// Answers a Binding request that arrived on `path`. A check that is answered with an error (420, 487) does not
+    /// change the paths.
     ///
     /// # Errors
-    /// The reason for which to drop the datagram; no state has changed then.
+    /// The reason to drop the datagram; no state has changed.
     pub fn handle_binding_request(
         &mut self,
         now: Instant,
@@ -93,7 +93,7 @@ impl LiteAgent {
         Ok(CheckOutcome { response: answer.response, change })
     }
 
-    /// Takes note of a check that [`respond`](super::respond) authenticated and answered with success.
+    /// Notes a check that [`respond`](super::respond) authenticated and answered with success.
     pub fn accept(&mut self, now: Instant, path: Path, nominated: bool) -> PathChange {
         let mut change = PathChange::default();
         self.last_consent = Some(now);
@@ -116,8 +116,8 @@ impl LiteAgent {
         change
     }
 
-    /// The latest nomination wins. Before the first one, any valid path may carry data (RFC 8445 section 12.1): the
-    /// first one found does.
+    /// The latest nomination is selected. Before the first one any valid path may carry data (RFC 8445 section 12.1):
+    /// the first one validated is used.
     fn should_select(&self, now: Instant, at: usize, nominated: bool) -> bool {
         let selected = &self.paths[self.selected];
         nominated
@@ -125,8 +125,8 @@ impl LiteAgent {
             || (self.paths[at].nominated && now >= selected.last_heard + SELECTED_STALE)
     }
 
-    /// Takes note of an authentic datagram on `path` that is no check: media of a peer that sends no checks while media flows.
-    /// On the selected path it renews consent as a check does. A path that no check validated stays unknown.
+    /// Notes an authentic datagram on `path` that is not a check: media of a peer that sends no checks while media
+    /// flows. On the selected path it renews consent as a check does. A path that no check validated is ignored.
     pub fn hear(&mut self, now: Instant, path: &Path) {
         let Some(at) = self.paths.iter().position(|known| known.path == *path) else { return };
         self.paths[at].last_heard = now;
@@ -135,12 +135,12 @@ impl LiteAgent {
         }
     }
 
-    /// When the last authentic datagram came on a path; `None` when it is not the peer's.
+    /// When the last authentic datagram arrived on a path; `None` if the path is not the peer's.
     pub fn last_heard(&self, path: &Path) -> Option<Instant> {
         self.paths.iter().find(|known| known.path == *path).map(|known| known.last_heard)
     }
 
-    /// Drops the path that was silent for longest, the selected one apart, if there is no room for another.
+    /// If there is no room for another path, removes the one that was silent longest, except the selected one.
     fn make_room(&mut self) -> Option<Path> {
         if self.paths.len() < MAX_PATHS {
             return None;
@@ -155,11 +155,11 @@ impl LiteAgent {
         Some(self.paths.remove(oldest).path)
     }
 
-    /// ICE restart (RFC 8445 section 9): new credentials; the old ones live [`OLD_CREDENTIALS_LIFETIME`] more.
+    /// ICE restart (RFC 8445 section 9): new credentials; the old ones are accepted for [`OLD_CREDENTIALS_LIFETIME`].
     /// Data flows on the selected path until the peer nominates another.
     pub fn restart(&mut self, now: Instant, credentials: IceCredentials) {
         if credentials.local_ufrag == self.credentials.local_ufrag {
-            // Told twice: the old ones must not be forgotten for it.
+            // Called again with the same credentials: the old ones must not be replaced.
             self.credentials = credentials;
             return;
         }
@@ -167,7 +167,7 @@ impl LiteAgent {
         self.old = Some(Box::new((old, now + OLD_CREDENTIALS_LIFETIME)));
     }
 
-    /// Where to send: the latest nominated path, or before that the first one validated.
+    /// The path to send on: the latest nominated one, or before that the first one validated.
     pub fn selected(&self) -> Option<Path> {
         self.paths.get(self.selected).map(|known| known.path)
     }
@@ -187,8 +187,8 @@ impl LiteAgent {
         self.paths.iter().map(|known| &known.path)
     }
 
-    /// Whether the peer consents to receive (RFC 7675 section 5.1). Each authenticated check renews it: a full agent
-    /// checks the pair it uses, and so a lite one learns consent without asking. So does [`LiteAgent::hear`].
+    /// Whether the peer consents to receive (RFC 7675 section 5.1). Each authenticated check renews consent: a full
+    /// agent checks the pair it uses, so a lite one need not send checks. [`LiteAgent::hear`] renews it too.
     pub fn has_consent(&self, now: Instant) -> bool {
         self.consent_expires().is_some_and(|end| now < end)
     }
@@ -280,14 +280,14 @@ mod tests {
         }
         for from in 9..=200 {
             session.now += seconds(1);
-            // The oldest but the selected.
+            // The oldest path except the selected one is removed.
             assert_eq!(session.check(from, false).removed, Some(path(from - 7)));
             assert_eq!(session.agent.paths().count(), MAX_PATHS);
             assert_eq!(session.agent.selected(), Some(path(1)));
         }
         assert!(session.agent.is_validated(&path(200)));
         assert!(!session.agent.is_validated(&path(193 - 1)));
-        // The selected one's position may move when others go.
+        // The position of the selected path may change when others are removed.
         assert!(session.check(200, true).selected);
         session.check(201, false);
         session.check(202, false);
@@ -324,7 +324,7 @@ mod tests {
         let late = check(&old, false);
         let just_before = session.now + OLD_CREDENTIALS_LIFETIME - Duration::from_millis(1);
         assert!(session.agent.handle_binding_request(just_before, path(1), &late).is_ok());
-        // Told twice: the deadline stays.
+        // Called again with the same credentials: the deadline stays.
         session.agent.restart(just_before, session.ice.clone());
         session.now += OLD_CREDENTIALS_LIFETIME;
         assert_eq!(

@@ -1,10 +1,10 @@
-//! ICE-lite (RFC 8445 section 2.5): answers to connectivity checks, and what they prove about paths.
+//! ICE-lite (RFC 8445 section 2.5): answers connectivity checks, and learns paths from them.
 //!
 //! - [`stun`]: reading a check and writing its answer (RFC 8489), without state
-//! - [`agent`]: what a session remembers: paths, the nominated one, consent, old credentials
+//! - [`agent`]: the state of a session: paths, the nominated one, consent, old credentials
 //!
-//! What is deliberately absent: candidates of the peer are never resolved and never checked, so nothing is ever sent
-//! to an address that did not first send an authenticated check.
+//! Candidates of the peer are deliberately never resolved and never checked, so no datagram is ever sent to an address
+//! that did not first send an authenticated check.
 
 pub mod agent;
 pub mod stun;

@@ -1,22 +1,22 @@
 //! Reading a connectivity check and writing its answer (RFC 8489, RFC 8445 section 7.3). No state.
 //!
-//! A codec of our own, for Binding requests alone: the `stun-types` crate logs a warning for each malformed datagram,
-//! which would let anyone on the internet fill the log. It stands in the tests as the independent other side.
+//! The codec handles Binding requests only and is our own: the `stun-types` crate logs a warning for each malformed
+//! datagram, so that any host on the internet could fill the log. The tests use that crate as the independent peer.
 //!
-//! What it is not: no long-term credentials, no TURN, no requests of ours.
+//! Not supported: long-term credentials, TURN, and requests by this side.
 
 use std::net::{IpAddr, SocketAddr};
 
 use aws_lc_rs::{constant_time, hmac};
 use model::{DropReason, IceCredentials, Path};
 
-/// No check that we read is longer: requests stay within a packet (RFC 8489 section 6.1).
+/// Longest check that is read: a request fits in one packet (RFC 8489 section 6.1).
 const MAX_MESSAGE: usize = 1500;
 const HEADER_LEN: usize = 20;
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 /// XORed onto the CRC, so that a FINGERPRINT differs from CRCs of other protocols (RFC 8489 section 14.7).
 const FINGERPRINT_XOR: u32 = 0x5354_554e;
-/// An answer names at most so many unknown attributes: it must not grow with what a peer makes up.
+/// Most unknown attributes named in an answer, so that its size does not grow with the request.
 const MAX_UNKNOWN: usize = 8;
 
 /// Message types (RFC 8489 section 5): method Binding, three of its classes.
@@ -44,8 +44,8 @@ mod attribute {
     pub(super) const FINGERPRINT: u16 = 0x8028;
     pub(super) const ICE_CONTROLLED: u16 = 0x8029;
 
-    /// Attributes that the standard knows, ours or not: known but unexpected ones are ignored
-    /// (RFC 8489 section 6.3), and not answered with 420.
+    /// Attributes that the standard defines, used here or not: known but unexpected ones are ignored (RFC 8489 section
+    /// 6.3), and not answered with 420.
     pub(super) fn is_known(kind: u16) -> bool {
         matches!(
             kind,
@@ -66,19 +66,18 @@ mod attribute {
     }
 }
 
-/// What to send back for a check, and what the check said.
+/// The answer to a check, and the result of the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The response, to be sent back on the path of the request.
     pub response: Vec<u8>,
-    /// The check succeeded: the path is the peer's. False for 420 and 487 answers, which prove nothing.
+    /// The check succeeded: the path is the peer's. False for 420 and 487 answers, which validate no path.
     pub success: bool,
     /// The check carried USE-CANDIDATE and succeeded: the peer nominates this path (RFC 8445 section 7.3.1.5).
     pub nominated: bool,
 }
 
-/// The ufrag of ours that a check is addressed to: what stands before the colon in USERNAME.
-/// Nothing is authenticated yet.
+/// The local ufrag that a check is addressed to: the part of USERNAME before the colon. It is not authenticated.
 ///
 /// # Errors
 /// [`DropReason::StunMalformed`], [`DropReason::StunUnsupported`] for anything but a Binding request,
@@ -87,19 +86,19 @@ pub fn peek_username(datagram: &[u8]) -> Result<&str, DropReason> {
     Check::parse(datagram)?.local_ufrag()
 }
 
-/// Whether a check carries a MESSAGE-INTEGRITY made with `password` (and a right FINGERPRINT, if any).
+/// Checks that MESSAGE-INTEGRITY was made with `password`, and that FINGERPRINT, if any, is right.
 ///
 /// # Errors
-/// As [`peek_username`], and [`DropReason::StunBadIntegrity`] when the password is another.
+/// As [`peek_username`], and [`DropReason::StunBadIntegrity`] if it was made with another password.
 pub fn verify(datagram: &[u8], password: &str) -> Result<(), DropReason> {
     Check::parse(datagram)?.verify(&short_term_key(password))
 }
 
-/// Authenticates a check with our credentials and writes the answer, without any session state.
+/// Authenticates a check with the local credentials and writes the answer. It keeps no session state.
 ///
 /// # Errors
-/// As [`verify`], and [`DropReason::StunUnknownUser`] when the check is addressed to another ufrag. Nothing must be
-/// answered then, and nothing must change.
+/// As [`verify`], and [`DropReason::StunUnknownUser`] if the check is addressed to another ufrag. The caller must then
+/// send no answer and change no state.
 pub fn respond(datagram: &[u8], path: &Path, ice: &IceCredentials) -> Result<Answer, DropReason> {
     let check = Check::parse(datagram)?;
     if check.local_ufrag()? != ice.local_ufrag {
@@ -109,7 +108,7 @@ pub fn respond(datagram: &[u8], path: &Path, ice: &IceCredentials) -> Result<Ans
     check.verify(&key)?;
 
     if check.unknown_len > 0 {
-        // RFC 8489 section 6.3.1: only after the request is known to be the peer's.
+        // RFC 8489 section 6.3.1: sent only after the request is authenticated.
         let mut writer = Writer::new(kind::ERROR, &check);
         writer.error(420, "Unknown Attribute");
         writer.unknown_attributes(&check.unknown[..check.unknown_len]);
@@ -117,8 +116,9 @@ pub fn respond(datagram: &[u8], path: &Path, ice: &IceCredentials) -> Result<Ans
     }
     if check.controlled {
         // RFC 8445 section 7.3.1.1: both sides claim the controlled role. A lite agent is controlled whenever the
-        // other is full (section 6.1.1), and it cannot switch, since it sends no checks. So we act as the one with
-        // the smaller tie-breaker, whatever the peer's is: 487, and the peer switches (section 7.2.5.1).
+        // other is full (section 6.1.1), and it cannot switch, since it sends no checks. So this side behaves as if
+        // its tie-breaker were the smaller one, whatever the peer's is: it answers 487, and the peer switches (section
+        // 7.2.5.1).
         let mut writer = Writer::new(kind::ERROR, &check);
         writer.error(487, "Role Conflict");
         return Ok(Answer { response: writer.finish(&key), success: false, nominated: false });
@@ -138,7 +138,7 @@ fn short_term_key(password: &str) -> hmac::Key {
 struct Check<'a> {
     bytes: &'a [u8],
     username: Option<&'a [u8]>,
-    /// Where the MESSAGE-INTEGRITY attribute begins, and its value.
+    /// Position and value of the MESSAGE-INTEGRITY attribute.
     integrity: Option<(usize, &'a [u8])>,
     use_candidate: bool,
     controlled: bool,
@@ -172,7 +172,7 @@ impl<'a> Check<'a> {
             unknown_len: 0,
         };
         let mut at = HEADER_LEN;
-        // Each turn takes four bytes or more of at most MAX_MESSAGE.
+        // Bounded: each turn takes at least four bytes of at most MAX_MESSAGE.
         while at < bytes.len() {
             let kind = be16(bytes, at);
             let len = usize::from(be16(bytes, at + 2));
@@ -182,12 +182,12 @@ impl<'a> Check<'a> {
                 return Err(malformed);
             }
             if kind == attribute::FINGERPRINT {
-                // RFC 8489 section 14.7: the last attribute.
+                // RFC 8489 section 14.7: it is the last attribute.
                 if next != bytes.len() || value != fingerprint(&bytes[..at]) {
                     return Err(malformed);
                 }
             } else if check.integrity.is_none() {
-                // RFC 8489 section 14.5: what follows MESSAGE-INTEGRITY is not protected by it, and is ignored.
+                // RFC 8489 section 14.5: attributes after MESSAGE-INTEGRITY are not protected by it, and are ignored.
                 check.take(kind, value, at)?;
             }
             at = next;
@@ -197,7 +197,7 @@ impl<'a> Check<'a> {
 
     fn take(&mut self, kind: u16, value: &'a [u8], at: usize) -> Result<(), DropReason> {
         match kind {
-            // RFC 8489 section 14: of several, the first counts.
+            // RFC 8489 section 14: the first of several is used.
             attribute::USERNAME if self.username.is_none() => self.username = Some(value),
             attribute::MESSAGE_INTEGRITY => {
                 if value.len() != 20 {
@@ -219,7 +219,7 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// RFC 8445 section 7.3: USERNAME is two values with a colon between; the first is ours.
+    /// RFC 8445 section 7.3: USERNAME is two ufrags with a colon between; the first is the local one.
     fn local_ufrag(&self) -> Result<&'a str, DropReason> {
         if self.integrity.is_none() {
             return Err(DropReason::StunBadIntegrity);
@@ -232,7 +232,7 @@ impl<'a> Check<'a> {
             .ok_or(DropReason::StunUnknownUser)
     }
 
-    /// RFC 8489 section 14.5: HMAC-SHA1 over all before the attribute, with a length that ends with it.
+    /// RFC 8489 section 14.5: HMAC-SHA1 over everything before the attribute, with the length field set to its end.
     fn verify(&self, key: &hmac::Key) -> Result<(), DropReason> {
         let (at, value) = self.integrity.ok_or(DropReason::StunBadIntegrity)?;
         let tag = integrity(key, &self.bytes[..at]);
@@ -242,7 +242,7 @@ impl<'a> Check<'a> {
 }
 
 /// Builds a response. A success is 64 bytes (IPv4) or 76 (IPv6), less than the shortest check that browsers send, and
-/// an error stays below 128: reflection gains nothing.
+/// an error stays below 128: the server cannot be used for amplification.
 struct Writer {
     bytes: Vec<u8>,
 }
@@ -407,7 +407,7 @@ pub(super) mod tests {
         check_with(&username, &ice.local_pwd, &attributes)
     }
 
-    /// Mends MESSAGE-INTEGRITY and FINGERPRINT of a check that was changed.
+    /// Recomputes MESSAGE-INTEGRITY and FINGERPRINT of a check that was changed.
     pub(in crate::ice) fn sign_again(message: &mut [u8], password: &str) {
         let end = message.len() - 8;
         let tag = integrity(&short_term_key(password), &message[..end - 24]);
@@ -468,7 +468,7 @@ pub(super) mod tests {
             let request = bytes(SAMPLE_REQUEST);
             let request = Check::parse(&request).unwrap();
             let mut writer = Writer::new(kind::SUCCESS, &request);
-            // The samples carry a SOFTWARE padded with a blank.
+            // The samples have a SOFTWARE attribute padded with a blank.
             writer.bytes.extend_from_slice(&bytes("8022000b7465737420766563746f7220"));
             writer.xor_mapped_address(SocketAddr::new(address, 32853));
             assert_eq!(writer.finish(&short_term_key(SAMPLE_PASSWORD)), bytes(sample));
@@ -483,7 +483,7 @@ pub(super) mod tests {
             let request = check(&ice, true);
             let answer = respond(&request, &path, &ice).unwrap();
             assert!(answer.success && answer.nominated);
-            // Reflection gains nothing.
+            // The answer is not larger than the check, so reflection does not amplify.
             assert_eq!(answer.response.len(), len);
             assert!(answer.response.len() < request.len());
             let message = Message::from_bytes(&answer.response).unwrap();
@@ -525,10 +525,10 @@ pub(super) mod tests {
         assert_eq!(ErrorCode::from_raw_ref(&error).unwrap().code(), 420);
         let unknown: UnknownAttributes = message.attribute().unwrap();
         assert!(unknown.has_attribute(0x7000.into()) && unknown.has_attribute(0x7007.into()));
-        // Unauthenticated: no answer at all.
+        // Not authenticated: no answer at all.
         let forged = check_with("us:peer", "guess", &many);
         assert_eq!(respond(&forged, &path(1), &ice), Err(DropReason::StunBadIntegrity));
-        // Optional ones, and known ones that do not belong here, do not matter.
+        // Optional attributes, and known ones that do not belong here, are ignored.
         let optional =
             check_with("us:peer", &ice.local_pwd, &[(0xc057, &[0, 0, 0, 5]), (0x0020, &[0; 8])]);
         assert!(respond(&optional, &path(1), &ice).unwrap().success);
@@ -547,7 +547,7 @@ pub(super) mod tests {
         let mut bare = Message::builder_request(BINDING, MessageWriteVec::new());
         bare.add_attribute(&Username::new("us:peer").unwrap()).unwrap();
         assert_eq!(peek_username(&bare.finish()), Err(DropReason::StunBadIntegrity));
-        // What stands behind MESSAGE-INTEGRITY is not protected, and does not count.
+        // Attributes after MESSAGE-INTEGRITY are not protected, and are ignored.
         let mut request = Message::builder_request(BINDING, MessageWriteVec::new());
         request.add_attribute(&Username::new("us:peer").unwrap()).unwrap();
         let key = integrity_key(&ice.local_pwd);
@@ -590,7 +590,7 @@ pub(super) mod tests {
         fn no_bytes_make_it_panic(mut datagram in prop::collection::vec(any::<u8>(), 0..200)) {
             let ice = credentials("us");
             let _ = respond(&datagram, &path(1), &ice);
-            // Again with a header that lets the attributes be read.
+            // Once more with a header that makes the attributes readable.
             if datagram.len() >= HEADER_LEN {
                 datagram.truncate(datagram.len() / 4 * 4);
                 let len = (datagram.len() - HEADER_LEN) as u8;
@@ -604,7 +604,7 @@ pub(super) mod tests {
         fn any_flipped_bit_is_noticed(at in 0usize..80, bit in 0u8..8) {
             let ice = credentials("us");
             let mut request = check(&ice, true);
-            // All that MESSAGE-INTEGRITY protects; the fingerprint is mended, as a forger would.
+            // Every byte that MESSAGE-INTEGRITY protects; the fingerprint is recomputed, as a forger would do.
             let end = request.len() - 8;
             let at = at % (end - 20);
             request[at] ^= 1 << bit;

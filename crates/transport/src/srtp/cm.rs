@@ -1,6 +1,6 @@
 //! AES-CM with HMAC-SHA1-80 on the session keys of SRTP or of SRTCP (RFC 3711 section 4).
 //!
-//! For peers that have nothing else. Callers check lengths and counters first.
+//! For peers that support no GCM. Callers check lengths and counters first.
 
 use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -11,15 +11,15 @@ use super::keys::SessionKeys;
 
 /// Bytes of a tag: 80 of the 160 bits of HMAC-SHA1 (RFC 3711 section 4.2.1).
 pub(super) const TAG: usize = 10;
-/// Bytes of RTCP that stay in the clear: header and the sender's SSRC.
+/// Bytes of RTCP that are not encrypted: header and the sender's SSRC.
 const RTCP_CLEAR: usize = 8;
-/// Bytes of the word with the E flag and the SRTCP index, which stands before the tag.
+/// Bytes of the word with the E flag and the SRTCP index, which is before the tag.
 const INDEX_WORD: usize = 4;
-/// Bytes of the rollover counter, which is authenticated behind the packet.
+/// Bytes of the rollover counter, which is authenticated after the packet.
 const ROC: usize = 4;
 const SHA1: usize = 20;
 
-/// Key schedule, HMAC state after its key, and salt: set up once, so that a packet costs no set-up.
+/// Key schedule, keyed HMAC state, and salt: prepared once instead of for each packet.
 pub(super) struct Cm {
     cipher: EncryptingKey,
     mac: hmac::Key,
@@ -27,7 +27,7 @@ pub(super) struct Cm {
 }
 
 impl Cm {
-    /// Over 16 bytes of session key.
+    /// Takes 16 bytes of session key.
     pub(super) fn new(keys: &SessionKeys) -> Result<Self, SrtpError> {
         let cipher = UnboundCipherKey::new(&AES_128, keys.cipher())
             .and_then(EncryptingKey::ctr)
@@ -46,8 +46,8 @@ impl Cm {
     ) -> Result<(), SrtpError> {
         let end = packet.len() - TAG;
         self.apply_keystream(&mut packet[header_len..end], ssrc, index)?;
-        // RFC 3711 section 4.2: the tag is over packet and rollover counter. The counter waits in the tag's place, so
-        // that one pass covers both.
+        // RFC 3711 section 4.2: the tag covers packet and rollover counter. The counter is written where the tag will
+        // be, so that one pass covers both.
         packet[end..end + ROC].copy_from_slice(&roc(index));
         let tag = self.tag(&packet[..end + ROC])?;
         packet[end..].copy_from_slice(&tag);
@@ -89,7 +89,7 @@ impl Cm {
         Ok(())
     }
 
-    /// The plain compound packet stands at the beginning of `packet` afterwards.
+    /// Afterwards the plain compound packet is at the beginning of `packet`.
     pub(super) fn open_rtcp(
         &self,
         packet: &mut [u8],

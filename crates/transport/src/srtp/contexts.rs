@@ -1,22 +1,22 @@
-//! The replay windows of the SSRCs that a session's packets came from: bounded by what is in use, and sound for ever.
+//! The replay windows of a session's SSRCs. The number of windows is bounded, and no packet is ever accepted twice.
 //!
-//! When all places are taken, the SSRC that was silent for longest gives its place to a new one. What is left of it is its
-//! newest index: should the SSRC come back, only later packets are accepted, so that nothing of before is accepted twice (RFC
-//! 3711 section 3.3.2), and its rollover counter is still known (section 3.3.1).
+//! When all places are taken, the SSRC that was silent longest is evicted for a new one. Its newest index is kept: if
+//! the SSRC sends again, only later packets are accepted, so that no earlier one is accepted twice (RFC 3711 section
+//! 3.3.2), and its rollover counter is still known (section 3.3.1).
 
 use super::SrtpError;
 use super::window::Window;
 
-/// SSRCs that gave up their place, in the life of a session. They cannot be forgotten: whoever recorded their packets
-/// could send them again. A source that changes its SSRC each minute comes here after 34 hours.
+/// Most evicted SSRCs in the life of a session. They cannot be forgotten: an attacker that recorded their packets
+/// could replay them. A source that changes its SSRC each minute reaches this after 34 hours.
 const EVICTED_MAX: usize = 2_048;
 
-/// See the head of the file.
+/// The replay windows of all SSRCs of one direction and protocol.
 pub(super) struct Contexts {
     entries: Vec<Context>,
-    /// Places; at least one.
+    /// Number of places; at least one.
     most: u32,
-    /// Entry found last: packets of an SSRC come in runs.
+    /// Position of the entry that was found last: packets of an SSRC arrive in runs.
     last: u32,
     /// Boxed, since most sessions have none.
     evicted: Option<Box<Evicted>>,
@@ -26,12 +26,12 @@ pub(super) struct Contexts {
 pub(super) struct Context {
     ssrc: u32,
     window: Window,
-    /// How many authentic packets the session had when the last one of this SSRC came. The SSRC with the lowest count was silent
-    /// for longest.
+    /// How many authentic packets the session had when the last one of this SSRC arrived. The SSRC with the lowest
+    /// count was silent longest.
     used: u64,
 }
 
-/// SSRCs that gave up their place. Two lists, since one of them is searched.
+/// Evicted SSRCs. Two lists, since only one of them is searched.
 #[derive(Default)]
 struct Evicted {
     ssrcs: Vec<u32>,
@@ -39,13 +39,13 @@ struct Evicted {
     newest: Vec<u64>,
 }
 
-/// What is known of the SSRC of a packet.
+/// State of the SSRC of a packet.
 pub(super) enum Known<'a> {
-    /// It has a place: its window, and when it was used last, which the caller sets if the packet is authentic.
+    /// It has a place: its window, and its `used` count, which the caller sets if the packet is authentic.
     Placed(&'a mut Window, &'a mut u64),
-    /// It gave up its place.
+    /// It was evicted.
     Evicted(Window),
-    /// Nothing.
+    /// It is new.
     New,
 }
 
@@ -56,7 +56,7 @@ impl Contexts {
         contexts
     }
 
-    /// From now on there are so many places. Those beyond that are given up when they are wanted.
+    /// Sets the number of places. SSRCs beyond it are evicted when a new one needs a place.
     pub(super) fn set_most(&mut self, most: usize) {
         self.most = u32::try_from(most).unwrap_or(u32::MAX).max(1);
     }
@@ -82,7 +82,7 @@ impl Contexts {
         }
     }
 
-    /// Refuses an SSRC for which there can be no place, before any work is spent on its packet.
+    /// Refuses an SSRC for which there can be no place, before its packet is decrypted.
     pub(super) fn has_place(&self) -> Result<(), SrtpError> {
         let is_full = self.entries.len() >= self.most as usize;
         if is_full && self.evicted.as_ref().is_some_and(|e| e.ssrcs.len() >= EVICTED_MAX) {
@@ -91,7 +91,7 @@ impl Contexts {
         Ok(())
     }
 
-    /// Gives an SSRC a place after its first authentic packet, or its first since it gave its place up.
+    /// Gives an SSRC a place after its first authentic packet, or its first one since it was evicted.
     pub(super) fn add(&mut self, ssrc: u32, window: Window, used: u64) {
         if let Some(evicted) = &mut self.evicted
             && let Some(at) = evicted.ssrcs.iter().position(|s| *s == ssrc)
@@ -102,7 +102,7 @@ impl Contexts {
         while self.entries.len() >= self.most as usize {
             self.evict();
         }
-        // No spare places: most sessions see one to four SSRCs.
+        // Memory for one entry only: most sessions see one to four SSRCs.
         self.entries.reserve_exact(1);
         self.entries.push(Context { ssrc, window, used });
     }

@@ -9,7 +9,7 @@ use super::keys::SessionKeys;
 
 /// Bytes of a tag (RFC 7714 section 12).
 pub(super) const TAG: usize = 16;
-/// Bytes of RTCP that stay in the clear: header and the sender's SSRC.
+/// Bytes of RTCP that are not encrypted: header and the sender's SSRC.
 const RTCP_CLEAR: usize = 8;
 /// Bytes of the word with the E flag and the SRTCP index, which follows the tag.
 const INDEX_WORD: usize = 4;
@@ -22,7 +22,7 @@ pub(super) struct Gcm {
 }
 
 impl Gcm {
-    /// Over 16 or 32 bytes of session key.
+    /// Takes 16 or 32 bytes of session key.
     pub(super) fn new(keys: &SessionKeys) -> Result<Self, SrtpError> {
         let algorithm = if keys.cipher().len() == 16 { &AES_128_GCM } else { &AES_256_GCM };
         let key = UnboundKey::new(algorithm, keys.cipher()).map_err(|_| SrtpError::Crypto)?;
@@ -90,7 +90,7 @@ impl Gcm {
         Ok(())
     }
 
-    /// The plain compound packet stands at the beginning of `packet` afterwards.
+    /// Afterwards the plain compound packet is at the beginning of `packet`.
     pub(super) fn open_rtcp(
         &self,
         packet: &mut [u8],
@@ -113,7 +113,7 @@ impl Gcm {
     }
 
     /// RFC 7714 sections 8.1 and 9.1: two zero bytes, SSRC, 48 bits of index, all XOR the session salt. For SRTP the
-    /// index is rollover counter and sequence number, for SRTCP the 31-bit index: never anything random.
+    /// index is rollover counter and sequence number, for SRTCP the 31-bit index: it contains no random value.
     fn nonce(&self, ssrc: u32, index: u64) -> Nonce {
         let position = u128::from(ssrc) << 48 | u128::from(index);
         let mut bytes = self.salt;
@@ -124,7 +124,7 @@ impl Gcm {
     }
 }
 
-/// RFC 7714 section 9.2: the clear part, then the word with the E flag and the index.
+/// RFC 7714 section 9.2: the part that is not encrypted, then the word with the E flag and the index.
 fn rtcp_associated_data(clear: &[u8], word: [u8; INDEX_WORD]) -> [u8; RTCP_CLEAR + INDEX_WORD] {
     let mut aad = [0; RTCP_CLEAR + INDEX_WORD];
     aad[..RTCP_CLEAR].copy_from_slice(clear);

@@ -1,36 +1,38 @@
-//! Which indices of our SSRCs were sealed. SSRC and index are the nonce of a packet: two packets under one would give away what
-//! both hold, and with GCM the key of the tags (RFC 7714 section 8.4, RFC 3711 section 9.1). So an index is claimed before
-//! anything is sealed under it, once in the life of the key, whatever the caller believes about its numbering.
+//! The indices that were used for sending. SSRC and index are the nonce of a packet: two packets under one nonce would
+//! reveal what both contain, and with GCM also the key of the tags (RFC 7714 section 8.4, RFC 3711 section 9.1). So an
+//! index is claimed before a packet is sealed under it, once in the life of the key, even if the caller's numbering is
+//! wrong.
 
 use super::window::Window;
 use super::{REPLAY_WINDOW, SrtpError};
 
-/// SSRCs that a session may send with in its life: 64 slots with retransmissions, new ones in each of many renegotiations.
+/// Most SSRCs that a session may send with in its life: 64 slots with retransmissions, and new ones in each of many
+/// renegotiations.
 const MAX_STREAMS: usize = 4_096;
-/// Tags that are remembered of a stream at first; a power of two.
+/// Tags that are remembered per stream at first. A power of two.
 const TAGS: usize = 64;
 
 /// The indices of all SSRCs of one key.
 #[derive(Default)]
 pub(super) struct Indices {
     streams: Vec<Stream>,
-    /// Where the last packet's SSRC stands: packets come in trains of one SSRC.
+    /// Position of the last packet's SSRC: packets are sent in runs of one SSRC.
     last: usize,
 }
 
 pub(super) struct Stream {
     ssrc: u32,
     window: Window,
-    /// Of packets that may be sealed again; by index, modulo the length. Empty where none may.
+    /// Tags of packets that may be sealed again, by index modulo the length. Empty if no packet may be.
     tags: Vec<u64>,
 }
 
-/// What an index that was claimed for a packet that may come again stands for.
+/// What is known of an index that was claimed for a packet that may be sealed again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Claim {
-    /// Nothing was sealed under it.
+    /// No packet was sealed under it.
     First,
-    /// A packet with this tag was.
+    /// A packet with this tag was sealed under it.
     Again(u64),
 }
 
@@ -38,7 +40,7 @@ impl Indices {
     /// Claims an index for a packet.
     ///
     /// # Errors
-    /// [`SrtpError::IndexUsed`] when something was sealed under it, or when it is too old to tell;
+    /// [`SrtpError::IndexUsed`] if a packet was sealed under it, or if it is too old to tell;
     /// [`SrtpError::TooManyStreams`].
     #[inline]
     pub(super) fn claim(&mut self, ssrc: u32, index: u64) -> Result<(), SrtpError> {
@@ -48,10 +50,11 @@ impl Indices {
         }
     }
 
-    /// Claims an index for a packet that may be sealed again as it is.
+    /// Claims an index for a packet that may be sealed again unchanged.
     ///
     /// # Errors
-    /// As [`Indices::claim`]; and `IndexUsed` where the tag of what was sealed is not known any more. It then reaches further back from now on.
+    /// As [`Indices::claim`]; and `IndexUsed` if the tag of the sealed packet is not known any more. More tags are
+    /// then remembered from now on.
     pub(super) fn claim_again(&mut self, ssrc: u32, index: u64) -> Result<Claim, SrtpError> {
         let Some(stream) = self.find(ssrc) else {
             self.add(ssrc, index)?;
@@ -99,7 +102,8 @@ impl Stream {
         Ok(())
     }
 
-    /// The tag that stands for an index. One of an older index may stand there: then it is not the tag of what is to be sealed.
+    /// The tag stored for an index. It may be that of an older index: then it differs from the tag of the packet to be
+    /// sealed.
     fn tag(&mut self, index: u64) -> Option<u64> {
         let behind = self.window.newest().checked_sub(index)?;
         if behind >= REPLAY_WINDOW || self.tags.is_empty() {

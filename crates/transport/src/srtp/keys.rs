@@ -1,4 +1,4 @@
-//! Master keys from DTLS, and session keys from master keys.
+//! Splits DTLS keying material into master keys, and derives session keys from them.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use zeroize::Zeroize;
 
 use super::{Profile, Receiver, Sender, SrtpError};
 
-/// Longest master key of our profiles.
+/// Longest master key of the profiles.
 const MAX_KEY: usize = 32;
-/// Longest master salt of our profiles.
+/// Longest master salt of the profiles.
 const MAX_SALT: usize = 14;
 
-/// A master key with its salt. Never printed, wiped when dropped.
+/// A master key with its salt. It is never printed, and wiped when dropped.
 pub struct MasterKey {
     profile: Profile,
     key: [u8; MAX_KEY],
@@ -47,21 +47,21 @@ impl Drop for MasterKey {
 /// Both master keys of a session.
 #[derive(Debug)]
 pub struct Keys {
-    /// Profile that both are for.
+    /// The profile of both.
     pub profile: Profile,
-    /// What we seal with.
+    /// The key that this side seals with.
     pub local: MasterKey,
-    /// What the peer seals with.
+    /// The key that the peer seals with.
     pub remote: MasterKey,
 }
 
 impl Keys {
-    /// Splits what DTLS exports under the label `EXTRACTOR-dtls_srtp` (RFC 5764 section 4.2).
+    /// Splits the keying material that DTLS exports under the label `EXTRACTOR-dtls_srtp` (RFC 5764 section 4.2).
     ///
-    /// `we_are_client` is our role in the DTLS handshake.
+    /// `we_are_client` is this side's role in the DTLS handshake.
     ///
     /// # Errors
-    /// [`SrtpError::KeyMaterial`] when it is not [`Profile::keying_material_len`] bytes long.
+    /// [`SrtpError::KeyMaterial`] if it is not [`Profile::keying_material_len`] bytes long.
     pub fn from_keying_material(
         profile: Profile,
         material: &[u8],
@@ -86,7 +86,7 @@ impl Keys {
         Ok(Self { profile, local, remote })
     }
 
-    /// A sender over the local key.
+    /// A sender with the local key.
     ///
     /// # Errors
     /// [`SrtpError::Crypto`] only.
@@ -94,7 +94,7 @@ impl Keys {
         Sender::new(self.profile, self.local.key(), self.local.salt())
     }
 
-    /// A receiver over the remote key.
+    /// A receiver with the remote key.
     ///
     /// # Errors
     /// [`SrtpError::Crypto`] only.
@@ -103,8 +103,8 @@ impl Keys {
     }
 }
 
-/// What a set of session keys is for. The number is the label of its cipher key (RFC 3711 section 4.3.1); those of the
-/// authentication key and the salt follow it.
+/// The protocol that a set of session keys is for. The number is the label of its cipher key (RFC 3711 section 4.3.1);
+/// the labels of the authentication key and the salt follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Usage {
     Rtp = 0,
@@ -115,9 +115,9 @@ pub(super) enum Usage {
 pub(super) struct SessionKeys {
     cipher: [u8; MAX_KEY],
     cipher_len: usize,
-    /// For HMAC-SHA1; derived for all profiles, of no use to GCM.
+    /// Key of HMAC-SHA1; derived for all profiles, and unused by GCM.
     auth: [u8; AUTH_KEY],
-    /// GCM takes the first 12 bytes.
+    /// GCM uses the first 12 bytes.
     salt: [u8; MAX_SALT],
 }
 
@@ -125,7 +125,7 @@ pub(super) struct SessionKeys {
 const AUTH_KEY: usize = 20;
 
 impl SessionKeys {
-    /// Derives them from a master key and salt (RFC 3711 section 4.3, key derivation rate 0).
+    /// Derives the session keys from a master key and salt (RFC 3711 section 4.3, key derivation rate 0).
     ///
     /// # Errors
     /// [`SrtpError::KeyMaterial`] for lengths that are not the profile's.
@@ -184,8 +184,8 @@ fn fill(
     label: u8,
     out: &mut [u8],
 ) -> Result<(), SrtpError> {
-    // x = key_id XOR master_salt, in 112 bits; key_id is the label and 48 bits of 0 (rate 0). The IV is x × 2^16.
-    // A salt of 96 bits stands at the high end.
+    // x = key_id XOR master_salt, in 112 bits; key_id is the label and 48 bits of 0 (rate 0). The IV is x × 2^16. A
+    // salt of 96 bits fills the high end.
     let mut iv = [0; 16];
     iv[..master_salt.len()].copy_from_slice(master_salt);
     iv[7] ^= label;

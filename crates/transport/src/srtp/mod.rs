@@ -1,21 +1,21 @@
 //! SRTP and SRTCP of one session (RFC 3711, RFC 7714): keys, sealing, opening, replay protection.
 //!
-//! - [`keys`]: DTLS keying material into master keys, and master keys into session keys
-//! - `transform`: the choice between `gcm` and `cm`, the two families, on session keys
-//! - `window`: packet index guess, replay window
-//! - `contexts`: the windows of a session's SSRCs, and what is kept of those that fell silent
-//! - `indices`: which of our indices were used: each is good for one packet
-//! - [`sender`]: seals in place what we send
-//! - [`receiver`]: opens what we are sent
+//! - [`keys`]: splits DTLS keying material into master keys, and derives session keys
+//! - `transform`: chooses between the two cipher families, `gcm` and `cm`
+//! - `window`: index guess and replay window
+//! - `contexts`: the replay windows of a session's SSRCs, and the newest indices of those that were evicted
+//! - `indices`: the indices that were used for sending, since each may be used for one packet only
+//! - [`sender`]: seals packets to the peer in place
+//! - [`receiver`]: opens packets of the peer
 //!
-//! It is not a parser: the caller says where the RTP header ends. It knows no SSRC beforehand, no MKI, no key
-//! derivation rate but 0, no re-keying and no SRTCP in the clear: DTLS-SRTP makes one pair of master keys per session
-//! (RFC 5764 section 4.1.2), and a session that comes to the end of them ends.
+//! Packets are not parsed here: the caller says where the RTP header ends. No SSRC is known beforehand. There is no
+//! MKI, no key derivation rate but 0, no re-keying and no unencrypted SRTCP: DTLS-SRTP makes one pair of master keys
+//! per session (RFC 5764 section 4.1.2), and a session whose keys are used up ends.
 //!
 //! # Memory
 //!
-//! A server holds thousands of these. In bytes, on 64-bit Linux (a test holds all but the heap of GCM, which the
-//! cryptographic library allocates):
+//! A server holds thousands of these. In bytes, on 64-bit Linux (a test checks all sizes but the heap of GCM, which
+//! the cryptographic library allocates):
 //!
 //! | | struct | heap, GCM | heap, AES-CM | for each SSRC seen |
 //! | --- | --- | --- | --- | --- |
@@ -23,8 +23,9 @@
 //! | [`Receiver`] | 184 | 2 × 584 | 2 × 1,752 | 152 for RTP, 152 for RTCP |
 //!
 //! So a publisher of three layers with RTX, over GCM, costs about 4 kB with its reports, and a subscriber with one
-//! RTCP SSRC 3.3 kB. Neither type allocates for a packet; both do once for each new SSRC, and a sender a few times where a stream's
-//! packets are sent again. An SSRC that gave up its place at the receiver leaves 12 bytes, and there are 2,048 of these at most.
+//! RTCP SSRC 3.3 kB. Neither type allocates per packet; both do once for each new SSRC, and a sender a few times for a
+//! stream whose packets are sent again. An SSRC that was evicted from the receiver leaves 12 bytes, and at most 2,048
+//! are kept.
 
 mod cm;
 mod contexts;
@@ -44,23 +45,23 @@ pub use sender::Sender;
 
 use model::DropReason;
 
-/// SSRCs that have a place in a receiver which nobody told how many were agreed ([`Receiver::set_ssrc_limits`]).
+/// SSRCs that have a context in a receiver before [`Receiver::set_ssrc_limits`] is called.
 pub const DEFAULT_SSRCS: usize = 20;
 
-/// Packets an SRTP or SRTCP packet may be behind the newest of its SSRC and still be accepted (RFC 3711 section 3.3.2
-/// wants at least 64; a window of 64 drops retransmissions).
+/// How far an SRTP or SRTCP packet may be behind the newest of its SSRC and still be accepted, in packets (RFC 3711
+/// section 3.3.2 wants at least 64; a window of 64 drops retransmissions).
 pub const REPLAY_WINDOW: u64 = 1024;
 
-/// Longest protected packet in bytes, in and out. Nothing longer passes a path of 1,500 bytes.
+/// Longest protected packet in bytes, sent or received. A path with an MTU of 1,500 bytes carries no longer one.
 pub const MAX_PACKET: usize = 1500;
 
 /// SRTP packets in the life of a master key (RFC 3711 section 9.2, RFC 7714 section 14.2).
 const MAX_RTP_PACKETS: u64 = 1 << 48;
 /// SRTCP packets in the life of a master key.
 const MAX_RTCP_PACKETS: u64 = 1 << 31;
-/// Least RTP header in bytes (RFC 3550 section 5.1).
+/// Shortest RTP header in bytes (RFC 3550 section 5.1).
 const RTP_HEADER: usize = 12;
-/// Bytes of RTCP that stay in the clear: header and the sender's SSRC (RFC 3711 section 3.4).
+/// Bytes of RTCP that are not encrypted: header and the sender's SSRC (RFC 3711 section 3.4).
 const RTCP_CLEAR: usize = 8;
 
 /// A protection profile of DTLS-SRTP.
@@ -75,7 +76,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// All profiles, the cheapest first: the order in which we prefer them.
+    /// All profiles in order of preference, the cheapest first.
     pub const ALL: &'static [Profile] =
         &[Profile::AeadAes128Gcm, Profile::AeadAes256Gcm, Profile::Aes128CmHmacSha1_80];
 
@@ -141,26 +142,28 @@ impl Profile {
 /// Why a packet was not sealed or not opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum SrtpError {
-    /// The packet is not authentic: tag wrong, or SRTCP that claims not to be encrypted.
+    /// The packet is not authentic: the tag is wrong, or SRTCP claims not to be encrypted.
     #[error("authentication failed")]
     Auth,
     /// Already accepted, or [`REPLAY_WINDOW`] or more behind the newest packet of its SSRC.
     #[error("already seen, or older than the replay window")]
     Replay,
-    /// Shorter than header and tag, longer than [`MAX_PACKET`], a header that ends outside the packet, or (the
-    /// caller's fault) no room for the result.
+    /// Shorter than header and tag, longer than [`MAX_PACKET`], a header that ends outside the packet, or (a bug of
+    /// the caller) no room for the result.
     #[error("the length is impossible")]
     Length,
-    /// Thousands of SSRCs were used in this session, and no more of them can be told from replays or sealed.
+    /// Thousands of SSRCs were used in this session. A further one is refused, since its packets could not be told
+    /// from replays, or its indices could not be remembered.
     #[error("thousands of SSRCs were used already")]
     TooManyStreams,
     /// 2^48 SRTP or 2^31 SRTCP packets were made with this key (RFC 3711 section 9.2).
     #[error("the key has reached the end of its life")]
     KeyExhausted,
-    /// Something else was sealed under this index, or it is too old to tell. Nothing is sealed under it again.
+    /// Another packet was sealed under this index, or the index is too old to tell. No further packet is sealed under
+    /// it.
     #[error("the SRTP index was used before")]
     IndexUsed,
-    /// Caller's fault: a master key or salt of another length than the profile's.
+    /// Bug of the caller: a master key or salt of another length than the profile's.
     #[error("the keying material has the wrong length for the profile")]
     KeyMaterial,
     /// The cryptographic library failed, which no packet can cause.
@@ -169,7 +172,7 @@ pub enum SrtpError {
 }
 
 impl SrtpError {
-    /// Under which name the packet is counted.
+    /// The reason under which the packet is counted.
     pub fn drop_reason(self) -> DropReason {
         match self {
             SrtpError::Auth | SrtpError::Crypto => DropReason::SrtpAuth,

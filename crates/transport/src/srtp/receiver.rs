@@ -1,4 +1,4 @@
-//! Opens what we are sent: authenticates, refuses replays, decrypts.
+//! Opens packets of the peer: authenticates, refuses replays, decrypts.
 
 use std::fmt;
 
@@ -11,16 +11,16 @@ use super::{
     SrtpError,
 };
 
-/// The peer's half of a session's SRTP.
+/// The receiving half of a session's SRTP.
 ///
-/// What it knows of an SSRC it learned from authentic packets only, so nobody without the keys can make it remember
-/// anything, move a window, or take one of the places.
+/// Its state changes with authentic packets only, so an attacker without the keys cannot create state, move a window,
+/// or take a place.
 pub struct Receiver {
     rtp: Transform,
     rtcp: Transform,
     rtp_contexts: Contexts,
     rtcp_contexts: Contexts,
-    /// Authentic packets, counted towards the life of the key.
+    /// Authentic packets, counted against the limit of the key.
     rtp_opened: u64,
     rtcp_opened: u64,
     profile: Profile,
@@ -36,26 +36,26 @@ pub struct Opened {
 }
 
 impl Receiver {
-    /// A receiver over a master key and salt.
+    /// A receiver with a master key and salt.
     ///
     /// # Errors
-    /// [`SrtpError::KeyMaterial`] when a length is not the profile's.
+    /// [`SrtpError::KeyMaterial`] if a length is not the profile's.
     pub fn new(profile: Profile, key: &[u8], salt: &[u8]) -> Result<Self, SrtpError> {
         let rtp = Transform::new(profile, Usage::Rtp, key, salt)?;
         let rtcp = Transform::new(profile, Usage::Rtcp, key, salt)?;
         Ok(Self::from_transforms(profile, rtp, rtcp))
     }
 
-    /// The same with room for another number of SSRCs than [`DEFAULT_SSRCS`], of RTP and of RTCP alike.
+    /// Sets another number of places for SSRCs than [`DEFAULT_SSRCS`], for RTP and RTCP alike.
     #[must_use]
     pub fn with_ssrc_limit(mut self, most: u32) -> Self {
         self.set_ssrc_limits(most as usize, most as usize);
         self
     }
 
-    /// Sets how many SSRCs have a place at once, those that send RTP and those that send RTCP: at least as many as were
-    /// agreed. For one more, the one that was silent for longest gives its place up; when it sends again it takes the place of
-    /// another one, and only what comes late of it from before is lost.
+    /// Sets how many SSRCs have a place at once, for RTP and for RTCP: at least as many as were negotiated. For one
+    /// more, the SSRC that was silent longest is evicted. When it sends again it takes the place of another one, and
+    /// only its late packets from before are lost.
     pub fn set_ssrc_limits(&mut self, rtp: usize, rtcp: usize) {
         self.rtp_contexts.set_most(rtp);
         self.rtcp_contexts.set_most(rtcp);
@@ -66,14 +66,14 @@ impl Receiver {
         self.profile
     }
 
-    /// Opens an SRTP packet into `out`: header copied, payload decrypted, tag gone.
+    /// Opens an SRTP packet into `out`: the header is copied, the payload decrypted, the tag removed.
     ///
-    /// `header_len` is where the payload begins, as the header in the clear says. `out` needs room for the packet
-    /// without its tag. After an error the content of `out` means nothing, and nothing was learned from the packet.
+    /// `header_len` is where the payload begins, as the unencrypted header says. `out` needs room for the packet
+    /// without its tag. After an error the content of `out` is undefined, and no state has changed.
     ///
     /// # Errors
-    /// [`SrtpError`] says whether the packet is of impossible length, a replay, not authentic, of one SSRC too many,
-    /// or beyond the life of the key. None is a reason to end the session.
+    /// [`SrtpError`] says whether the packet has an impossible length, is a replay, not authentic, of an SSRC without
+    /// a place, or beyond the life of the key. None of these is a reason to end the session.
     pub fn open_rtp(
         &mut self,
         packet: &[u8],
@@ -121,7 +121,7 @@ impl Receiver {
 
     /// Opens an SRTCP packet in place and returns the length of the compound packet at its beginning.
     ///
-    /// After an error the content of `packet` means nothing, and nothing was learned from it.
+    /// After an error the content of `packet` is undefined, and no state has changed.
     ///
     /// # Errors
     /// As [`Receiver::open_rtp`].
@@ -181,8 +181,8 @@ impl fmt::Debug for Receiver {
 
 /// Opens the first packet of an SSRC and returns its index.
 ///
-/// RFC 3711 section 3.3.1 begins with rollover 0. A sender that begins just below 2^16 may wrap before anything of it
-/// arrives, and would stay unreadable for ever; so small sequence numbers are tried with rollover 1 as well.
+/// RFC 3711 section 3.3.1 begins with rollover 0. A sender that begins just below 2^16 may wrap before one of its
+/// packets arrives, and could never be read; so small sequence numbers are tried with rollover 1 as well.
 fn open_first(
     transform: &Transform,
     packet: &[u8],
@@ -248,7 +248,7 @@ mod tests {
         packet
     }
 
-    /// The index of a packet if it was opened and holds what was sealed.
+    /// Returns the index of a packet if it was opened and contains what was sealed.
     fn open(receiver: &mut Receiver, packet: &[u8]) -> Result<u64, SrtpError> {
         let mut out = [0; MAX_PACKET];
         let opened = receiver.open_rtp(packet, 12, &mut out)?;
@@ -290,7 +290,7 @@ mod tests {
 
     // Threats, row 28.
     #[test]
-    fn any_number_of_bad_tags_neither_hangs_up_nor_leaves_a_trace() {
+    fn bad_tags_neither_end_the_session_nor_change_its_state() {
         for &profile in Profile::ALL {
             let (mut sender, mut receiver) = pair(profile);
             let good = sealed(&mut sender, 1, 0xfff0);
@@ -310,7 +310,7 @@ mod tests {
             assert_eq!(open(&mut receiver, &good), Ok(0xfff0));
             assert_eq!(receiver.open_rtcp(&mut good_rtcp), Ok(8));
 
-            // Forged sequence numbers do not move the window of a stream that is known, either.
+            // Forged sequence numbers do not move the window of a known stream either.
             for sequence in (0..0xffffu16).step_by(97) {
                 let mut bad = good.clone();
                 bad[2..4].copy_from_slice(&sequence.to_be_bytes());
@@ -359,8 +359,8 @@ mod tests {
         for &profile in Profile::ALL {
             let (mut sender, receiver) = pair(profile);
             let mut receiver = receiver.with_ssrc_limit(3);
-            // Nothing refuses the five hundredth SSRC of a day, and the two that always send stay as they are: what is
-            // late of theirs is still accepted.
+            // The five hundredth SSRC of a day is not refused, and the two that always send are not affected: their
+            // late packets are still accepted.
             for ssrc in 10..510 {
                 let index = u64::from(ssrc);
                 let late: Vec<_> = [1, 2].map(|live| sealed(&mut sender, live, 2 * index)).into();
@@ -378,7 +378,7 @@ mod tests {
 
     // Threats, rows 27 and 30.
     #[test]
-    fn an_ssrc_that_gave_its_place_up_comes_back_and_nothing_of_before_is_accepted_again() {
+    fn an_evicted_ssrc_comes_back_and_no_earlier_packet_is_accepted_again() {
         for &profile in Profile::ALL {
             let (mut sender, receiver) = pair(profile);
             let mut receiver = receiver.with_ssrc_limit(2);
@@ -412,7 +412,7 @@ mod tests {
 
     // Threats, row 30.
     #[test]
-    fn ssrcs_without_end_are_refused_after_thousands_and_those_there_are_go_on() {
+    fn new_ssrcs_are_refused_after_thousands_and_known_ones_continue() {
         let (mut sender, receiver) = pair(Profile::AeadAes128Gcm);
         let mut receiver = receiver.with_ssrc_limit(2);
         let mut packets = Vec::new();
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ssrc_that_wrapped_before_anything_of_it_arrived_is_read() {
+    fn an_ssrc_that_wrapped_before_its_first_packet_arrived_is_read() {
         for &profile in Profile::ALL {
             let (mut sender, mut receiver) = pair(profile);
             let last_before = sealed(&mut sender, 1, 0xffff);

@@ -1,4 +1,4 @@
-//! Seals what we send, in place.
+//! Seals packets to the peer in place.
 
 use std::fmt;
 
@@ -9,26 +9,27 @@ use super::{
     MAX_PACKET, MAX_RTCP_PACKETS, MAX_RTP_PACKETS, Profile, RTCP_CLEAR, RTP_HEADER, SrtpError,
 };
 
-/// Our half of a session's SRTP: one master key, up to 4,096 SSRCs in its life.
+/// The sending half of a session's SRTP: one master key, up to 4,096 SSRCs in its life.
 ///
-/// The caller extends the sequence numbers, so it knows the rollover counter. Under which of them something was sealed is known
-/// here, and nothing else is sealed under one again: there is no other way to the cipher.
+/// The caller extends the sequence numbers, so it gives the rollover counter. The indices that were used are
+/// remembered here, and no other packet is sealed under one of them: there is no other access to the cipher.
 pub struct Sender {
     rtp: Transform,
     rtcp: Transform,
-    /// RTP packets sealed with this master key, over all SSRCs.
+    /// RTP packets sealed with this master key, of all SSRCs.
     rtp_sealed: u64,
-    /// RTCP packets sealed, and so the next SRTCP index. One counter serves all SSRCs: it only has to rise within each.
+    /// RTCP packets sealed, which is the next SRTCP index. One counter serves all SSRCs: it only has to rise within
+    /// each.
     rtcp_sealed: u32,
     indices: Indices,
     profile: Profile,
 }
 
 impl Sender {
-    /// A sender over a master key and salt.
+    /// A sender with a master key and salt.
     ///
     /// # Errors
-    /// [`SrtpError::KeyMaterial`] when a length is not the profile's.
+    /// [`SrtpError::KeyMaterial`] if a length is not the profile's.
     pub fn new(profile: Profile, key: &[u8], salt: &[u8]) -> Result<Self, SrtpError> {
         Ok(Self {
             rtp: Transform::new(profile, Usage::Rtp, key, salt)?,
@@ -47,15 +48,16 @@ impl Sender {
 
     /// Seals the RTP packet `buf[..len]` in place and returns its new length, `len` + [`Profile::rtp_overhead`].
     ///
-    /// `header_len` is where the payload begins: fixed header, CSRCs and extension block stay in the clear. `roc` is
+    /// `header_len` is where the payload begins: fixed header, CSRCs and extension block are not encrypted. `roc` is
     /// the rollover counter, bits 16 to 47 of the extended sequence number, 0 when the SSRC begins.
     ///
-    /// The pair of SSRC and extended sequence number is the nonce (RFC 7714 section 8.1), so it is good for one packet. To send a packet
-    /// again, use RTX with its own SSRC, or [`Sender::seal_rtp_exact`] for it and its repetitions.
+    /// The pair of SSRC and extended sequence number is the nonce (RFC 7714 section 8.1), so it may be used for one
+    /// packet only. To send a packet again, use RTX with its own SSRC, or [`Sender::seal_rtp_exact`] for the packet
+    /// and its repetitions.
     ///
     /// # Errors
-    /// [`SrtpError::Length`] when the header does not fit in `len`, the tag not in `buf`, or the result would be
-    /// longer than [`MAX_PACKET`]; [`SrtpError::IndexUsed`]; [`SrtpError::TooManyStreams`]; [`SrtpError::KeyExhausted`]. The
+    /// [`SrtpError::Length`] if the header does not fit in `len`, the tag not in `buf`, or the result would be longer
+    /// than [`MAX_PACKET`]; [`SrtpError::IndexUsed`]; [`SrtpError::TooManyStreams`]; [`SrtpError::KeyExhausted`]. The
     /// buffer is then unchanged.
     #[inline]
     pub fn seal_rtp(
@@ -72,12 +74,12 @@ impl Sender {
         Ok(packet.len())
     }
 
-    /// Seals an RTP packet that may have to be sent again under its number, since there is no RTX; or seals it again. What comes out the
-    /// second time is the same to the last bit, or nothing is.
+    /// Seals an RTP packet that may have to be sent again under its number, since there is no RTX; or seals it again.
+    /// The second result is the same to the last bit, or an error.
     ///
     /// # Errors
-    /// As [`Sender::seal_rtp`]. [`SrtpError::IndexUsed`] also where another packet was sealed under this index, or where it cannot be
-    /// told any more; the packet in `buf` is then wiped.
+    /// As [`Sender::seal_rtp`]. [`SrtpError::IndexUsed`] also if another packet was sealed under this index, or if
+    /// that is not known any more; in the first case the packet in `buf` is wiped.
     pub fn seal_rtp_exact(
         &mut self,
         buf: &mut [u8],
@@ -89,7 +91,7 @@ impl Sender {
         let claim = self.indices.claim_again(ssrc, index)?;
         self.rtp_sealed += 1;
         self.rtp.seal_rtp(packet, header_len, index)?;
-        // The tag is over header, payload and index: packets with the same tag are the same.
+        // The tag covers header, payload and index: packets with the same tag are the same.
         let tag = packet.last_chunk().map_or(0, |tag| u64::from_be_bytes(*tag));
         match claim {
             Claim::First => self.indices.remember(ssrc, index, tag),
@@ -115,7 +117,7 @@ impl Sender {
             return Err(SrtpError::Length);
         }
         let packet = with_room(buf, len, self.profile.rtp_overhead())?;
-        // RFC 3711 section 9.2: 2^48 packets, then the key is never used again.
+        // RFC 3711 section 9.2: after 2^48 packets the key is never used again.
         if self.rtp_sealed >= MAX_RTP_PACKETS {
             return Err(SrtpError::KeyExhausted);
         }
@@ -129,7 +131,7 @@ impl Sender {
     /// [`Profile::rtcp_overhead`].
     ///
     /// # Errors
-    /// [`SrtpError::Length`] when `len` is below 8, `buf` has no room, or the result would be longer than
+    /// [`SrtpError::Length`] if `len` is below 8, `buf` has no room, or the result would be longer than
     /// [`MAX_PACKET`]; [`SrtpError::KeyExhausted`]. The buffer is then unchanged.
     pub fn seal_rtcp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, SrtpError> {
         if len < RTCP_CLEAR {
@@ -154,7 +156,7 @@ impl fmt::Debug for Sender {
     }
 }
 
-/// The first `len` bytes and room for `overhead` more.
+/// The first `len` bytes, and room for `overhead` more.
 fn with_room(buf: &mut [u8], len: usize, overhead: usize) -> Result<&mut [u8], SrtpError> {
     let total = len.checked_add(overhead).filter(|total| *total <= MAX_PACKET);
     total.and_then(|total| buf.get_mut(..total)).ok_or(SrtpError::Length)
@@ -243,7 +245,7 @@ mod tests {
 
     // Threats, row 55.
     #[test]
-    fn an_index_is_good_for_one_packet() {
+    fn an_index_is_used_for_one_packet_only() {
         for &profile in PROFILES {
             let mut sender = sender(profile);
             sealed(&mut sender, 17, 3);
@@ -261,7 +263,7 @@ mod tests {
 
     // Threats, row 55.
     #[test]
-    fn what_is_sealed_again_is_the_same_to_the_last_bit_or_nothing() {
+    fn a_packet_that_is_sealed_again_is_the_same_to_the_last_bit_or_refused() {
         for &profile in PROFILES {
             let mut sender = sender(profile);
             let mut exact = |change: Option<usize>| {
@@ -293,7 +295,7 @@ mod tests {
             let mut buf = rtp(1);
             let len = buf.len();
             let before = buf.clone();
-            // No room for the tag, header beyond the packet, header too short, lengths that overflow.
+            // No room for the tag, header longer than the packet, header too short, lengths that overflow.
             for (header_len, len) in
                 [(12, len), (len, len - 20), (11, len - 20), (12, usize::MAX), (usize::MAX, 30)]
             {

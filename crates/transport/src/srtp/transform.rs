@@ -1,4 +1,4 @@
-//! The transform of one direction, for SRTP or for SRTCP: a choice between the two families.
+//! The transform of one direction for SRTP or for SRTCP: a choice between the two cipher families.
 
 use super::cm::Cm;
 use super::gcm::Gcm;
@@ -10,7 +10,7 @@ const ENCRYPTED: u32 = 1 << 31;
 /// Bytes of the index word.
 const INDEX_WORD: usize = 4;
 
-/// AES-CM lies behind a pointer, since most sessions do without it and it is large.
+/// AES-CM is boxed, since it is large and most sessions do not use it.
 pub(super) enum Transform {
     Gcm(Gcm),
     Cm(Box<Cm>),
@@ -82,11 +82,11 @@ impl Transform {
     /// The index that an SRTCP packet carries, which is not authentic yet.
     ///
     /// # Errors
-    /// [`SrtpError::Auth`] when the packet claims to be in the clear: all our profiles encrypt SRTCP, so nobody who
-    /// has the keys sends that.
+    /// [`SrtpError::Auth`] if the packet claims not to be encrypted: all profiles here encrypt SRTCP, so no sender
+    /// with the keys does that.
     pub(super) fn rtcp_index(&self, packet: &[u8]) -> Result<u32, SrtpError> {
         let at = match self {
-            // RFC 7714 section 9.2 puts the word behind the tag, RFC 3711 section 3.4 before it.
+            // RFC 7714 section 9.2 puts the word after the tag, RFC 3711 section 3.4 before it.
             Transform::Gcm(_) => packet.len() - INDEX_WORD,
             Transform::Cm(_) => packet.len() - cm::TAG - INDEX_WORD,
         };
@@ -97,7 +97,7 @@ impl Transform {
         Ok(word & !ENCRYPTED)
     }
 
-    /// Opens `packet` in place; `index` is what [`Transform::rtcp_index`] says of it.
+    /// Opens `packet` in place; `index` is the result of [`Transform::rtcp_index`].
     pub(super) fn open_rtcp(&self, packet: &mut [u8], index: u32) -> Result<(), SrtpError> {
         let ssrc = rtcp_ssrc(packet);
         let word = (ENCRYPTED | index).to_be_bytes();
@@ -122,7 +122,7 @@ fn read_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-// The profile table and the transforms must tell the same lengths.
+// The profile table and the transforms must agree about lengths.
 const _: () = assert!(Profile::AeadAes128Gcm.tag_len() == gcm::TAG);
 const _: () = assert!(Profile::AeadAes256Gcm.tag_len() == gcm::TAG);
 const _: () = assert!(Profile::Aes128CmHmacSha1_80.tag_len() == cm::TAG);

@@ -49,7 +49,7 @@ fn aes_cm_keystream_of_rfc_3711_lies_on_the_payload() {
     assert_eq!(packet[12..60], expected);
 }
 
-/// RFC 3711 appendix B.3. We derive 20 of its 94 bytes of authentication key.
+/// RFC 3711 appendix B.3. Of its 94 bytes of authentication key 20 are derived here.
 #[test]
 fn key_derivation_of_rfc_3711() {
     let keys = SessionKeys::derive(
@@ -110,7 +110,7 @@ fn srtp_aead_aes_256_gcm_of_rfc_7714_section_16_2() {
     );
 }
 
-/// The packet that the subsections of RFC 7714 section 17 work on.
+/// The packet that the subsections of RFC 7714 section 17 use.
 const RTCP: &str = "81c8000d4d6172734e5450314e545032525450200000042a0000e9304c756e61\
     deadbeefdeadbeefdeadbeefdeadbeefdeadbeef";
 const RTCP_INDEX: u32 = 0x5d4;

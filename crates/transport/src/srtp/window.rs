@@ -1,6 +1,6 @@
-//! Which packet is it, and was it here before: the index guess and the replay window of one SSRC.
+//! The index guess and the replay window of one SSRC.
 //!
-//! Plain arithmetic over indices that the caller has authenticated, or is about to.
+//! Only arithmetic on indices; the caller authenticates the packets.
 
 use super::{REPLAY_WINDOW, SrtpError};
 
@@ -21,7 +21,7 @@ impl Window {
         window
     }
 
-    /// The window of an SSRC of which nothing is left but its newest index: nothing up to that is accepted any more.
+    /// The window of an SSRC of which only the newest index is known: no index up to that is accepted.
     pub(super) fn resumed(newest: u64) -> Self {
         Self { newest, seen: [u64::MAX; WORDS] }
     }
@@ -31,17 +31,17 @@ impl Window {
         self.newest
     }
 
-    /// The index that a sequence number most probably stands for (RFC 3711 section 3.3.1 and appendix A).
+    /// The most probable index of a sequence number (RFC 3711 section 3.3.1 and appendix A).
     ///
     /// # Errors
-    /// [`SrtpError::KeyExhausted`] when it would be 2^48 or more.
+    /// [`SrtpError::KeyExhausted`] if it would be 2^48 or more.
     pub(super) fn guess(&self, sequence: u16) -> Result<u64, SrtpError> {
         const HALF: u16 = 0x8000;
         let newest_sequence = self.newest as u16;
         let roc = self.newest >> 16;
         let roc = if newest_sequence < HALF {
-            // Nothing comes before rollover 0, so there it can only be a jump ahead. The RFC's "mod 2^32" would land at
-            // the end of the key's life.
+            // There is nothing before rollover 0, so at that point it can only be a jump ahead. The RFC's "mod 2^32"
+            // would give an index at the end of the key's life.
             let before = sequence > newest_sequence && sequence - newest_sequence > HALF;
             if before { roc.saturating_sub(1) } else { roc }
         } else if newest_sequence - HALF > sequence {
@@ -59,7 +59,7 @@ impl Window {
     /// Whether a packet may still be accepted (RFC 3711 section 3.3.2).
     ///
     /// # Errors
-    /// [`SrtpError::Replay`] when it was accepted before or is too old to tell.
+    /// [`SrtpError::Replay`] if it was accepted before or is too old to tell.
     pub(super) fn check(&self, index: u64) -> Result<(), SrtpError> {
         if index > self.newest {
             return Ok(());
@@ -70,13 +70,13 @@ impl Window {
         Ok(())
     }
 
-    /// Notes a packet that passed [`Window::check`] and is authentic.
+    /// Marks a packet that passed [`Window::check`] and is authentic.
     pub(super) fn accept(&mut self, index: u64) {
         if index > self.newest {
             if index - self.newest >= REPLAY_WINDOW {
                 self.seen = [0; WORDS];
             } else {
-                // At most REPLAY_WINDOW - 1 turns, and one where nothing was lost.
+                // At most REPLAY_WINDOW - 1 turns, and none if no packet was lost.
                 for skipped in self.newest + 1..index {
                     let (word, bit) = place(skipped);
                     self.seen[word] &= !bit;

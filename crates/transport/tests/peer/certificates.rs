@@ -1,4 +1,4 @@
-//! Which certificates of a peer are taken, and which are not.
+//! Which certificates of a peer are accepted, and which are refused.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn pair(role: DtlsRole, identity: Identity) -> Pair {
     Pair::with(Options { role, identity, config, ..Options::default() })
 }
 
-/// A client with this certificate, until it is connected or refused.
+/// Runs a client with this certificate until it is connected or refused.
 fn client(identity: Identity) -> Pair {
     let mut pair = pair(DtlsRole::Passive, identity);
     pair.run_for(Duration::from_secs(5));
@@ -93,7 +93,7 @@ fn a_signature_that_is_not_of_the_scheme_it_names_is_refused() {
     }
 }
 
-/// SHA-1 and MD5, for which collisions can be bought; DSA; a scheme that does not go with the key.
+/// SHA-1 and MD5, whose collisions can be bought; DSA; a scheme that does not fit the key.
 #[test]
 fn signatures_of_schemes_that_were_not_asked_for_are_refused() {
     for scheme in [0x0201, 0x0101, 0x0301, 0x0402, 0x0403, 0x0809] {
@@ -111,7 +111,7 @@ fn rsa_keys_below_2048_bits_or_beyond_8192_are_refused() {
     for bits in [512, 1024, 2047, 8193, 16384] {
         assert_refused(Identity::rsa_of(bits), CloseReason::CertificateUnsupported);
     }
-    // With a length that is taken it is the signature that is wrong.
+    // With an accepted length the signature is wrong instead.
     for bits in [2048, 2049, 8192] {
         assert_refused(Identity::rsa_of(bits), CloseReason::DtlsFailed);
     }

@@ -1,5 +1,5 @@
-//! A cipher suite for the browser that seals application data as if it were handshake messages, so that a test can
-//! ask for renegotiation over the encrypted connection.
+//! A cipher suite for the simulated browser that seals application data as if it were handshake messages, so that a
+//! test can request renegotiation over the encrypted connection.
 
 use dimpl::CryptoError;
 use dimpl::crypto::{
@@ -9,15 +9,15 @@ use dimpl::crypto::{
 
 const APPLICATION_DATA: u8 = 23;
 const HANDSHAKE: u8 = 22;
-/// Where the content type stands in the additional data (RFC 5246 section 6.2.3.3).
+/// Position of the content type in the additional data (RFC 5246 section 6.2.3.3).
 const CONTENT_TYPE: usize = 8;
 
-/// The usual provider, with that suite alone.
+/// The default provider, with that suite alone.
 pub(crate) fn provider() -> CryptoProvider {
     CryptoProvider { cipher_suites: &[&Disguise], ..aws_lc_rs::default_provider() }
 }
 
-/// Makes the record that the suite sealed look like what it was sealed as.
+/// Makes the record that the suite sealed look like the kind that it was sealed as.
 pub(crate) fn as_handshake(mut datagram: Vec<u8>) -> Vec<u8> {
     assert_eq!(datagram[0], APPLICATION_DATA);
     datagram[0] = HANDSHAKE;

@@ -1,4 +1,4 @@
-//! The way to a connection, with and without loss, and its end.
+//! The handshake with and without loss, and the end of a connection.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn assert_media_flows(pair: &mut Pair) {
 }
 
 #[test]
-fn connects_and_tells_it_in_order() {
+fn connects_and_reports_its_events_in_order() {
     let mut pair = Pair::new();
     pair.connect();
     let [
@@ -38,7 +38,7 @@ fn connects_and_tells_it_in_order() {
         panic!("{:?}", pair.events);
     };
     assert_eq!((*validated, *selected), (path(1), path(1)));
-    // The cheapest of those that both have, whatever the client's order is.
+    // The cheapest profile that both support, whatever the client's order is.
     assert_eq!(*profile, srtp::Profile::AeadAes128Gcm);
     assert_eq!(pair.server.selected(), Some(path(1)));
     assert!(pair.server.is_validated(&path(1)) && pair.server.has_consent(pair.now));
@@ -92,7 +92,7 @@ fn flights_that_arrive_backwards_make_a_handshake_without_delay() {
         let config = Options::default().config.mtu(120);
         let mut pair = Pair::with(Options { role, config, ..Options::default() });
         pair.reversed = true;
-        // Without a retransmission of ours, which would come after 250 ms.
+        // Without a retransmission by our side, which would be sent after 250 ms.
         pair.run_for(Duration::from_millis(220));
         assert!(pair.server.is_connected(), "{role:?}: {:?}", pair.events);
         assert!(pair.client_dtls().len() > 4, "so small that there was an order to turn around");
@@ -114,7 +114,7 @@ fn a_server_that_asks_for_a_cookie_gets_it() {
     assert_media_flows(&mut pair);
 }
 
-/// The client's hello, with the profiles of its use_srtp extension changed into one that nobody knows.
+/// The client's hello, with the profiles of its use_srtp extension changed into an unknown one.
 fn without_known_profiles(hello: &[u8]) -> Vec<u8> {
     let mut hello = hello.to_vec();
     // Type of the extension, then its length and that of the list.
@@ -125,18 +125,18 @@ fn without_known_profiles(hello: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_client_that_offers_no_srtp_profile_that_we_know_is_told_and_the_session_says_why() {
+fn a_client_without_a_known_srtp_profile_gets_an_alert_and_the_session_says_why() {
     let mut pair = Pair::new();
     while pair.client_dtls().is_empty() {
         pair.run_for(Duration::from_millis(1));
     }
     let hello = without_known_profiles(&pair.client_dtls()[0]);
-    // Only this one arrives.
+    // Only this hello arrives.
     pair.lose_all();
     pair.client.mute = true;
     let result = pair.server.handle_dtls(pair.now, path(1), &hello);
     assert_eq!(result, Err(DropReason::DtlsLimit));
-    // It may be forged, and so the session goes on for a while.
+    // The hello may be forged, so the session continues for a while.
     pair.run_for(Duration::from_secs(2));
     assert_eq!(pair.closed(), None);
     pair.run_for(Duration::from_secs(2));
@@ -145,9 +145,9 @@ fn a_client_that_offers_no_srtp_profile_that_we_know_is_told_and_the_session_say
     assert_eq!((alert[0], &alert[13..]), (21, &[2, 40][..]), "handshake_failure");
 }
 
-/// The seed makes the losses the same in every run, but not the pauses before retransmissions, which DTLS
-/// jitters by a secret of its own. Of 40,000 such handshakes 27 were not done after 14 s: six of 200 by chance
-/// would be seen once in some 130 million runs.
+/// The seed makes the losses the same in every run, but not the pauses before retransmissions, which DTLS jitters by a
+/// secret of its own. Of 40,000 such handshakes 27 were not done after 14 s: six of 200 by chance would be seen once
+/// in some 130 million runs.
 #[test]
 fn handshakes_survive_loss() {
     let mut unfinished = Vec::new();
@@ -185,7 +185,7 @@ fn a_handshake_goes_on_over_a_path_that_is_not_nominated_yet() {
     pair.client.nominate = false;
     pair.server.adopt_path(pair.now, path(7), false).unwrap();
     pair.connect();
-    // Replies go where the client's DTLS comes from, media where the first path is until one is nominated.
+    // Replies are sent where the client's DTLS comes from; media is sent on the first path until one is nominated.
     let replies = pair.log.iter().filter(|(to_server, _, datagram)| {
         !to_server && demux::classify(datagram) == demux::Kind::Dtls
     });
@@ -197,7 +197,7 @@ fn a_handshake_goes_on_over_a_path_that_is_not_nominated_yet() {
 }
 
 #[test]
-fn says_goodbye() {
+fn close_sends_close_notify() {
     let mut pair = Pair::new();
     pair.connect();
     pair.server.close(pair.now);
@@ -217,7 +217,7 @@ fn says_goodbye() {
 }
 
 #[test]
-fn hears_a_goodbye_and_answers_it() {
+fn close_notify_of_the_peer_is_answered() {
     let mut pair = Pair::new();
     pair.connect();
     pair.client.dtls.close().unwrap();
@@ -245,7 +245,7 @@ fn a_handshake_that_stops_half_way_ends_in_time() {
         let mut pair = Pair::with(Options { role, ..Options::default() });
         pair.run_for(Duration::from_millis(70));
         assert!(pair.server.is_handshaking());
-        // Checks go on, DTLS does not come back.
+        // Checks continue, but DTLS does not.
         pair.client.failed = true;
         pair.run_for(dtls::HANDSHAKE_TIMEOUT + Duration::from_secs(1));
         assert_eq!(pair.closed(), Some(CloseReason::NeverConnected));
@@ -258,7 +258,7 @@ fn a_handshake_that_stops_half_way_ends_in_time() {
 }
 
 #[test]
-fn a_session_that_is_closed_before_it_connects_says_nothing() {
+fn a_session_that_is_closed_before_it_connects_sends_nothing() {
     let mut pair = Pair::new();
     pair.server.close(pair.now);
     pair.flush();

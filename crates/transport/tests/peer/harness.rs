@@ -1,5 +1,5 @@
-//! A peer of ours and a small browser on virtual time: connectivity checks written by `stun-types`, DTLS by `dimpl`,
-//! and a network between them that loses packets by a seed.
+//! A peer of this crate and a small simulated browser on virtual time: connectivity checks written by `stun-types`,
+//! DTLS by `dimpl`, and a network between them that loses packets by a seed.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -55,11 +55,11 @@ pub(crate) fn check(ice: &IceCredentials, nominate: bool) -> Vec<u8> {
     request.finish()
 }
 
-/// The browser.
+/// The simulated browser.
 pub(crate) struct Client {
     pub(crate) dtls: Dtls,
     pub(crate) ice: IceCredentials,
-    /// Where it checks from and sends.
+    /// The address that it checks from and sends from.
     pub(crate) path: Path,
     pub(crate) nominate: bool,
     pub(crate) checking: bool,
@@ -67,7 +67,7 @@ pub(crate) struct Client {
     pub(crate) server_certificate: Vec<u8>,
     pub(crate) said_goodbye: bool,
     pub(crate) failed: bool,
-    /// It sends no DTLS any more.
+    /// It sends no more DTLS.
     pub(crate) mute: bool,
     active: bool,
     /// A check was answered: DTLS may begin.
@@ -98,7 +98,7 @@ impl Client {
         }
     }
 
-    /// What it has to send now.
+    /// The datagrams that it has to send now.
     fn poll(&mut self, now: Instant, out: &mut Vec<(Path, Vec<u8>)>) {
         if self.checking && now >= self.next_check {
             self.next_check = now + CHECK_INTERVAL;
@@ -155,14 +155,14 @@ impl Client {
         }
     }
 
-    /// When it has something to do by itself.
+    /// When it has a timer.
     fn due(&self) -> Option<Instant> {
         let check = self.checking.then_some(self.next_check);
         let timeout = self.has_begun().then_some(self.next_timeout);
         check.into_iter().chain(timeout).min()
     }
 
-    /// Whether DTLS is under way.
+    /// Whether a DTLS handshake is in progress.
     fn has_begun(&self) -> bool {
         !self.failed && (self.answered || !self.active)
     }
@@ -176,31 +176,31 @@ struct Flight {
     datagram: Vec<u8>,
 }
 
-/// A peer of ours, a browser, and the network between.
+/// A peer of this crate, a browser, and the network between.
 pub(crate) struct Pair {
     pub(crate) now: Instant,
     pub(crate) server: Peer,
     pub(crate) client: Client,
-    /// What the server said so far.
+    /// The events of the server so far.
     pub(crate) events: Vec<PeerEvent>,
-    /// All that either side sent so far: whether to the server, and what.
+    /// All datagrams sent so far: whether to the server, and the bytes.
     pub(crate) log: Vec<(bool, Path, Vec<u8>)>,
-    /// Lost of a hundred packets.
+    /// Loss in percent.
     pub(crate) loss_percent: u64,
-    /// DTLS datagrams to the server, of a hundred, that arrive changed as well.
+    /// Percentage of DTLS datagrams to the server that also arrive changed.
     pub(crate) corrupt_percent: u64,
-    /// What was sent at once arrives in the opposite order.
+    /// Datagrams that were sent at once arrive in the opposite order.
     pub(crate) reversed: bool,
     wire: Vec<Flight>,
     random: u64,
 }
 
-/// How a [`Pair`] differs from the usual.
+/// How a [`Pair`] differs from the default.
 pub(crate) struct Options {
     /// The server's role.
     pub(crate) role: DtlsRole,
     pub(crate) seed: u64,
-    /// The fingerprints in the offer; `None` are the browser's true one.
+    /// The fingerprints in the offer; `None` means the browser's true one.
     pub(crate) fingerprints: Option<Vec<Fingerprint>>,
     pub(crate) identity: DtlsCertificate,
     pub(crate) config: ConfigBuilder,
@@ -261,7 +261,7 @@ impl Pair {
         assert!(self.server.is_connected() && self.client.keys.is_some(), "{:?}", self.events);
     }
 
-    /// Lets time pass.
+    /// Advances the time.
     pub(crate) fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         loop {
@@ -284,12 +284,12 @@ impl Pair {
         }
     }
 
-    /// Loses what is under way.
+    /// Loses all datagrams under way.
     pub(crate) fn lose_all(&mut self) {
         self.wire.clear();
     }
 
-    /// Takes what both sides have to send, and the server's events.
+    /// Takes the datagrams of both sides, and the server's events.
     pub(crate) fn flush(&mut self) {
         let mut datagram = Vec::new();
         while let Some(path) = self.server.poll_transmit(&mut datagram) {
@@ -334,7 +334,7 @@ impl Pair {
             match self.random() % 6 {
                 0 => datagram[at] ^= 1 << (self.random() % 8),
                 1 => datagram[at] = [0, 1, 0x7f, 0xff][self.random() as usize % 4],
-                // A header is where it hurts.
+                // A changed header does the most harm.
                 2 => {
                     let at = at % 26;
                     if let Some(byte) = datagram.get_mut(at) {
@@ -366,7 +366,7 @@ impl Pair {
         }
         for flight in due {
             if flight.to_server {
-                // Drops are tested where they are meant; here they are the network's.
+                // Other tests check drop reasons; here drops are the work of the network.
                 let _ = match demux::classify(&flight.datagram) {
                     demux::Kind::Stun => {
                         self.server.handle_stun(now, flight.path, &flight.datagram)
@@ -395,7 +395,7 @@ impl Pair {
         })
     }
 
-    /// The keys that the server gave out.
+    /// The keys of the server.
     pub(crate) fn take_keys(&mut self) -> Option<(srtp::Sender, srtp::Receiver, srtp::Profile)> {
         let at = self.events.iter().position(|e| matches!(e, PeerEvent::Connected { .. }))?;
         match self.events.remove(at) {
@@ -404,7 +404,7 @@ impl Pair {
         }
     }
 
-    /// The same keys as the client sees them.
+    /// The same keys as the client has them.
     pub(crate) fn client_keys(&self) -> srtp::Keys {
         let (material, profile) = self.client.keys.as_ref().unwrap();
         let profile = match profile {

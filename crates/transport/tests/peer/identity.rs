@@ -1,5 +1,5 @@
-//! Browsers with other certificates than dimpl makes: RSA of any length, P-384, and whatever else a peer may come with.
-//! The DTLS is dimpl's, which signs with what its key provider gives it.
+//! Browsers with other certificates than dimpl makes: RSA of any length, P-384, and unusual ones. DTLS is done by
+//! dimpl, which signs with the key that its key provider gives it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use rcgen::{CertificateParams, PublicKeyData};
 pub(crate) enum Signer {
     Rsa(Box<rsa::KeyPair>),
     Ecdsa(EcdsaKeyPair),
-    /// Signs with bytes that mean nothing.
+    /// Signs with meaningless bytes.
     Nobody,
 }
 
@@ -50,9 +50,9 @@ impl Signer {
 /// A certificate, and the key with which its owner signs the handshake.
 pub(crate) struct Identity {
     certificate: Vec<u8>,
-    /// The scheme that the owner says it signs with.
+    /// The scheme that the owner claims to sign with.
     pub(crate) scheme: u16,
-    /// The scheme that it signs with in truth.
+    /// The scheme that it really signs with.
     pub(crate) true_scheme: u16,
     pub(crate) signer: Signer,
     /// The signature has a wrong bit.
@@ -82,7 +82,7 @@ impl Identity {
         Self::new(certificate, 0x0503, Signer::Ecdsa(key))
     }
 
-    /// A certificate with an RSA key of so many bits; there is no private key to it.
+    /// A certificate with an RSA key of this many bits; there is no private key to it.
     pub(crate) fn rsa_of(bits: usize) -> Self {
         let mut modulus = vec![0xff; bits.div_ceil(8)];
         modulus[0] >>= modulus.len() * 8 - bits;
@@ -90,12 +90,13 @@ impl Identity {
         Self::new(certificate, 0x0401, Signer::Nobody)
     }
 
-    /// A certificate with a key of a kind that is not taken.
+    /// A certificate with a kind of key that is not accepted.
     pub(crate) fn of_another_kind(algorithm: &'static rcgen::SignatureAlgorithm) -> Self {
         Self::new(certificate(&[4; 133], algorithm), 0x0403, Signer::Nobody)
     }
 
-    /// As dimpl takes it: certificate, and a provider that signs for it. The provider lives for ever, as its type asks.
+    /// The form that dimpl takes: certificate, and a provider that signs for it. The provider is leaked, as its type
+    /// requires.
     pub(crate) fn into_dimpl(self) -> (DtlsCertificate, CryptoProvider) {
         let certificate = self.certificate.clone();
         let keys: &'static Keys = Box::leak(Box::new(Keys(Arc::new(self))));
@@ -104,7 +105,7 @@ impl Identity {
     }
 }
 
-/// A self-signed certificate for this public key. Nobody checks what it is signed with.
+/// A self-signed certificate for this public key. Its signature is not checked by any side.
 fn certificate(key: &[u8], algorithm: &'static rcgen::SignatureAlgorithm) -> Vec<u8> {
     struct Unsigned<'a>(&'a [u8], &'static rcgen::SignatureAlgorithm);
 
@@ -160,9 +161,9 @@ impl KeyProvider for Keys {
 #[derive(Debug)]
 struct Key {
     identity: Arc<Identity>,
-    /// dimpl has asked for the hash function, to hold it against the CertificateRequest, of which it knows the half.
-    /// Before that it asks for the kind of key, to choose cipher suites by, and has none for RSA, since it takes the
-    /// server's key to be of the same kind. Until then the key says that it is the usual one.
+    /// Whether dimpl has asked for the hash function, to compare it with the CertificateRequest, of which it knows
+    /// only half. Before that dimpl asks for the kind of key, to choose cipher suites, and has no suite for RSA, since
+    /// it assumes that the server's key is of the same kind. Until then this key claims to be of the usual kind.
     asked: AtomicBool,
 }
 

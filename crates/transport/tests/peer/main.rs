@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-// The name that the rest of the workspace knows it by.
+// The name that the rest of the workspace uses for the crate.
 extern crate sfumato_transport as transport;
 
 mod certificates;

@@ -1,4 +1,4 @@
-//! What attackers try against ICE and DTLS, and what must come of it.
+//! Attacks on ICE and DTLS, and their required outcome.
 
 use std::time::Duration;
 
@@ -96,17 +96,17 @@ fn a_second_hello_from_elsewhere_does_not_hinder_the_handshake() {
 // Row 16, with the victim's own address forged.
 #[test]
 fn a_hello_that_cannot_be_answered_does_not_keep_the_victim_out() {
-    // Only NULL ciphers; a cipher that we know, and no extended master secret.
+    // Only NULL ciphers; a known cipher, but no extended master secret.
     for bad in [hello(&[0x0000, 0x0001, 0x0002]), hello(&[0xc02b, 0xc02c])] {
         let mut pair = Pair::new();
-        // The check has come, the true hello has not.
+        // The check arrived, the true hello did not yet.
         pair.run_for(21 * MILLISECOND);
         for _ in 0..3 {
             let result = pair.server.handle_dtls(pair.now, path(1), &bad);
             assert_eq!(result, Err(DropReason::DtlsLimit));
         }
         pair.connect();
-        // In mid-handshake, and afterwards, it is an old message.
+        // During the handshake, and afterwards, it is an old message.
         assert_eq!(pair.server.handle_dtls(pair.now, path(1), &bad), Ok(()));
         pair.run_for(Duration::from_secs(1));
         assert!(pair.server.is_connected());
@@ -175,7 +175,7 @@ fn an_alert_in_mid_handshake_is_believed_when_nothing_better_comes() {
     pair.run_for(70 * MILLISECOND);
     assert!(pair.server.is_handshaking());
     pair.client.mute = true;
-    // The client's flight is lost, and then it says that the certificate is bad.
+    // The client's flight is lost, and then it sends an alert that the certificate is bad.
     pair.lose_all();
     assert_eq!(pair.server.handle_dtls(pair.now, path(1), &alert(2, 42)), Ok(()));
     pair.run_for(Duration::from_secs(2));
@@ -202,7 +202,7 @@ fn fragments_that_never_make_a_message_are_bounded() {
                 break;
             }
         }
-        // Queue by queue until given up: never more than so many datagrams in one, and so many queues.
+        // Each queue fills up to its bound, until the connection is given up.
         assert!(turn as usize <= 10 * (dtls::MAX_QUEUED_DATAGRAMS + 1));
     }
     assert!(refused > 0);
@@ -223,13 +223,13 @@ fn zero_length_fragments_end() {
         let _ = pair.server.handle_dtls(pair.now, path(1), &record(sequence, &message));
     }
     pair.run_for(Duration::from_secs(16));
-    // Whether the forger with the victim's address wins or not, it ends.
+    // Whether or not the forger with the victim's address wins, the handshake ends.
     assert!(pair.server.is_connected() || pair.closed().is_some());
 }
 
 // Row 17.
 #[test]
-fn datagrams_that_are_no_rows_of_records_are_refused() {
+fn datagrams_that_are_not_sequences_of_records_are_refused() {
     let mut pair = Pair::new();
     pair.connect();
     let record_of_10 = record(9, &[0; 10]);
@@ -264,7 +264,7 @@ fn garbage_between_the_flights_makes_nothing_panic_and_ends() {
     }
 }
 
-/// How many seeds to try: `SEEDS` in the environment, for a longer search.
+/// Number of seeds to try: `SEEDS` in the environment, for a longer search.
 fn seeds(usual: u64) -> u64 {
     std::env::var("SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
@@ -279,7 +279,7 @@ fn another_certificate_gets_no_keys() {
         pair.run_for(Duration::from_secs(5));
         assert_eq!(pair.closed(), Some(CloseReason::FingerprintMismatch));
         assert!(pair.take_keys().is_none() && !pair.server.is_connected());
-        // The client has no keys either, and hears why (RFC 8122 section 6.2).
+        // The client has no keys either, and gets an alert with the reason (RFC 8122 section 6.2).
         assert!(pair.client.keys.is_none());
         assert!(pair.client.failed, "bad_certificate");
     }
@@ -350,7 +350,7 @@ fn renegotiation_over_the_encrypted_connection_is_refused() {
     let mut pair = Pair::with(Options { config, ..Options::default() });
     pair.connect();
     let mut second_hello = hello(&[0xc02b])[13..].to_vec();
-    // The message number that comes next.
+    // The next message number.
     second_hello[5] = 5;
     pair.client.dtls.send_application_data(&second_hello).unwrap();
     let before = pair.log.len();
@@ -359,7 +359,7 @@ fn renegotiation_over_the_encrypted_connection_is_refused() {
     let sealed = disguise::as_handshake(sealed.unwrap().2.clone());
     assert_eq!(pair.server.handle_dtls(pair.now, path(1), &sealed), Ok(()));
     pair.flush();
-    // It is authentic, and so it is the peer's own misdeed: the session ends, without other keys.
+    // The message is authentic, so the peer itself violated the protocol: the session ends, without other keys.
     assert_eq!(pair.closed(), Some(CloseReason::DtlsFailed));
     let connected = pair.events.iter().filter(|e| matches!(e, PeerEvent::Connected { .. }));
     assert_eq!(connected.count(), 1);
@@ -396,7 +396,7 @@ fn a_peer_that_sends_media_and_no_checks_stays_unless_the_operator_wants_checks(
         for _ in 0..120 {
             pair.run_for(Duration::from_secs(1));
             pair.server.heard(pair.now, &path(1));
-            // Media from elsewhere is none of the peer's, and keeps nothing alive.
+            // Media from another address is not the peer's, and keeps nothing alive.
             pair.server.heard(pair.now, &path(9));
         }
         assert_eq!(pair.server.is_connected(), stays, "{consent:?}");
@@ -409,7 +409,7 @@ fn a_peer_that_sends_media_and_no_checks_stays_unless_the_operator_wants_checks(
 
 // Row 22.
 #[test]
-fn no_more_than_eight_addresses() {
+fn a_session_validates_at_most_eight_addresses() {
     let mut pair = Pair::new();
     pair.connect();
     for last in 2..=250 {
@@ -471,7 +471,7 @@ fn a_restart_changes_the_credentials_and_the_old_ones_live_three_seconds() {
 fn only_an_authenticated_check_moves_the_path() {
     let mut pair = Pair::new();
     pair.connect();
-    // DTLS that the peer itself sealed, replayed from elsewhere: it moves nothing.
+    // DTLS that the peer itself sealed, replayed from another address: it moves nothing.
     pair.client.dtls.send_application_data(b"hello").unwrap();
     let before = pair.log.len();
     pair.flush();

@@ -1,11 +1,10 @@
-//! Hellos as browsers write them, and as nobody should.
+//! Hellos as browsers write them, and invalid ones.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Groups, schemes and suites as Chromium sends them: a reserved number, what is post-quantum, and then what is
-/// known.
+/// Groups, schemes and suites as Chromium sends them: a reserved number, a post-quantum group, and then known ones.
 const GROUPS: [u16; 4] = [0x4a4a, 4588, 29, 23];
 
 /// A ClientHello in parts, so that a test can change one.
@@ -86,7 +85,7 @@ impl Hello {
 }
 
 #[test]
-fn a_post_quantum_hello_with_much_that_is_unknown_is_understood() {
+fn a_post_quantum_hello_with_unknown_values_is_read() {
     let hello = Hello::new();
     assert!(hello.bytes().len() > 1300, "longer than a datagram of many clients");
     let offer = hello.read().unwrap();
@@ -99,7 +98,7 @@ fn a_post_quantum_hello_with_much_that_is_unknown_is_understood() {
 fn of_every_set_of_srtp_profiles_the_cheapest_is_taken_in_whatever_order_they_are_offered() {
     let ids = srtp::Profile::ALL.iter().map(|profile| profile.dtls_id()).collect::<Vec<_>>();
     assert_eq!(ids, [7, 8, 1]);
-    // An unknown one (AES-CM with a tag of 32 bits, double encryption, a reserved number) stands between.
+    // An unknown profile (AES-CM with a tag of 32 bits, double encryption, a reserved number) is between known ones.
     let known_or_not = [1, 2, 7, 8, 9, 0x0a0a];
     for set in 0..1_u32 << known_or_not.len() {
         let mut offered: Vec<u16> = known_or_not.to_vec();
@@ -132,7 +131,7 @@ fn a_hello_without_srtp_or_without_anything_else_in_common_is_refused() {
         (Hello::new().with(SIGNATURE_ALGORITHMS, list(0x0401)), Failure::NOTHING_IN_COMMON),
         (Hello::new().with(SIGNATURE_ALGORITHMS, None), Failure::NOTHING_IN_COMMON),
         (Hello::new().with(RENEGOTIATION_INFO, Some(vec![1, 5])), Failure::NOTHING_IN_COMMON),
-        // DTLS 1.0, and what is no DTLS.
+        // DTLS 1.0, and a version that is not DTLS.
         (Hello { version: [0xfe, 0xff], ..Hello::new() }, Failure::NOTHING_IN_COMMON),
         (Hello { version: [0x03, 0x03], ..Hello::new() }, Failure::NOTHING_IN_COMMON),
         (Hello { compressions: vec![1], ..Hello::new() }, Failure::NOTHING_IN_COMMON),
@@ -148,7 +147,7 @@ fn a_hello_without_srtp_or_without_anything_else_in_common_is_refused() {
 }
 
 #[test]
-fn a_later_version_and_no_list_of_groups_are_no_hindrance() {
+fn a_later_version_and_a_missing_list_of_groups_are_accepted() {
     assert!(Hello { version: [0xfe, 0xfc], ..Hello::new() }.read().is_ok());
     let offer = Hello::new().with(SUPPORTED_GROUPS, None).read().unwrap();
     assert_eq!(offer.group, Group::P256);
@@ -157,7 +156,7 @@ fn a_later_version_and_no_list_of_groups_are_no_hindrance() {
 }
 
 #[test]
-fn a_hello_of_ours_and_its_answer_are_understood() {
+fn our_own_hello_and_its_answer_are_read_back() {
     let mut hello = Vec::new();
     put_client_hello(&mut hello, &[1; 32], b"cookie");
     let offer = Offer::read(&hello).unwrap();
@@ -167,13 +166,13 @@ fn a_hello_of_ours_and_its_answer_are_understood() {
     assert_eq!((choice.suite, choice.profile), (offer.suite, offer.profile));
     assert_eq!((offer.random, choice.random), ([1; 32], [2; 32]));
     for len in 0..answer.len() {
-        // Without any extension a ServerHello is whole, and unsafe.
+        // Without extensions a ServerHello is complete, but unsafe.
         assert!(Choice::read(&answer[..len]).is_err());
     }
 }
 
 #[test]
-fn only_what_the_client_spoke_of_is_in_the_answer() {
+fn the_answer_has_only_extensions_that_the_client_sent() {
     let kinds = |hello: &Hello| {
         let mut answer = Vec::new();
         hello.read().unwrap().put_answer(&mut answer, &[0; 32]);

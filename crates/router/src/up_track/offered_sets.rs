@@ -15,43 +15,45 @@ const LONGEST: usize = 1_100;
 
 /// The parameter sets of a track, by payload type. Empty for nearly all publishers.
 #[derive(Debug, Default)]
-pub(crate) struct ToldSets(Vec<Told>);
+pub(crate) struct OfferedSets(Vec<Offered>);
 
 #[derive(Debug)]
-struct Told {
+struct Offered {
     pt: Pt,
     codec: model::Codec,
     /// NAL units, 1 to [`LEAD_MAX`].
     units: Arc<[Box<[u8]>]>,
 }
 
-impl ToldSets {
+impl OfferedSets {
     /// The parameter sets of the codecs of a track. Those that are too many or too long to be sent in front of a key
     /// frame are left out.
     pub(crate) fn new(codecs: &[CodecSpec]) -> Self {
-        let told = codecs.iter().filter_map(|spec| {
+        let offered = codecs.iter().filter_map(|spec| {
             let units = spec.parameter_sets.clone()?;
             let fits = (1..=LEAD_MAX).contains(&units.len())
                 && units.iter().all(|unit| (1..=LONGEST).contains(&unit.len()));
-            fits.then_some(Told { pt: spec.pt, codec: spec.codec, units })
+            fits.then_some(Offered { pt: spec.pt, codec: spec.codec, units })
         });
-        Self(told.collect())
+        Self(offered.collect())
     }
 
     /// Number of packets to send before a key frame of this payload type; 0 if the offer named no parameter sets.
     #[inline]
     pub(crate) fn count(&self, pt: Pt) -> usize {
-        self.of(pt).map_or(0, |told| told.units.len())
+        self.of(pt).map_or(0, |offered| offered.units.len())
     }
 
     /// The packets to send before a key frame whose first packet is `key`: one for each NAL unit, which is allowed in
     /// every packetization mode (RFC 6184 section 5.6, RFC 7798 section 4.4.1).
     pub(crate) fn before(&self, key: &PacketMeta) -> impl Iterator<Item = (Relayed, &[u8])> {
-        let told = self.of(key.pt);
-        let first = key.seq.0.saturating_sub(told.map_or(0, |told| told.units.len() as u64));
-        told.into_iter()
-            .flat_map(move |told| (0..).zip(told.units.iter()).map(move |at| (told, at)))
-            .map(move |(told, (at, unit))| {
+        let offered = self.of(key.pt);
+        let first =
+            key.seq.0.saturating_sub(offered.map_or(0, |offered| offered.units.len() as u64));
+        offered
+            .into_iter()
+            .flat_map(move |offered| (0..).zip(offered.units.iter()).map(move |at| (offered, at)))
+            .map(move |(offered, (at, unit))| {
                 let head = Relayed {
                     up: 0,
                     stream: key.stream,
@@ -62,14 +64,14 @@ impl ToldSets {
                     clock_rate: key.clock_rate,
                     ext: rtp::ParsedExtensions::default(),
                     descriptor: Vec::new(),
-                    info: rtp::payload::inspect(told.codec, unit, None),
+                    info: rtp::payload::inspect(offered.codec, unit, None),
                     capture: None,
                 };
                 (head, &unit[..])
             })
     }
 
-    fn of(&self, pt: Pt) -> Option<&Told> {
-        self.0.iter().find(|told| told.pt == pt)
+    fn of(&self, pt: Pt) -> Option<&Offered> {
+        self.0.iter().find(|offered| offered.pt == pt)
     }
 }
