@@ -1,4 +1,4 @@
-//! What was asked for, before anyone asks what it means: flags, and a scenario file with the same names. Flags win.
+//! The settings as they were given, not checked yet: flags, and a scenario file with the same names. Flags win.
 
 use std::path::PathBuf;
 
@@ -10,17 +10,17 @@ use crate::{
     units::{Bitrate, Share, Span, Time},
 };
 
-/// Loads a WHIP/WHEP server with WebRTC peers and says what they saw.
+/// Loads a WHIP/WHEP server with WebRTC peers and reports what they measured.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 pub struct Arguments {
-    /// What to play: a name below, or a TOML file with the same keys as the flags
+    /// The scenario: a name below, or a TOML file with the same keys as the flags
     #[arg(value_name = "SCENARIO", default_value = "webinar")]
     pub scenario: String,
     /// The settings.
     #[command(flatten)]
     pub settings: Settings,
-    /// Print what would be done, and leave
+    /// Print the plan of the run, and exit
     #[arg(long)]
     pub plan: bool,
 }
@@ -51,11 +51,11 @@ Thresholds (--fail-if, may be repeated; the exit code is 1 when one is broken):
   freeze_time, delay_p50 _p95 _p99 _p999 _max, join_p50 _p99 _max, first_frame_p50 _p99, key_wait_p99, jitter_p99,
   lag_p99, bitrate, server_cpu, server_memory, bystander_delay_p50 _p99, bystander_loss, bystander_freezes
 
-Exit codes: 0 all is well, 1 a threshold is broken or nobody could join, 2 the run could not be made.";
+Exit codes: 0 all is well, 1 a threshold is broken or no peer could join, 2 the run was not possible.";
 
-// What flags are about, in the help.
+// The headings of the flags in the help.
 const SERVER: &str = "Server";
-const PEOPLE: &str = "Who comes and goes";
+const PEOPLE: &str = "Rooms, publishers and viewers";
 const MEDIA: &str = "Media";
 const LINES: &str = "Bad lines";
 const REPORTS: &str = "Reports";
@@ -65,7 +65,7 @@ const SWARM: &str = "The swarm itself";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Video {
-    /// None.
+    /// No video.
     Off,
     /// Real pictures: VP8, 640x360, 400 kbit/s.
     Vp8,
@@ -73,9 +73,10 @@ pub enum Video {
     Simulcast,
     /// Real pictures: H.264, 640x360, 500 kbit/s.
     H264,
-    /// Made-up packets of a given rate and size.
+    /// Generated packets of a given rate and size.
     Synthetic,
-    /// The same, but the pictures have as many packets as real ones: key frames of many, the others spread as in the clips.
+    /// Generated packets, as many for each picture as real video has: many for key frames, and for the others as in
+    /// the clips.
     Real,
 }
 
@@ -83,15 +84,15 @@ pub enum Video {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Audio {
-    /// None.
+    /// No audio.
     Off,
     /// Real sound, 40 kbit/s.
     Opus,
-    /// Made-up packets of a given size, fifty a second.
+    /// Generated packets of a given size, fifty per second.
     Synthetic,
 }
 
-/// Everything that a scenario consists of. What is not said is the scenario's default.
+/// All settings of a run. Settings that are not given have the scenario's default.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
@@ -101,32 +102,32 @@ pub struct Settings {
     /// WHIP endpoint, with {room} and {participant}
     #[arg(help_heading = SERVER, long, value_name = "URL")]
     pub whip: Option<String>,
-    /// WHEP endpoint, with {room}, {viewer}, and {participant} where each publisher is watched by itself
+    /// WHEP endpoint, with {room}, {viewer}, and {participant} if each publisher is watched in a session of its own
     #[arg(help_heading = SERVER, long, value_name = "URL")]
     pub whep: Option<String>,
     /// Bearer token of all requests
     #[arg(help_heading = SERVER, long, env = "SFUMATO_LOADTEST_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<String>,
-    /// File with bearer tokens, one per line, which participants take in turn
+    /// File with bearer tokens, one per line; the participants use them in turn
     #[arg(help_heading = SERVER, long, value_name = "FILE")]
     pub tokens: Option<PathBuf>,
     /// Do not check certificates of https servers
     #[arg(help_heading = SERVER, long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub insecure: Option<bool>,
 
-    /// The scenario that a file changes
+    /// The scenario on which a file is based
     #[arg(skip)]
     pub scenario: Option<String>,
-    /// How long it lasts, joining included
+    /// Length of the run, joining included
     #[arg(help_heading = PEOPLE, long, value_name = "TIME")]
     pub duration: Option<Time>,
-    /// The totals of the report begin after so long, in whole seconds; its time line has all of it
+    /// The totals of the report begin after this time, in whole seconds; the report's time line begins at once
     #[arg(help_heading = PEOPLE, long, value_name = "TIME")]
     pub warm_up: Option<Time>,
     /// Rooms
     #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub rooms: Option<u32>,
-    /// Name of the room, or what the names of several begin with; else each run has its own
+    /// Name of the room; of several rooms, the beginning of their names. By default each run has rooms of its own
     #[arg(help_heading = PEOPLE, long, value_name = "NAME")]
     pub room: Option<String>,
     /// Publishers in each room
@@ -135,25 +136,26 @@ pub struct Settings {
     /// Viewers in each room (in a meeting the publishers watch, and these besides)
     #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub viewers: Option<u32>,
-    /// Viewers in each room who are there before the others, with good lines, and stay: what they see is reported apart
+    /// Viewers in each room that join before the others, with good lines, and stay: their results are reported
+    /// separately
     #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub bystanders: Option<u32>,
-    /// Share of the viewers who stop reading their sockets with their first frame, and say nothing any more
+    /// Share of the viewers that stop reading their sockets at their first frame, and send nothing any more
     #[arg(help_heading = PEOPLE, long, value_name = "SHARE")]
     pub stalled: Option<Share>,
     /// Publishers watch each other
     #[arg(help_heading = PEOPLE, long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub meeting: Option<bool>,
-    /// Over what time they join; 5s, or a quarter of a shorter run
+    /// Time within which all join; 5s, or a quarter of a shorter run
     #[arg(help_heading = PEOPLE, long, value_name = "TIME")]
     pub join_over: Option<Time>,
-    /// How long joining may take
+    /// How long a single join may take
     #[arg(help_heading = PEOPLE, long, value_name = "TIME")]
     pub join_timeout: Option<Time>,
     /// Viewers per second that leave and are replaced
     #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub churn: Option<f64>,
-    /// Share of those that leave without a goodbye
+    /// Share of the leaving viewers that send no goodbye
     #[arg(help_heading = PEOPLE, long, value_name = "SHARE")]
     pub silent: Option<Share>,
     /// Viewers per second that change their address
@@ -165,14 +167,14 @@ pub struct Settings {
     /// In a ramp: how long a step lasts
     #[arg(help_heading = PEOPLE, long, value_name = "TIME")]
     pub step_time: Option<Time>,
-    /// In a ramp: where it ends at the latest
+    /// In a ramp: the number of viewers at which it ends
     #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub max_viewers: Option<u32>,
 
-    /// What publishers show
+    /// The publishers' video
     #[arg(help_heading = MEDIA, long, value_enum)]
     pub video: Option<Video>,
-    /// What publishers say
+    /// The publishers' audio
     #[arg(help_heading = MEDIA, long, value_enum)]
     pub audio: Option<Audio>,
     /// Synthetic and real video: frames per second
@@ -193,7 +195,7 @@ pub struct Settings {
     /// Real video: packets of a key frame, such as 100 or 40-150
     #[arg(help_heading = MEDIA, long, value_name = "N[-N]")]
     pub key_packets: Option<Span>,
-    /// Packets of a frame that leave at once, each 5 ms; 16 or a sixth of the frame when this is not said
+    /// Packets of a frame that are sent at once, every 5 ms; by default 16 or a sixth of the frame
     #[arg(help_heading = MEDIA, long, value_name = "N")]
     pub burst: Option<u16>,
 
@@ -203,45 +205,45 @@ pub struct Settings {
     /// Delay of the bots' lines, each way
     #[arg(help_heading = LINES, long, value_name = "TIME")]
     pub delay: Option<Time>,
-    /// Jitter of the bots' lines, each way: up to so much more delay
+    /// Jitter of the bots' lines, each way: at most this much additional delay
     #[arg(help_heading = LINES, long, value_name = "TIME")]
     pub jitter: Option<Time>,
     /// Rate limit of the bots' lines, each way
     #[arg(help_heading = LINES, long, value_name = "BITRATE")]
     pub rate: Option<Bitrate>,
-    /// Share of the viewers that have such a line; publishers have it too when this is not said
+    /// Share of the viewers with such a line; without this flag all viewers and publishers have it
     #[arg(help_heading = LINES, long, value_name = "SHARE")]
     pub faulty: Option<Share>,
 
-    /// A condition under which the run has failed, such as 'loss > 0.1%'
+    /// A condition under which the run fails, such as 'loss > 0.1%'
     #[arg(help_heading = REPORTS, long = "fail-if", value_name = "THRESHOLD")]
     pub fail_if: Vec<Threshold>,
-    /// Process of the server, on this machine: its CPU and memory are watched
+    /// Process id of the server, if it runs on this machine: its CPU and memory are measured
     #[arg(help_heading = REPORTS, long, value_name = "PID")]
     pub server_pid: Option<u32>,
     /// Write the report as JSON; "-": to standard output
     #[arg(help_heading = REPORTS, long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write the report as a page with plots
+    /// Write the report as an HTML page with plots
     #[arg(help_heading = REPORTS, long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Say nothing while it runs
+    /// Show nothing during the run
     #[arg(help_heading = REPORTS, long, short, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub quiet: Option<bool>,
 
     /// Threads for the bots
     #[arg(help_heading = SWARM, long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Requests to the server at a time
+    /// Requests to the server under way at a time
     #[arg(help_heading = SWARM, long, value_name = "N")]
     pub requests: Option<usize>,
-    /// Address that bots bind and offer
+    /// Address that the bots bind and offer
     #[arg(help_heading = SWARM, long, value_name = "IP")]
     pub bind: Option<std::net::IpAddr>,
     /// Let the kernel join received datagrams (UDP_GRO)
     #[arg(help_heading = SWARM, long, value_name = "BOOL", action = clap::ArgAction::Set)]
     pub gro: Option<bool>,
-    /// Send the packets of a burst as one message (UDP_SEGMENT), which browsers do not
+    /// Send the packets of a burst as one message (UDP_SEGMENT); browsers do not do that
     #[arg(help_heading = SWARM, long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub gso: Option<bool>,
     /// Seed of all random choices
@@ -249,7 +251,7 @@ pub struct Settings {
     pub seed: Option<u64>,
 }
 
-/// Takes from the second what the first does not say.
+/// Fills the settings that the first lacks from the second.
 macro_rules! overlay {
     ($strong:ident, $weak:ident, $($name:ident),* $(,)?) => {
         Settings {
@@ -260,7 +262,7 @@ macro_rules! overlay {
 }
 
 impl Settings {
-    /// These settings, and for what they do not say the others.
+    /// These settings, completed by the others.
     #[must_use]
     pub fn or(self, weak: Settings) -> Settings {
         let strong = self;

@@ -1,16 +1,16 @@
-//! A swarm of WebRTC peers that loads a WHIP/WHEP server over the wire, as thousands of real ones would, and says what
-//! they saw. It knows nothing private of any server.
+//! A swarm of WebRTC peers that loads a WHIP/WHEP server over the wire, as thousands of real ones would, and reports
+//! what they measured. It uses no private interface of any server.
 //!
-//! - [`args`], [`plan`], `feeds`: what is asked for, and what that comes to
-//! - `director`: who joins and leaves when
+//! - [`args`], [`plan`], `feeds`: the settings, and the plan made of them
+//! - `director`: when peers join and leave
 //! - `swarm`, `thread`: few threads that carry many bots
 //! - `signal`: the HTTP requests of all bots
 //! - `bot`: one peer: ICE, DTLS, SRTP, RTCP
 //! - `media`: what publishers send, so that receivers know what must have been sent
-//! - [`hostile`]: attackers beside a swarm, and whether it notices
-//! - [`stats`], [`threshold`], [`report`]: what was seen, and whether that is good
+//! - [`hostile`]: attackers beside a swarm, and whether its peers are harmed
+//! - [`stats`], [`threshold`], [`report`]: what was measured, and whether that is good
 //!
-//! What is deliberately absent: decoding, congestion control of its own (a publisher sends what it was told to), TURN.
+//! What is deliberately absent: decoding, congestion control of its own (a publisher sends at its configured rate), TURN.
 #![expect(
     unreachable_pub,
     reason = "modules are private where tests of this crate alone use them; what is pub in them is their face"
@@ -40,10 +40,10 @@ use std::{io, sync::atomic::AtomicBool};
 use plan::Plan;
 use report::{Report, live::Live};
 
-/// Plays a plan to its end, or until `interrupted` becomes true, and reports what was seen.
+/// Runs a plan to its end, or until `interrupted` becomes true, and returns the report.
 ///
 /// # Errors
-/// The machine has no threads, descriptors or randomness to give. Whatever the server does is in the report.
+/// The system refuses threads, descriptors or random numbers. Failures of the server are in the report instead.
 pub fn run(plan: &Plan, interrupted: &AtomicBool) -> io::Result<Report> {
     let live = Live::new(plan.describe(), plan.duration, plan.quiet);
     director::Director::new(plan, live)?.run(interrupted)

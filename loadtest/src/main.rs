@@ -1,4 +1,4 @@
-//! The command: flags, Ctrl-C, where reports go, the exit code. What is done is the library's.
+//! The command: flags, Ctrl-C, files of reports, the exit code. The rest is in the library.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     if only_plan {
         return print(&plan.explain(), ExitCode::SUCCESS);
     }
-    // Before the run, which nobody wants to repeat for it.
+    // Checked before the run, which would otherwise have to be repeated for a wrong path.
     if let Err(error) = try_files(&plan) {
         return fail(&error);
     }
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
-/// The first Ctrl-C ends the run in order, the second at once.
+/// The first Ctrl-C ends the run in order, the second one at once.
 fn interruptible() -> io::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -57,7 +57,7 @@ fn interruptible() -> io::Result<Arc<AtomicBool>> {
     Ok(interrupted)
 }
 
-/// Where reports go there must be a file; what stands in it stays until then.
+/// Checks that the files of the reports can be written. What is in them stays until then.
 fn try_files(plan: &Plan) -> Result<(), String> {
     for path in [&plan.json, &plan.html].into_iter().flatten().filter(|path| !is_stdout(path)) {
         let file = fs::OpenOptions::new().append(true).create(true).open(path);
@@ -90,7 +90,7 @@ fn write(plan: &Plan, report: &Report) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes to standard output; a reader that went away is no failure.
+/// Writes to standard output. It is no failure if the reader is gone.
 fn print(text: &str, code: ExitCode) -> ExitCode {
     let _gone = io::stdout().write_all(text.as_bytes());
     code

@@ -1,4 +1,4 @@
-//! From what was asked for to what will be done: scenarios by name, files, defaults, and checks.
+//! Turns the settings into a plan: scenarios by name, files, defaults, and checks.
 
 use std::{
     fs,
@@ -20,30 +20,30 @@ use crate::{
     units::Time,
 };
 
-/// Names that there are.
+/// The names of the scenarios.
 pub(crate) const SCENARIOS: [&str; 8] =
     ["webinar", "meeting", "audio", "rooms", "churn", "ramp", "flash", "soak"];
 
-/// What will be done.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Name of the scenario, or of its file.
+    /// The name of the scenario, or of its file.
     pub name: String,
     pub(crate) whip: String,
     pub(crate) whep: String,
     pub(crate) tokens: Vec<Arc<str>>,
     pub(crate) insecure: bool,
     pub(crate) duration: Duration,
-    /// What does not count in the totals: whole seconds.
+    /// Time at the beginning that the totals leave out: whole seconds.
     pub(crate) warm_up: Duration,
     pub(crate) rooms: u32,
-    /// The room's name, or the beginning of the names of several.
+    /// The room's name; of several rooms, the beginning of their names.
     pub(crate) room: String,
     pub(crate) publishers: u32,
     pub(crate) viewers: u32,
-    /// Viewers of each room who come before the others, and stay.
+    /// Viewers of each room that join before the others, and stay.
     pub(crate) bystanders: u32,
-    /// Share of the viewers who stop reading.
+    /// Share of the viewers that stop reading.
     pub(crate) stalled: f64,
     pub(crate) meeting: bool,
     pub(crate) join_over: Duration,
@@ -55,16 +55,16 @@ pub struct Plan {
     pub(crate) audio: Option<Feed>,
     pub(crate) video: Vec<Feed>,
     pub(crate) faults: Faults,
-    /// Share of viewers with faults; `None`: everybody.
+    /// Share of the viewers with faults; `None`: all viewers and publishers.
     pub(crate) faulty: Option<f64>,
-    /// When the run has failed.
+    /// The conditions under which the run fails.
     pub thresholds: Vec<Threshold>,
     pub(crate) server_pid: Option<u32>,
-    /// Where the JSON goes.
+    /// The file of the JSON report.
     pub json: Option<PathBuf>,
-    /// Where the page goes.
+    /// The file of the HTML report.
     pub html: Option<PathBuf>,
-    /// No live table.
+    /// No table during the run.
     pub quiet: bool,
     pub(crate) threads: usize,
     pub(crate) requests: usize,
@@ -73,14 +73,14 @@ pub struct Plan {
     pub(crate) server_ip: Option<IpAddr>,
     pub(crate) gro: bool,
     pub(crate) gso: bool,
-    /// Packets of a frame that leave at once; `None`: as a browser's pacer does it.
+    /// Packets of a frame that are sent at once; `None`: like a browser's pacer.
     pub(crate) burst: Option<u16>,
     pub(crate) seed: u64,
-    /// What is sent, for people.
+    /// A description of the media.
     pub media: String,
 }
 
-/// How a ramp grows.
+/// The growth of a ramp.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ramp {
     pub(crate) step: u32,
@@ -88,16 +88,16 @@ pub(crate) struct Ramp {
     pub(crate) max: u32,
 }
 
-/// Joins take so long when nothing else is said, or a quarter of a shorter run.
+/// The default time within which all join; a quarter of the run if that is shorter.
 const JOIN_OVER: Duration = Duration::from_secs(5);
-/// Most bots of a run: ids in stamps and open files end somewhere.
+/// The number of bots in a run: it is limited by the ids in stamps and by open files.
 const MAX_BOTS: u64 = 60_000;
 
 impl Plan {
-    /// Resolves the command line.
+    /// Makes a plan from the command line.
     ///
     /// # Errors
-    /// What cannot be done, and what is allowed.
+    /// What is not possible, and what is allowed.
     pub fn resolve(arguments: Arguments) -> Result<Plan, String> {
         let Arguments { scenario, settings, .. } = arguments;
         let (name, settings) = if SCENARIOS.contains(&scenario.as_str()) {
@@ -138,14 +138,14 @@ impl Plan {
             duration,
             warm_up: whole_seconds(time(settings.warm_up, 0)),
             rooms: settings.rooms.unwrap_or(1),
-            // Of this run alone, whatever the seed.
+            // The name differs in each run, even with the same seed.
             room: settings.room.unwrap_or_else(|| format!("load-{:08x}", Random::seed() as u32)),
             publishers: settings.publishers.unwrap_or(1),
             viewers: settings.viewers.unwrap_or(0),
             bystanders: settings.bystanders.unwrap_or(0),
             stalled: settings.stalled.map_or(0.0, |share| share.0),
             meeting: settings.meeting.unwrap_or(false),
-            // A short run has all of them for most of it.
+            // In a short run all have joined after a quarter of it.
             join_over: settings.join_over.map_or(duration.min(JOIN_OVER * 4) / 4, |over| over.0),
             patience: time(settings.join_timeout, 15),
             churn: rate("churn", settings.churn)?,
@@ -201,7 +201,7 @@ impl Plan {
         Ok(self)
     }
 
-    /// What will be done, for people.
+    /// The plan in one line.
     pub fn describe(&self) -> String {
         let mut text = format!(
             "{}: {} of {}",
@@ -210,7 +210,7 @@ impl Plan {
             plural(self.publishers, "publisher"),
         );
         if self.meeting {
-            text += " who watch each other";
+            text += " that watch each other";
         }
         match self.ramp {
             Some(ramp) => {
@@ -248,7 +248,7 @@ impl Plan {
         text
     }
 
-    /// The same, and where, how, and when it has failed.
+    /// The plan with endpoints, joins, threads, reports and thresholds.
     pub fn explain(&self) -> String {
         let mut text =
             format!("{}\n\nwhip       {}\nwhep       {}\n", self.describe(), self.whip, self.whep);
@@ -288,13 +288,13 @@ impl Plan {
         expand(&self.whep, room, watched, viewer)
     }
 
-    /// Viewers need a session for each publisher.
+    /// Whether viewers need a session for each publisher.
     pub(crate) fn watches_one_by_one(&self) -> bool {
         self.whep.contains("{participant}")
     }
 }
 
-/// What a scenario is when nothing else is said.
+/// The settings of a scenario.
 fn preset(name: &str) -> Settings {
     let seconds = |n| Some(Time(Duration::from_secs(n)));
     let base = Settings {
@@ -357,7 +357,7 @@ fn endpoints(settings: &Settings) -> Result<(String, String), String> {
         let scheme = if server.contains("://") { "" } else { "http://" };
         Some(format!("{scheme}{server}{path}"))
     };
-    // Who has a token is named by it, and has no other name to choose.
+    // With a token, the token's subject is the participant's name, so no name is requested.
     let anonymous = settings.token.is_none() && settings.tokens.is_none();
     let named = |path: &str, name: &str| match anonymous {
         true => below(&format!("{path}?participant={name}")),
@@ -414,12 +414,12 @@ fn time(time: Option<Time>, default_seconds: u64) -> Duration {
     time.map_or(Duration::from_secs(default_seconds), |time| time.0)
 }
 
-/// Counting begins at the end of a second, as samples do.
+/// The time in whole seconds, rounded up: samples are taken at the end of a second.
 fn whole_seconds(time: Duration) -> Duration {
     Duration::from_secs(time.as_millis().div_ceil(1_000) as u64)
 }
 
-/// Half of the machine: the other half is the server's, which is often on it.
+/// Half of the cores: the other half is for the server, which often runs on the same machine.
 fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
@@ -433,7 +433,7 @@ fn bind_address(bind: Option<IpAddr>, server: SocketAddr) -> Result<SocketAddr, 
     Ok(SocketAddr::new(bind.unwrap_or(any), 0))
 }
 
-/// The address from which packets to the server leave: a connected socket knows, nothing is sent.
+/// The address from which packets to the server leave. A connected socket knows it; nothing is sent.
 fn local_address(bind: SocketAddr, server: SocketAddr) -> SocketAddr {
     if !bind.ip().is_unspecified() {
         return bind;
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_token_takes_its_name() {
+    fn with_a_token_a_bot_asks_for_no_name() {
         let plan = plan(&["webinar", "--server", "localhost:8080", "--token", "t"]).unwrap();
         assert_eq!(plan.whip_url("r", "p").unwrap().as_str(), "http://localhost:8080/whip/r");
         assert_eq!(plan.whep_url("r", "p", "v").unwrap().as_str(), "http://localhost:8080/whep/r");
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scenarios_beside_us_are_sound() {
+    fn the_scenario_files_are_valid() {
         let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
         let files: Vec<_> = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()).collect();
         assert!(files.len() >= 4);
@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_a_reason() {
+    fn impossible_plans_are_refused_with_a_reason() {
         let refused = |flags: &[&str]| plan(&[flags, &SERVER].concat()).unwrap_err();
         assert!(plan(&["webinar"]).unwrap_err().contains("--server"));
         assert!(refused(&["webinar", "--viewers", "100000"]).contains("60000"));

@@ -55,7 +55,7 @@ fn nobody_who_joins_is_code_one() {
         run("webinar --server http://127.0.0.1:9 --viewers 1 --duration 60s");
     assert!(start.elapsed() < Duration::from_secs(30), "nothing to wait for");
     assert_eq!((code, stderr.as_str()), (Some(1), ""), "nothing to see without a terminal");
-    assert!(stdout.contains("nobody could join") && stdout.contains("http: "), "{stdout}");
+    assert!(stdout.contains("no peer could join") && stdout.contains("http: "), "{stdout}");
 }
 
 #[test]

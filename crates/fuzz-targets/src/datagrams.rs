@@ -1,4 +1,4 @@
-//! What comes to the media port: demultiplexing, STUN, DTLS, SRTP.
+//! Parsers of the media port: demultiplexing, STUN, DTLS, SRTP.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
@@ -12,7 +12,7 @@ use ::transport::{Peer, PeerEvent, ice};
 use aws_lc_rs::hmac;
 use model::{DropReason, DtlsRole, ExtensionMap, IceCredentials, Path, SessionId, SessionPlan};
 
-/// Time begins here.
+/// The time at which each run starts.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 fn credentials() -> IceCredentials {
@@ -31,7 +31,7 @@ fn path() -> Path {
     }
 }
 
-/// A datagram of any kind. What a parser of a protocol takes must have been sorted to that protocol.
+/// A datagram of any kind. A datagram that a protocol's parser accepts must have been assigned to that protocol.
 pub fn demux(data: &[u8]) {
     let kind = classify(data);
     let least = match kind {
@@ -51,8 +51,8 @@ pub fn demux(data: &[u8]) {
     }
 }
 
-/// A connectivity check: the bytes as they are, and as the attributes of a check that is signed with the right
-/// password. Nothing but what is signed and for us is answered, and an answer stays small.
+/// A connectivity check: the bytes as they are, and as the attributes of a check that is signed with the correct
+/// password. Only checks that are signed and for this node are answered, and an answer stays small.
 pub fn stun(data: &[u8]) {
     check(data);
     check(&signed(data));
@@ -77,12 +77,12 @@ fn check(datagram: &[u8]) {
             assert!(unanswered, "a check that is genuine and for us was dropped: {reason:?}");
         }
     }
-    // Who knows another password is a stranger.
+    // A check under another password must be refused.
     let other = ice::verify(datagram, "another-password-of-22-characters");
     assert!(other.is_err_and(|reason| reason != DropReason::StunUnknownUser));
 }
 
-/// A Binding request with these attributes, and a MESSAGE-INTEGRITY that is right (RFC 8489 section 14.5).
+/// A Binding request with these attributes and a correct MESSAGE-INTEGRITY (RFC 8489 section 14.5).
 fn signed(attributes: &[u8]) -> Vec<u8> {
     let attributes = &attributes[..attributes.len().min(1400)];
     let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
@@ -108,8 +108,8 @@ fn contexts(choice: u8) -> (Profile, Sender, Receiver) {
     }
 }
 
-/// SRTP: the first byte chooses the profile, the second and third a change to make, the rest is taken for a protected
-/// packet and for one to protect. What opens is what was sealed, once.
+/// SRTP: the first byte chooses the profile, the second and third a change to make; the rest is used as a protected
+/// packet and as one to protect. A packet that opens is one that was sealed, and it opens only once.
 pub fn srtp(data: &[u8]) {
     let [choice, at, change, rest @ ..] = data else {
         return;
@@ -124,7 +124,7 @@ pub fn srtp(data: &[u8]) {
         let roc = (opened.index >> 16) as u32;
         let sealed = sender.seal_rtp(&mut out, header_len, opened.len, roc);
         assert_eq!(sealed, Ok(rest.len()), "what opened does not seal");
-        assert_eq!(out, rest, "opened what nobody sealed");
+        assert_eq!(out, rest, "a packet opened that was never sealed");
     }
 
     let (profile, mut sender, mut receiver) = contexts(*choice);
@@ -176,15 +176,15 @@ fn changed(bytes: &mut [u8], at: u8, change: u8) {
     bytes[at] ^= change.max(1);
 }
 
-/// What a stranger's handshake may cost us in bytes sent before it is given up. Our longest flight is about 1,200
-/// bytes, and it is sent again some times.
+/// Bytes that the node may send in a handshake with an unauthenticated peer before it gives up. The longest flight is
+/// about 1,200 bytes, and it is resent several times.
 const DTLS_SENT_MAX: usize = 64 * 1024;
-/// Calls of a timer until a handshake that nobody answers is over.
+/// Timer calls until a handshake without answers has ended.
 const DTLS_TIMEOUTS_MAX: usize = 200;
 
-/// DTLS of a peer whose path is validated: the first byte chooses our role, the rest is a row of datagrams, each after
-/// its length in two bytes. Nobody gets keys without the certificate that the offer promised, and whatever comes, the
-/// handshake ends by itself.
+/// DTLS of a peer whose path is validated: the first byte chooses the node's role, the rest is a series of datagrams,
+/// each after its length in two bytes. No keys are given out without the certificate of the offer, and the handshake
+/// ends by itself on every input.
 pub fn dtls(data: &[u8]) {
     static CERTIFICATE: LazyLock<Arc<Certificate>> =
         LazyLock::new(|| match Certificate::generate() {
@@ -241,7 +241,7 @@ fn drain(peer: &mut Peer, sent: &mut usize, over: &mut bool) {
     }
 }
 
-/// A session whose peer promised a certificate that nobody has.
+/// A session whose offer has the fingerprint of a certificate that does not exist.
 fn plan(dtls_role: DtlsRole) -> SessionPlan {
     SessionPlan {
         id: SessionId(1),

@@ -1,4 +1,4 @@
-//! What comes over HTTP: session descriptions and trickle fragments.
+//! Parsers of the HTTP side: session descriptions and trickle fragments.
 
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Instant;
@@ -11,10 +11,10 @@ use signaling::Core;
 const PUBLISHER: &str = include_str!("../../sdp/fixtures/ffmpeg-publish.sdp");
 const VIEWER: &str = include_str!("../../sdp/fixtures/firefox-watch.sdp");
 
-/// Most SSRCs that a session may have.
+/// The number of SSRCs that a session may have.
 const SSRCS_MAX: usize = 20;
 
-/// Time stands still.
+/// All calls happen at this time.
 static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 struct Node {
@@ -62,13 +62,13 @@ impl Node {
     }
 }
 
-/// An offer, as a publisher's and as a viewer's. What is answered is answered whole and reads back; what is refused is
-/// the client's fault and leaves nothing behind.
+/// An offer, as a publisher's and as a viewer's. An accepted offer gets a complete answer that parses again; a refused
+/// one is the client's fault and leaves nothing behind.
 pub fn sdp(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let offer = Offer::parse(&text);
     if let Ok(offer) = &offer {
-        // Whatever it says, it is judged without a panic.
+        // The transport may be accepted or refused, but must not panic.
         let _judged = offer.peer_transport().is_ok();
     }
     let sections = offer.as_ref().map(|offer| offer.sections.len()).ok();
@@ -77,7 +77,7 @@ pub fn sdp(data: &[u8]) {
     let published = node.publish("stranger", &text);
     answered(&mut node, &published, sections);
     if published.is_ok() {
-        // A viewer's slots take what the stranger publishes.
+        // The slots of a viewer are bound to the tracks of the offer.
         let watching = node.watch(VIEWER);
         assert!(watching.is_ok(), "a stranger keeps a viewer out: {watching:?}");
         assert!(matches!(node.commands().first(), Some(Command::Open(_))));
@@ -124,7 +124,7 @@ fn answered(
     assert!(matches!(node.commands().last(), Some(Command::Close { .. })));
 }
 
-/// Text of ours is made of whole lines: nothing that a client wrote can begin one.
+/// The node's text consists of whole lines: no text of a client may begin a new one.
 fn lines(text: &str) {
     assert!(text.ends_with("\r\n"));
     for line in text.split_terminator("\r\n") {
@@ -133,7 +133,7 @@ fn lines(text: &str) {
     }
 }
 
-/// A trickle or restart fragment for a session that is there. It changes nothing unless it is a whole restart.
+/// A trickle or restart fragment for a live session. It changes nothing unless it is a complete restart.
 pub fn sdpfrag(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let parsed = Fragment::parse(&text);

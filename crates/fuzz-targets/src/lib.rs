@@ -1,9 +1,9 @@
-//! What the fuzzers call: one function for each parser that reads a stranger's bytes. Each panics when a promise of its
-//! parser is broken, and not otherwise.
+//! What the fuzzers call: one function for each parser that reads bytes of an unauthenticated or hostile peer. It
+//! panics only when the parser breaks one of its promises.
 //!
-//! `fuzz/` drives them with libFuzzer; `tests/replay.rs` drives them in every test run, with the seeds of
-//! `fuzz/seeds/` and mutations of each target's. A new target is a function here, a line in [`TARGETS`], a
-//! file in `fuzz/fuzz_targets/` with its entry in `fuzz/Cargo.toml`, and a directory in `fuzz/seeds/`.
+//! `fuzz/` runs these functions with libFuzzer; `tests/replay.rs` runs them in every test run, with the seeds of
+//! `fuzz/seeds/` and mutations of them. A new target is a function here, a line in [`TARGETS`], a file in
+//! `fuzz/fuzz_targets/` with its entry in `fuzz/Cargo.toml`, and a directory in `fuzz/seeds/`.
 
 mod datagrams;
 mod descriptions;
@@ -13,18 +13,18 @@ pub use datagrams::{demux, dtls, srtcp, srtp, stun};
 pub use descriptions::{sdp, sdpfrag};
 pub use media::{payload, rtcp, rtp};
 
-/// A parser under test.
+/// A fuzz target.
 #[derive(Clone, Copy)]
 pub struct Target {
     /// Name of its driver and of its directory in `fuzz/seeds/`.
     pub name: &'static str,
-    /// Takes any bytes, panics on a broken promise.
+    /// Takes any bytes; panics when the parser breaks a promise.
     pub run: fn(&[u8]),
-    /// Mutated inputs in a test run: as many as take about a second in a debug build.
+    /// The number of mutated inputs in a test run: about a second's work in a debug build.
     pub mutations: u64,
 }
 
-/// All targets.
+/// All fuzz targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "rtp", run: rtp, mutations: 10_000 },
     Target { name: "rtcp", run: rtcp, mutations: 10_000 },

@@ -9,8 +9,8 @@ use ::rtp::{
 };
 use model::{Codec, Extension, ExtensionMap};
 
-/// An RTP packet in the clear. The views must stay inside it, and a header that is written from what was read must
-/// read back as the same.
+/// A decrypted RTP packet. The views must stay inside it, and a header that is written from the parsed values must
+/// parse to the same values.
 pub fn rtp(data: &[u8]) {
     let Ok(packet) = RtpPacket::parse(data) else {
         return;
@@ -45,7 +45,7 @@ fn rewrite(packet: &RtpPacket<'_>, extensions: &[(u8, &[u8])]) {
         timestamp: packet.timestamp(),
         ssrc: packet.ssrc(),
     };
-    // Written in the form that it was read in, a block grows by nothing.
+    // If written in the form in which it was read, a block does not grow.
     let mut out = [0; 4096];
     let written = header.write(&mut out, extensions);
     let Ok(again) = written.and_then(|len| parse_header_unprotected(&out[..len])) else {
@@ -60,8 +60,8 @@ fn rewrite(packet: &RtpPacket<'_>, extensions: &[(u8, &[u8])]) {
     assert_eq!(read.as_deref(), Ok(extensions));
 }
 
-/// An RTCP datagram, decrypted. Everything that a packet gives out is counted against its length, and NACKs, reports
-/// and transport-wide feedback must read back as the same when written.
+/// A decrypted RTCP datagram. All values that a packet yields are counted against its length, and NACKs, reports and
+/// transport-wide feedback that are written again must parse to the same values.
 pub fn rtcp(data: &[u8]) {
     let mut good = 0;
     for packet in CompoundIter::new(data) {
@@ -106,7 +106,7 @@ fn one_rtcp(packet: &RtcpPacket<'_>, len: usize) {
     }
 }
 
-/// Writes with `write` and gives what was written to `read`.
+/// Writes a packet with `write` and passes it to `read`.
 fn through(write: impl FnOnce(&mut RtcpWriter<'_>) -> bool, read: impl FnOnce(RtcpPacket<'_>)) {
     let mut buf = vec![0; 300_000];
     let mut writer = RtcpWriter::new(&mut buf);
@@ -175,8 +175,8 @@ fn feedback(twcc: &TransportFeedback<'_>) {
     );
 }
 
-/// A codec's payload: the first byte chooses the codec, the second the length of a dependency descriptor before the
-/// payload. Rewriting may change picture ids only.
+/// The payload of a codec: the first byte chooses the codec, the second the length of a dependency descriptor before
+/// the payload. Rewriting may change only picture ids.
 pub fn payload(data: &[u8]) {
     const CODECS: [Codec; 7] =
         [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1, Codec::Red, Codec::Opus];

@@ -1,5 +1,5 @@
-//! Every fuzz target on its seeds and on seeded mutations of them: what a fuzzer would do, for a second, the same in
-//! every run. A failing input is printed as hex.
+//! Runs every fuzz target on its seeds and on seeded mutations of them: a second of fuzzing that is the same in every
+//! run. A failing input is printed as hex.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use sfumato_fuzz_targets::{TARGETS, Target};
 
-/// Longest mutated input in bytes.
+/// The longest mutated input in bytes.
 const MAX_LEN: usize = 4096;
 
 /// The seeds of a target by file name, in a fixed order.
@@ -34,7 +34,7 @@ fn run(target: Target, origin: &str, input: &[u8]) {
     }
 }
 
-/// xorshift64*: the same numbers in every run, on every machine.
+/// xorshift64*: the same sequence in every run, on every machine.
 struct Numbers(u64);
 
 impl Numbers {

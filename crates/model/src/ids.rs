@@ -1,18 +1,19 @@
-//! Names and numbers of things. Text ids are parsed once, at the edge, and hold only safe characters.
+//! Ids of rooms, participants, sessions, tracks and streams. Text ids are parsed once, where they enter the node, and
+//! contain only safe characters.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Why a text is not an id.
+/// Why a text is no id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdError {
-    /// Nothing there.
+    /// The text is empty.
     Empty,
-    /// More characters than allowed (the limit).
+    /// The text has more characters than allowed (the limit).
     TooLong(usize),
     /// A character outside the allowed set.
     BadCharacter(char),
-    /// `.` or `..`: as a step of a path they are resolved away by clients (RFC 3986 section 5.2.4).
+    /// `.` or `..`: clients resolve these away as path segments (RFC 3986 section 5.2.4).
     DotSegment,
 }
 
@@ -81,11 +82,11 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// A room, as it stands in the URL.
+    /// A room, as in the URL.
     RoomId
 );
 text_id!(
-    /// A member of a room, unique in it.
+    /// A participant of a room, unique in it.
     ParticipantId
 );
 
@@ -108,7 +109,7 @@ number_id!(
     NodeId(u64)
 );
 number_id!(
-    /// One peer connection on this node. Never reused while the node runs; not a secret (the URL's token is).
+    /// One peer connection on this node. Never reused while the node runs. It is no secret (the token in the URL is).
     SessionId(u64)
 );
 number_id!(
@@ -124,7 +125,7 @@ number_id!(
     Pt(u8)
 );
 
-/// Up to 16 bytes of text, held in place: `mid` and `rid` values fit, and cost no allocation.
+/// Up to 16 bytes of text, stored inline: `mid` and `rid` values fit, and need no allocation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShortText {
     len: u8,
@@ -132,7 +133,8 @@ pub struct ShortText {
 }
 
 impl ShortText {
-    /// Longest text that fits. RFC 9143 and RFC 8852 ask for short values for the sake of the header extension.
+    /// The longest text that fits. RFC 9143 and RFC 8852 ask for short values, since they are sent in a header
+    /// extension.
     pub const MAX: usize = 16;
 
     /// Parses 1 to 16 bytes of token characters (letters, digits, `-`, `_`, `.`, `~`, `+`, and the like: RFC 8866 section 9).
@@ -175,7 +177,7 @@ impl ShortText {
         Ok(Self { len: text.len() as u8, bytes })
     }
 
-    /// The text's bytes, as they stand in a header extension.
+    /// The text's bytes, as in a header extension.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
@@ -213,7 +215,7 @@ macro_rules! short_id {
                 ShortText::parse(text).map(Self)
             }
 
-            /// The id's bytes, as they stand in a header extension.
+            /// The id's bytes, as in a header extension.
             pub fn as_bytes(&self) -> &[u8] {
                 self.0.as_bytes()
             }

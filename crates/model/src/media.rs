@@ -1,4 +1,4 @@
-//! Codecs, header extensions and payload type tables, as signaling agrees them and the packet path uses them.
+//! Codecs, header extensions and payload type tables, which signaling agrees and the packet path uses.
 
 use std::sync::Arc;
 
@@ -87,23 +87,24 @@ pub struct CodecSpec {
     pub pt: Pt,
     /// Payload type of its retransmissions (RFC 4588), if agreed.
     pub rtx_pt: Option<Pt>,
-    /// Which codec.
+    /// The codec.
     pub codec: Codec,
     /// RTP clock in hertz.
     pub clock_rate: u32,
     /// Audio channels as in the rtpmap; 1 for video.
     pub channels: u8,
-    /// Parameters as agreed, `a=1;b=2`, empty when there are none.
+    /// The agreed parameters, `a=1;b=2`; empty when there are none.
     pub fmtp: String,
-    /// Feedback as agreed.
+    /// The agreed feedback.
     pub feedback: Feedback,
-    /// Parameter sets that the publisher told in its offer (`sprop-parameter-sets`, RFC 6184 section 8.1; `sprop-vps`, `-sps` and `-pps`,
-    /// RFC 7798 section 7.1): NAL units without start codes, in the order in which a decoder wants them; at most 16, of 4 KiB in all. They are
-    /// to be sent before a key frame that comes without any. `None` for audio, other codecs, and what we send.
+    /// Parameter sets that the publisher put into its offer (`sprop-parameter-sets`, RFC 6184 section 8.1;
+    /// `sprop-vps`, `-sps` and `-pps`, RFC 7798 section 7.1): NAL units without start codes, in the order in which a
+    /// decoder needs them; at most 16, with 4 KiB in all. They are sent before a key frame that has none. `None` for
+    /// audio, for other codecs, and in slots.
     pub parameter_sets: Option<Arc<[Box<[u8]>]>>,
 }
 
-/// Header extensions that the node understands or passes on (RFC 8285).
+/// Header extensions that the node uses or forwards (RFC 8285).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Extension {
@@ -128,7 +129,7 @@ pub enum Extension {
 }
 
 impl Extension {
-    /// All of them; the position is the discriminant.
+    /// All extensions; an extension's position is its discriminant.
     pub const ALL: [Extension; 9] = [
         Extension::Mid,
         Extension::Rid,
@@ -166,8 +167,8 @@ impl Extension {
     }
 }
 
-/// Which id stands for which extension in one session. In a bundle an id has one meaning (RFC 8843 section 9.2),
-/// so one map serves all media sections.
+/// The id of each extension in one session. In a bundle an id has one meaning (RFC 8843 section 9.2), so one map
+/// serves all media sections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtensionMap {
     ids: [u8; Extension::ALL.len()],
@@ -198,7 +199,7 @@ impl ExtensionMap {
         }
     }
 
-    /// The extension behind an id.
+    /// The extension with this id.
     pub fn extension(&self, id: u8) -> Option<Extension> {
         if id == 0 {
             return None;
@@ -206,7 +207,7 @@ impl ExtensionMap {
         self.ids.iter().position(|&i| i == id).map(|at| Extension::ALL[at])
     }
 
-    /// All pairs that are set.
+    /// All extensions that have an id.
     pub fn iter(&self) -> impl Iterator<Item = (Extension, u8)> + '_ {
         Extension::ALL.into_iter().zip(self.ids).filter(|&(_, id)| id != 0)
     }

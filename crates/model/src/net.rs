@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The way between a peer and the node: where the peer is, and which of our addresses it reached.
+/// The path between a peer and the node: the peer's address, and the local address that it reached.
 ///
-/// The local port is the node's one media port. Answers leave from the address that was reached, so a node with
-/// several interfaces stays on the path that the peer checked.
+/// The local port is always the node's media port. Packets to the peer leave from the address that it reached, so a
+/// node with several interfaces stays on the path that the peer checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Path {
-    /// The peer's address, as seen by us. IPv4 addresses are never in their IPv6-mapped form.
+    /// The peer's address as the node sees it. IPv4 addresses are never in their IPv6-mapped form.
     pub remote: SocketAddr,
-    /// Our own address that the peer reached, as the kernel sees it; unspecified when the kernel did not say.
+    /// The local address that the peer reached, as the kernel reports it; unspecified when the kernel does not.
     pub local: IpAddr,
 }

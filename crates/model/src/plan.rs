@@ -1,5 +1,5 @@
-//! What signaling agreed with one peer, as the packet path needs it. Immutable once made: a renegotiation makes a
-//! new plan for the same session.
+//! What signaling agreed with one peer, as the packet path needs it. A plan is immutable; a renegotiation makes a new
+//! plan for the same session.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -8,13 +8,13 @@ use crate::{CodecSpec, ExtensionMap, MediaKind, Mid, Pt, Rid, SessionId, Ssrc, T
 /// Everything the packet path has to know about one peer connection.
 #[derive(Debug, Clone)]
 pub struct SessionPlan {
-    /// Which session.
+    /// The session.
     pub id: SessionId,
     /// Both sides' ICE credentials.
     pub ice: IceCredentials,
-    /// Our role in the DTLS handshake.
+    /// The node's role in the DTLS handshake.
     pub dtls_role: DtlsRole,
-    /// Certificate fingerprints of the peer (RFC 8122); one must match.
+    /// Certificate fingerprints of the peer (RFC 8122); one of them must match.
     pub fingerprints: Vec<Fingerprint>,
     /// Header extension ids agreed for the bundle.
     pub extensions: ExtensionMap,
@@ -22,31 +22,30 @@ pub struct SessionPlan {
     pub up: Vec<UpMedia>,
     /// Media sections that the peer receives (slots).
     pub down: Vec<DownMedia>,
-    /// The peer takes RTCP that is not a full compound packet (`a=rtcp-rsize`, RFC 5506).
+    /// The peer accepts RTCP that is not a full compound packet (`a=rtcp-rsize`, RFC 5506).
     pub rtcp_reduced_size: bool,
-    /// CNAME of everything that we send to this peer.
+    /// CNAME of all streams that the node sends to this peer.
     pub cname: String,
-    /// Candidates that the peer sent in its offer; an ICE-lite server never checks them, and the packet
-    /// path has no use for them.
+    /// Candidates of the peer's offer. An ICE-lite server never checks them, and the packet path does not use them.
     pub remote_candidates: Vec<SocketAddr>,
 }
 
 /// ICE credentials of both sides (RFC 8445 section 5.3).
 #[derive(Clone, PartialEq, Eq)]
 pub struct IceCredentials {
-    /// Ours; begins the USERNAME of every check sent to us.
+    /// The node's; begins the USERNAME of every check sent to the node.
     pub local_ufrag: String,
-    /// Ours; the key of MESSAGE-INTEGRITY in checks sent to us.
+    /// The node's; the key of MESSAGE-INTEGRITY in checks sent to the node.
     pub local_pwd: String,
-    /// The peer's.
+    /// The peer's ufrag.
     pub remote_ufrag: String,
-    /// The peer's.
+    /// The peer's password.
     pub remote_pwd: String,
 }
 
 impl std::fmt::Debug for IceCredentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Passwords appear in no log.
+        // Passwords must not appear in logs.
         f.debug_struct("IceCredentials")
             .field("local_ufrag", &self.local_ufrag)
             .field("remote_ufrag", &self.remote_ufrag)
@@ -54,12 +53,12 @@ impl std::fmt::Debug for IceCredentials {
     }
 }
 
-/// Who begins the DTLS handshake (RFC 8842 section 5.3).
+/// The node's role in the DTLS handshake (RFC 8842 section 5.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DtlsRole {
-    /// We wait for the ClientHello (`a=setup:passive` in our answer). The default.
+    /// The node waits for the ClientHello (`a=setup:passive` in the answer). The default.
     Passive,
-    /// We begin (`a=setup:active` in our answer), because the peer said `passive`.
+    /// The node begins (`a=setup:active` in the answer), because the peer's offer said `passive`.
     Active,
 }
 
@@ -81,11 +80,12 @@ pub struct UpMedia {
     pub mid: Mid,
     /// Audio or video.
     pub kind: MediaKind,
-    /// Codecs agreed, the preferred one first.
+    /// The agreed codecs, the preferred one first.
     pub codecs: Vec<CodecSpec>,
     /// Simulcast layers by rid (RFC 8853), in the order of the offer; empty without simulcast.
     pub rids: Vec<Rid>,
-    /// Streams that the offer named by SSRC; may be empty, then the mid header extension tells.
+    /// Streams that the offer named by SSRC. May be empty; then the mid header extension assigns packets to this
+    /// section.
     pub ssrcs: Vec<StreamSsrc>,
 }
 
@@ -98,20 +98,20 @@ pub struct StreamSsrc {
     pub rtx: Option<Ssrc>,
 }
 
-/// A media section that the peer receives: a slot, which keeps its SSRC for ever while tracks flow through it.
+/// A media section that the peer receives: a slot. It keeps its SSRC, whichever tracks flow through it.
 #[derive(Debug, Clone)]
 pub struct DownMedia {
     /// The media section.
     pub mid: Mid,
     /// Audio or video.
     pub kind: MediaKind,
-    /// SSRCs that we send with.
+    /// The SSRCs with which the node sends.
     pub ssrc: StreamSsrc,
-    /// Codecs agreed, the preferred one first.
+    /// The agreed codecs, the preferred one first.
     pub codecs: Vec<CodecSpec>,
 }
 
-/// Which track flows through a slot, and how its payload types read there.
+/// The track that flows through a slot, and the mapping of its payload types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
     /// The track.
@@ -123,14 +123,14 @@ pub struct Binding {
     pub payload_types: Arc<[PtMapping]>,
 }
 
-/// A payload type of the publisher, and what it becomes for a subscriber.
+/// A payload type of the publisher, and the subscriber's payload type for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PtMapping {
-    /// At the publisher.
+    /// The publisher's payload type.
     pub up: Pt,
-    /// At the subscriber.
+    /// The subscriber's payload type.
     pub down: Pt,
-    /// Retransmissions at the subscriber; none: resend with the same SSRC.
+    /// The subscriber's payload type of retransmissions; `None`: packets are resent with the same SSRC.
     pub down_rtx: Option<Pt>,
     /// The publisher sends RED and the subscriber takes plain Opus: the primary block is unwrapped.
     pub unwrap_red: bool,

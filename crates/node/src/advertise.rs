@@ -1,4 +1,5 @@
-//! Which addresses clients are told: decides, given what the machine has and what the configuration says.
+//! The addresses of the media port that clients are told: chosen from those of the machine and those of the
+//! configuration.
 
 use std::net::IpAddr;
 
@@ -6,13 +7,14 @@ use udp::InterfaceAddress;
 
 use crate::config::MediaSettings;
 
-/// More candidates only slow checks down.
+/// More candidates only make the checks slower.
 const MAX_ADDRESSES: usize = 16;
 
-/// Addresses for the candidates of every answer, the preferred one first.
+/// The addresses for the candidates of every answer, the preferred one first.
 ///
-/// Those that the configuration gives; else those of the interfaces that are up, IPv4 before IPv6, without link-local
-/// ones. `local` adds loopback: browsers on this machine may gather only that, or only real interfaces.
+/// Those of the configuration, if it has any; otherwise those of the interfaces that are up, IPv4 before IPv6, without
+/// link-local ones. `local` adds loopback: browsers on this machine may gather only loopback candidates, or only those
+/// of real interfaces.
 pub(crate) fn addresses(
     settings: &MediaSettings,
     interfaces: &[InterfaceAddress],
@@ -57,7 +59,7 @@ fn rank(ip: IpAddr) -> u8 {
     }
 }
 
-/// Nobody can name these without a scope, or they are no address of one machine.
+/// Whether clients cannot use the address: it is link-local, which needs a scope, or does not belong to one machine.
 fn is_useless(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_unspecified() || v4.is_multicast(),

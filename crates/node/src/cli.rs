@@ -1,4 +1,4 @@
-//! The command line. Parsing only: what the words mean is in `config`.
+//! The command line. It is only parsed here; `config` gives the values their meaning.
 
 use std::path::PathBuf;
 
@@ -14,14 +14,14 @@ pub(crate) struct Cli {
     serve: Settings,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the node (the same as no subcommand).
     Serve(Settings),
     /// Run the node for this machine alone: loopback, no authentication, a test card in the room "demo".
     Demo(Settings),
-    /// Read the configuration, say what it comes to, and leave.
+    /// Read and check the configuration, print the resulting values, and exit.
     CheckConfig(Settings),
     /// Make a bearer token with one of the configured keys.
     Token(TokenArgs),
@@ -45,7 +45,7 @@ pub(crate) struct Settings {
     /// Number of worker threads [media.workers].
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<String>,
-    /// Let everyone publish and watch, whoever can reach the node [auth.insecure_no_auth].
+    /// Let everyone who can reach the node publish and watch [auth.insecure_no_auth].
     #[arg(long)]
     pub(crate) insecure_no_auth: bool,
     /// What to log: error, warn, info, debug, trace, or filter directives [log.level].
@@ -59,36 +59,36 @@ pub(crate) struct Settings {
     pub(crate) set: Vec<String>,
 }
 
-/// The contents of the token to make.
+/// The contents of the new token.
 #[derive(Debug, Args)]
 pub(crate) struct TokenArgs {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// The room, or * for all.
+    /// The room, or * for all rooms.
     #[arg(long)]
     pub(crate) room: String,
-    /// Who the bearer is; without it the bearer gets a made-up name.
+    /// The bearer's identity; without it the bearer gets a generated name.
     #[arg(long)]
     pub(crate) identity: Option<String>,
-    /// May send media.
+    /// The bearer may send media.
     #[arg(long)]
     pub(crate) publish: bool,
-    /// May receive media.
+    /// The bearer may receive media.
     #[arg(long)]
     pub(crate) subscribe: bool,
-    /// May do everything in the room; with --room '*', also read metrics.
+    /// The bearer may do everything in the room; with --room '*', also read metrics.
     #[arg(long)]
     pub(crate) admin: bool,
-    /// How long the token is good: seconds, or with a unit as in 90s, 15m, 6h, 30d.
+    /// How long the token is valid: seconds, or with a unit as in 90s, 15m, 6h, 30d.
     #[arg(long, default_value = "6h", value_parser = parse_ttl)]
     pub(crate) ttl: std::time::Duration,
-    /// Which key of auth.keys signs; the first one in alphabetical order when not given.
+    /// The id in auth.keys of the key that signs; by default the first one in alphabetical order.
     #[arg(long, value_name = "ID")]
     pub(crate) key: Option<String>,
 }
 
 impl Cli {
-    /// The command, where none means `serve`.
+    /// The command; `serve` when none was given.
     pub(crate) fn command(self) -> Command {
         self.command.unwrap_or(Command::Serve(self.serve))
     }

@@ -1,4 +1,4 @@
-//! Sets up logging, once, to standard error.
+//! Sets up logging, once per process, to standard error.
 
 use std::io::IsTerminal;
 
@@ -9,7 +9,7 @@ use crate::config::{LogFormat, LogSettings};
 
 /// Starts logging. A second call changes nothing.
 pub(crate) fn start(settings: &LogSettings) {
-    // The level was checked with the configuration.
+    // The level was already checked with the configuration.
     let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match settings.format {

@@ -1,4 +1,4 @@
-//! The binary `sfumato`: reads the command line and does what it says. Everything else is in the modules.
+//! The binary `sfumato`: reads the command line and runs the command. Everything else is in the modules.
 
 mod advertise;
 mod cli;
@@ -21,7 +21,7 @@ use config::{Config, Mode};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The configuration is at fault, as with a wrong flag.
+/// The configuration is wrong. The same code as for a wrong flag.
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn load(mode: Mode, settings: &Settings) -> Result<Config, ExitCode> {
-    // A variable that is not UTF-8 is none of ours.
+    // A variable that is not UTF-8 is no setting.
     let environment = std::env::vars_os()
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     Config::load(mode, settings, environment).map_err(|error| fail(EXIT_USAGE, &error.to_string()))
@@ -49,7 +49,7 @@ fn run(mode: Mode, settings: &Settings) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = runtime.and_then(|runtime| {
         let result = runtime.block_on(serve::run(config));
-        // Tasks that still run had until the deadline of the stop, and are dropped.
+        // Tasks had until the stop deadline; those that still run are dropped.
         runtime.shutdown_timeout(Duration::ZERO);
         result
     });
@@ -61,7 +61,7 @@ fn run(mode: Mode, settings: &Settings) -> ExitCode {
 
 fn check(settings: &Settings) -> ExitCode {
     match load(Mode::Serve, settings) {
-        // Secrets print as placeholders.
+        // Secrets are printed as placeholders.
         Ok(config) => say(&format!("{config:#?}\nThe configuration is good.")),
         Err(code) => code,
     }
@@ -86,7 +86,7 @@ fn say(text: &str) -> ExitCode {
 }
 
 fn fail(code: u8, why: &str) -> ExitCode {
-    // If standard error is closed, the exit code has to do.
+    // If standard error is closed, only the exit code tells of the error.
     writeln!(std::io::stderr(), "sfumato: {why}").unwrap_or_default();
     ExitCode::from(code)
 }

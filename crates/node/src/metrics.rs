@@ -1,4 +1,4 @@
-//! The workers' counters and the process's own numbers, for Prometheus.
+//! The metrics of the workers and of the process, for Prometheus.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use worker::WorkerMetrics;
 
-/// Numbers that go down as well as up.
+/// Metrics that go down as well as up.
 const GAUGES: [&str; 9] = [
     "sessions",
     "half_open",
@@ -22,10 +22,10 @@ const GAUGES: [&str; 9] = [
 
 type Encoded = Result<(), std::fmt::Error>;
 
-/// Writes all numbers of the workers and the process. `turn_ages`: how long ago each worker turned last.
+/// Writes all metrics of the workers and the process. `turn_ages`: for each worker the time since its last turn.
 ///
 /// # Errors
-/// The encoder's.
+/// Those of the encoder.
 pub(crate) fn write(
     workers: &[WorkerMetrics],
     turn_ages: &[Duration],
@@ -122,10 +122,10 @@ fn resident_bytes() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// User and system time (proc_pid_stat(5), fields 14 and 15), in the 1/100 s that Linux counts for user space.
+/// User and system time (proc_pid_stat(5), fields 14 and 15), in the units of 1/100 s that Linux shows to user space.
 fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The process's name, in parentheses, may hold spaces.
+    // The process's name, in parentheses, may contain spaces.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace().skip(11);
     let mut next = || fields.next()?.parse::<u64>().ok();

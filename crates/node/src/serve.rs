@@ -1,4 +1,4 @@
-//! Wires the parts together, runs them, and ends them in order.
+//! Connects the parts of the node, runs them, and stops them in order.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,13 +20,13 @@ use crate::config::Config;
 use crate::metrics;
 use crate::test_card::TestCard;
 
-/// From the signal to the end: goodbyes to peers, answers to requests that are under way.
+/// Time from the signal to the end, for goodbyes to peers and for requests under way.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Runs the node until SIGTERM or SIGINT, or until a part of it ended by a defect.
+/// Runs the node until SIGTERM or SIGINT, or until a part of it ends by a defect.
 ///
 /// # Errors
-/// Something that it needs at the start cannot be had, or which part ended. Text and all, for people.
+/// What the node needs at the start and cannot get, or which part ended; with a text for the operator.
 pub(crate) async fn run(config: Config) -> io::Result<()> {
     let mut signals = Signals::new()?;
     let mut running = Running::start(&config).await?;
@@ -37,7 +37,7 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
             None
         }
         failure = running.failure() => {
-            tracing::error!(%failure, "the node ends, since it cannot serve without this part; whoever supervises it has to start it again");
+            tracing::error!(%failure, "the node ends, since it cannot serve without this part; its supervisor has to start it again");
             Some(failure)
         }
     };
@@ -51,15 +51,15 @@ pub(crate) async fn run(config: Config) -> io::Result<()> {
     }
 }
 
-/// A node whose parts all run.
+/// A node, all of whose parts run.
 struct Running {
     address: SocketAddr,
-    /// What clients are told of the media port.
+    /// The addresses of the media port that clients are told.
     candidates: Vec<SocketAddr>,
     signaling: Signaling,
     workers: Workers,
     test_card: Option<TestCard>,
-    /// Takes events of the workers to the rooms.
+    /// Brings events of the workers to the rooms.
     driver: JoinHandle<()>,
     public: JoinHandle<()>,
     operators: Option<JoinHandle<()>>,
@@ -123,8 +123,8 @@ impl Running {
         })
     }
 
-    /// Resolves when a part has ended that should run as long as the node, with its name and the reason. Without that part
-    /// the node would serve some clients and not others, and look alive from outside.
+    /// Resolves with name and reason when a part ends that has to run as long as the node. Without that part the node
+    /// would serve some clients and not others, and would look healthy from outside.
     async fn failure(&mut self) -> String {
         let operators = async {
             match &mut self.operators {
@@ -144,11 +144,11 @@ impl Running {
         }
     }
 
-    /// Goodbyes to peers, and answers to requests that are under way; at the deadline what is left is cut off.
+    /// Stops the node: goodbyes to peers, and answers to requests under way. At the deadline the rest is cut off.
     async fn end(self) {
         let Self { signaling, workers, test_card, public, operators, stop, .. } = self;
         signaling.drain();
-        // An error means that no server runs any more, so there is none to stop.
+        // An error means that no server runs any more, so none has to be stopped.
         stop.send(true).unwrap_or_default();
         let end = async {
             let goodbyes = tokio::task::spawn_blocking(move || {
@@ -172,7 +172,7 @@ impl Running {
     }
 }
 
-/// Waits for a task that may have been waited for before ([`Running::failure`] told how it ended).
+/// Waits for a task whose end [`Running::failure`] may already have reported.
 async fn finished(task: JoinHandle<()>) -> Result<(), JoinError> {
     if task.is_finished() { Ok(()) } else { task.await }
 }
@@ -184,7 +184,7 @@ fn operations(workers: WorkersHandle, started: Instant) -> Operations {
             metrics::write(&measured.metrics(), &measured.turn_ages(), started, encoder)
         }),
         ready: Box::new(move || match (workers.failure(), workers.is_ready()) {
-            // Without the panic's message, which stays in the log: this text is answered to anyone who asks.
+            // The panic's message stays in the log: this text is part of a public answer.
             (Some(_), _) => Err("A worker ended by a defect, and the node ends."),
             (None, false) => Err("A worker does not answer."),
             (None, true) => Ok(()),
@@ -200,7 +200,7 @@ fn start_workers(
     events: mpsc::UnboundedSender<model::Event>,
 ) -> io::Result<Workers> {
     let sink: worker::EventSink = Arc::new(move |event| {
-        // Signaling is gone only while the node stops; its rooms are gone as well then, and the event has no receiver.
+        // Signaling ends only while the node stops, and its rooms with it, so the event can be dropped.
         events.send(event).unwrap_or_default();
     });
     let mut settings = worker::Config::new(Arc::new(certificate), wall_clock, sink);
@@ -243,7 +243,7 @@ fn signaling_config(config: &Config) -> signaling::Config {
     }
 }
 
-/// The public listener. Its certificate is looked after for as long as the node runs.
+/// The configuration of the public listener. Its certificate files are checked as long as the node runs.
 fn server_config(config: &Config) -> io::Result<ServerConfig> {
     let http = &config.http;
     let tls = match &http.tls {
@@ -274,7 +274,7 @@ fn serve(
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         let stop = async move {
-            // An error means that the sender is gone, which is a stop as well.
+            // An error means that the sender was dropped, which is a stop as well.
             stopping.wait_for(|&stop| stop).await.map(|_| ()).unwrap_or_default();
         };
         signaling::serve(listener, router, &server, stop).await;
@@ -290,19 +290,22 @@ fn explain(error: io::Error, what: &str) -> io::Error {
         io::ErrorKind::AddrInUse => {
             "; another program has it (another node, perhaps): choose another port"
         }
-        io::ErrorKind::AddrNotAvailable => "; it is no address of this machine",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 want CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
         _ => "",
     };
     io::Error::new(error.kind(), format!("{what}: {error}{help}"))
 }
 
-/// Says where to look.
+/// Logs the URLs of the node.
 fn announce(config: &Config, address: SocketAddr, candidates: &[SocketAddr]) {
     let auth = if config.auth.is_open() { "none" } else { "token" };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), http = %address, ?candidates, auth, "serving");
     for name in &config.strangers {
-        tracing::warn!(name, "an environment variable that is no setting");
+        tracing::warn!(
+            name,
+            "an environment variable has the prefix of settings and is none; it is ignored"
+        );
     }
     if config.auth.is_open() && !config.http.is_loopback() {
         tracing::warn!("no authentication: everyone who reaches this node may publish and watch");
@@ -321,7 +324,7 @@ fn announce(config: &Config, address: SocketAddr, candidates: &[SocketAddr]) {
     tracing::info!("publish to {base}/whip/ROOM, watch at {base}/whep/ROOM");
 }
 
-/// Commands to the workers.
+/// Delivers commands to the workers.
 struct WorkerSink(WorkersHandle);
 
 impl CommandSink for WorkerSink {
@@ -351,13 +354,13 @@ impl Signals {
 
 fn fill_random(bytes: &mut [u8]) {
     if aws_lc_rs::rand::fill(bytes).is_err() {
-        // Keys and passwords that can be guessed are worse than no service.
+        // Without random numbers keys and passwords could be guessed, which is worse than no service.
         tracing::error!("the system gives no random numbers");
         std::process::abort();
     }
 }
 
-/// 96 bits of text, a CNAME for this run (RFC 7022 section 4.2).
+/// A CNAME for this run (RFC 7022 section 4.2): 96 random bits as text.
 fn random_name() -> String {
     let mut bytes = [0; 12];
     fill_random(&mut bytes);
@@ -400,7 +403,7 @@ mod tests {
         assert!(told.starts_with("worker 1 ended by a defect: "), "{told}");
         let after = ready(&running).await;
         assert!(after.starts_with("HTTP/1.1 503") && after.contains("A worker ended"), "{after}");
-        // The end is orderly all the same: the other worker says goodbye to its peers.
+        // The node still stops in order: the other worker sends goodbyes to its peers.
         let address = running.address;
         tokio::time::timeout(Duration::from_secs(60), running.end()).await.unwrap();
         assert!(TcpStream::connect(address).await.is_err());

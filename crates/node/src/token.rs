@@ -8,10 +8,10 @@ use signaling::NewToken;
 use crate::cli::TokenArgs;
 use crate::config::Config;
 
-/// The token, ready to print.
+/// The token as text.
 ///
 /// # Errors
-/// A text for people: what is wrong with the arguments.
+/// What is wrong with the arguments, as a text for the operator.
 pub(crate) fn make(args: &TokenArgs, config: &Config) -> Result<String, String> {
     if args.room != "*" {
         RoomId::parse(&args.room).map_err(|e| format!("--room {:?}: {e}", args.room))?;

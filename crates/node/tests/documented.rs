@@ -1,5 +1,5 @@
-//! `docs/configuration.md` against the binary: every key, every variable, every flag, and the defaults. What the keys
-//! mean is tested beside the code.
+//! Compares `docs/configuration.md` with the binary: every key, every variable, every flag, and the defaults. The
+//! meaning of the keys is tested beside the code.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ const PAGE: &str = include_str!("../../../docs/configuration.md");
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sfumato"));
     command.args(args);
-    // What the machine has set shall not matter.
+    // Variables of the machine must not change the result.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SFUMATO_")) {
         command.env_remove(name);
     }
@@ -27,7 +27,7 @@ fn printed(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What the binary knows, asked for by a key that it does not know.
+/// The keys or sections that the binary names when it meets this unknown key.
 fn known(stranger: &str) -> Vec<String> {
     let output = sfumato(&["check-config", "--set", &format!("{stranger}=1")]);
     assert_eq!(output.status.code(), Some(2));
@@ -42,7 +42,7 @@ fn keys() -> BTreeSet<String> {
     sections.flat_map(|section| known(&format!("{section}.nothing"))).collect()
 }
 
-/// The first two cells of the rows that begin with a key.
+/// The first two cells of the table rows that begin with a key.
 fn rows() -> Vec<(String, String)> {
     let cell = |text: &str| text.trim().trim_matches('`').to_owned();
     let rows = PAGE.lines().filter(|line| line.starts_with("| `"));
@@ -53,7 +53,7 @@ fn rows() -> Vec<(String, String)> {
     .collect()
 }
 
-/// The file with all keys.
+/// The example file with all keys.
 fn example() -> &'static str {
     let (_, rest) = PAGE.split_once("```toml\n").unwrap();
     rest.split_once("```").unwrap().0
@@ -71,9 +71,9 @@ fn every_key_has_a_row_and_every_row_a_key() {
 }
 
 #[test]
-fn every_variable_is_heard() {
+fn every_variable_is_read() {
     for (key, variable) in rows() {
-        // Most keys refuse this; those that take any text show it.
+        // Most keys refuse this value; those that take any text show it.
         let output = command(&["check-config"]).env(&variable, "\u{7}|").output().unwrap();
         let text =
             String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap();

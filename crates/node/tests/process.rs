@@ -1,4 +1,4 @@
-//! The binary as an operator meets it: starts, refuses, serves, keeps secrets, stops.
+//! The binary as an operator runs it: it starts, refuses, serves, keeps secrets, stops.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,7 +14,7 @@ const TURN: &str = "planted-turn-password";
 fn sfumato(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sfumato"));
     command.args(args);
-    // What the machine has set shall not matter.
+    // Variables of the machine must not change the result.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SFUMATO_")) {
         command.env_remove(name);
     }
@@ -69,7 +69,7 @@ impl Node {
         answer
     }
 
-    /// Sends SIGTERM; how long the end took.
+    /// Sends SIGTERM. Returns how long the stop took, and the log.
     fn stop(mut self) -> (Duration, String) {
         let start = Instant::now();
         let pid = self.child.id().to_string();
@@ -84,12 +84,12 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // Ended already when the test went well.
+        // If the test succeeded, the process has already ended.
         let _ended = self.child.kill();
     }
 }
 
-/// A text field of a flat JSON object, which is all that is needed of the log here.
+/// A text field of a flat JSON object; the log lines here need no more.
 fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = line.split_once(&format!("\"{name}\":\""))?;
     rest.split('"').next()
@@ -132,7 +132,7 @@ fn with_nothing_set_it_serves_a_page_and_a_test_card() {
 }
 
 #[test]
-fn it_does_not_serve_the_world_without_keys() {
+fn it_does_not_serve_other_machines_without_keys() {
     let refused = output(&["--listen", "0.0.0.0:0"]);
     assert_eq!(refused.status.code(), Some(2));
     let text = String::from_utf8(refused.stderr).unwrap();

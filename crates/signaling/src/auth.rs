@@ -154,7 +154,7 @@ fn explain(kind: &jsonwebtoken::errors::ErrorKind) -> &'static str {
     match kind {
         ErrorKind::ExpiredSignature => "The token has expired.",
         ErrorKind::ImmatureSignature => "The token is not valid yet.",
-        ErrorKind::InvalidAudience => "The token is meant for somebody else.",
+        ErrorKind::InvalidAudience => "The token is for another audience.",
         ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) => {
             "A claim is missing or of the wrong type."
         }

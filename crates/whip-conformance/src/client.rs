@@ -1,5 +1,5 @@
-//! The HTTP side: requests with every header field under control, and exchanges that can be shown in a report. Waits
-//! when the server asks for it (429 and 503 with Retry-After), follows 307 and 308, and no other redirect.
+//! The HTTP client: requests with full control of the header fields, and exchanges that a report can show. It waits
+//! when the server asks for it (429 and 503 with Retry-After), and follows redirects 307 and 308 only.
 
 use std::{
     fmt::Write,
@@ -17,34 +17,34 @@ use url::Url;
 
 use crate::requirement::{Face, Outcome, Stop};
 
-/// What a run is about.
+/// The options of a run.
 #[derive(Clone)]
 pub struct Options {
     /// The WHIP endpoint.
     pub whip: Url,
-    /// The WHEP endpoint that plays what is published at the WHIP endpoint.
+    /// The WHEP endpoint that plays what the WHIP endpoint receives.
     pub whep: Option<Url>,
-    /// Bearer token for every request.
+    /// Bearer token of all requests.
     pub token: Option<String>,
-    /// Another token for requests of WHEP.
+    /// Another token for WHEP requests.
     pub whep_token: Option<String>,
-    /// The page on whose behalf cross-origin requests are made.
+    /// The origin of the page in whose name cross-origin requests are sent.
     pub origin: String,
-    /// Only requirements whose id holds this.
+    /// Only requirements whose id contains this text.
     pub only: Option<String>,
-    /// A SHOULD that is not met is a failure.
+    /// An unmet SHOULD is a failure.
     pub strict: bool,
     /// Certificates of https servers are not checked.
     pub insecure: bool,
 }
 
-/// Which `Authorization` a request has.
+/// The `Authorization` field of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Auth {
-    /// The token of the options, if any.
+    /// The token of the options, if there is one.
     Own,
     None,
-    /// This value of the field.
+    /// This value.
     Value(String),
 }
 
@@ -77,7 +77,7 @@ impl Request {
         self
     }
 
-    /// The request as a report shows it: no token, and the beginning of the body.
+    /// The request as a report shows it: without the token, and with the beginning of the body.
     pub(crate) fn show(&self) -> String {
         let mut text = format!("{} {}", self.method, self.url);
         for (name, value) in &self.headers {
@@ -106,7 +106,7 @@ impl Exchange {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// All values of a list field, apart.
+    /// The values of a list field.
     pub(crate) fn list(&self, name: &str) -> Vec<String> {
         let values = self.headers.get_all(name).into_iter().filter_map(|v| v.to_str().ok());
         values.flat_map(|v| v.split(',')).map(|v| v.trim().to_ascii_lowercase()).collect()
@@ -158,7 +158,7 @@ impl Exchange {
         self.require(allowed.contains(&self.status), format!("status {}", names.join(" or ")))
     }
 
-    /// Any 4xx is an appropriate one; the usual ones pass, others are noted.
+    /// Any 4xx is a valid refusal; the usual ones pass, others are noted.
     pub(crate) fn require_refusal(&self, usual: &[u16]) -> Result<Outcome, Stop> {
         let names: Vec<String> = usual.iter().map(u16::to_string).collect();
         let names = names.join(" or ");
@@ -224,7 +224,7 @@ impl Client {
         Self { agent, token: options.token.clone(), redirects: Arc::default() }
     }
 
-    /// The same client with the token of a protocol.
+    /// The same client with the token for this protocol.
     pub(crate) fn speaking(&self, face: Face, options: &Options) -> Self {
         let whep = options.whep_token.as_ref().filter(|_| face == Face::Whep);
         Self { token: whep.or(options.token.as_ref()).cloned(), ..self.clone() }
@@ -238,12 +238,12 @@ impl Client {
         self.token.as_deref()
     }
 
-    /// Every redirect that was seen: what was asked, and the status.
+    /// All redirects so far: the request, and the status.
     pub(crate) fn redirects(&self) -> Vec<(String, u16)> {
         self.redirects.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sends a request, and again when it is told to wait or to go elsewhere.
+    /// Sends a request; waits and repeats it, or follows a redirect, if the server says so.
     ///
     /// # Errors
     /// A failure when no answer came.
@@ -280,10 +280,10 @@ impl Client {
         }
     }
 
-    /// Sends a request once, come what may.
+    /// Sends a request exactly once.
     ///
     /// # Errors
-    /// What went wrong below HTTP.
+    /// What failed below HTTP.
     pub(crate) fn send_once(&self, request: &Request) -> Result<Exchange, String> {
         let (status, headers, body) = self.try_send(request)?;
         Ok(Exchange { request: request.clone(), status, headers, body })

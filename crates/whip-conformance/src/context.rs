@@ -1,4 +1,4 @@
-//! What the checks share: the endpoints, the first answer of each, and sessions that end when a check ends.
+//! What the checks share: the endpoints, the first answer of each, and sessions that end when their check ends.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -20,7 +20,7 @@ pub(crate) struct Context {
     pub(crate) options: Options,
     /// URLs of all sessions so far.
     pub(crate) session_urls: Vec<(Face, Url)>,
-    /// What checks have found out and others want to know.
+    /// What the server supports, which several checks have to know.
     pub(crate) patches: HashMap<Face, Rc<crate::checks::whip_patch::Support>>,
     pub(crate) endings: HashMap<Face, Rc<crate::checks::connectivity::Ending>>,
     first: HashMap<Face, Result<Rc<First>, Stop>>,
@@ -28,20 +28,21 @@ pub(crate) struct Context {
     publisher_tried: bool,
 }
 
-/// The first offer of the run and what came of it. The session is over by the time a check sees this.
+/// The first offer of the run, and its exchange. The session has already ended when a check gets this.
 #[derive(Debug)]
 pub(crate) struct First {
     pub(crate) offer: Sdp,
     pub(crate) exchange: Exchange,
 }
 
-/// A 201, read.
+/// A parsed 201 answer.
 pub(crate) struct Answered {
     pub(crate) first: Rc<First>,
     pub(crate) answer: Sdp,
 }
 
-/// A session. Ends with a DELETE when it is dropped, so that a server with room for one has room again.
+/// A session. It is ended with a DELETE when this is dropped, so that a server that allows one session at a time
+/// accepts the next.
 pub(crate) struct Live {
     pub(crate) url: Url,
     pub(crate) etag: Option<String>,
@@ -65,7 +66,7 @@ impl Context {
         }
     }
 
-    /// From here on the checks of a protocol are made, with its token.
+    /// Begins the checks of a protocol, with its token.
     pub(crate) fn turn_to(&mut self, face: Face) {
         self.client = self.client.speaking(face, &self.options);
     }
@@ -77,12 +78,12 @@ impl Context {
         }
     }
 
-    /// A POST of an offer, not yet sent.
+    /// A POST with an offer, not sent yet.
     pub(crate) fn post(&self, face: Face, offer: &str) -> Request {
         Request::new("POST", &self.endpoint(face)).header("Content-Type", SDP).body(offer)
     }
 
-    /// Sends a POST. Should it make a session, that ends at once, and only the exchange is left.
+    /// Sends a POST. If it creates a session, the session is ended at once, and only the exchange is returned.
     pub(crate) fn try_offer(&mut self, face: Face, request: Request) -> Result<Exchange, Stop> {
         let exchange = self.send_offer(face, request)?;
         self.end(face, &exchange);
@@ -100,7 +101,7 @@ impl Context {
         }
     }
 
-    /// Where the session is that an exchange made. A counter-offer (406) of WHEP makes one too.
+    /// The URL of the session that an exchange created. A counter-offer (406) of WHEP creates one too.
     pub(crate) fn session_url(&mut self, face: Face, exchange: &Exchange) -> Option<Url> {
         if !matches!(exchange.status, 201 | 406) {
             return None;
@@ -110,7 +111,7 @@ impl Context {
         Some(url)
     }
 
-    /// Somebody has to publish before anything can be played. Where that fails, WHIP's checks say why.
+    /// Starts a publisher before the checks of WHEP. If that fails, the checks of WHIP say why.
     pub(crate) fn prepare(&mut self, face: Face) {
         if face == Face::Whep && !self.publisher_tried {
             self.publisher_tried = true;
@@ -118,13 +119,13 @@ impl Context {
         }
     }
 
-    /// Whether the suite's own publisher is there.
+    /// Whether the suite's own publisher runs.
     pub(crate) fn has_publisher(&mut self) -> bool {
         self.prepare(Face::Whep);
         self.publisher.is_some()
     }
 
-    /// The exchange of a plain offer, made once.
+    /// The exchange of a plain offer, which is sent only once.
     pub(crate) fn first(&mut self, face: Face) -> Result<Rc<First>, Stop> {
         if let Some(known) = self.first.get(&face) {
             return known.clone();
@@ -145,7 +146,7 @@ impl Context {
     /// The answer to a plain offer.
     ///
     /// # Errors
-    /// Skips where the offer was not answered: another check says that.
+    /// Skips the check if the offer got no answer: another check reports that.
     pub(crate) fn answer(&mut self, face: Face) -> Result<Answered, Stop> {
         let first = match self.first(face) {
             Ok(first) => first,
@@ -162,14 +163,14 @@ impl Context {
     /// A session that lives until it is dropped.
     ///
     /// # Errors
-    /// Skips where there is none to be had: other checks say why.
+    /// Skips the check if no session can be created: other checks report why.
     pub(crate) fn open(&mut self, face: Face) -> Result<Live, Stop> {
         let template = Template::new(face);
         let offer = template.build();
         self.open_with(face, template, &offer)
     }
 
-    /// The same for an offer from elsewhere.
+    /// As [`Context::open`], with this offer.
     pub(crate) fn open_with(
         &mut self,
         face: Face,

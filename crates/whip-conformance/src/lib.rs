@@ -1,6 +1,5 @@
-//! A black-box conformance suite for WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep) servers. It knows nothing of the
-//! server but its URLs: everything is found out over HTTP, ICE, DTLS and RTP. Not a load test, and no judge of the
-//! media themselves.
+//! A black-box conformance suite for WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep) servers. It knows only the URLs
+//! of the server, and observes it over HTTP, ICE, DTLS and RTP. It is no load test, and does not judge the media.
 
 mod checks;
 mod client;
@@ -20,9 +19,9 @@ pub use requirement::{Face, Level};
 /// One requirement of the suite, without its check.
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// What `--only` matches, such as `whip.patch.stale`.
+    /// The id that `--only` matches, such as `whip.patch.stale`.
     pub id: String,
-    /// How much it is required.
+    /// The level of the requirement.
     pub level: Level,
     /// The document and the section that require it.
     pub section: String,
@@ -43,7 +42,7 @@ pub fn requirements() -> Vec<Listed> {
         .collect()
 }
 
-/// Checks every requirement whose id holds the pattern of the options; `progress` sees each line as it is found.
+/// Checks every requirement whose id contains the pattern of the options; `progress` is called with each line.
 pub fn run(options: &Options, mut progress: impl FnMut(&Line)) -> Report {
     let mut context = context::Context::new(options);
     let mut lines = Vec::new();

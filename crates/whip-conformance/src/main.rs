@@ -9,7 +9,7 @@ use clap::Parser;
 use sfumato_whip_conformance::{Options, requirements, run};
 use url::Url;
 
-/// Holds a WHIP (RFC 9725) and WHEP server against the specifications, from outside.
+/// Checks a WHIP (RFC 9725) and WHEP server against the specifications, from outside.
 ///
 /// The exit code is 1 when a MUST is not met, and 2 when the suite could not run.
 #[derive(Parser)]
@@ -18,25 +18,25 @@ struct Arguments {
     /// The WHIP endpoint, such as `https://example.com/whip/test`.
     #[arg(required_unless_present = "list")]
     url: Option<Url>,
-    /// The WHEP endpoint that plays what is published at the WHIP endpoint.
+    /// The WHEP endpoint that plays what the WHIP endpoint receives.
     #[arg(long, value_name = "URL")]
     whep: Option<Url>,
-    /// Bearer token for every request. With it the checks of authentication are made.
+    /// Bearer token of all requests. With it authentication is checked too.
     #[arg(long, env = "WHIP_CONFORMANCE_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// Another token for WHEP, where one bearer may not both publish and play.
+    /// Another token for WHEP, if no bearer may both publish and play.
     #[arg(long, value_name = "TOKEN", env = "WHEP_CONFORMANCE_TOKEN", hide_env_values = true)]
     whep_token: Option<String>,
-    /// The origin of the page that cross-origin requests come from; the server must allow it.
+    /// The origin that cross-origin requests come from; the server must allow it.
     #[arg(long, default_value = "http://localhost:8080")]
     origin: String,
-    /// Only requirements whose id holds this text.
+    /// Only requirements whose id contains this text.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// A SHOULD that is not met is a failure.
+    /// An unmet SHOULD is a failure.
     #[arg(long)]
     strict: bool,
-    /// One JSON object instead of lines.
+    /// Print one JSON object instead of lines.
     #[arg(long)]
     json: bool,
     /// Do not check the certificate of an https server.

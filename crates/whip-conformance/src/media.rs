@@ -1,5 +1,5 @@
-//! The media that the suite publishes: packets of the right shape at the right pace. Servers that forward will take
-//! them; nothing can be seen or heard in them.
+//! The media that the suite publishes: packets of valid form at the usual rate. Servers forward them, but they contain
+//! nothing to see or hear.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use str0m::{
     rtp::{RtpWrite, SeqNo},
 };
 
-/// Sends pictures at 30 a second and sounds at 50 a second.
+/// Sends 30 pictures and 50 sounds per second.
 pub(crate) struct Sender {
     video: Mid,
     audio: Mid,
@@ -25,7 +25,7 @@ pub(crate) struct Sender {
 
 const FRAME: Duration = Duration::from_nanos(33_333_333);
 const SOUND: Duration = Duration::from_millis(20);
-/// So that one who comes late sees something even where key frames are not asked for.
+/// A viewer that joins later then gets a key frame even if the server requests none.
 const KEY_FRAME_EVERY: u16 = 60;
 
 impl Sender {
@@ -47,12 +47,12 @@ impl Sender {
         self.key_wanted = true;
     }
 
-    /// Before the connection is there nothing is due.
+    /// Sending starts now: nothing is due before the connection.
     pub(crate) fn wait(&mut self, now: Instant) {
         (self.next_picture, self.next_sound) = (now, now);
     }
 
-    /// Sends what is due.
+    /// Sends the packets that are due.
     pub(crate) fn send(&mut self, rtc: &mut Rtc, now: Instant) {
         while self.next_picture <= now {
             self.send_picture(rtc, now);

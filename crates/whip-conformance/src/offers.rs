@@ -1,5 +1,4 @@
-//! Offers and ICE fragments from templates, well-formed or wrong in one way. Offers that really connect come from
-//! `peer`.
+//! Offers and ICE fragments from templates: valid, or wrong in one way. Offers of real peers come from `peer`.
 
 use std::{
     collections::hash_map::RandomState,
@@ -9,7 +8,7 @@ use std::{
 
 use crate::requirement::Face;
 
-/// An offer as a browser makes it, with what a check wants to be different.
+/// An offer like a browser's, with the differences that a check needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
     pub(crate) direction: &'static str,
@@ -20,12 +19,12 @@ pub(crate) struct Template {
     pub(crate) credentials: bool,
     pub(crate) videos: usize,
     pub(crate) simulcast: bool,
-    /// The video section has a codec that nobody knows, and no other.
+    /// The only codec of the video section is an unknown one.
     pub(crate) unknown_codec: bool,
     pub(crate) sends: bool,
 }
 
-/// The layers of a simulcast offer.
+/// The rids of a simulcast offer.
 pub(crate) const RIDS: [&str; 3] = ["h", "m", "l"];
 
 impl Template {
@@ -146,7 +145,7 @@ pub(crate) fn fragment(ufrag: &str, pwd: &str, mid: &str, lines: &[&str]) -> Str
     fragment_after(&head, ufrag, pwd, lines)
 }
 
-/// The same for any offer: its own credentials, group and first section.
+/// The same for any offer, with its own credentials, group and first section.
 pub(crate) fn fragment_of(offer: &str, lines: &[&str]) -> String {
     let line = |start: &str| offer.lines().find(|line| line.starts_with(start)).unwrap_or_default();
     let value = |start: &str| line(start).strip_prefix(start).unwrap_or_default();
@@ -164,11 +163,11 @@ fn fragment_after(head: &str, ufrag: &str, pwd: &str, lines: &[&str]) -> String 
     text
 }
 
-/// An address that no packet reaches (RFC 5737).
+/// A candidate with an address that no packet reaches (RFC 5737).
 pub(crate) const CANDIDATE: &str =
     "a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host generation 0";
 
-/// Text of ICE characters (RFC 8839 section 5.4).
+/// Random text of ICE characters (RFC 8839 section 5.4).
 pub(crate) fn ice_text(len: usize) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     (0..len).map(|_| char::from(ALPHABET[(random() % 64) as usize])).collect()
@@ -183,7 +182,7 @@ pub(crate) fn hex(len: usize) -> String {
     (0..len).map(|_| char::from(b"0123456789abcdef"[(random() % 16) as usize])).collect()
 }
 
-/// The standard library seeds its hash maps at random, which is enough here.
+/// A random number. The standard library seeds its hash maps at random, which is good enough here.
 pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

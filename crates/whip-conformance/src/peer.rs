@@ -1,4 +1,4 @@
-//! A WebRTC peer with sockets: str0m does ICE, DTLS and RTP, and what it sees is counted here.
+//! A WebRTC peer with sockets: str0m does ICE, DTLS and RTP, and this file counts what arrives.
 
 use std::{
     io::ErrorKind,
@@ -29,16 +29,16 @@ pub(crate) struct Peer {
 /// What a peer has seen so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
-    /// ICE and DTLS are done.
+    /// ICE and DTLS are complete.
     pub(crate) connected: bool,
-    /// DTLS was closed by the other side, or broke.
+    /// When the other side closed DTLS, or DTLS failed.
     pub(crate) closed: Option<Instant>,
-    /// ICE connected, last time.
+    /// When ICE connected last.
     pub(crate) ice_connected: Option<Instant>,
-    /// RTP packets that could be decrypted.
+    /// RTP packets that were decrypted.
     pub(crate) packets: u64,
     pub(crate) last_packet: Option<Instant>,
-    /// Datagrams that look like RTP, whether or not they can be decrypted.
+    /// Datagrams that look like RTP, decrypted or not.
     pub(crate) media_datagrams: u64,
     pub(crate) last_media_datagram: Option<Instant>,
     /// Datagrams of any kind.
@@ -46,10 +46,10 @@ pub(crate) struct Seen {
 }
 
 impl Peer {
-    /// A peer that reaches `server`. With `early` its candidate stands in the offer.
+    /// A peer for this server. With `early` its candidate is in the offer.
     ///
     /// # Errors
-    /// Names and sockets that fail.
+    /// The server's name does not resolve, or a socket fails.
     pub(crate) fn new(server: &Url, early: bool) -> Result<Self, String> {
         let provider = Arc::new(str0m::crypto::from_feature_flags());
         let now = Instant::now();
@@ -65,7 +65,7 @@ impl Peer {
         Ok(peer)
     }
 
-    /// A socket at the address from which packets to `remote` go. Gives the candidate when it is a new one.
+    /// Opens a socket on the address from which packets to `remote` leave. Returns the candidate if it is a new one.
     fn bind_towards(&mut self, remote: SocketAddr) -> Result<Option<Candidate>, String> {
         let Ok(local) = local_towards(remote) else { return Ok(None) };
         if self.sockets.iter().any(|(address, _)| address.ip() == local) {
@@ -80,10 +80,10 @@ impl Peer {
         Ok(self.rtc.add_local_candidate(candidate).cloned())
     }
 
-    /// The offer of one audio and one video section.
+    /// An offer with one audio and one video section.
     ///
     /// # Errors
-    /// The stack has nothing to offer.
+    /// The stack makes no offer.
     pub(crate) fn offer(&mut self, face: Face) -> Result<String, String> {
         let direction = match face {
             Face::Whip => Direction::SendOnly,
@@ -104,7 +104,7 @@ impl Peer {
     /// An offer with new ICE credentials.
     ///
     /// # Errors
-    /// The stack has nothing to offer.
+    /// The stack makes no offer.
     pub(crate) fn restart(&mut self) -> Result<String, String> {
         let mut api = self.rtc.sdp_api();
         api.ice_restart(true);
@@ -113,10 +113,10 @@ impl Peer {
         Ok(offer.to_sdp_string())
     }
 
-    /// Takes an answer. Gives the `a=candidate` lines of sockets that were opened for it.
+    /// Applies an answer. Returns the `a=candidate` lines of sockets that were opened for it.
     ///
     /// # Errors
-    /// The stack cannot take the answer.
+    /// The stack cannot apply the answer.
     pub(crate) fn accept(&mut self, answer: &str) -> Result<Vec<String>, String> {
         let mut lines = Vec::new();
         let sdp = Sdp::parse(answer)?;
@@ -137,7 +137,7 @@ impl Peer {
         _ = self.rtc.close();
     }
 
-    /// Lets the peer live until something is so, or the time is over; says whether it came to be.
+    /// Runs the peer until `done` holds or the time is over; returns whether `done` holds.
     pub(crate) fn run(&mut self, limit: Duration, mut done: impl FnMut(&Seen) -> bool) -> bool {
         let end = Instant::now() + limit;
         loop {
@@ -163,7 +163,7 @@ impl Peer {
         }
         self.drain();
         self.receive();
-        // At each turn, due or not: after an answer the stack may name no time while its first check is due.
+        // At each turn, due or not: after an answer the stack may report no timeout although its first check is due.
         _ = self.rtc.handle_input(Input::Timeout(Instant::now()));
         self.drain();
     }
@@ -171,13 +171,13 @@ impl Peer {
     fn receive(&mut self) {
         let mut bytes = [0; 2_000];
         for at in 0..self.sockets.len() {
-            // At most so many in a row, so that a flood does not keep the peer from its other work.
+            // At most this many in a row, so that a flood does not keep the peer from its other work.
             for _ in 0..64 {
                 let (address, socket) = &self.sockets[at];
                 let (len, source) = match socket.recv_from(&mut bytes) {
                     Ok(got) => got,
                     Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                    // Such as an ICMP error for what was sent before.
+                    // For example an ICMP error caused by an earlier packet.
                     Err(_) => continue,
                 };
                 let now = Instant::now();
@@ -237,7 +237,7 @@ impl Peer {
 impl Seen {
     fn take(&mut self, now: Instant, datagram: &[u8]) {
         self.datagrams += 1;
-        // RFC 7983 section 7 and RFC 5761 section 4: RTP, and not RTCP.
+        // RFC 7983 section 7 and RFC 5761 section 4: whether the datagram is RTP and not RTCP.
         let [first, second, ..] = datagram else { return };
         let is_rtcp = (64..96).contains(&(second & 0x7f));
         if (128..192).contains(first) && !is_rtcp {
@@ -247,7 +247,7 @@ impl Seen {
     }
 }
 
-/// The address of a candidate that can be reached by UDP (RFC 8839 section 5.1). Names are not resolved.
+/// The address of a UDP candidate (RFC 8839 section 5.1). Names are not resolved.
 fn udp_address(candidate: &str) -> Option<SocketAddr> {
     let words: Vec<&str> = candidate.split_whitespace().collect();
     let [_, _, transport, _, ip, port, ..] = words.as_slice() else { return None };

@@ -1,4 +1,4 @@
-//! Somebody who publishes in the background, so that there is something to play.
+//! A publisher in the background, so that there is something to play.
 
 use std::{
     sync::{
@@ -25,14 +25,14 @@ pub(crate) struct Publisher {
 }
 
 const CONNECT: Duration = Duration::from_secs(5);
-/// Until the server has media to give.
+/// Time for the server to get media that it can forward.
 const SETTLE: Duration = Duration::from_millis(500);
 
 impl Publisher {
-    /// Publishes at the WHIP endpoint, and waits for the connection.
+    /// Publishes at the WHIP endpoint, and waits until it is connected.
     ///
     /// # Errors
-    /// Why nothing could be published.
+    /// Why it cannot publish.
     pub(crate) fn start(options: &Options) -> Result<Self, String> {
         let client = Client::new(options);
         let mut peer = Peer::new(&options.whip, true)?;
@@ -47,7 +47,7 @@ impl Publisher {
             location.ok_or_else(|| format!("the offer was answered {}", exchange.status))?;
         let session = exchange.request.url.join(location).map_err(|e| e.to_string())?;
         let stop = Arc::new(AtomicBool::new(false));
-        // From here on dropping it ends the session.
+        // From here on dropping the publisher ends its session.
         let mut publisher = Self { stop: Arc::clone(&stop), thread: None, client, session };
         peer.accept(&exchange.text())?;
         if !peer.run(CONNECT, |seen| seen.connected) {

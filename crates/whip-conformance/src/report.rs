@@ -1,4 +1,4 @@
-//! The report: a line per requirement for people, or JSON for programs.
+//! The report: one line per requirement, or JSON.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -6,19 +6,19 @@ use serde::Serialize;
 
 use crate::requirement::{Face, Failure, Level, Outcome, Requirement, Stop};
 
-/// What a line came to.
+/// The verdict on a requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The requirement is met.
     Pass,
-    /// A MUST is not met (or a SHOULD, when the run is strict).
+    /// A MUST is not met (in a strict run also a SHOULD).
     Fail,
     /// A SHOULD is not met.
     Warn,
-    /// Met with something worth knowing, or a MAY that is not used.
+    /// Met with a remark, or a MAY that is not used.
     Note,
-    /// Could not be checked.
+    /// It could not be checked.
     Skip,
 }
 
@@ -27,22 +27,22 @@ pub enum Verdict {
 pub struct Line {
     /// The requirement's id.
     pub id: String,
-    /// How much it is required.
+    /// The level of the requirement.
     pub level: Level,
     /// The document and section.
     pub section: String,
     /// What is required.
     pub title: &'static str,
-    /// What it came to.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What is worth knowing, or why it was skipped.
+    /// The remark, or why it was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<Failure>,
 }
 
-/// Lines by verdict.
+/// The number of lines with each verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Requirements met.
@@ -96,7 +96,7 @@ impl Line {
 }
 
 impl Report {
-    /// How many lines came to what.
+    /// Counts the lines by verdict.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for line in &self.lines {
@@ -151,7 +151,7 @@ impl Display for Line {
     }
 }
 
-/// Text below a line, indented, and cut short.
+/// A text below a line, indented and shortened.
 struct Block<'a> {
     name: &'a str,
     text: &'a str,

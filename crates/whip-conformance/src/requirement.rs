@@ -1,10 +1,10 @@
-//! What a requirement is, and what checking it can come to. The requirements themselves stand in `checks`.
+//! What a requirement is, and the possible results of its check. The requirements themselves are in `checks`.
 
 use serde::Serialize;
 
 use crate::context::Context;
 
-/// How much something is required (RFC 2119).
+/// The level of a requirement (RFC 2119).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Level {
@@ -16,7 +16,7 @@ pub enum Level {
     May,
 }
 
-/// Which of the two protocols is spoken.
+/// One of the two protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Face {
     /// Ingestion: the suite publishes.
@@ -43,9 +43,9 @@ impl Face {
     }
 }
 
-/// One line of the suite. It holds for a protocol when the section of that protocol is not empty.
+/// One requirement of the suite. It applies to a protocol when its section for that protocol is not empty.
 pub(crate) struct Requirement {
-    /// Without the protocol's name in front.
+    /// The id without the protocol's name in front.
     pub(crate) id: &'static str,
     pub(crate) level: Level,
     /// A section of RFC 9725, or another document with its section; empty: not a requirement of WHIP.
@@ -88,7 +88,7 @@ impl Requirement {
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     Pass,
-    /// Met, with something worth knowing.
+    /// Met, with a remark.
     Note(String),
 }
 
@@ -113,7 +113,7 @@ impl Stop {
     }
 }
 
-/// What was sent, what came, and what should have come.
+/// The request, the answer, and the expected answer.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Failure {
     pub(crate) sent: String,

@@ -1,10 +1,10 @@
-//! A view of session descriptions and ICE fragments, line by line. Small on purpose: what judges a server must not
-//! share its parser.
+//! A view of session descriptions and ICE fragments, line by line. It is small on purpose, and shares no parser with
+//! the server that it checks.
 
 /// A session description (RFC 8866).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sdp {
-    /// Attributes of the session: name and value, the value empty for flags.
+    /// Session-level attributes: name and value; the value is empty for flags.
     pub(crate) attributes: Vec<(String, String)>,
     pub(crate) media: Vec<Media>,
 }
@@ -21,7 +21,7 @@ impl Sdp {
     /// Parses a whole description.
     ///
     /// # Errors
-    /// The line that is wrong.
+    /// The invalid line.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let sdp = Self::parse_fragment(text)?;
         let mut order = text.lines().filter_map(|line| line.chars().next());
@@ -37,10 +37,10 @@ impl Sdp {
         Ok(sdp)
     }
 
-    /// Parses a fragment (RFC 8840 section 9), which may begin anywhere.
+    /// Parses a fragment (RFC 8840 section 9), which has no required first line.
     ///
     /// # Errors
-    /// The line that is wrong.
+    /// The invalid line.
     pub(crate) fn parse_fragment(text: &str) -> Result<Self, String> {
         let mut sdp = Self::default();
         for line in text.lines().filter(|line| !line.is_empty()) {
@@ -64,17 +64,17 @@ impl Sdp {
         Ok(sdp)
     }
 
-    /// An attribute of the session.
+    /// A session-level attribute.
     pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
         find(&self.attributes, name)
     }
 
-    /// An attribute of a section, or else of the session.
+    /// An attribute of a section; if the section lacks it, of the session.
     pub(crate) fn of<'a>(&'a self, media: &'a Media, name: &str) -> Option<&'a str> {
         media.attribute(name).or_else(|| self.attribute(name))
     }
 
-    /// The first value of an attribute anywhere.
+    /// The first value of an attribute, at any level.
     pub(crate) fn anywhere(&self, name: &str) -> Option<&str> {
         let in_media = || self.media.iter().find_map(|media| media.attribute(name));
         self.attribute(name).or_else(in_media)
@@ -94,7 +94,7 @@ impl Sdp {
             .collect()
     }
 
-    /// Sections that were not rejected.
+    /// The sections that are not rejected.
     pub(crate) fn accepted(&self) -> impl Iterator<Item = &Media> {
         self.media.iter().filter(|media| !media.is_rejected())
     }
@@ -113,13 +113,13 @@ impl Media {
         self.attribute("mid").unwrap_or_default()
     }
 
-    /// A port of zero rejects a section (RFC 3264 section 6), unless it is bundled only (RFC 9143 section 6; the
+    /// Port 0 rejects a section (RFC 3264 section 6), unless the section is bundle-only (RFC 9143 section 6; the
     /// example of RFC 9725 section 4.2 has that in its answer).
     pub(crate) fn is_rejected(&self) -> bool {
         self.port == "0" && self.attribute("bundle-only").is_none()
     }
 
-    /// The direction, `sendrecv` where nothing is said (RFC 8866 section 6.7).
+    /// The direction; `sendrecv` if there is no such attribute (RFC 8866 section 6.7).
     pub(crate) fn direction(&self) -> &str {
         let names = ["sendonly", "recvonly", "sendrecv", "inactive"];
         names.into_iter().find(|name| self.attribute(name).is_some()).unwrap_or("sendrecv")

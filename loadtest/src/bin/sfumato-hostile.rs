@@ -1,4 +1,4 @@
-//! The command of the hostile run. What is done is the library's.
+//! The command of the hostile run. Everything else is in the library.
 
 use std::process::ExitCode;
 

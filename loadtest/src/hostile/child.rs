@@ -1,5 +1,6 @@
-//! The attackers' process, one for each part of the run. It is a process of its own so that it cannot use up the descriptors and the memory
-//! of the good peers' process, and so that its low priority and its one core hold for everything that it does.
+//! The attackers' process, one for each part of the run. It is a process of its own, so that it cannot use up the
+//! descriptors and the memory of the good peers, and so that its low priority and its single core apply to all that it
+//! does.
 
 use std::{
     collections::BTreeMap,
@@ -21,41 +22,41 @@ use super::{
 };
 use crate::proc::raise_file_limit;
 
-/// Lower than everybody else's: under load the attackers get a tenth of what a good one gets.
+/// Lower than the priority of the good peers: under load the attackers get a tenth of the CPU time that those get.
 pub(super) const PRIORITY: i32 = 10;
-/// The attackers may take so long to end their sessions; then they are killed.
+/// How long the attackers may take to end their sessions; then they are killed.
 const END: Duration = Duration::from_secs(30);
 
-/// What the attackers are told.
+/// The orders for a process of attackers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Orders {
-    /// Names of attacks.
+    /// The names of the attacks.
     pub(super) attacks: Vec<String>,
     pub(super) milliseconds: u64,
     pub(super) http: SocketAddr,
     pub(super) good_room: String,
-    /// Tokens of each attack, so that none uses up the rate of another one's: those that may watch the good ones, and those of
-    /// rooms of its own, with the room.
+    /// The tokens of each attack, so that no attack uses up the rate limits of another's: those that may watch the
+    /// good peers, and those of its own rooms, with the room.
     pub(super) tokens: BTreeMap<String, Tokens>,
     pub(super) core: Option<usize>,
     pub(super) seed: u64,
 }
 
-/// Tokens of an attack.
+/// The tokens of one attack.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Tokens {
     pub(super) watch: Vec<String>,
     pub(super) own: Vec<(String, String)>,
 }
 
-/// The deeds of each attack.
+/// What was done, by attack.
 pub(super) type AllDeeds = BTreeMap<String, Deeds>;
 
-/// A process of attackers at work.
+/// A running process of attackers.
 pub(super) struct Attackers(Child);
 
 impl Attackers {
-    /// Starts one.
+    /// Starts the process and sends it its orders.
     ///
     /// # Errors
     /// The process does not start.
@@ -70,10 +71,10 @@ impl Attackers {
         Ok(Attackers(child))
     }
 
-    /// Waits for its end, and hears what was done.
+    /// Waits for the end of the process. Returns what was done.
     ///
     /// # Errors
-    /// It failed, or did not end in time.
+    /// The process failed, or did not end in time.
     pub(super) fn end(mut self) -> Result<AllDeeds, String> {
         let stdout = self.0.stdout.take();
         let reader = thread::spawn(move || {
@@ -97,22 +98,22 @@ impl Attackers {
     }
 }
 
-/// The attackers' side: hears orders, obeys, tells.
+/// The child process: reads its orders, runs the attacks, and writes what was done.
 ///
 /// # Errors
-/// The orders make no sense, or the machine gives no priority, core or randomness.
+/// The orders are invalid, or the system refuses priority, core or random numbers.
 pub(super) fn attack(_part: Part) -> Result<(), String> {
     let mut text = String::new();
     io::stdin().read_to_string(&mut text).map_err(|e| format!("orders: {e}"))?;
     let orders: Orders = serde_json::from_str(&text).map_err(|e| format!("orders: {e}"))?;
-    // Threads that are started later inherit both.
+    // Threads that are started later inherit priority and core.
     rustix::process::nice(PRIORITY).map_err(|e| format!("priority {PRIORITY}: {e}"))?;
     if let Some(core) = orders.core {
         udp::pin_to_core(core).map_err(|e| format!("core {core}: {e}"))?;
     }
     raise_file_limit();
     let attacks: Option<Vec<&Attack>> = orders.attacks.iter().map(|n| by_name(n)).collect();
-    let attacks = attacks.ok_or("orders: an attack that there is not")?;
+    let attacks = attacks.ok_or("orders: an unknown attack")?;
     let certificate = Arc::new(Certificate::generate().map_err(|e| e.to_string())?);
     let until = Instant::now() + Duration::from_millis(orders.milliseconds);
     let scene = |attack: &Attack| {

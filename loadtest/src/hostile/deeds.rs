@@ -1,4 +1,4 @@
-//! What an attack has done and what came back: counted by the attackers, told to the parent process as JSON.
+//! What an attack did and which answers it got: counted by the attackers, and passed to the parent process as JSON.
 
 use std::{collections::BTreeMap, io, time::Duration};
 
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use super::http::Reply;
 
-/// Different faults that are kept apart.
+/// Different failures that are counted separately.
 const MAX_TROUBLES: usize = 16;
 
 /// Counts of one attack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Deeds {
-    /// What was done, and how often.
+    /// What was done, with counts.
     pub(super) did: BTreeMap<String, u64>,
-    /// HTTP answers by status; 0: none came.
+    /// HTTP answers by status; 0: no answer.
     pub(super) answers: BTreeMap<u16, u64>,
-    /// The longest time that an answer took, in milliseconds.
+    /// The slowest answer, in milliseconds.
     pub(super) slowest_answer_ms: u64,
-    /// What kept the attackers from their work, and how often.
+    /// Failures of the attackers, with counts.
     pub(super) troubles: BTreeMap<String, u64>,
-    /// Where an attack has a victim of its own: the longest time in which nothing came to it, in milliseconds.
+    /// For attacks with a victim of their own: the longest time, in milliseconds, in which it received nothing.
     pub(super) victim_gap_ms: Option<u64>,
 }
 
 impl Deeds {
-    /// Something was done so many times.
+    /// Counts that something was done.
     pub(super) fn did(&mut self, what: &str, times: u64) {
         if times > 0 {
             *self.did.entry(what.to_owned()).or_default() += times;
@@ -37,7 +37,7 @@ impl Deeds {
         self.did.get(what).copied().unwrap_or(0)
     }
 
-    /// An answer came, or none.
+    /// Counts an answer, or a missing one.
     pub(super) fn answered(&mut self, reply: &io::Result<Reply>) {
         let status = reply.as_ref().map_or(0, |reply| reply.status);
         *self.answers.entry(status).or_default() += 1;
@@ -46,20 +46,20 @@ impl Deeds {
         }
     }
 
-    /// Something went wrong.
+    /// Counts a failure.
     pub(super) fn trouble(&mut self, what: &str) {
         let is_new = !self.troubles.contains_key(what);
         let key = if is_new && self.troubles.len() >= MAX_TROUBLES { "other" } else { what };
         *self.troubles.entry(key.to_owned()).or_default() += 1;
     }
 
-    /// Nothing came to the victim for so long.
+    /// Notes how long the victim received nothing.
     pub(super) fn victim_waited(&mut self, gap: Duration) {
         let gap = gap.as_millis() as u64;
         self.victim_gap_ms = Some(self.victim_gap_ms.unwrap_or(0).max(gap));
     }
 
-    /// Adds what another attacker did.
+    /// Adds the counts of another attacker.
     pub(super) fn add(&mut self, other: &Deeds) {
         other.did.iter().for_each(|(what, times)| self.did(what, *times));
         for (status, times) in &other.answers {

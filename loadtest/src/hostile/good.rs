@@ -1,4 +1,5 @@
-//! The good ones: a swarm as any other, which publishes, watches, comes and goes, and what it saw in a part of the run.
+//! The good peers: a normal swarm that publishes, watches, joins and leaves; and what it measured in a part of the
+//! run.
 
 use std::{
     fs,
@@ -18,17 +19,17 @@ use crate::{
     stats::{Counters, Histogram},
 };
 
-/// Rooms of the good ones. In the first one attackers watch.
+/// The rooms of the good peers. Attackers watch in the first one.
 pub(super) const ROOM: &str = "good";
-/// Tokens that the good ones take in turn: with one for all of them they would meet the limit of a token.
+/// Tokens that the good peers use in turn: with a single one they would meet the rate limit of a token.
 pub(super) const TOKENS: usize = 40;
-/// Two rooms of two publishers and four viewers; three viewers a second leave and are replaced, which is a join a second for
-/// each hundred milliseconds that a join may take. Below the limit of requests of one address.
+/// Two rooms, each with two publishers and four viewers. Three viewers a second leave and are replaced, so that every
+/// part has joins to measure. This is below the rate limit of one address.
 const SWARM: &str = "webinar --rooms 2 --publishers 2 --viewers 4 --churn 3 --silent 25% --video synthetic --fps 25 \
                      --packets 4 --payload 900 --key-every 250 --audio synthetic --audio-payload 100 --threads 1 \
                      --join-timeout 10s --quiet --bind 127.0.0.1";
 
-/// The swarm at work.
+/// The running swarm.
 pub(super) struct Good {
     thread: JoinHandle<std::io::Result<Report>>,
     stop: Arc<AtomicBool>,
@@ -37,10 +38,10 @@ pub(super) struct Good {
 }
 
 impl Good {
-    /// Sends the good ones in, for so many seconds.
+    /// Starts the good peers, for this many seconds.
     ///
     /// # Errors
-    /// The tokens cannot be written, or the machine has no thread to give.
+    /// The tokens cannot be written, or no thread can be started.
     pub(super) fn start(
         http: SocketAddr,
         pid: u32,
@@ -65,7 +66,7 @@ impl Good {
         let more = more.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
         let arguments = Arguments::try_parse_from(words.chain(more)).map_err(|e| e.to_string())?;
         let plan = Plan::resolve(arguments);
-        // The tokens are read by now, and open every room.
+        // The plan has read the tokens. The file is removed, since they open every room.
         let _left = fs::remove_file(&file);
         let (plan, stop) = (plan?, Arc::new(AtomicBool::new(false)));
         let (begun, interrupted) = (Instant::now(), Arc::clone(&stop));
@@ -75,40 +76,40 @@ impl Good {
         Ok(Good { thread: thread.map_err(|e| format!("a thread: {e}"))?, stop, begun })
     }
 
-    /// Ends it before its time.
+    /// Ends the swarm early.
     pub(super) fn stop(&self) {
         self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the swarm.
     ///
     /// # Errors
-    /// The swarm met a defect, or could not be.
+    /// The swarm panicked, or could not run.
     pub(super) fn report(self) -> Result<Report, String> {
         let report = self.thread.join().map_err(|_| "the swarm met a defect".to_owned())?;
         report.map_err(|e| format!("the swarm: {e}"))
     }
 }
 
-/// What the good ones saw in a part of the run.
+/// What the good peers measured in a part of the run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct View {
     pub(super) seconds: f64,
-    /// Viewers there, each for so many seconds.
+    /// The sum, over all viewers, of the seconds in which they were connected.
     pub(super) viewer_seconds: f64,
     pub(super) counters: Counters,
     pub(super) joined: u64,
-    /// Never connected, or broken off.
+    /// Peers that never connected or were cut off.
     pub(super) failed: u64,
     pub(super) join: Histogram,
     pub(super) first_frame: Histogram,
     pub(super) delay: Histogram,
-    /// How late the swarm itself was: the machine's business, not the node's.
+    /// How late the swarm itself was. That is caused by the machine, not by the node.
     pub(super) lag: Histogram,
 }
 
 impl View {
-    /// What was seen from the end of second `from` to the end of second `to` of a report.
+    /// What was measured from the end of second `from` to the end of second `to` of a report.
     pub(super) fn of(timeline: &[Second], from: u64, to: u64) -> View {
         let mut view = View { seconds: (to - from) as f64, ..View::default() };
         let ends = |at: u64| timeline.iter().rev().find(|second| second.at <= at);
@@ -126,24 +127,24 @@ impl View {
         view
     }
 
-    /// Share of the packets that did not come.
+    /// The share of lost packets.
     pub(super) fn loss(&self) -> f64 {
         let Counters { expected_packets, received_packets, .. } = self.counters;
         let lost = expected_packets.saturating_sub(received_packets);
         lost as f64 / expected_packets.max(1) as f64
     }
 
-    /// Seconds in which pictures stood still, of all viewers together.
+    /// Seconds in which the picture was frozen, summed over all viewers.
     pub(super) fn frozen(&self) -> f64 {
         self.counters.freeze_us as f64 / 1e6
     }
 
-    /// Pictures that one viewer saw in a second.
+    /// Pictures per second that one viewer was shown.
     pub(super) fn pictures(&self) -> f64 {
         self.counters.frames as f64 / self.viewer_seconds.max(1.0)
     }
 
-    /// The longest of the times, in seconds; 0 where there are none.
+    /// The longest time, in seconds; 0 if there is none.
     pub(super) fn longest(times: &Histogram) -> f64 {
         times.max().map_or(0.0, |time| Duration::as_secs_f64(&time))
     }

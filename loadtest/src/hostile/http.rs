@@ -1,5 +1,5 @@
-//! An HTTP/1.1 client as small as an attacker needs it: it chooses the address that it comes from, since the node counts
-//! requests by address, and it may leave without reading the answer. Not a client for anything else.
+//! A minimal HTTP/1.1 client for attackers. It chooses its source address, since the node counts requests by address,
+//! and it may close a connection without reading the answer. It is not meant for anything else.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -9,9 +9,9 @@ use std::{
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
-/// An answer takes so long at most; then the connection is given up.
+/// How long an answer may take; then the connection is closed.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest body that is read.
+/// The longest body that is read.
 const MAX_BODY: u64 = 4 << 20;
 const MAX_HEADERS: usize = 64;
 
@@ -20,11 +20,11 @@ const MAX_HEADERS: usize = 64;
 pub(super) struct Reply {
     /// The status.
     pub(super) status: u16,
-    /// The path of the `Location`, where there is one.
+    /// The path of the `Location`, if there is one.
     pub(super) location: Option<String>,
     /// The body.
     pub(super) body: Vec<u8>,
-    /// From the request to the end of the answer.
+    /// The time from the request to the end of the answer.
     pub(super) took: Duration,
 }
 
@@ -35,7 +35,7 @@ impl Reply {
     }
 }
 
-/// A client with one connection, which is opened when it is needed.
+/// A client with one connection, which is opened when needed.
 #[derive(Debug)]
 pub(super) struct Client {
     source: Ipv4Addr,
@@ -49,20 +49,20 @@ impl Client {
         Client { source, server, stream: None }
     }
 
-    /// From now on requests come from this address, over another connection.
+    /// From now on requests come from this address, over a new connection.
     pub(super) fn move_to(&mut self, source: Ipv4Addr) {
         (self.source, self.stream) = (source, None);
     }
 
-    /// A GET.
+    /// Sends a GET.
     ///
     /// # Errors
-    /// What the connection says; `InvalidData` for an answer that is no HTTP.
+    /// Those of the connection; `InvalidData` when the answer is not HTTP.
     pub(super) fn get(&mut self, path: &str, token: Option<&str>) -> io::Result<Reply> {
         self.request("GET", path, token, "")
     }
 
-    /// The end of a session.
+    /// Ends a session with DELETE.
     ///
     /// # Errors
     /// As [`Client::get`].
@@ -70,7 +70,7 @@ impl Client {
         self.request("DELETE", path, Some(token), "")
     }
 
-    /// An offer.
+    /// Posts an offer.
     ///
     /// # Errors
     /// As [`Client::get`].
@@ -95,7 +95,7 @@ impl Client {
         }
         text += "\r\n";
         text += body;
-        // A connection that was idle may be gone: once more over a new one.
+        // The server may have closed an idle connection: the request is sent once more over a new one.
         let reused = self.stream.is_some();
         let mut reply = self.exchange(&text);
         if reply.is_err() && reused {
@@ -127,7 +127,7 @@ impl Client {
     }
 }
 
-/// An answer, and whether the connection can be used again.
+/// Reads an answer. Returns it, and whether the connection can be used again.
 fn read_reply(stream: &mut impl BufRead) -> io::Result<(Reply, bool)> {
     let bad = || io::Error::from(io::ErrorKind::InvalidData);
     let line = read_line(stream)?;
@@ -166,7 +166,7 @@ fn read_line(stream: &mut impl BufRead) -> io::Result<String> {
 }
 
 fn read_chunks(stream: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> {
-    // Each turn reads a chunk, and the last one is empty; more than the bound is an error.
+    // Each turn reads a chunk; the last chunk is empty. A body over the bound is an error.
     while (body.len() as u64) < MAX_BODY {
         let length = u64::from_str_radix(&read_line(stream)?, 16);
         let length = length.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
@@ -179,7 +179,7 @@ fn read_chunks(stream: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> 
     Err(io::ErrorKind::InvalidData.into())
 }
 
-/// The path of a URL that may be whole.
+/// The path of a `Location`, which may be an absolute URL.
 fn path_of(location: &str) -> String {
     match location.split_once("://") {
         Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]).to_owned(),

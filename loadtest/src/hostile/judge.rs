@@ -1,20 +1,21 @@
-//! Whether the good ones were harmed in a part of the run, and whether the node showed what it must. Everything is held against
-//! what the same swarm saw on the same machine without attackers, and no bound in time is below a second, so that a busy machine
-//! is not taken for a harmed one.
+//! Judges whether the good peers were harmed in a part of the run, and whether the node showed what it must. All
+//! values are compared with those of the same swarm on the same machine without attackers, and no limit of time is
+//! below a second, so that a busy machine is not taken for harm.
 
 use std::collections::BTreeMap;
 
 use super::{attacks::Attack, child::AllDeeds, deeds::Deeds, good::View, node::Look};
 
-/// Times, losses and standstills may be so many times as large as without attackers.
+/// The factor by which times, losses and freezes may exceed those without attackers.
 const RATIO: f64 = 4.0;
-/// Seconds that a join, and the standstill of all viewers together, may take in any case: less is what a busy machine does.
+/// Seconds that a join, and the freezes of all viewers together, may always take: a busy machine causes as much.
 const LEAST_TIME: f64 = 1.0;
-/// The same for the first picture. It waits for a key frame, and each layer is asked for one key frame a second at most (threat 34).
+/// The same for the first picture. It waits for a key frame, and each layer is asked for at most one key frame per
+/// second (threat 34).
 const LEAST_FIRST_FRAME: f64 = 3.0;
-/// Share of the packets that may be lost in any case.
+/// The share of packets that may always be lost.
 const LEAST_LOSS: f64 = 0.002;
-/// Share of the viewers' time that may stand still where that is more than a second.
+/// The share of the viewers' time that may always be frozen, if it is more than a second.
 const LEAST_FROZEN: f64 = 0.03;
 /// Pictures of the good ones that can stand still at the same moment: eight viewers of two publishers. Where the swarm itself was held up
 /// by the machine, all of them do.
@@ -24,34 +25,34 @@ const STEPS: f64 = 4.0;
 /// Share of the pictures of calm times that have to come. A stream that stops altogether shows no gap in its sequence numbers, so the
 /// loss does not tell of it.
 const PICTURES: f64 = 0.75;
-/// Key-frame requests a second to one stream of the good ones. The node sends one a second at most (threat 34); the half is for one that
-/// falls into this part by its end.
+/// Key-frame requests per second to one stream of the good peers. The node sends at most one a second (threat 34); the
+/// half allows for one that just falls into this part.
 const KEY_REQUESTS: f64 = 1.5;
-/// Streams of video that the good ones publish.
+/// Video streams that the good peers publish.
 const STREAMS: f64 = 4.0;
-/// Bytes that the node may grow by over its size in calm times.
+/// Bytes by which the node may grow over its size in the calm part.
 const GROWTH: u64 = 256 << 20;
-/// Bytes that the node may log in a second: lines for sessions are allowed, lines for datagrams are not.
+/// Bytes per second that the node may log: enough for lines about sessions, but not for lines about datagrams.
 const LOG: f64 = 256e3;
-/// Share of an attacker's requests that may fail by the node's fault. Some fail without one: when the attack ends, or the kernel is out of
-/// ports for a moment.
+/// The share of an attacker's requests that may fail by a server error or without an answer. Some fail without a fault
+/// of the node: at the end of the attack, or when the kernel is out of ports for a moment.
 const BROKEN: f64 = 0.02;
-/// Nothing came to an attack's own victim for so long, in milliseconds.
+/// How long an attack's own victim may receive nothing, in milliseconds.
 const VICTIM_GAP: u64 = 1_000;
 
-/// Everything about one part of the run.
+/// What is known of one part of the run.
 #[derive(Debug, Clone)]
 pub(super) struct Seen<'a> {
     pub(super) seconds: f64,
     pub(super) view: &'a View,
-    /// The node before and after.
+    /// The node before the part and after it.
     pub(super) before: &'a Look,
     pub(super) after: &'a Look,
     pub(super) attacks: &'a [&'static Attack],
     pub(super) deeds: &'a AllDeeds,
 }
 
-/// What was wrong in a part of the run, in words; nothing: all is well. `calm` is the part without attackers, and
+/// What was wrong in a part of the run, as texts; empty when nothing was. `calm` is the part without attackers, and
 /// `calm_memory` the node's size at its end.
 pub(super) fn judge(seen: &Seen<'_>, calm: &View, calm_memory: u64) -> Vec<String> {
     let mut findings = harm(seen.view, calm);
@@ -66,7 +67,7 @@ pub(super) fn judge(seen: &Seen<'_>, calm: &View, calm_memory: u64) -> Vec<Strin
     findings
 }
 
-/// What the good ones noticed.
+/// The harm to the good peers.
 fn harm(view: &View, calm: &View) -> Vec<String> {
     let mut findings = Vec::new();
     let counters = &view.counters;
@@ -95,17 +96,17 @@ fn harm(view: &View, calm: &View) -> Vec<String> {
         findings.push(format!("pictures a second: {pictures:.1}, usually {usual:.1}"));
     }
     for (what, count) in [
-        ("good ones failed", view.failed),
+        ("good peers failed", view.failed),
         ("corrupted packets", counters.corrupted),
         ("packets of others", counters.foreign),
-        ("packets that nobody can decrypt", counters.undecryptable),
+        ("packets that cannot be decrypted", counters.undecryptable),
     ] {
         if count > 0 {
             findings.push(format!("{what}: {count}"));
         }
     }
     if view.joined == 0 {
-        findings.push("no good one joined".to_owned());
+        findings.push("no good peer joined".to_owned());
     }
     findings
 }
@@ -136,7 +137,7 @@ fn node(seen: &Seen<'_>, calm_memory: u64) -> Vec<String> {
     findings
 }
 
-/// Whether an attack took place at all, and the node showed what it must.
+/// Whether the attack took place, and the node showed what it must.
 fn evidence(
     attack: &Attack,
     deeds: &Deeds,
@@ -219,11 +220,11 @@ mod tests {
     const RTX: &str = "sfumato_worker_dropped_out_total{worker=\"0\",reason=\"rtx_limit\"} 9";
 
     #[test]
-    fn who_notices_nothing_is_not_harmed() {
+    fn good_peers_within_the_limits_are_not_harmed() {
         let deeds = deeds("feedback", "requests", 100_000);
         let none: [String; 0] = [];
         assert_eq!(judged(&calm(), &look(RTX), "feedback", &deeds), none);
-        // A machine that is slow for all of them: a standstill and a join below a second.
+        // A slow machine: a freeze and a join below a second.
         let mut view = calm();
         view.join.record(Duration::from_millis(990));
         view.counters.freeze_us = 900_000;
@@ -254,7 +255,7 @@ mod tests {
             (|v| v.counters.foreign = 1, "of others"),
             (|v| v.counters.corrupted = 1, "corrupted"),
             (|v| v.counters.undecryptable = 1, "decrypt"),
-            (|v| v.joined = 0, "no good one joined"),
+            (|v| v.joined = 0, "no good peer joined"),
         ] {
             let findings = harmed(change);
             assert_eq!(findings.len(), 1, "{expected}: {findings:?}");

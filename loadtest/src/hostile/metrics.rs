@@ -1,14 +1,14 @@
-//! The node's metrics in the Prometheus text format: read, and compared with those from before.
+//! Reads the node's metrics in the Prometheus text format, and compares them with earlier ones.
 
 use std::collections::BTreeMap;
 
-/// Values by name and labels, summed over workers.
+/// Values by name and labels, summed over the workers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
-    /// Reads a page of metrics. Lines that are no samples are passed over; samples that differ in their `worker` only
-    /// become one.
+    /// Parses a page of metrics. Lines that are no samples are ignored; samples that differ only in their `worker`
+    /// label are added up.
     pub(super) fn parse(text: &str) -> Metrics {
         let mut all = BTreeMap::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -19,7 +19,7 @@ impl Metrics {
         Metrics(all)
     }
 
-    /// Nothing was read.
+    /// Whether no metric was read.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -29,7 +29,7 @@ impl Metrics {
         self.0.get(name).copied()
     }
 
-    /// Drops by reason, both ways, that came since `earlier`; those that came at all.
+    /// Drops since `earlier`, by reason, incoming and outgoing together; only reasons that rose.
     pub(super) fn drops_since(&self, earlier: &Metrics) -> BTreeMap<String, u64> {
         let mut drops = BTreeMap::new();
         for (name, value) in &self.0 {
@@ -43,7 +43,8 @@ impl Metrics {
         drops
     }
 
-    /// Counters of the workers without labels that rose since `earlier`, without what their names begin and end with.
+    /// The workers' counters without labels that rose since `earlier`; common beginnings and ends of their names are
+    /// removed.
     pub(super) fn counters_since(&self, earlier: &Metrics) -> BTreeMap<String, u64> {
         let rises = self.0.iter().filter_map(|(name, value)| {
             let short = name.strip_prefix("sfumato_worker_")?.strip_suffix("_total")?;
@@ -62,7 +63,7 @@ fn drop_reason(name: &str) -> Option<&str> {
     labels.split_once("reason=\"")?.1.split_once('"').map(|(reason, _)| reason)
 }
 
-/// The name without the label `worker`, which stands first where it stands.
+/// The name without the label `worker`.
 fn without_worker(name: &str) -> String {
     let Some((base, labels)) = name.split_once('{') else { return name.to_owned() };
     let labels = labels.trim_end_matches('}');

@@ -1,12 +1,12 @@
-//! The hostile run: a swarm of good peers uses a node as any swarm does, while attackers do at the highest rate what the list of
-//! threats says, and the good ones must not notice.
+//! The hostile run: a swarm of good peers uses a node as any swarm does, while attackers carry out attacks of
+//! docs/threats.md at the highest rate. The good peers must not be harmed.
 //!
-//! - `options`: flags, and which attacks are tried when
-//! - `node`, `metrics`: the node, and what it shows
-//! - `good`: the good ones, and what they saw in a part of the run
+//! - `options`: flags, and the parts of the run with their attacks
+//! - `node`, `metrics`: the node, and its metrics
+//! - `good`: the good peers, and what they measured in a part of the run
 //! - `child`: the attackers' process
-//! - `attacks`: what they do, one file each, with `peer` (a session of an attacker), `http` and `deeds`
-//! - `judge`, `report`: whether that is good
+//! - `attacks`: one file for each attack, with `peer` (a session of an attacker), `http` and `deeds`
+//! - `judge`, `report`: the verdict and its report
 //!
 //! The node is a black box here: its metrics are matched by the beginnings of their names, so that a new reason for a drop needs no
 //! change as long as it is named like its siblings.
@@ -55,16 +55,17 @@ use self::{
 };
 use crate::random::Random;
 
-/// Rooms that each attack has of its own, with a token each, and its tokens that may watch the good ones.
+/// Rooms that each attack has of its own, with one token each, and tokens with which each attack may watch the good
+/// peers.
 const OWN_ROOMS: usize = 4;
 const WATCH_TOKENS: usize = 4;
-/// The good peers' run is planned for so many times the seconds of all parts, and ended when the last part is over: attackers may need longer
-/// to end their sessions than the part had, and nothing else begins before.
+/// The good peers' run is planned for this many times the seconds of all parts, and is ended after the last part. The
+/// attackers may need longer than their part to end their sessions, and the next part waits for that.
 const TAIL: u64 = 5;
-/// The attackers of a part begin so long after its beginning, and end so long before its end.
+/// The attackers begin this long after the beginning of their part, and end this long before its end.
 const MARGIN: Duration = Duration::from_millis(100);
 
-/// The command, whole: flags, run, report, exit code.
+/// The whole command: flags, run, report, exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let options = Options::parse();
@@ -82,12 +83,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Writes the reports; whether all was good.
+/// Writes the reports. Returns whether the run was good.
 fn write(options: &Options, outcome: &Outcome) -> Result<bool, String> {
     let to_stdout = options.json.as_deref().is_some_and(|path| path == Path::new("-"));
     let json = format!("{:#}\n", outcome.json());
     let text = if to_stdout { json.clone() } else { outcome.text() };
-    // A reader that went away is no failure.
+    // It is no failure if the reader of standard output is gone.
     let _gone = io::stdout().write_all(text.as_bytes());
     if let Some(path) = options.json.as_deref().filter(|_| !to_stdout) {
         fs::write(path, json).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -95,10 +96,10 @@ fn write(options: &Options, outcome: &Outcome) -> Result<bool, String> {
     Ok(outcome.is_good())
 }
 
-/// What was done and seen in a part of the run, before it is judged.
+/// What was done and measured in a part of the run, before it is judged.
 struct Course {
     phase: Phase,
-    /// Seconds of the good ones' report.
+    /// The seconds of the good peers' report that belong to the part.
     from: u64,
     to: u64,
     before: Look,
@@ -126,7 +127,7 @@ fn attackers_core(options: &Options, cores: &[usize]) -> Option<usize> {
     options.core.or_else(|| cores.last().copied())
 }
 
-/// Sends the good ones in, and the attackers after them, part by part.
+/// Runs the good peers, and beside them the attackers, part by part.
 fn play(
     options: &Options,
     phases: Vec<Phase>,
@@ -149,7 +150,7 @@ fn play(
     Ok((courses?, report))
 }
 
-/// Part by part, at whole seconds of the good ones' report.
+/// Runs the parts, each from a whole second of the good peers' report on.
 fn go_through(
     phases: Vec<Phase>,
     mut orders: Orders,
@@ -164,18 +165,19 @@ fn go_through(
         let before = node.look();
         let deeds = attack(&mut orders, &phase, end)?;
         sleep_until(end, interrupted)?;
-        // What attackers do after their time, since the node is slow to end their sessions, belongs to this part as well.
+        // If the node is slow to end the attackers' sessions, the time that this takes belongs to the part too.
         let to = begun.elapsed().as_millis().div_ceil(1_000) as u64;
         sleep_until(begun + Duration::from_secs(to), interrupted)?;
         courses.push(Course { phase, from, to, before, after: node.look(), deeds });
         from = to + 1;
     }
-    // The samples of the last second come after it.
+    // The samples of a second are taken after its end.
     sleep_until(begun + Duration::from_secs(from + 1), interrupted)?;
     Ok(courses)
 }
 
-/// The attacks of a part, until shortly before its end. Ending their sessions takes attackers some time more.
+/// Runs the attacks of a part, until shortly before its end. The attackers then need some more time to end their
+/// sessions.
 fn attack(orders: &mut Orders, phase: &Phase, end: Instant) -> Result<AllDeeds, String> {
     if phase.attacks.is_empty() {
         return Ok(AllDeeds::new());
@@ -186,7 +188,7 @@ fn attack(orders: &mut Orders, phase: &Phase, end: Instant) -> Result<AllDeeds, 
     let left = end.saturating_duration_since(Instant::now() + MARGIN);
     orders.milliseconds = left.as_millis() as u64;
     let deeds = Attackers::start(orders)?.end();
-    // Attackers that failed are no reason to end the run: without deeds the part is judged as one without an attack.
+    // A failure of the attackers does not end the run: the part then counts as one without an attack.
     Ok(deeds.unwrap_or_else(|error| {
         let mut failed = Deeds::default();
         failed.trouble(&error);
@@ -195,7 +197,7 @@ fn attack(orders: &mut Orders, phase: &Phase, end: Instant) -> Result<AllDeeds, 
 }
 
 fn orders(options: &Options, node: &Node) -> Result<Orders, String> {
-    // The first of the good ones' rooms.
+    // The first room of the good peers.
     let good_room = format!("{ROOM}-0");
     let mut tokens = BTreeMap::new();
     for attack in ATTACKS {
@@ -221,7 +223,7 @@ fn orders(options: &Options, node: &Node) -> Result<Orders, String> {
     })
 }
 
-/// Sleeps, but not on when the run is interrupted.
+/// Sleeps, and stops sleeping when the run is interrupted.
 fn sleep_until(when: Instant, interrupted: &AtomicBool) -> Result<(), String> {
     loop {
         if interrupted.load(Ordering::Relaxed) {
@@ -235,8 +237,8 @@ fn sleep_until(when: Instant, interrupted: &AtomicBool) -> Result<(), String> {
     }
 }
 
-/// Judges every part by what the good ones saw in it. The calm part is compared with itself, so what is found there is what no comparison
-/// excuses, such as a good peer that failed.
+/// Judges every part by what the good peers measured in it. The calm part is compared with itself, so it only fails
+/// where no comparison is made, for example when a good peer failed.
 fn conclude(courses: Vec<Course>, report: &crate::report::Report) -> Outcome {
     let view = |course: &Course| View::of(&report.timeline, course.from, course.to);
     let calm = courses.first().map(view).unwrap_or_default();
@@ -259,7 +261,7 @@ fn conclude(courses: Vec<Course>, report: &crate::report::Report) -> Outcome {
     let parts = parts.collect();
     let mut findings = Vec::new();
     for (reason, count) in report.failures.sorted() {
-        findings.push(format!("good ones failed: {reason} ({count})"));
+        findings.push(format!("good peers failed: {reason} ({count})"));
     }
     Outcome { parts, findings, core: None, cores: 0 }
 }

@@ -1,5 +1,5 @@
-//! The node under attack: a process of its own on free loopback ports, with tokens asked for and every limit at its
-//! default. What is learned from it comes over the wire (`/metrics`, `/readyz`), from `/proc`, and from its log.
+//! The node under attack: a process of its own on free loopback ports, with authentication on and every limit at its
+//! default. It is observed over the network (`/metrics`, `/readyz`), through `/proc`, and by its log.
 
 use std::{
     fs,
@@ -15,11 +15,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{http::Client, metrics::Metrics};
 use crate::{proc::Usage, random::Random};
 
-/// A node that has not said its address after so long does not start.
+/// How long the node may take until it logs its address; then it counts as failed.
 const START: Duration = Duration::from_secs(20);
-/// A node that was told to stop and is still there after so long is killed.
+/// How long the node may take to stop; then it is killed.
 const STOP: Duration = Duration::from_secs(20);
-/// Where the orchestrator's own requests come from: neither the good ones' address nor an attacker's.
+/// The source address of the orchestrator's own requests, which neither the good peers nor the attackers use.
 const OPERATOR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
 /// A running node.
@@ -34,7 +34,7 @@ pub(super) struct Node {
     pub(super) http: SocketAddr,
 }
 
-/// What a token is good for.
+/// What a token grants.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Grant {
     /// Publish and watch.
@@ -45,16 +45,16 @@ pub(super) enum Grant {
     Admin,
 }
 
-/// What is known of the node at one moment.
+/// The state of the node at one moment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Look {
-    /// Its metrics; empty when it did not answer.
+    /// Its metrics; empty when it gave none.
     pub(super) metrics: Metrics,
     /// Resident memory in bytes; 0 when the process is gone.
     pub(super) memory: u64,
     /// Bytes of its log so far.
     pub(super) log: u64,
-    /// `/readyz` says 200.
+    /// `/readyz` answers 200.
     pub(super) ready: bool,
 }
 
@@ -62,7 +62,7 @@ impl Node {
     /// Starts `binary` with its log in `out`, and waits until it serves.
     ///
     /// # Errors
-    /// The binary does not start, or says no address within 20 s; the end of its log stands in the error.
+    /// The binary does not start, or logs no address within 20 s; the error contains the end of its log.
     pub(super) fn start(binary: &Path, out: &Path) -> Result<Node, String> {
         let secret = Random::new(Random::seed()).ice_text(48).replace(['+', '/'], "x");
         let log = out.join("node.log");
@@ -84,7 +84,7 @@ impl Node {
         Ok(node)
     }
 
-    /// A bearer token, made by the node's own command. Each is another one.
+    /// A new bearer token, made by the node's own command.
     ///
     /// # Errors
     /// The command fails.
@@ -107,7 +107,7 @@ impl Node {
         self.child.id()
     }
 
-    /// How it is now.
+    /// The present state of the node.
     pub(super) fn look(&mut self) -> Look {
         let metrics = self.operator.get("/metrics", Some(&self.admin));
         let metrics = metrics.ok().filter(|reply| reply.status == 200);
@@ -118,7 +118,7 @@ impl Node {
         Look { metrics, memory, log, ready }
     }
 
-    /// Stops it, and says what was wrong with its end: it died before, did not stop in order, or panicked.
+    /// Stops the node. Returns what was wrong with its end: it had died before, did not stop in order, or panicked.
     pub(super) fn stop(mut self) -> Option<String> {
         if let Ok(Some(status)) = self.child.try_wait() {
             return Some(format!("the node died with {status}:\n{}", tail(&self.log)));
@@ -150,7 +150,7 @@ impl Node {
     }
 }
 
-/// A run that ends before its time leaves no node behind.
+/// A run that ends early must leave no node behind.
 impl Drop for Node {
     fn drop(&mut self) {
         let _gone = self.child.kill();
@@ -158,7 +158,7 @@ impl Drop for Node {
     }
 }
 
-/// The binary with a key of this run, and none of the settings of this shell.
+/// The binary with a key for this run, and without the environment's settings.
 fn configured(binary: &Path, secret: &str) -> Command {
     let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
@@ -185,7 +185,7 @@ fn serving(child: &mut Child, log: &Path) -> Option<SocketAddr> {
     None
 }
 
-/// The value of the field `http` in the line that says "serving".
+/// The field `http` of the log line "serving".
 fn address_in(log: &str) -> Option<SocketAddr> {
     let line = log.lines().find(|line| line.contains("serving"))?;
     line.split_ascii_whitespace().find_map(|word| word.strip_prefix("http=")?.parse().ok())

@@ -1,4 +1,4 @@
-//! The command line of a hostile run, and what it comes to: which attacks are tried when.
+//! The command line of a hostile run, and the parts of the run that follow from it.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 
 use super::attacks::{ATTACKS, Attack, by_name};
 
-/// Attacks a node of Sfumato, which it starts, while a swarm of good peers uses it, and says what the good ones noticed.
+/// Attacks a node of Sfumato, which it starts, while a swarm of good peers uses it, and reports whether they were
+/// harmed.
 #[derive(Debug, Parser)]
 #[command(name = "sfumato-hostile", version, after_help = AFTER_HELP)]
 pub(super) struct Options {
@@ -18,13 +19,13 @@ pub(super) struct Options {
         default_value = "target/release/sfumato"
     )]
     pub(super) node: PathBuf,
-    /// The attacks, by name and in this order; all when this is not said
+    /// The attacks, by name and in this order; all by default
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     pub(super) only: Vec<String>,
-    /// Some fifteen seconds: no attack by itself, all of them together
+    /// A run of about fifteen seconds: all attacks together, and none by itself
     #[arg(long)]
     pub(super) slice: bool,
-    /// Seconds without attacks, before and between those of which the figures are compared
+    /// Seconds without attacks at the beginning; the other parts are compared with these
     #[arg(long, value_name = "SECONDS")]
     pub(super) calm: Option<u64>,
     /// Seconds of each attack by itself; 0: none
@@ -33,7 +34,7 @@ pub(super) struct Options {
     /// Seconds of all attacks together; 0: none
     #[arg(long, value_name = "SECONDS")]
     pub(super) together: Option<u64>,
-    /// The core that the attackers may use; the last one when this is not said
+    /// The core that the attackers may use; by default the last one
     #[arg(long, value_name = "CORE")]
     pub(super) core: Option<usize>,
     /// Seed of all random choices
@@ -42,27 +43,27 @@ pub(super) struct Options {
     /// Write the report as JSON; "-": to standard output
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
-    /// Where the node's log is left
+    /// The directory of the node's log
     #[arg(long, value_name = "DIRECTORY", default_value = "target/hostile")]
     pub(super) out: PathBuf,
-    /// What this process is, where it is not the whole run.
+    /// The part of the run that this process has, if it is a child process.
     #[command(subcommand)]
     pub(super) part: Option<Part>,
 }
 
-/// Parts that the run starts as processes of their own.
+/// Parts that run as processes of their own.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(super) enum Part {
-    /// Attackers: orders come as JSON on standard input, deeds go as JSON to standard output
+    /// The attackers: reads orders as JSON from standard input, writes what was done as JSON to standard output
     #[command(hide = true)]
     Attack,
 }
 
 const AFTER_HELP: &str = "\
-The node is started on free ports of 127.0.0.1, with tokens and all limits at their defaults. The good ones come from
+The node is started on free ports of 127.0.0.1, with tokens and all limits at their defaults. The good peers come from
 127.0.0.1, the attackers from 127.66.0.0/16, in a process of their own with priority 10, on one core.
 
-Exit codes: 0 the good ones noticed nothing and the node showed what it must, 1 they did or it did not, 2 the run could not
+Exit codes: 0 no good peer was harmed and the node showed what it must, 1 one of them does not hold, 2 the run could not
 be made.";
 
 /// A part of the run.
@@ -70,29 +71,29 @@ be made.";
 pub(super) struct Phase {
     /// Its name in tables.
     pub(super) name: String,
-    /// Whole seconds.
+    /// Its length in whole seconds.
     pub(super) seconds: u64,
-    /// What is tried in it; nothing: calm.
+    /// The attacks that run in it; empty: calm.
     pub(super) attacks: Vec<&'static Attack>,
 }
 
-/// Seconds of the parts of a whole run, and of a slice: calm, each, together.
+/// Seconds of the parts of a whole run, and of a slice: calm, each attack, all together.
 const WHOLE: [u64; 3] = [14, 3, 12];
 const SLICE: [u64; 3] = [5, 0, 9];
-/// The good ones come in this time, which does not count.
+/// Seconds in which the good peers join, before the first part.
 pub(super) const GATHER: u64 = 4;
 
 impl Options {
     /// The parts of the run, the calm one first.
     ///
     /// # Errors
-    /// An attack that there is not, or no attack at all.
+    /// An unknown attack, or no attack at all.
     pub(super) fn phases(&self) -> Result<Vec<Phase>, String> {
         let attacks = self.attacks()?;
         let [calm, each, together] = if self.slice { SLICE } else { WHOLE };
         let calm = self.calm.unwrap_or(calm).max(2);
         let each = self.each.unwrap_or(each);
-        // One attack with itself is no company.
+        // A single attack has no others to run together with.
         let together = self.together.unwrap_or(if attacks.len() > 1 { together } else { 0 });
         let mut phases = vec![Phase { name: "calm".into(), seconds: calm, attacks: Vec::new() }];
         if each > 0 {

@@ -1,5 +1,5 @@
-//! A session of an attacker: a true WHIP or WHEP peer with ICE, DTLS and SRTP, which then does with its keys what it likes.
-//! It blocks its thread, and has a socket and an address of its own.
+//! A session of an attacker: a real WHIP or WHEP peer with ICE, DTLS and SRTP, whose keys the attack may then use
+//! freely. It blocks its thread, and has its own socket and address.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -26,15 +26,15 @@ use crate::{
     random::Random,
 };
 
-/// Joining takes so long at most.
+/// How long joining may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Longest wait between two looks at the timers of ICE and DTLS.
+/// The longest wait between two checks of the timers of ICE and DTLS.
 const LOOK: Duration = Duration::from_millis(20);
 /// Messages of one receive call, and of one flush.
 const BATCH: usize = 32;
-/// Longest RTCP packet.
+/// The longest RTCP packet.
 const MAX_RTCP: usize = 1_200;
-/// Bytes that wait for a flush.
+/// Bytes that may wait for a flush.
 const ARENA: usize = 256 << 10;
 
 /// WHIP or WHEP.
@@ -45,7 +45,7 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// The endpoint of a room.
+    /// The path of the endpoint for a room.
     pub(super) fn path(self, room: &str) -> String {
         match self {
             Way::Whip => format!("/whip/{room}"),
@@ -54,23 +54,24 @@ impl Way {
     }
 }
 
-/// What an attacker's session begins with.
+/// What is needed to open a session.
 pub(super) struct Invitation<'a> {
     pub(super) way: Way,
     pub(super) room: &'a str,
     pub(super) token: &'a str,
-    /// Where it comes from: any address of 127.0.0.0/8.
+    /// Its source address: any address of 127.0.0.0/8.
     pub(super) source: Ipv4Addr,
     pub(super) sections: &'a [OfferedSection],
 }
 
-/// One packet of RTP that an attacker sends.
+/// One RTP packet of an attacker.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packet<'a> {
     pub(super) ssrc: Ssrc,
     pub(super) pt: Pt,
-    /// Extended: with the rollover counter above bit 16. Never smaller than one before it of the same SSRC, since SRTP
-    /// must not seal twice under one number, and a packet that is not authentic would be no attack.
+    /// The extended sequence number, with the rollover counter above bit 16. It must not be lower than an earlier one
+    /// of the same SSRC: SRTP must not encrypt twice under one index, and a packet that is not authentic would be no
+    /// attack.
     pub(super) sequence: u64,
     pub(super) timestamp: u32,
     pub(super) marker: bool,
@@ -88,10 +89,10 @@ pub(super) struct Peer {
     dtls: Endpoint,
     sender: Sender,
     receiver: Receiver,
-    /// Where the node's media port is.
+    /// The address of the node's media port.
     pub(super) to: SocketAddr,
     pub(super) answer: Answer,
-    /// Username and password of its checks.
+    /// USERNAME and password of its checks.
     check_as: (String, String),
     resource: String,
     token: String,
@@ -99,10 +100,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Joins.
+    /// Opens a session and connects it.
     ///
     /// # Errors
-    /// What kept it out, in words that are the same for the same fault. HTTP answers are counted in `deeds`.
+    /// Why it failed; the same failure has always the same text. HTTP answers are counted in `deeds`.
     pub(super) fn join(
         scene: &Scene,
         invitation: &Invitation<'_>,
@@ -113,7 +114,7 @@ impl Peer {
         begun.connect(scene, random)
     }
 
-    /// An authentic check of this session, to be sent from anywhere.
+    /// An authentic check of this session, which can be sent from any address.
     pub(super) fn check(&self, random: &mut Random) -> Vec<u8> {
         let mut transaction = [0; 12];
         transaction[..8].copy_from_slice(&random.next().to_be_bytes());
@@ -122,7 +123,7 @@ impl Peer {
         Check { transaction, username, tie_breaker, nominate: true, key }.to_bytes()
     }
 
-    /// Queues an authentic packet of RTP; false when it could not be sealed.
+    /// Queues an authentic RTP packet; false when it could not be encrypted.
     pub(super) fn rtp(&mut self, packet: &Packet<'_>) -> bool {
         let sender = &mut self.sender;
         queue(&mut self.batch, &self.socket, self.to, |out| {
@@ -136,7 +137,7 @@ impl Peer {
         })
     }
 
-    /// Queues an authentic compound packet of RTCP; false when `fill` found no room.
+    /// Queues an authentic compound RTCP packet; false when `fill` had not enough space.
     pub(super) fn rtcp(&mut self, fill: impl FnOnce(&mut RtcpWriter<'_>) -> Option<()>) -> bool {
         let sender = &mut self.sender;
         queue(&mut self.batch, &self.socket, self.to, |out| {
@@ -148,7 +149,7 @@ impl Peer {
         })
     }
 
-    /// Queues these bytes as a datagram, unencrypted.
+    /// Queues these bytes as a datagram, without encryption.
     pub(super) fn raw(&mut self, bytes: &[u8]) -> bool {
         queue(&mut self.batch, &self.socket, self.to, |out| {
             out.get_mut(..bytes.len())?.copy_from_slice(bytes);
@@ -156,21 +157,22 @@ impl Peer {
         })
     }
 
-    /// Sends what was queued; what the kernel does not take now is thrown away.
+    /// Sends the queued datagrams; those that the kernel does not take now are dropped.
     pub(super) fn flush(&mut self) {
         self.batch.flush(Some(&self.socket), None);
         self.batch.drop_kept();
     }
 
-    /// Keeps the session alive for so long, or a little longer, and tells of the media that comes: header, number of bytes,
-    /// and when the kernel had it, since attackers have a low priority and are often late to read.
+    /// Keeps the session alive for this time or a little longer, and reports the media that arrives: header, number of
+    /// bytes, and when the kernel received it. The last is needed because attackers have a low priority and often read
+    /// late.
     pub(super) fn pump(
         &mut self,
         time: Duration,
         mut seen: impl FnMut(&RtpHeader<'_>, usize, Instant),
     ) {
         let until = Instant::now() + time;
-        // One look at least, and each turn waits for the socket or a timer.
+        // At least one turn; each turn waits for the socket or a timer.
         loop {
             let now = Instant::now();
             self.dtls.handle_timeout(now);
@@ -186,12 +188,12 @@ impl Peer {
             if left.is_zero() {
                 return;
             }
-            // A timeout and a signal are both no reason to stop.
+            // Neither a timeout nor a signal is a reason to stop.
             let _ready = udp::wait(&[self.socket.as_raw_fd()], Some(left.min(LOOK)));
         }
     }
 
-    /// Takes what the socket has; says how many messages that were.
+    /// Reads what the socket has; returns the number of messages.
     fn hear(&mut self, seen: &mut impl FnMut(&RtpHeader<'_>, usize, Instant)) -> usize {
         let Ok(count) = self.incoming.recv(&self.socket) else { return 0 };
         let (now, mut plain) = (Instant::now(), [0; 2_048]);
@@ -204,7 +206,7 @@ impl Peer {
                     self.agent.handle(now, from, data, |to, bytes| say(batch, socket, to, bytes));
                 }
                 Kind::Dtls => {
-                    // What comes after the end is ignored, as in a bot.
+                    // Data after the end of the connection is ignored, as in a bot.
                     let _refused = self.dtls.handle(now, data);
                 }
                 Kind::Rtp => {
@@ -223,7 +225,7 @@ impl Peer {
         count
     }
 
-    /// Ends the session with all goodbyes, so that what it did is over when the next attack is measured.
+    /// Ends the session with all goodbyes, so that it does not affect the measurement of the next attack.
     pub(super) fn leave(mut self, deeds: &mut Deeds) {
         self.dtls.close();
         let mut bytes = Vec::new();
@@ -235,7 +237,7 @@ impl Peer {
     }
 }
 
-/// A session whose offer is answered, and that is not connected.
+/// A session with an answer that is not connected yet.
 pub(super) struct Begun {
     socket: UdpSocket,
     local: Credentials,
@@ -243,12 +245,12 @@ pub(super) struct Begun {
     resource: String,
     token: String,
     client: Client,
-    /// Where the node's media port is.
+    /// The address of the node's media port.
     pub(super) to: SocketAddr,
 }
 
 impl Begun {
-    /// Offers.
+    /// Posts an offer.
     ///
     /// # Errors
     /// As [`Peer::join`].
@@ -284,7 +286,7 @@ impl Begun {
         Ok(Begun { socket, local, answer, resource, token, client, to })
     }
 
-    /// The username of its checks, and the password that they are signed with.
+    /// The USERNAME of its checks, and the password that signs them.
     pub(super) fn check_as(&self) -> (String, String) {
         let remote = &self.answer.credentials;
         (format!("{}:{}", remote.ufrag, self.local.ufrag), remote.pwd.clone())
@@ -295,7 +297,7 @@ impl Begun {
         deeds.answered(&self.client.delete(&self.resource, &self.token));
     }
 
-    /// ICE and DTLS.
+    /// Connects by ICE and DTLS.
     fn connect(self, scene: &Scene, random: &mut Random) -> Result<Peer, String> {
         let now = Instant::now();
         let (local, remote) = (self.local.clone(), &self.answer.credentials);
@@ -317,7 +319,7 @@ impl Begun {
     }
 }
 
-/// A session between the answer and the keys.
+/// A session that has its answer and waits for its keys.
 struct Joining {
     begun: Begun,
     agent: Agent,
@@ -327,7 +329,7 @@ struct Joining {
 }
 
 impl Joining {
-    /// Sends what is due; gives the keys when they are there.
+    /// Sends what is due; returns the keys when the handshake is complete.
     fn speak(&mut self) -> Result<Option<Keys>, String> {
         let Joining { begun, agent, dtls, batch, .. } = self;
         let now = Instant::now();
@@ -350,7 +352,7 @@ impl Joining {
         }
     }
 
-    /// Waits for datagrams, and takes them.
+    /// Waits for datagrams and handles them.
     fn hear(&mut self, scene: &Scene) {
         let Joining { begun, agent, dtls, batch, incoming } = self;
         let _ready = udp::wait(&[begun.socket.as_raw_fd()], Some(LOOK));
@@ -372,7 +374,7 @@ impl Joining {
                     }
                 }
                 Kind::Dtls => {
-                    // What is no DTLS is ignored, as in a bot.
+                    // Datagrams that are not DTLS are ignored, as in a bot.
                     let _refused = dtls.as_mut().map(|dtls| dtls.handle(now, data));
                 }
                 _ => {}
@@ -404,14 +406,14 @@ impl Joining {
     }
 }
 
-/// A socket at an address of an attacker.
+/// A socket with an attacker's address.
 pub(super) fn socket(source: Ipv4Addr) -> Result<UdpSocket, String> {
     let address = SocketAddr::new(IpAddr::V4(source), 0);
     let config = UdpConfig { reuse_port: false, timestamps: true, ..UdpConfig::new(address) };
     UdpSocket::bind(&config).map_err(|error| format!("socket: {}", error.kind()))
 }
 
-/// Queues a datagram, and flushes first where there is no room.
+/// Queues a datagram; flushes first if there is no space.
 pub(super) fn queue(
     batch: &mut SendBatch,
     socket: &UdpSocket,

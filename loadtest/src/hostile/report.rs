@@ -1,4 +1,4 @@
-//! What a hostile run has shown: a table for people, JSON for machines.
+//! The report of a hostile run: a table to read, and JSON for programs.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -10,7 +10,7 @@ use super::{
     options::Phase,
 };
 
-/// One part of the run, judged.
+/// One part of the run, with its verdict.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     pub(super) phase: Phase,
@@ -18,7 +18,7 @@ pub(super) struct Part {
     pub(super) deeds: AllDeeds,
     /// The node's drops by reason.
     pub(super) drops: BTreeMap<String, u64>,
-    /// The node's memory at its end, in bytes.
+    /// The node's memory at the end of the part, in bytes.
     pub(super) memory: u64,
     pub(super) findings: Vec<String>,
 }
@@ -26,27 +26,27 @@ pub(super) struct Part {
 /// The whole run.
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
-    /// The first one is the calm one.
+    /// The parts; the first one is the calm one.
     pub(super) parts: Vec<Part>,
-    /// What was wrong with the run as a whole: how the node ended.
+    /// What was wrong with the whole run: with the node's end, or with good peers.
     pub(super) findings: Vec<String>,
-    /// The core of the attackers, and how many there are.
+    /// The core of the attackers, and the number of cores.
     pub(super) core: Option<usize>,
     pub(super) cores: usize,
 }
 
-/// Share of the viewers' time that stood still without attackers, from which the reader is warned.
+/// The share of the viewers' time that was frozen without attackers, above which the report warns of a busy machine.
 const BUSY: f64 = 0.02;
-/// Reasons of drops that are told of a part, the most frequent ones.
+/// The number of drop reasons in the report of a part; the most frequent ones are shown.
 const MAX_REASONS: usize = 6;
 
 impl Outcome {
-    /// Nothing was wrong.
+    /// Whether nothing was wrong.
     pub(super) fn is_good(&self) -> bool {
         self.findings.is_empty() && self.parts.iter().all(|part| part.findings.is_empty())
     }
 
-    /// For people.
+    /// The report to read.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         let core = self.core.map_or("all cores".to_owned(), |core| format!("core {core} alone"));
@@ -98,15 +98,15 @@ impl Outcome {
             );
         }
         let verdict = if self.is_good() {
-            "the good ones noticed nothing"
+            "the good peers were not harmed"
         } else {
-            "the good ones were harmed, or the node did not show what it must"
+            "the good peers were harmed, or the node did not show what it must"
         };
         _ = writeln!(text, "\n{verdict}");
         text
     }
 
-    /// For machines.
+    /// The report for programs.
     pub(super) fn json(&self) -> Value {
         json!({
             "tool": concat!("sfumato-hostile ", env!("CARGO_PKG_VERSION")),

@@ -204,7 +204,7 @@ fn verdicts(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out, "{word:<10} {} (it is {})", verdict.threshold, verdict.value)?;
     }
     if report.bots.joined == 0 {
-        writeln!(out, "FAILED     nobody could join")?;
+        writeln!(out, "FAILED     no peer could join")?;
     }
     Ok(())
 }

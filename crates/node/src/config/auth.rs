@@ -1,4 +1,4 @@
-//! `[auth]`: keys of bearer tokens, or the spoken wish for none.
+//! `[auth]`: keys of bearer tokens, or the explicit setting that turns authentication off.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use toml::Value;
 use super::Mode;
 use super::raw::{ConfigError, Raw, RawConfig};
 
-/// Who may do what.
+/// The settings of authentication.
 #[derive(Debug)]
 pub(crate) struct AuthSettings {
-    /// Keys by id. Empty: everyone may do everything.
+    /// Keys by id. Without keys there is no authentication.
     pub(crate) keys: BTreeMap<String, Secret>,
     /// The audience that tokens must name.
     pub(crate) audience: Option<String>,
-    /// Nobody is asked for a token, by express wish.
+    /// Authentication is off because the operator explicitly set it so.
     pub(crate) insecure_no_auth: bool,
 }
 
-/// HS256 wants a key of at least the hash's size (RFC 7518 section 3.2).
+/// HS256 needs a key of at least the hash's size (RFC 7518 section 3.2).
 const MIN_KEY_BYTES: usize = 32;
 
 impl AuthSettings {
@@ -44,13 +44,13 @@ impl AuthSettings {
         if !keys.is_empty() && (no_auth || mode == Mode::Demo) {
             let other = if no_auth { "auth.insecure_no_auth" } else { "demo" };
             return Err(ConfigError::Conflict(format!(
-                "auth.keys is set, and {other} asks for no authentication; only one can hold"
+                "auth.keys is set, and {other} turns authentication off; only one is possible"
             )));
         }
         if keys.is_empty() && !no_auth && !loopback {
             return Err(ConfigError::Conflict(
                 "http.listen is no loopback address, and auth.keys is empty: everyone who reaches \
-                 the node could publish and watch. Set auth.keys, or ask for it by name with \
+                 the node could publish and watch. Set auth.keys, or allow this explicitly with \
                  auth.insecure_no_auth = true or --insecure-no-auth"
                     .into(),
             ));
@@ -63,7 +63,7 @@ impl AuthSettings {
         self.keys.is_empty()
     }
 
-    /// As signaling wants it.
+    /// The same settings as signaling takes them.
     pub(crate) fn for_signaling(&self) -> AuthConfig {
         if self.is_open() {
             return AuthConfig::Open;

@@ -1,4 +1,4 @@
-//! `[media]`, second part: what one participant may use up.
+//! `[media]`, second part: the resources that one participant may use.
 
 use worker::RateLimits;
 
@@ -6,14 +6,14 @@ use super::raw::{ConfigError, Raw, RawConfig};
 
 const MIB: usize = 1 << 20;
 
-/// Bounds on the media side.
+/// Limits of the media side.
 #[derive(Debug, Clone)]
 pub(crate) struct MediaBounds {
-    /// Bytes for the packets of all workers; none: by the machine's memory.
+    /// Bytes for the packets of all workers; `None`: derived from the machine's memory.
     pub(crate) packet_memory: Option<usize>,
     /// Bytes for the packets of one publisher.
     pub(crate) session_packet_memory: usize,
-    /// How much one session may send.
+    /// The rates at which one session may send.
     pub(crate) rates: RateLimits,
 }
 
@@ -49,7 +49,7 @@ impl MediaBounds {
         Ok(bounds)
     }
 
-    /// Tells the workers.
+    /// Sets the limits in the workers' configuration.
     pub(crate) fn apply(&self, workers: &mut worker::Config) {
         workers.packet_memory = self.packet_memory;
         workers.session_packet_memory = self.session_packet_memory;

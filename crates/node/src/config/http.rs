@@ -8,26 +8,26 @@ use signaling::{Limits, Network, OriginRule, Rate};
 
 use super::raw::{ConfigError, Raw, RawConfig};
 
-/// The HTTP side.
+/// The settings of the HTTP side.
 #[derive(Debug)]
 pub(crate) struct HttpSettings {
-    /// Where the world connects.
+    /// The address of the public listener.
     pub(crate) listen: SocketAddr,
-    /// Where metrics and health are served without authentication, if anywhere.
+    /// The address of the listener for metrics and health without authentication, if there is one.
     pub(crate) metrics_listen: Option<SocketAddr>,
-    /// Certificate chain and key of `listen`, if it speaks TLS.
+    /// Certificate chain and key of `listen`, if it uses TLS.
     pub(crate) tls: Option<TlsFiles>,
-    /// Proxies that may say whom they speak for.
+    /// Proxies whose word on their clients' addresses is taken.
     pub(crate) trusted_proxies: Vec<Network>,
-    /// They say it by the PROXY protocol.
+    /// Those proxies use the PROXY protocol.
     pub(crate) proxy_protocol: bool,
-    /// Pages of other origins that may call.
+    /// Origins whose pages may call the API.
     pub(crate) cors_origins: Vec<OriginRule>,
     /// Rates, sizes, deadlines.
     pub(crate) limits: Limits,
 }
 
-/// Where certificate and key are, in PEM.
+/// The files of certificate and key, in PEM.
 #[derive(Debug)]
 pub(crate) struct TlsFiles {
     /// The chain, the node's own certificate first.
@@ -42,8 +42,8 @@ const DEFAULT_LISTEN: SocketAddr =
 const ADDRESS: &str = "an IP address and a port, as in 127.0.0.1:8080 or [::]:8080";
 
 impl HttpSettings {
-    /// The settings, and the origins if they are set. Their default depends on authentication, which is resolved after the
-    /// address: the caller takes it from [`HttpSettings::default_origins`].
+    /// The settings, and the origins if they are configured. Their default depends on authentication, which is
+    /// resolved after the address: the caller takes it from [`HttpSettings::default_origins`].
     pub(super) fn resolve(
         raw: &mut RawConfig,
     ) -> Result<(Self, Option<Vec<OriginRule>>), ConfigError> {
@@ -78,14 +78,15 @@ impl HttpSettings {
         Ok((settings, origins))
     }
 
-    /// Pages of other origins that may call unless something else is said; `open`: no tokens are asked for.
+    /// The origins whose pages may call the API by default; `open`: no tokens are required.
     pub(super) fn default_origins(&self, open: bool) -> Vec<OriginRule> {
         if !open {
-            // What a page may do is in the token that it brings along. A browser adds nothing of its own to a call, no
-            // cookie and no certificate, so a page without a token gets no more than anybody.
+            // What a page may do depends on the token that it sends. A browser adds nothing of its own to a call,
+            // neither a cookie nor a certificate, so a page without a token may do no more than any other client
+            // without one.
             return vec![OriginRule::any()];
         }
-        // A page that somebody develops on this machine may call a node on this machine.
+        // A page that is developed on this machine may call a node on this machine.
         if self.is_loopback() { OriginRule::localhost() } else { Vec::new() }
     }
 

@@ -1,4 +1,4 @@
-//! `[ice]`: STUN and TURN servers that clients are told about.
+//! `[ice]`: STUN and TURN servers that clients are told to use.
 
 use signaling::{IceServer, Secret};
 use toml::Value;
@@ -50,7 +50,7 @@ fn server(value: &Value) -> Option<IceServer> {
     })
 }
 
-/// A TURN server needs both words, a STUN server neither (RFC 7064, RFC 7065).
+/// A TURN server needs user name and password, a STUN server neither (RFC 7064, RFC 7065).
 fn complete(server: IceServer) -> Option<IceServer> {
     let plain = |url: &str| url.chars().all(|c| c.is_ascii_graphic() && !"<>\"".contains(c));
     let is = |url: &str, scheme: &str| url.len() > scheme.len() && url.starts_with(scheme);

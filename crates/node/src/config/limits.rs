@@ -1,10 +1,10 @@
-//! `[limits]`: how much the rooms may hold.
+//! `[limits]`: numbers of rooms, participants and sessions.
 
 use super::raw::{ConfigError, RawConfig};
 
 pub(super) fn resolve(raw: &mut RawConfig) -> Result<room::Limits, ConfigError> {
     let mut limits = room::Limits::default();
-    // Where the least is 0, that means no limit.
+    // For keys whose least value is 0, this value means no limit.
     for (key, limit, least, max) in [
         ("limits.rooms", &mut limits.rooms, 1, 1_000_000),
         ("limits.participants_per_room", &mut limits.participants_per_room, 1, 100_000),

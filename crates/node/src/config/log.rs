@@ -1,24 +1,24 @@
-//! `[log]`: what is logged and how.
+//! `[log]`: level and format of the log.
 
 use tracing_subscriber::EnvFilter;
 
 use super::raw::{ConfigError, RawConfig};
 
-/// Logging.
+/// The settings of the log.
 #[derive(Debug)]
 pub(crate) struct LogSettings {
-    /// A level, or directives as `tracing` knows them: `info,sfumato_signaling=debug`.
+    /// A level, or directives of `tracing`: `info,sfumato_signaling=debug`.
     pub(crate) level: String,
-    /// The shape of a line.
+    /// The format of a line.
     pub(crate) format: LogFormat,
 }
 
-/// The shape of a log line.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogFormat {
-    /// For people.
+    /// For people to read.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -29,7 +29,7 @@ impl LogSettings {
             "error, warn, info, debug or trace, or directives as in info,sfumato_signaling=debug",
             |raw| {
                 let text = raw.text()?.trim();
-                // A lone word that is no level would be read as the name of a module.
+                // `tracing` would read a single word that is no level as the name of a module.
                 let lone = !text.contains(['=', ',']);
                 let level = matches!(text, "off" | "error" | "warn" | "info" | "debug" | "trace");
                 (EnvFilter::try_new(text).is_ok() && (level || !lone)).then(|| text.to_owned())

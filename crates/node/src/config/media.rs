@@ -8,7 +8,7 @@ use transport::Consent;
 use super::bounds::MediaBounds;
 use super::raw::{ConfigError, Raw, RawConfig};
 
-/// The media side.
+/// The settings of the media side.
 #[derive(Debug)]
 pub(crate) struct MediaSettings {
     /// The UDP port of all media; 0: any free one.
@@ -17,15 +17,15 @@ pub(crate) struct MediaSettings {
     pub(crate) bind: Vec<IpAddr>,
     /// Addresses that clients are told; empty: those of the interfaces.
     pub(crate) advertise: Vec<IpAddr>,
-    /// Interfaces whose addresses count; empty: all.
+    /// Interfaces whose addresses are used; empty: all.
     pub(crate) interfaces: Vec<String>,
-    /// Worker threads; none: one per core.
+    /// Worker threads; `None`: one for each core.
     pub(crate) workers: Option<NonZeroUsize>,
     /// Pin each worker to a core.
     pub(crate) pin: bool,
     /// What keeps a session alive.
     pub(crate) consent: Consent,
-    /// What one participant may use up.
+    /// The resources that one participant may use.
     pub(crate) bounds: MediaBounds,
 }
 

@@ -1,7 +1,8 @@
-//! Configuration, in two steps: [`raw`] gathers what was said, and each subsystem resolves its part of it.
+//! Configuration, in two steps: [`raw`] collects the values, and each subsystem checks and resolves its own.
 //!
-//! Precedence: flags, then environment (`SFUMATO_SECTION_KEY`), then file. Unknown keys are errors (variables outside of
-//! our sections only a warning), and a wrong value is reported with its key, what is allowed, and where it came from.
+//! Precedence: flags, then environment (`SFUMATO_SECTION_KEY`), then file. An unknown key is an error (an environment
+//! variable outside of the known sections only a warning), and a wrong value is reported with its key, what is
+//! allowed, and where it came from.
 
 mod auth;
 mod bounds;
@@ -27,28 +28,28 @@ use raw::RawConfig;
 
 use crate::cli;
 
-/// Everything that the node has to know, checked.
+/// The checked configuration of the node.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// The HTTP listeners and their bounds.
+    /// The HTTP listeners and their limits.
     pub(crate) http: HttpSettings,
     /// The media port and the workers.
     pub(crate) media: MediaSettings,
-    /// Who may do what.
+    /// Authentication.
     pub(crate) auth: AuthSettings,
     /// STUN and TURN servers for clients.
     pub(crate) ice: Vec<signaling::IceServer>,
-    /// How much the rooms may hold.
+    /// The numbers of rooms, participants and sessions that are allowed.
     pub(crate) limits: room::Limits,
-    /// What is logged and how.
+    /// Level and format of the log.
     pub(crate) log: LogSettings,
-    /// The room in which the test card plays, if it does.
+    /// The room of the test card, if there is one.
     pub(crate) test_card: Option<RoomId>,
-    /// Environment variables that look like settings and are none.
+    /// Environment variables that begin like settings and are none.
     pub(crate) strangers: Vec<String>,
 }
 
-/// Whether the node runs for the world or for one machine.
+/// Whether the node serves other machines or only its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// `sfumato serve`
@@ -57,14 +58,14 @@ pub(crate) enum Mode {
     Demo,
 }
 
-/// The room of the test card unless another one is set.
+/// The room of the test card, unless another one is configured.
 const DEMO_ROOM: &str = "demo";
 
 impl Config {
     /// Reads and checks the configuration.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first mistake that is found.
     pub(crate) fn load(
         mode: Mode,
         flags: &cli::Settings,
@@ -82,7 +83,7 @@ impl Config {
         let strangers = raw.finish()?;
         if mode == Mode::Demo && !http.is_loopback() {
             return Err(ConfigError::Conflict(format!(
-                "demo serves this machine alone, and http.listen = {} is no loopback address; \
+                "demo serves this machine only, and http.listen = {} is no loopback address; \
                  use serve",
                 http.listen
             )));
@@ -91,7 +92,8 @@ impl Config {
     }
 }
 
-/// The test card is there where the node plainly runs for one machine: on loopback and open to all.
+/// The room of the test card. By default there is one when the node clearly serves only its own machine: on loopback
+/// and without authentication.
 fn test_card(
     raw: &mut RawConfig,
     mode: Mode,

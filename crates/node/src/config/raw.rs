@@ -1,5 +1,5 @@
-//! The first step of configuration: what was said, where, before anyone asks what it means. File, environment and
-//! flags are laid over each other; the strongest voice on each key is kept, with its origin.
+//! The first step of configuration: collects the values with their origin, without judging them. File, environment and
+//! flags are merged; for each key the value with the highest precedence is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,20 +33,20 @@ impl fmt::Display for Origin {
 /// A configuration that cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ConfigError {
-    /// The file cannot be read or is no TOML.
+    /// The file cannot be read, or is not TOML.
     File {
         /// The file.
         path: PathBuf,
-        /// What the system or the parser says.
+        /// The error of the system or of the parser.
         why: String,
     },
-    /// A key that nothing asks for.
+    /// A key that does not exist.
     UnknownKey {
         /// The key.
         key: String,
-        /// Where it stands.
+        /// Where the key was found.
         origin: Origin,
-        /// Keys that there are.
+        /// The keys that exist in its section, or the sections.
         known: Vec<String>,
     },
     /// A value that its key does not allow.
@@ -57,10 +57,10 @@ pub(crate) enum ConfigError {
         value: String,
         /// What is allowed.
         allowed: String,
-        /// Where it stands.
+        /// Where the value was found.
         origin: Origin,
     },
-    /// Values that are good each, but not together.
+    /// Values that are valid alone, but not together.
     Conflict(String),
 }
 
@@ -83,7 +83,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// A value before it is understood: typed when it comes from the file, text from elsewhere.
+/// A value before it is parsed: typed when it comes from the file, otherwise a text.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Raw {
     /// From the file.
@@ -102,7 +102,7 @@ impl fmt::Display for Raw {
 }
 
 impl Raw {
-    /// A text.
+    /// The value, if it is a text.
     pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Raw::Toml(Value::String(text)) | Raw::Text(text) => Some(text),
@@ -110,7 +110,7 @@ impl Raw {
         }
     }
 
-    /// Whatever reads as a `T`: texts and integers.
+    /// The value parsed as a `T`, if it is a text or an integer.
     pub(crate) fn parse<T: std::str::FromStr>(&self) -> Option<T> {
         match self {
             Raw::Toml(Value::Integer(n)) => n.to_string().parse().ok(),
@@ -119,7 +119,7 @@ impl Raw {
         }
     }
 
-    /// `true` or `false`.
+    /// The value, if it is `true` or `false`.
     pub(crate) fn boolean(&self) -> Option<bool> {
         match self {
             Raw::Toml(Value::Boolean(b)) => Some(*b),
@@ -128,7 +128,7 @@ impl Raw {
         }
     }
 
-    /// A list of texts: an array in the file, separated by commas elsewhere.
+    /// A list of texts: an array in the file, a text with commas elsewhere.
     pub(crate) fn list(&self) -> Option<Vec<String>> {
         match self {
             Raw::Toml(Value::Array(values)) => {
@@ -146,21 +146,21 @@ impl Raw {
     }
 }
 
-/// Everything that was said, by key (`section.key`).
+/// All values by key (`section.key`).
 #[derive(Debug, Default)]
 pub(crate) struct RawConfig {
     entries: BTreeMap<String, (Raw, Origin)>,
     asked: BTreeSet<&'static str>,
 }
 
-/// Prefix of all our variables.
+/// Prefix of the environment variables of this program.
 const PREFIX: &str = "SFUMATO_";
 
 impl RawConfig {
-    /// Reads all three places.
+    /// Reads file, environment and flags.
     ///
     /// # Errors
-    /// A file that cannot be read, or a word that has not the shape of a setting.
+    /// A file that cannot be read, or a `--set` without the form of a setting.
     pub(crate) fn gather(
         flags: &cli::Settings,
         environment: impl Iterator<Item = (String, String)>,
@@ -195,8 +195,8 @@ impl RawConfig {
     fn add_environment(&mut self, environment: impl Iterator<Item = (String, String)>) {
         for (name, value) in environment {
             let Some(rest) = name.strip_prefix(PREFIX) else { continue };
-            // SFUMATO_CONFIG is a flag's. Kubernetes sets SFUMATO_SERVICE_* and SFUMATO_PORT* for a service that
-            // is called sfumato.
+            // The command line reads SFUMATO_CONFIG. Kubernetes sets SFUMATO_SERVICE_* and SFUMATO_PORT* for a service
+            // named sfumato.
             if rest == "CONFIG" || rest.starts_with("SERVICE_") || rest.starts_with("PORT") {
                 continue;
             }
@@ -212,7 +212,7 @@ impl RawConfig {
     fn add_flags(&mut self, flags: &cli::Settings) -> Result<(), ConfigError> {
         for setting in &flags.set {
             let Some((key, value)) = setting.split_once('=') else {
-                // The text may be a secret that lost its key: it is not repeated.
+                // The text may be a secret without its key, so it is not repeated.
                 return Err(ConfigError::Conflict(
                     "--set takes SECTION.KEY=VALUE, as in --set http.connections=100".into(),
                 ));
@@ -237,10 +237,10 @@ impl RawConfig {
         Ok(())
     }
 
-    /// Takes the value of a key out, understood by `read`.
+    /// Removes the value of a key and returns it, parsed by `read`.
     ///
     /// # Errors
-    /// `read` gave nothing; the error says `allowed`.
+    /// `read` returned nothing; the error says what is `allowed`.
     pub(crate) fn take<T>(
         &mut self,
         key: &'static str,
@@ -250,7 +250,7 @@ impl RawConfig {
         self.take_shown(key, allowed, Raw::to_string, read)
     }
 
-    /// As [`RawConfig::take`], for values that no error may show.
+    /// As [`RawConfig::take`], for secret values, which no error may show.
     pub(crate) fn take_secret<T>(
         &mut self,
         key: &'static str,
@@ -280,11 +280,11 @@ impl RawConfig {
         }
     }
 
-    /// Checks that every key was asked for. Environment variables that begin with our prefix and name no section
-    /// of ours may be somebody else's (`SFUMATO_BIN` in a script): their names are given back.
+    /// Checks that no key is left over. Environment variables that have our prefix and name no section may belong to
+    /// another program (`SFUMATO_BIN` in a script): their names are returned.
     ///
     /// # Errors
-    /// The first key that was not, with the known keys of its section, or all sections.
+    /// The first key that does not exist, with the known keys of its section, or with all sections.
     pub(crate) fn finish(self) -> Result<Vec<String>, ConfigError> {
         let mut strangers = Vec::new();
         for (key, (_, origin)) in self.entries {
@@ -310,7 +310,7 @@ fn section(key: &str) -> &str {
     key.split('.').next().unwrap_or_default()
 }
 
-/// What the parser says, with the line but without its text, which may hold a secret.
+/// The parser's message with the line number, but without the text of the line, which may contain a secret.
 fn explain_toml(error: &toml::de::Error, text: &str) -> String {
     let line =
         error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);

@@ -1,4 +1,4 @@
-//! Configuration as tables: what is said, and what it comes to.
+//! Configuration in tables: settings, and the resulting values or errors.
 
 use transport::Consent;
 
@@ -64,7 +64,7 @@ fn media_keeps_a_session_alive_unless_the_operator_wants_checks() {
 }
 
 #[test]
-fn every_place_can_say_every_kind_of_value() {
+fn every_source_can_set_every_kind_of_value() {
     let file = r#"
         [http]
         cors_origins = ["https://a.example", "http://localhost:*"]
@@ -114,7 +114,7 @@ fn every_place_can_say_every_kind_of_value() {
 }
 
 #[test]
-fn wrong_values_name_key_value_rule_and_place() {
+fn errors_of_wrong_values_name_key_value_rule_and_origin() {
     let cases = [
         ("http.listen", "\"localhost\""),
         ("http.metrics_listen", "1"),
@@ -192,7 +192,7 @@ fn unknown_keys_are_errors_with_the_known_ones() {
 }
 
 #[test]
-fn variables_of_others_are_only_told() {
+fn variables_of_other_programs_are_only_reported() {
     let env = [("SFUMATO_BIN", "x"), ("SFUMATO_MEDAI_PORT", "1"), ("SFUMATO_SERVICE_PORT", "1")];
     let mut strangers = load("", &env, &[]).unwrap().strangers;
     strangers.sort();
@@ -210,7 +210,7 @@ fn files_that_are_no_configuration_are_refused() {
 }
 
 #[test]
-fn a_node_for_the_world_wants_keys_or_the_spoken_wish() {
+fn a_node_beyond_loopback_needs_keys_or_the_explicit_setting() {
     let open = "http.listen=0.0.0.0:8080";
     let text = load("", &[], &[open]).unwrap_err().to_string();
     assert!(text.contains("auth.keys") && text.contains("--insecure-no-auth"), "{text}");
@@ -224,7 +224,7 @@ fn a_node_for_the_world_wants_keys_or_the_spoken_wish() {
 }
 
 #[test]
-fn where_tokens_are_asked_for_every_origin_may_call_unless_a_list_is_set() {
+fn with_authentication_every_origin_may_call_unless_a_list_is_set() {
     let keys = format!("auth.keys=a={SECRET}");
     let origins = |set: &[&str]| load("", &[], set).unwrap().http.cors_origins;
     assert_eq!(origins(&[&keys]), [signaling::OriginRule::any()]);
@@ -236,7 +236,7 @@ fn where_tokens_are_asked_for_every_origin_may_call_unless_a_list_is_set() {
 }
 
 #[test]
-fn settings_that_need_each_other_are_asked_for_together() {
+fn settings_that_need_each_other_are_required_together() {
     for (set, missing) in [
         ("http.tls_cert=/c.pem", "http.tls_key"),
         ("http.tls_key=/k.pem", "http.tls_cert"),

@@ -1,9 +1,9 @@
-//! Reads IVF, the simple container of VP8 frames. For files that are built in; still, nothing in one makes it panic.
+//! Reads IVF, the simple container of VP8 frames. The files are built in; even so, no content causes a panic.
 
 /// A VP8 file in memory.
 #[derive(Debug)]
 pub(crate) struct Ivf {
-    /// Frames in order.
+    /// The frames in order.
     pub(crate) frames: Vec<Frame>,
     /// Frames per second.
     pub(crate) rate: u32,
@@ -14,7 +14,7 @@ pub(crate) struct Ivf {
 pub(crate) struct Frame {
     /// The VP8 bitstream of the frame.
     pub(crate) data: &'static [u8],
-    /// It can be decoded without the ones before.
+    /// A key frame, which can be decoded without earlier frames.
     pub(crate) key: bool,
 }
 
@@ -25,7 +25,7 @@ impl Ivf {
     /// Parses a file.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the file.
     pub(crate) fn parse(file: &'static [u8]) -> Result<Self, &'static str> {
         if file.len() < HEADER_LEN || &file[..4] != b"DKIF" {
             return Err("not an IVF file");

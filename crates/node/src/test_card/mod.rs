@@ -1,5 +1,5 @@
-//! The test card: a publisher inside the node, with a moving picture and sound, so that a room is not empty before
-//! anyone turns on a camera. Encoded beforehand; the node encodes nothing.
+//! The test card: a publisher inside the node, with a moving picture and sound, so that there is something to watch
+//! before the first participant publishes. The media are encoded beforehand; the node encodes nothing.
 
 mod ivf;
 mod ogg;
@@ -32,10 +32,10 @@ const PARTICIPANT: &str = "test-card";
 const VIDEO_PT: Pt = Pt(96);
 const AUDIO_PT: Pt = Pt(111);
 
-/// The thread looks for key frame requests at least this often.
+/// The thread checks for key frame requests at least this often.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The running test card. Dropping it ends it.
+/// The running test card; it stops when this is dropped.
 pub(crate) struct TestCard {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -45,7 +45,7 @@ impl TestCard {
     /// Publishes the test card into a room.
     ///
     /// # Errors
-    /// The media do not parse, the room or the workers do not take them, or there is no thread for it.
+    /// The media do not parse, the room or the workers refuse them, or no thread can be started.
     pub(crate) fn start(
         room: &RoomId,
         signaling: &Signaling,
@@ -59,7 +59,8 @@ impl TestCard {
             .publish_local(room, &participant, media())
             .map_err(|e| io::Error::other(e.to_string()))?;
 
-        // Timestamps and picture ids begin at random (RFC 3550 section 5.1); sequence numbers are each receiver's own.
+        // Timestamps and picture ids begin at random values (RFC 3550 section 5.1); each receiver has sequence numbers
+        // of its own.
         let mut number = || {
             let mut bytes = [0; 4];
             random(&mut bytes);
@@ -100,7 +101,7 @@ impl Drop for TestCard {
 fn run(mut player: Player, mut source: Source, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();
-        // There is one video track, so whose request it is does not matter.
+        // There is only one video track, so the track of the request does not matter.
         while source.key_frame_request().is_some() {
             player.request_key_frame();
         }
@@ -112,7 +113,7 @@ fn run(mut player: Player, mut source: Source, stop: &AtomicBool) {
         });
         match given {
             Ok(()) => {}
-            // Lost, as on a network; the worker counts what it got.
+            // The packet is lost, as it might be on a network; the worker counts those that it got.
             Err(SourceError::Full) => tracing::debug!("the worker is behind"),
             Err(SourceError::Closed) => return,
         }
@@ -128,7 +129,7 @@ fn parse() -> io::Result<(Ivf, OggOpus)> {
     Ok((picture, sound))
 }
 
-/// Video, then audio.
+/// The media of the test card: video, then audio.
 fn media() -> Vec<LocalMedia> {
     codecs()
         .into_iter()
@@ -153,7 +154,7 @@ fn codecs() -> [CodecSpec; 2] {
             rtx_pt: None,
             codec: Codec::Opus,
             clock_rate: AUDIO_CLOCK,
-            // Always two in the rtpmap, whatever is inside (RFC 7587 section 7).
+            // The rtpmap has always two channels, whatever the packets contain (RFC 7587 section 7).
             channels: 2,
             fmtp: String::new(),
             feedback: Feedback::default(),
@@ -162,7 +163,7 @@ fn codecs() -> [CodecSpec; 2] {
     ]
 }
 
-/// The plan of a session without a peer: only its media matter.
+/// A plan for a session without a peer; only its media matter.
 fn plan(published: &room::LocalPublished) -> io::Result<SessionPlan> {
     let mut up = Vec::new();
     let kinds = [MediaKind::Video, MediaKind::Audio];

@@ -1,23 +1,23 @@
-//! Reads Opus packets out of an Ogg file (RFC 3533, RFC 7845). For files that are built in: checksums are not
-//! checked and one stream is expected; still, nothing in a file makes it panic.
+//! Reads Opus packets from an Ogg file (RFC 3533, RFC 7845). The files are built in, so checksums are not verified and
+//! one stream is expected; even so, no content causes a panic.
 
-/// Opus packets in order.
+/// The Opus packets of a file, in order.
 #[derive(Debug)]
 pub(crate) struct OggOpus {
-    /// The packets, headers left out.
+    /// The packets without the headers.
     pub(crate) packets: Vec<Vec<u8>>,
 }
 
 const PAGE_HEADER_LEN: usize = 27;
 const CONTINUED: u8 = 1;
-/// Largest packet that one RTP packet carries for sure.
+/// The largest Opus packet that one RTP packet can always carry.
 const MAX_PACKET: usize = 1_200;
 
 impl OggOpus {
     /// Parses a file whose packets all last 20 ms.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the file.
     pub(crate) fn parse(file: &[u8]) -> Result<Self, &'static str> {
         let mut packets = packets(file)?.into_iter();
         // Two header packets come first (RFC 7845 section 5).
@@ -129,7 +129,7 @@ mod tests {
     fn broken_files_are_errors_and_no_panics() {
         let good = file();
         for cut in 0..good.len() {
-            // A file that ends with a whole page may still be one.
+            // A file that is cut at the end of a page may still be valid.
             if let Ok(ogg) = OggOpus::parse(&good[..cut]) {
                 assert!(ogg.packets.len() < 3, "cut at {cut}");
             }

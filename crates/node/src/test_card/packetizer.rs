@@ -1,17 +1,17 @@
-//! Makes packets of encoded frames: VP8 (RFC 7741) and Opus (RFC 7587), with all that the node has to know of them, so that they
-//! enter behind ingest.
+//! Packetizes encoded frames: VP8 (RFC 7741) and Opus (RFC 7587). The packets have all metadata that ingest would add,
+//! because they enter the node behind it.
 
 use model::{Codec, NtpTime, Pt};
 use router::{Relayed, StreamId};
 use rtp::ParsedExtensions;
 use rtp::sequence::ExtSeq;
 
-/// Largest payload of a video packet. Leaves room for what subscribers' packets carry more: header extensions and the
-/// authentication tag, below 1,200 bytes in all.
+/// The largest payload of a video packet. It leaves room for header extensions and the authentication tag, which the
+/// subscribers' packets add: they stay below 1,200 bytes.
 const MAX_PAYLOAD: usize = 1_100;
 const DESCRIPTOR_LEN: usize = 4;
 
-/// What all packets of one track have in common, and the number of the next one.
+/// What all packets of one track share, and the number of the next one.
 #[derive(Debug)]
 pub(crate) struct Track {
     up: u8,
@@ -22,12 +22,12 @@ pub(crate) struct Track {
 }
 
 impl Track {
-    /// The track at this place of the session's plan.
+    /// The track at position `up` of the session's plan.
     pub(crate) fn new(up: u8, codec: Codec, pt: Pt, clock_rate: u32) -> Self {
         Self { up, codec, pt, clock_rate, seq: ExtSeq(0) }
     }
 
-    /// What is known of a packet.
+    /// The metadata of a packet.
     fn head(&mut self, marker: bool, at: Moment, payload: &[u8]) -> Relayed {
         let seq = self.seq;
         self.seq = seq.next();
@@ -47,16 +47,16 @@ impl Track {
     }
 }
 
-/// When a frame is shown.
+/// The time at which a frame is shown.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
-    /// As RTP timestamp.
+    /// As an RTP timestamp.
     pub(crate) timestamp: u32,
-    /// By the clock of the node.
+    /// On the node's clock.
     pub(crate) capture: NtpTime,
 }
 
-/// Makes packets of VP8 frames.
+/// Packetizes VP8 frames.
 #[derive(Debug)]
 pub(crate) struct Vp8Packetizer {
     track: Track,
@@ -65,13 +65,13 @@ pub(crate) struct Vp8Packetizer {
 }
 
 impl Vp8Packetizer {
-    /// A packetizer that begins with this picture id (15 bits).
+    /// A packetizer whose first picture id (15 bits) is this one.
     pub(crate) fn new(track: Track, picture_id: u16) -> Self {
         let packet = Vec::with_capacity(MAX_PAYLOAD);
         Self { track, picture_id: picture_id & 0x7fff, packet }
     }
 
-    /// Gives the packets of one frame to `send`, in parts of nearly one size: trains of packets want that.
+    /// Passes the packets of one frame to `send`. They have nearly the same size, since trains need equal sizes.
     pub(crate) fn packetize(
         &mut self,
         frame: &[u8],
@@ -97,7 +97,7 @@ impl Vp8Packetizer {
     }
 }
 
-/// Makes packets of Opus packets: one each (RFC 7587 section 4.2).
+/// Packetizes Opus packets: one RTP packet for each (RFC 7587 section 4.2).
 #[derive(Debug)]
 pub(crate) struct OpusPacketizer {
     track: Track,
@@ -109,7 +109,8 @@ impl OpusPacketizer {
         Self { track }
     }
 
-    /// Gives the packet of one Opus packet to `send`. The sound never pauses, so no packet starts a talk spurt.
+    /// Passes the RTP packet of one Opus packet to `send`. The sound never pauses, so no packet has the marker of a
+    /// talk spurt.
     pub(crate) fn packetize(
         &mut self,
         opus: &[u8],

@@ -1,8 +1,8 @@
-//! Plays the test card: says what to send when. Time comes in; no threads, no clocks.
+//! Decides which packets of the test card are due. Time is an argument; no threads, no clocks.
 //!
-//! Both tracks follow one clock. RTP timestamps run on over the loops. A viewer who waits for a key frame must not
-//! wait for the next regular one: the picture then jumps to the key frame that is nearest to the clock, up to half a
-//! key frame interval early or late, and falls into step again when the loop starts over.
+//! Both tracks follow one clock, and RTP timestamps continue when the loop starts again. A viewer that requests a key
+//! frame must not wait for the next regular one: the picture jumps to the key frame nearest to the clock, up to half a
+//! key frame interval early or late, and is in step again when the loop starts again.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::ivf::Ivf;
 use super::ogg::OggOpus;
 use super::packetizer::{Moment, OpusPacketizer, Vp8Packetizer};
 
-/// A loop of pictures and sound.
+/// The test card's loop of picture and sound.
 pub(crate) struct Player {
     start: Instant,
     clock: WallClock,
@@ -25,9 +25,9 @@ struct Video {
     ivf: Ivf,
     packetizer: Vp8Packetizer,
     timestamp: u32,
-    /// Which tick comes next, counted from the start.
+    /// The number of the next tick since the start.
     tick: u64,
-    /// Which frame it shows.
+    /// The frame that the next tick shows.
     position: usize,
     wanted: bool,
 }
@@ -42,13 +42,14 @@ struct Audio {
 pub(crate) const VIDEO_CLOCK: u32 = 90_000;
 pub(crate) const AUDIO_CLOCK: u32 = 48_000;
 const AUDIO_RATE: u32 = 50;
-/// A regular key frame that is this near is near enough.
+/// A regular key frame within this time answers the request, so the picture does not jump.
 const NEAR: Duration = Duration::from_millis(200);
-/// Behind by more, the thread was asleep (a suspended laptop): what was missed is left out.
+/// When the player is late by more than this, the thread was asleep (a suspended laptop), and the missed ticks are
+/// skipped.
 const MAX_LAG: Duration = Duration::from_millis(500);
 
 impl Player {
-    /// A player that starts now, with these timestamps.
+    /// A player that starts now, with these first timestamps.
     pub(crate) fn new(
         start: Instant,
         clock: WallClock,
@@ -63,17 +64,17 @@ impl Player {
         Self { start, clock, video, audio: Audio { ogg, packetizer, timestamp, tick: 0 } }
     }
 
-    /// Somebody waits for a key frame.
+    /// Notes that a viewer requested a key frame.
     pub(crate) fn request_key_frame(&mut self) {
         self.video.wanted = true;
     }
 
-    /// When [`Player::play`] has something to send next.
+    /// When [`Player::play`] has to be called next.
     pub(crate) fn next(&self) -> Instant {
         self.start + self.video.due().min(self.audio.due())
     }
 
-    /// Gives everything that is due to `send`.
+    /// Passes all packets that are due to `send`.
     pub(crate) fn play(&mut self, now: Instant, mut send: impl FnMut(Relayed, &[u8])) {
         let clock = now.saturating_duration_since(self.start);
         self.audio.catch_up(clock);
@@ -103,7 +104,7 @@ impl Video {
         if self.wanted {
             self.jump(clock_position);
         }
-        // Early by a jump, the last frame stays until the loop starts over.
+        // After a jump ahead the frames end early; then nothing is sent until the loop starts again.
         if let Some(frame) = self.ivf.frames.get(self.position) {
             self.wanted &= !frame.key;
             let timestamp = self.timestamp.wrapping_add(units(self.due(), VIDEO_CLOCK));
@@ -154,13 +155,13 @@ impl Audio {
     }
 }
 
-/// The time of a tick, rounded up, so that [`units`] of it is the whole number that it should be.
+/// The time of a tick, rounded up so that [`units`] of it is the exact number.
 fn tick_time(tick: u64, rate: u32) -> Duration {
     let (whole, part) = (tick / u64::from(rate), tick % u64::from(rate));
     Duration::from_secs(whole) + Duration::from_nanos((part * 1_000_000_000).div_ceil(rate.into()))
 }
 
-/// Ticks up to a time.
+/// The number of ticks up to a time.
 fn ticks(clock: Duration, rate: u32) -> u64 {
     (clock.as_nanos() * u128::from(rate) / 1_000_000_000) as u64
 }
@@ -180,7 +181,8 @@ mod tests {
     use super::super::packetizer::Track;
     use super::*;
 
-    /// A loop of ten seconds, a key frame each fifteen; the first byte after the kind is the frame's number / 2.
+    /// A loop of ten seconds with a key frame every fifteen frames; the byte after the frame's kind is the frame's
+    /// number / 2.
     fn player(start: Instant) -> Player {
         let frames = (0..300u16)
             .map(|n| {
@@ -205,7 +207,7 @@ mod tests {
         number: u16,
     }
 
-    /// Plays until `until`, at the instants that the player asks for.
+    /// Plays until `until`, at the times that the player asks for.
     fn run(player: &mut Player, until: Instant) -> Vec<Sent> {
         let mut sent = Vec::new();
         while player.next() <= until {
@@ -248,7 +250,7 @@ mod tests {
         let start = Instant::now();
         let mut player = player(start);
         let mut all = Vec::new();
-        // Requests at odd times over three loops.
+        // Requests at irregular times over three loops.
         for step in 1..100 {
             let now = start + Duration::from_millis(step * 313);
             all.extend(run(&mut player, now));

@@ -1,4 +1,4 @@
-//! Bearer tokens. Checked only with `--token`: whether tokens are needed is the server's own matter.
+//! Bearer tokens. Checked only with `--token`, since a server need not require tokens.
 
 use crate::{
     client::{Auth, Exchange, Request},

@@ -1,4 +1,4 @@
-//! Whether the answers lead anywhere: a real WebRTC stack connects, restarts, plays and is hung up on.
+//! Whether the answers work: a real WebRTC stack connects, restarts ICE, plays, and has its session ended.
 
 use std::{
     rc::Rc,
@@ -107,7 +107,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
 
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// What followed a DELETE in mid-stream.
+/// What a peer saw after a DELETE during media.
 pub(crate) struct Ending {
     closed_after: Option<Duration>,
     late_media: u64,
@@ -118,11 +118,11 @@ struct Attempt {
     peer: Peer,
     live: Live,
     offer: String,
-    /// Candidates that the offer did not name.
+    /// Candidates that were found after the offer was made.
     late_candidates: Vec<String>,
 }
 
-/// A session with a peer behind it, whose offer `edit` may have changed on the way.
+/// A session with a real peer; `edit` may change its offer before it is sent.
 fn attempt(
     context: &mut Context,
     face: Face,
@@ -155,7 +155,7 @@ impl Attempt {
         ))
     }
 
-    /// Connected, and for a player also playing.
+    /// Waits until the peer is connected, and for a player also until it gets media.
     fn flowing(&mut self, face: Face) -> Result<(), Stop> {
         self.connect().map_err(|_| Stop::skip("there is no connection"))?;
         if face == Face::Whep && !self.peer.run(CONNECT, |seen| seen.packets > 0) {
@@ -213,7 +213,7 @@ fn media(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     let mut attempt = attempt(context, face, true, unchanged)?;
     attempt.connect().map_err(|_| Stop::skip("there is no connection"))?;
     let start = Instant::now();
-    // More than a packet that happened to be there.
+    // More than a single packet that arrived by accident.
     if attempt.peer.run(CONNECT, |seen| seen.packets >= 20) {
         let ms = start.elapsed().as_millis();
         return Ok(Outcome::Note(format!("20 packets within {ms} ms of the connection")));
@@ -275,7 +275,7 @@ fn restart(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
         .accept(&answer)
         .map_err(|e| exchange.fail(format!("a fragment that makes a sound answer ({e})")))?;
     let since = |at: Option<Instant>, settle| at.is_some_and(|at| at >= start + settle);
-    // Packets may be on their way from before; those half a second later are not.
+    // Packets sent before may still arrive; those that arrive half a second later were sent after.
     let settle = Duration::from_millis(500);
     let went_on = attempt.peer.run(CONNECT, |seen| {
         let media = face == Face::Whip || since(seen.last_packet, settle);
@@ -293,8 +293,8 @@ fn restart(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     ))
 }
 
-/// The answer of the session with what a fragment has changed in it. A fragment without candidates keeps the old ones
-/// (RFC 9725 section 4.3.3).
+/// The session's answer with the values of a fragment. A fragment without candidates keeps the old ones (RFC 9725
+/// section 4.3.3).
 fn restarted_answer(answer: &str, fragment: &str) -> String {
     let value =
         |name: &str| fragment.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
@@ -350,7 +350,7 @@ fn ending(context: &mut Context, face: Face) -> Result<Rc<Ending>, Stop> {
     let mut attempt = attempt(context, face, true, unchanged)?;
     attempt.connect().map_err(|_| Stop::skip("there is no connection"))?;
     let played = face == Face::Whep && attempt.peer.run(CONNECT, |seen| seen.packets > 0);
-    // A publisher sends for a while, so that there is something to hang up on.
+    // The publisher sends for a while, so that there is media to stop.
     attempt.peer.run(Duration::from_millis(300), |_| false);
     let exchange = attempt.live.delete()?;
     if !exchange.success() {

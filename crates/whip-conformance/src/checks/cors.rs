@@ -95,7 +95,7 @@ fn accept_post(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     exchange.require(named, "Accept-Post: application/sdp")
 }
 
-/// What a browser asks before it sends what a page wants to send. Never with a token.
+/// Sends the preflight that a browser sends before a page's request. It never has a token.
 fn ask(context: &Context, url: &url::Url, method: &str, headers: &str) -> Result<Exchange, Stop> {
     let request = Request::new("OPTIONS", url)
         .header("Origin", context.options.origin.clone())
@@ -113,14 +113,14 @@ fn require_permission(
 ) -> Result<Outcome, Stop> {
     exchange.require(exchange.success(), "a 2xx: otherwise the browser stops here")?;
     require_origin(context, exchange)?;
-    // The Fetch standard, "CORS-preflight fetch": POST is safelisted and needs no mention.
+    // The Fetch standard, "CORS-preflight fetch": POST is safelisted and need not be listed.
     let methods = exchange.list("access-control-allow-methods");
     let known = |list: &[String], name: &str| list.iter().any(|m| m == name || m == "*");
     let method_allowed = method == "POST" || known(&methods, &method.to_ascii_lowercase());
     exchange.require(method_allowed, format!("Access-Control-Allow-Methods with {method}"))?;
     let allowed = exchange.list("access-control-allow-headers");
     for header in headers {
-        // Authorization is never covered by the star (the Fetch standard, "CORS-preflight fetch").
+        // The star never covers Authorization (the Fetch standard, "CORS-preflight fetch").
         let covered = known(&allowed, header);
         let named = allowed.iter().any(|h| h == header);
         let good = if *header == "authorization" { named } else { covered };

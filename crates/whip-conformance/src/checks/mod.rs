@@ -1,4 +1,4 @@
-//! The requirements, by subject. Each module has a table, and below it the checks.
+//! The requirements, by subject. Each module has a table of requirements, and below it their checks.
 
 pub(crate) mod auth;
 pub(crate) mod connectivity;
@@ -12,7 +12,7 @@ pub(crate) mod whole;
 
 use crate::requirement::{Face, Requirement};
 
-/// The tables in the order in which they are checked: plain things first, and last what the whole run has shown.
+/// The tables in the order of the checks: simple requirements first, and last those that look at the whole run.
 const TABLES: &[&[Requirement]] = &[
     whep::REQUIREMENTS,
     whip_post::REQUIREMENTS,
@@ -25,7 +25,7 @@ const TABLES: &[&[Requirement]] = &[
     whole::REQUIREMENTS,
 ];
 
-/// Every requirement of every protocol: WHIP first, since WHEP needs a publisher who stays.
+/// The requirements of both protocols: WHIP first, since the checks of WHEP need a publisher that stays.
 pub(crate) fn all() -> Vec<(Face, &'static Requirement)> {
     let of = |face| {
         let all = TABLES.iter().flat_map(|table| table.iter());

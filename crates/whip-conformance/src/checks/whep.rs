@@ -1,4 +1,4 @@
-//! What WHEP has and WHIP has not. Checked before anything is published.
+//! Requirements that only WHEP has. Checked before the suite publishes.
 
 use crate::{
     client::Request,
@@ -14,7 +14,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
         level: Level::Must,
         whip: "",
         whep: "4.3.8",
-        title: "where nobody publishes, an offer is taken, or refused with 409 and Retry-After",
+        title: "without a publisher an offer is accepted, or refused with 409 and Retry-After",
         check: nobody_publishes,
     },
     Requirement {
@@ -36,7 +36,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
 ];
 
 fn nobody_publishes(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
-    // Sent past the context, which would publish first.
+    // Not sent through the context, which would publish first.
     let request = context.post(face, &Template::new(face).build());
     let exchange = context.client.send(request)?;
     if let Some(url) = context.session_url(face, &exchange) {

@@ -1,4 +1,4 @@
-//! What the SDP of an answer has to say. Judged on the answer to one plain offer wherever that is enough.
+//! Requirements on the SDP of an answer. Where possible they are checked on the answer to one plain offer.
 
 use std::collections::BTreeSet;
 
@@ -177,7 +177,7 @@ impl Answered {
         if met { Ok(Outcome::Pass) } else { Err(self.fail(expected)) }
     }
 
-    /// The report shows the whole answer, where an exchange shows the beginning.
+    /// A failure whose report shows the whole answer; an exchange shows only the beginning.
     fn fail(&self, expected: &str) -> Stop {
         fail(&self.first.exchange, expected)
     }
@@ -255,7 +255,7 @@ fn one_transport(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
         let values: BTreeSet<&str> = answer.accepted().filter_map(|m| answer.of(m, name)).collect();
         answered.require(values.len() <= 1, &format!("one and the same {name} in all sections"))?;
     }
-    // Only the section that is tagged carries the transport (RFC 9143 section 7.1.3); a repetition does no harm.
+    // Only the tagged section has to carry the transport (RFC 9143 section 7.1.3); repetitions are allowed.
     let sets: BTreeSet<Vec<&str>> = answer
         .accepted()
         .map(|m| m.all("candidate").collect())
@@ -385,7 +385,7 @@ fn codecs(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
 
 fn extensions(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     let answered = context.answer(face)?;
-    // The id may carry a direction; the id and the URI are what has to agree.
+    // The id may have a direction; only the id and the URI have to agree.
     let read = |value: &str| -> Option<(String, String)> {
         let mut words = value.split_whitespace();
         let id = words.next()?.split('/').next()?.to_owned();
@@ -418,7 +418,7 @@ fn simulcast(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     let Some(simulcast) = video.attribute("simulcast") else {
         return Ok(Outcome::Note("simulcast is not supported; one layer is taken".to_owned()));
     };
-    // RFC 8853 section 5.3.2: what was sent is received, and each layer has an a=rid line of its own.
+    // RFC 8853 section 5.3.2: the layers that were offered to be sent are received, and each has an a=rid line.
     let layers = simulcast.strip_prefix("recv ").unwrap_or_default();
     let names: Vec<&str> = layers.split([';', ',']).map(|l| l.trim_start_matches('~')).collect();
     let sound = !layers.is_empty() && names.iter().all(|name| RIDS.contains(name));

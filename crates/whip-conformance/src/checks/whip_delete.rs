@@ -1,4 +1,4 @@
-//! DELETE, and what is left of a session afterwards.
+//! DELETE, and what remains of a session after it.
 
 use url::Url;
 
@@ -115,7 +115,7 @@ fn unknown(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     Ok(Outcome::Pass)
 }
 
-/// The URL of a session with the hexadecimal digits and letters of its last segment changed.
+/// The URL of a session, with other hexadecimal digits and letters in its last segment.
 fn foreign(url: &Url) -> Url {
     let rotate = |c: char| match c {
         '0'..='8' | 'a'..='e' | 'A'..='E' => char::from(c as u8 + 1),

@@ -1,4 +1,4 @@
-//! PATCH: trickled candidates, ICE restarts, and the entity-tags that keep them apart.
+//! PATCH: trickled candidates, ICE restarts, and the entity tags that tell ICE sessions apart.
 
 use std::rc::Rc;
 
@@ -97,7 +97,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
         level: Level::Must,
         whip: "4.3.1",
         whep: "4.5.1",
-        title: "who supports one of trickle and restart answers 422 to the other",
+        title: "a server that supports only one of trickle and restart answers 422 to the other",
         check: unsupported,
     },
     Requirement {
@@ -174,14 +174,14 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
     },
 ];
 
-/// What a server can do, found out once.
+/// Which kinds of PATCH the server supports; checked once.
 pub(crate) struct Support {
     trickle: Exchange,
     restart: Exchange,
-    /// The answer to the offer of the session that was restarted.
+    /// The answer to the offer of the session in which ICE was restarted.
     answer: String,
     etag: Option<String>,
-    /// With the tag from before the restart, and with the one from after it.
+    /// A PATCH with the tag from before the restart, and one with the tag from after it.
     old_tag: Option<Exchange>,
     new_tag: Option<Exchange>,
     second_restart: Option<Exchange>,
@@ -196,7 +196,7 @@ impl Support {
         self.restart.status == 200
     }
 
-    /// Where the precondition failed that the server's own tag was to meet, nothing is known of trickling.
+    /// If the server refuses its own tag, nothing can be said about trickling.
     fn has_tag(&self) -> Result<(), Stop> {
         let strong = self.etag.as_deref().is_some_and(is_strong_tag);
         if !strong && matches!(self.trickle.status, 412 | 428) {
@@ -235,7 +235,7 @@ fn support(context: &mut Context, face: Face) -> Result<Rc<Support>, Stop> {
     Ok(found)
 }
 
-/// A fragment of the session's present ICE generation.
+/// A fragment with the session's present ICE credentials.
 fn candidates(live: &Live, lines: &[&str]) -> String {
     fragment(&live.template.ufrag, &live.template.pwd, "0", lines)
 }
@@ -292,7 +292,7 @@ fn missing(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     context.client.send(live.patch(None, &body))?.require_status(&[428])
 }
 
-/// Skips where neither kind of PATCH is supported.
+/// What the server supports; skips the check if it supports neither kind of PATCH.
 fn tagged(context: &mut Context, face: Face) -> Result<Rc<Support>, Stop> {
     let support = support(context, face)?;
     if support.trickles() || support.restarts() {
@@ -351,7 +351,7 @@ fn wrong_type(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     exchange.require_refusal(&[415])
 }
 
-/// A server may renegotiate a session by an offer of its client; this one has another certificate, and belongs to no session.
+/// A server may allow renegotiation by an offer. The offer here has another certificate, and belongs to no session.
 fn renegotiation(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     let exchange = patch_with(context, face, SDP, |live| live.template.build())?;
     exchange.require_refusal(&[415, 400, 422])
@@ -455,7 +455,7 @@ fn quoted_star(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
 fn failed_restart(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     tagged(context, face)?;
     let live = context.open(face)?;
-    // New credentials, of which the password is too short to be one (RFC 8839 section 5.4).
+    // New credentials with a password that is too short (RFC 8839 section 5.4).
     let body = fragment(&ice_text(8), "short", "0", &[]);
     let failed = context.client.send(live.patch(Some("*"), &body))?;
     failed.require_refusal(&[400, 422])?;

@@ -1,4 +1,4 @@
-//! The POST that makes a session: what is answered to good offers and to bad ones. What the answer's SDP says is in
+//! The POST that creates a session: the answers to valid and to invalid offers. The SDP of the answer is checked in
 //! `whip_answer`.
 
 use url::Url;
@@ -214,7 +214,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
     },
 ];
 
-/// What servers say to a description that they cannot take.
+/// The usual statuses for a description that a server cannot use.
 const UNUSABLE: &[u16] = &[400, 422];
 
 fn created(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
@@ -225,7 +225,7 @@ fn created(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     first.exchange.require_status(&[201])
 }
 
-/// The exchange of the 201.
+/// The exchange that created a session (201).
 fn answered(context: &mut Context, face: Face) -> Result<Exchange, Stop> {
     let first = context.first(face).map_err(|_| Stop::skip("the endpoint gave no answer"))?;
     if first.exchange.status == 201 {
@@ -251,7 +251,7 @@ fn location(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
 fn etag(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     let exchange = answered(context, face)?;
     let Some(tag) = exchange.header("etag") else {
-        // Without restarts the tag is optional (RFC 9725 section 4.3.1).
+        // The tag is optional without ICE restarts (RFC 9725 section 4.3.1).
         let live = context.open(face)?;
         let body = fragment(&ice_text(8), &ice_text(24), "0", &[]);
         let restart = context.client.send(live.patch(Some("*"), &body))?;
@@ -296,7 +296,7 @@ fn ice_servers(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     Ok(Outcome::Pass)
 }
 
-/// Links of one field: a comma parts them when another `<` follows (RFC 8288 section 3).
+/// The links of one field: a comma ends a link if another `<` follows (RFC 8288 section 3).
 fn split_links(value: &str) -> Vec<&str> {
     let (mut parts, mut start) = (Vec::new(), 0);
     for (at, _) in value.match_indices(',') {
@@ -343,7 +343,7 @@ fn no_type(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     context.try_offer(face, request)?.require_refusal(&[400, 415])
 }
 
-/// That a bad offer is refused says something only where a good one is taken.
+/// Skips the check if the server refuses valid offers too: a refused invalid offer then proves nothing.
 fn takes_offers(context: &mut Context, face: Face) -> Result<(), Stop> {
     match context.first(face) {
         Ok(first) if matches!(first.exchange.status, 201 | 406) => Ok(()),
@@ -390,7 +390,7 @@ fn oversized(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     let request = context.post(face, &offer);
     match context.client.send_once(&request) {
         Ok(exchange) => {
-            // A session that it made after all is not left behind.
+            // If the server created a session all the same, it is ended.
             if let Some(url) = context.session_url(face, &exchange) {
                 _ = context.client.send(Request::new("DELETE", &url));
             }
@@ -427,7 +427,7 @@ fn partial(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     if face == Face::Whip || exchange.client_error() {
         return exchange.require_refusal(UNUSABLE);
     }
-    // WHEP has no such rule, and a player without a codec may still hear: then the section is rejected.
+    // WHEP has no such rule: a player without a video codec may still want audio, so the section may be rejected.
     exchange.require_status(&[201])?;
     let answer = Sdp::parse(&exchange.text()).map_err(|e| exchange.fail(format!("SDP: {e}")))?;
     let rejected = answer.media.get(1).is_some_and(|media| media.is_rejected());

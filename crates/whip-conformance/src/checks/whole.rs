@@ -1,4 +1,4 @@
-//! What only the whole run can show: these look at everything that came before them.
+//! Requirements that only the whole run can show: these checks look at all earlier exchanges.
 
 use url::Url;
 
@@ -51,7 +51,8 @@ fn unguessable(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     ))
 }
 
-/// At most this many bits can be random: the part that is not the same in all, by the alphabet that it seems to use.
+/// An upper bound of the random bits in these texts: the part that differs between them, by the alphabet that it seems
+/// to use.
 fn varying_bits(texts: &[&str]) -> f64 {
     let Some((first, others)) = texts.split_first() else { return 0.0 };
     let common = |one: &mut dyn Iterator<Item = char>, two: &mut dyn Iterator<Item = char>| {

@@ -1,5 +1,5 @@
-//! The suite can fail, and fails for the right reason: a server that does everything right passes, and each fault that
-//! it is given is found by the requirements that it breaks, and by no others.
+//! The suite fails when it should, and only then: a correct server passes, and each fault of a server is reported by
+//! exactly the requirements that it breaks.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,7 +8,7 @@ mod server;
 use server::{Fault, start};
 use sfumato_whip_conformance::{Line, Options, Verdict, run};
 
-/// Everything but real connections, which this server has not.
+/// All subjects but real connections, which this server does not support.
 const SUBJECTS: [&str; 9] = [
     "whip.post.",
     "whip.answer.",
@@ -36,7 +36,7 @@ fn options(url: &str, only: &str) -> Options {
 
 fn lines(fault: Fault) -> Vec<Line> {
     let url = start(fault);
-    // A redirect is seen by what comes before.
+    // A redirect is reported by a requirement only if an earlier request met it.
     let run_one = |only: &str| run(&options(&url, only), |_| {}).lines;
     if fault == Fault::Redirect302 {
         return run_one("whip.").into_iter().filter(|l| !l.id.contains(".conn.")).collect();
@@ -44,7 +44,7 @@ fn lines(fault: Fault) -> Vec<Line> {
     SUBJECTS.iter().flat_map(|only| run_one(only)).collect()
 }
 
-/// Requirements that were not met, warnings included.
+/// The requirements that were not met, including warnings.
 fn failing(fault: Fault) -> Vec<String> {
     let lines = lines(fault);
     let failed = lines.iter().filter(|line| line.verdict == Verdict::Fail);

@@ -1,5 +1,5 @@
-//! A WHIP endpoint in a thread: HTTP and SDP only, no media. It does everything right but for the one fault that it
-//! is told to have.
+//! A WHIP endpoint in a thread: HTTP and SDP only, no media. It is correct except for the one fault that it is started
+//! with.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-/// What the server gets wrong.
+/// What the server does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
@@ -72,7 +72,7 @@ struct Response {
     body: String,
 }
 
-/// Starts a server; gives the URL of its endpoint. It serves until the process ends.
+/// Starts a server and returns the URL of its endpoint. It serves until the process ends.
 pub(crate) fn start(fault: Fault) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -317,7 +317,7 @@ impl State {
         format!("{:024}", 4_000_000_000_000_000_000 + of)
     }
 
-    /// xorshift: enough for a test.
+    /// xorshift: good enough for a test.
     fn next_random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -326,7 +326,7 @@ impl State {
     }
 }
 
-/// The answer to an offer, or nothing where it cannot be taken.
+/// The answer to an offer; `None` when the offer cannot be used.
 fn make_answer(fault: Fault, offer: &str, password: &str) -> Option<String> {
     let mut sections = offer.split("\r\nm=");
     let session = sections.next().filter(|session| session.starts_with("v=0\r\n"))?;

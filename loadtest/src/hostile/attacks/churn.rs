@@ -1,5 +1,5 @@
-//! Sessions that connect and end at once (threats 17 and 60): each costs the node a handshake, and a command to the workers on the
-//! way in and on the way out.
+//! Sessions that connect and end at once (threat 17): each costs the node a handshake, and commands to the workers
+//! when it opens and when it ends.
 
 use super::{Scene, anybody, video, watching};
 use crate::{

@@ -1,5 +1,5 @@
-//! A viewer of the good ones' room that asks for everything all the time (threats 33, 34 and 57): NACKs of hundreds of
-//! numbers, PLIs, FIRs, and reports with all the blocks that a packet holds.
+//! A viewer in the good peers' room that sends feedback without end (threats 33, 34 and 57): NACKs of hundreds of
+//! packets, PLIs, FIRs, and reports with as many blocks as a packet can hold.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,15 +15,15 @@ use crate::{
     random::Random,
 };
 
-/// Compound packets a second of one attacker.
+/// Compound packets per second of one attacker.
 const MOST: f64 = 15_000.0;
-/// Numbers of one NACK.
+/// Sequence numbers in one NACK.
 const NUMBERS: u16 = 400;
-/// Report blocks of one packet (RFC 3550 section 6.4.1: five bits).
+/// Report blocks in one packet (RFC 3550 section 6.4.1: five bits).
 const BLOCKS: usize = 31;
-/// Compound packets between two looks at the socket.
+/// Compound packets between two reads of the socket.
 const TRAIN: u64 = 30;
-/// Streams that are asked about.
+/// Streams that the feedback is about.
 const MAX_STREAMS: usize = 16;
 
 pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
@@ -47,7 +47,7 @@ pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
 }
 
 fn ask(scene: &Scene, random: &mut Random, deeds: &mut Deeds, peer: &mut Peer) {
-    // The highest number of each stream that came.
+    // The highest sequence number received of each stream.
     let mut streams: BTreeMap<u32, u16> = BTreeMap::new();
     let own = Ssrc(random.ssrc());
     let mut pace = Pace::new(MOST);

@@ -1,5 +1,5 @@
-//! GETs of lists (threat 59): of all rooms, of the good ones' room, and of the settings, over connections that stay. A list that
-//! is made under a lock which joins need makes joins slow.
+//! GETs of listings (threat 62): of all rooms, of the good peers' room, and of the configuration, over connections
+//! that are kept open. If a listing is made under a lock that joins need too, joins become slow.
 
 use super::{Scene, anybody};
 use crate::{

@@ -1,5 +1,5 @@
-//! Publishers that send authentic packets as fast as the machine goes (threat 57), each with a viewer, so that the node has to
-//! pay for decryption, forwarding and encryption, if it pays at all.
+//! Publishers that send authentic packets as fast as the machine can (threat 57), each with a viewer, so that packets
+//! over the rate would cost the node decryption, forwarding and encryption if it did not drop them.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::{
     random::Random,
 };
 
-/// Packets a second of one attacker, far beyond any publisher: 500 Mbit/s.
+/// Packets per second of one attacker, far beyond any real publisher: 500 Mbit/s.
 const MOST: f64 = 60_000.0;
 const PAYLOAD: usize = 1_050;
-/// Packets between two looks at the clock.
+/// Packets between two checks of the rate.
 const TRAIN: u64 = 50;
 
 pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {

@@ -1,8 +1,9 @@
 //! The attacks: what each does, and what the node must show for it. Each is a file; they share a scene and a pace.
 //!
-//! An attack ends when the scene's time is over. It then ends its sessions with DELETE: sessions that go on would use the node
-//! during the next attack, and the harm that they do would be put down to that one. The highest rate of an attack is a constant in its
-//! file: good peers and attackers share a machine, and without a bound the run would measure how little of it the good ones get.
+//! An attack ends when the scene's time is over. It then ends its sessions with DELETE: sessions that are left would
+//! use the node during the next attack, and their harm would be attributed to that one. The highest rate of an attack
+//! is a constant in its file. Good peers and attackers share a machine, so without that bound the run would measure
+//! how little of the machine the good peers get.
 
 mod churn;
 mod feedback;
@@ -29,7 +30,7 @@ use self::streams::{Stream, nameless_video, streams, video, vp8, watched_video, 
 use super::deeds::Deeds;
 use crate::random::Random;
 
-/// After a failed attempt to join.
+/// The pause after a failed attempt to join.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// One attack.
@@ -37,42 +38,43 @@ const AGAIN: Duration = Duration::from_millis(100);
 pub(super) struct Attack {
     /// Its name in tables and flags.
     pub(super) name: &'static str,
-    /// Rows of the list of threats.
+    /// Rows of docs/threats.md.
     pub(super) threats: &'static str,
-    /// What it does, in a line.
+    /// What it does, in one line.
     pub(super) what: &'static str,
     /// What the node must show.
     pub(super) expects: Expects,
-    /// Does it, in so many threads at once.
+    /// The number of threads that run it.
     threads: usize,
     run: fn(&Scene, &mut Random) -> Deeds,
 }
 
-/// What the node must show for an attack. Nothing is expected of an empty list.
+/// What the node must show for an attack. An empty list expects nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expects {
-    /// A deed, and how often it has to be done in a second: else there was no attack, and the run proves nothing.
+    /// An action, and how often it has to be done per second. With fewer there was no attack, and the run proves
+    /// nothing.
     pub(super) least: (&'static str, f64),
     /// Deeds a second from which `rises` holds: a limit of the node shows only to those who reach it, and on a busy machine attackers may
     /// be too slow for that.
     pub(super) counted_from: f64,
     /// Drops rise under one of these reasons, or the workers' counter of that name does; or one that begins so.
     pub(super) rises: &'static [&'static str],
-    /// The attackers get one of these answers.
+    /// The attackers must get at least one of these answers.
     pub(super) answers: &'static [u16],
-    /// The attackers get none of these answers.
+    /// The attackers must get none of these answers.
     pub(super) never: &'static [u16],
 }
 
-/// A server error, or no answer at all (0): the node could not cope with the requests.
+/// A server error, or no answer (0): the node could not handle the requests.
 const BROKEN: &[u16] = &[0, 500, 502, 504];
 
-/// All attacks, in the order in which they are tried.
+/// All attacks, in the order in which they run.
 pub(super) const ATTACKS: &[Attack] = &[
     Attack {
         name: "strangers",
-        threats: "14, 15, 62",
-        what: "checks for nobody and with bad integrity, ClientHellos without a check, random bytes",
+        threats: "14, 15",
+        what: "checks for unknown ufrags and with bad integrity, ClientHellos without a check, random bytes",
         expects: Expects {
             least: ("datagrams", 500.0),
             counted_from: 500.0,
@@ -85,7 +87,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "listings",
-        threats: "59",
+        threats: "62",
         what: "GETs of rooms over kept connections, as fast as they are answered",
         expects: Expects {
             least: ("requests", 5.0),
@@ -113,7 +115,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "churn",
-        threats: "17, 60",
+        threats: "17",
         what: "sessions that connect and end at once, from ever new addresses",
         expects: Expects {
             least: ("sessions", 0.3),
@@ -127,7 +129,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "offers",
-        threats: "38, 56",
+        threats: "38, 70",
         what: "offers of 96 codecs in 64 sections, within all limits, to watch and to publish",
         expects: Expects {
             least: ("offers", 0.3),
@@ -142,7 +144,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     Attack {
         name: "feedback",
         threats: "33, 34, 57",
-        what: "a viewer's NACKs, PLIs, FIRs and reports, about the good ones' streams",
+        what: "a viewer's NACKs, PLIs, FIRs and reports, about the good peers' streams",
         expects: Expects {
             least: ("requests", 500.0),
             counted_from: 500.0,
@@ -211,52 +213,52 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
 ];
 
-/// The attack of that name.
+/// The attack with this name.
 pub(super) fn by_name(name: &str) -> Option<&'static Attack> {
     ATTACKS.iter().find(|attack| attack.name == name)
 }
 
-/// What all attackers know.
+/// What all attackers share.
 #[derive(Debug)]
 pub(super) struct Scene {
     /// The node's HTTP listener.
     pub(super) http: SocketAddr,
-    /// All attackers share it.
+    /// The certificate of all attackers.
     pub(super) certificate: Arc<Certificate>,
-    /// A room of the good ones, and tokens that may watch there.
+    /// A room of the good peers, and tokens that may watch there.
     pub(super) good_room: String,
     pub(super) watch: Vec<String>,
-    /// Rooms of the attackers, with tokens that may do everything there: (room, token).
+    /// The attackers' own rooms, with tokens that grant everything there: (room, token).
     pub(super) own: Vec<(String, String)>,
-    /// When it is over.
+    /// When the attack ends.
     pub(super) until: Instant,
 }
 
 impl Scene {
-    /// The time is not over.
+    /// Whether the attack's time is not over.
     pub(super) fn goes_on(&self) -> bool {
         Instant::now() < self.until
     }
 
-    /// One of the attackers' own rooms with a token.
+    /// One of the attackers' own rooms, with its token.
     pub(super) fn own_room(&self, random: &mut Random) -> (&str, &str) {
         let (room, token) = &self.own[random.below(self.own.len())];
         (room, token)
     }
 
-    /// A token that may watch the good ones.
+    /// A token that may watch the good peers.
     pub(super) fn watch_token(&self, random: &mut Random) -> &str {
         &self.watch[random.below(self.watch.len())]
     }
 
-    /// Sleeps, but not over the end.
+    /// Sleeps, but at most until the attack ends.
     pub(super) fn sleep(&self, time: Duration) {
         thread::sleep(time.min(self.until.saturating_duration_since(Instant::now())));
     }
 }
 
 impl Attack {
-    /// Does it until the scene's time is over, and tells what was done.
+    /// Runs the attack in its threads until the scene's time is over. Returns what was done.
     pub(super) fn perform(&self, scene: &Scene, seed: u64) -> Deeds {
         let mut all = Deeds::default();
         thread::scope(|scope| {
@@ -277,13 +279,14 @@ impl Attack {
     }
 }
 
-/// A random address of 127.66.0.0/16. The good peers come from 127.0.0.1, so no bucket of requests is shared with them.
+/// A random address of 127.66.0.0/16. The good peers come from 127.0.0.1, so they share no rate limit by address with
+/// the attackers.
 fn anybody(random: &mut Random) -> Ipv4Addr {
     let [a, b, ..] = random.next().to_be_bytes();
     Ipv4Addr::new(127, 66, a, b.clamp(1, 254))
 }
 
-/// Keeps the rate of an attack, at so many actions a second.
+/// Limits an attack to a number of actions per second.
 #[derive(Debug)]
 struct Pace {
     begun: Instant,
@@ -296,8 +299,8 @@ impl Pace {
         Pace { begun: Instant::now(), per_second, done: 0 }
     }
 
-    /// Counts `count` actions, and sleeps when they came faster than the rate. An attacker that is more than 100 ms behind begins to
-    /// count anew: it would else catch up at more than its rate.
+    /// Counts `count` actions, and sleeps when they were faster than the rate. An attacker that is more than 100 ms
+    /// late starts counting again; otherwise it would catch up at more than its rate.
     fn did(&mut self, count: u64) {
         self.done += count;
         let due = Duration::from_secs_f64(self.done as f64 / self.per_second);

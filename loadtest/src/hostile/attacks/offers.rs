@@ -1,6 +1,6 @@
-//! The worst offers that are within all limits (threats 38 and 56): 64 sections of 96 codecs, most of which the node knows, and as
-//! many different ones as there is room for. Whoever matches each codec of each section with each of the other side, under
-//! a lock, is busy for seconds.
+//! The most expensive offers within all limits (threats 38 and 70): 64 sections of 96 codecs, most of which the node
+//! knows, and as many different ones as the limits allow. A node that matched each codec of each section with each of
+//! the other side, under a lock, would be busy for seconds.
 
 use std::{collections::VecDeque, fmt::Write};
 
@@ -11,11 +11,11 @@ use crate::{
 };
 
 const SECTIONS: usize = 64;
-/// Sessions of one attacker that live at a time: each publisher among them is matched with each viewer.
+/// Sessions of one attacker at a time: each publisher among them is matched with each viewer.
 const LIVE: usize = 8;
-/// All payload types that RTP and RTCP on one port leave free (RFC 5761 section 4): 0 to 63 and 96 to 127.
+/// All payload types that can be used with RTP and RTCP on one port (RFC 5761 section 4): 0 to 63 and 96 to 127.
 const CODECS: u8 = 96;
-/// Bytes of an offer (threat 38), and lines.
+/// Bytes and lines of an offer (threat 38).
 const MAX_BYTES: usize = 256 << 10;
 const MAX_LINES: usize = 8_192;
 
@@ -24,7 +24,7 @@ pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
     let mut client = Client::new(anybody(random), scene.http);
     let fingerprint = scene.certificate.fingerprint_text();
     let mut turn = random.below(2);
-    // One room, so that those who watch meet those who publish.
+    // All sessions in one room, so that viewers and publishers are matched.
     let own = scene.own_room(random);
     let mut live = VecDeque::new();
     while scene.goes_on() {
@@ -32,7 +32,7 @@ pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
         let way = if turn.is_multiple_of(2) { Way::Whep } else { Way::Whip };
         let offer = worst(way, &fingerprint, random);
         let (room, token) = match (way, turn % 4) {
-            // Half of those who watch do so among the good ones.
+            // Half of the viewers watch in the good peers' room.
             (Way::Whep, 0) => (scene.good_room.as_str(), scene.watch_token(random)),
             _ => own,
         };
@@ -64,8 +64,8 @@ fn end(client: &mut Client, deeds: &mut Deeds, session: Option<(String, &str)>) 
     }
 }
 
-/// An offer of that many sections and codecs, to send or to receive. No two sections have the same list of codecs, and no two offers
-/// the same ones: what was worked out for one pair of lists helps with no other.
+/// An offer of that many sections and codecs, to send or to receive. No two sections have the same list of codecs, and
+/// no two offers the same lists: no table that was computed for one pair of lists can be used for another.
 fn worst(way: Way, fingerprint: &str, random: &mut Random) -> String {
     let mut sdp = String::from("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n");
     let mids: Vec<String> = (0..SECTIONS).map(|mid| mid.to_string()).collect();
@@ -74,7 +74,7 @@ fn worst(way: Way, fingerprint: &str, random: &mut Random) -> String {
     _ = write!(sdp, "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n");
     _ = write!(sdp, "a=fingerprint:{fingerprint}\r\na=setup:actpass\r\n");
     let direction = if way == Way::Whip { "sendonly" } else { "recvonly" };
-    // What room is left for formats when every section has its codecs.
+    // Space that is left for formats when every section has its codecs.
     let formats = formats_of_a_section(&sdp);
     let first = random.below(1_000);
     for mid in 0..SECTIONS {
@@ -83,12 +83,12 @@ fn worst(way: Way, fingerprint: &str, random: &mut Random) -> String {
     sdp
 }
 
-/// The payload types in question.
+/// All payload types that can be used.
 fn payload_types() -> impl Iterator<Item = u8> {
     (0..64).chain(96..128).take(usize::from(CODECS))
 }
 
-/// Lines of `a=fmtp` that each section may have, so that bytes and lines stay within their limits.
+/// The number of `a=fmtp` lines in each section that keeps the offer within the limits of bytes and lines.
 fn formats_of_a_section(head: &str) -> usize {
     let mut bare = String::new();
     section(&mut bare, SECTIONS, "sendonly", 0, 0);
@@ -101,14 +101,15 @@ fn formats_of_a_section(head: &str) -> usize {
     (bytes / of_a_format).min(lines).min(usize::from(CODECS))
 }
 
-/// `first` says with which codec of all that there are the list begins.
+/// `first` says with which of all codecs the list begins.
 fn section(sdp: &mut String, mid: usize, direction: &str, formats: usize, first: usize) {
     let list: String = payload_types().map(|pt| format!(" {pt}")).collect();
     _ = write!(sdp, "m=video 9 UDP/TLS/RTP/SAVPF{list}\r\nc=IN IP4 0.0.0.0\r\n");
     _ = write!(sdp, "a=mid:{mid}\r\na=rtcp-mux\r\na={direction}\r\n");
     for (place, pt) in payload_types().enumerate() {
         let number = place + first;
-        // With a format line these are different codecs (RFC 6184 section 8.2.2: profile and level; RFC 9628 section 7: profile).
+        // With a format line these count as different codecs (RFC 6184 section 8.2.2: profile and level; RFC 9628
+        // section 7: profile).
         let name = if number.is_multiple_of(2) { "H264" } else { "VP9" };
         _ = write!(sdp, "a=rtpmap:{pt} {name}/90000\r\n");
         if place >= formats {

@@ -1,6 +1,6 @@
-//! Publishers of many tracks that fill the node's packet buffers and fall silent (threat 54), each with a viewer of all tracks, for
-//! whom the node keeps what was sent: a node that evicts from a track's cache only when the next packet of that track comes has
-//! no buffer left for anybody else.
+//! Publishers of many tracks that fill the node's packet buffers and fall silent (threat 54), each with a viewer of
+//! all its tracks, for which the node keeps the packets. A node that removed packets from a track's cache only when
+//! the track's next packet arrives would have no buffers left for other publishers.
 
 use std::time::Duration;
 
@@ -17,16 +17,17 @@ use crate::{
 const TRACKS: usize = 64;
 /// Sessions of one attacker at a time.
 const SESSIONS: usize = 2;
-/// Packets of a burst on one track: what a cache may hold, and some.
+/// Packets of a burst on one track: somewhat more than a cache may hold.
 const BURST: u32 = 1_100;
-/// Bytes of a packet: too many for the small buffers, which are for sound. Buffers are counted, so more would not do more.
+/// Bytes of a packet: too many for the small buffers, which are for audio. Buffers are counted, so larger packets
+/// would not use more of them.
 const PAYLOAD: usize = 300;
-/// Packets a second of one attacker.
+/// Packets per second of one attacker.
 const MOST: f64 = 48_000.0;
-/// The silence between two bursts. It is short since the run is; what counts is that nothing comes in it.
+/// The silence between two bursts. It is short because the run is; what matters is that no packet arrives meanwhile.
 const SILENCE: Duration = Duration::from_millis(500);
 
-/// A publisher with its tracks, and its viewer.
+/// A publisher with its tracks, and a viewer of them.
 struct Source {
     peer: Peer,
     viewer: Peer,
@@ -75,7 +76,7 @@ fn open(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<Source,
 }
 
 impl Source {
-    /// The viewer stays: it takes what came, and its checks go on.
+    /// Keeps the viewer's session alive: it receives packets and sends checks.
     fn hear(&mut self, deeds: &mut Deeds) {
         let mut seen = 0;
         self.viewer.pump(Duration::ZERO, |_, _, _| seen += 1);

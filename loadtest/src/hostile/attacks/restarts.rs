@@ -1,5 +1,6 @@
-//! A publisher that begins anew all the time (threats 55 and 58): thousands of SSRCs, and jumps of its numbers and
-//! timestamps, while a viewer watches. Tables that grow with what ever was, and counters that wrap, show here.
+//! A publisher that restarts its streams all the time (threats 55 and 58): thousands of SSRCs, and jumps of sequence
+//! numbers and timestamps, while a viewer watches. It shows tables that grow with every SSRC ever seen, and counters
+//! that wrap.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::{
     random::Random,
 };
 
-/// Restarts a second, each of three packets.
+/// Restarts per second, with three packets each.
 const MOST: f64 = 5_000.0;
 const PAYLOAD: usize = 400;
 
@@ -46,7 +47,7 @@ fn play(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<(), Str
     Ok(())
 }
 
-/// Half of the restarts are of a stream that keeps its SSRC and jumps ahead, as SRTP demands; the others have another SSRC.
+/// Half of the restarts keep their SSRC and jump ahead, as SRTP requires; the others have a new SSRC.
 fn restart(
     scene: &Scene,
     random: &mut Random,
@@ -65,14 +66,15 @@ fn restart(
             steady.timestamp = random.next() as u32;
             steady.clone()
         } else {
-            // Low numbers, since a receiver guesses the rollover counter of a stream that begins just before its wrap.
+            // Low sequence numbers: a receiver guesses the rollover counter wrongly if a stream begins just before it
+            // wraps.
             let (ssrc, sequence) = (Ssrc(random.ssrc()), random.next() & 0x7fff);
             let mut fresh = steady.clone();
             (fresh.ssrc, fresh.sequence) = (ssrc, sequence);
             fresh.timestamp = random.next() as u32;
             fresh
         };
-        // Some begin with a key frame, some never have one.
+        // Some restarts begin with a key frame, others have none.
         let first = if turn.is_multiple_of(3) { &key } else { &delta };
         let sent = stream.send(publisher, first)
             & stream.send(publisher, &delta)

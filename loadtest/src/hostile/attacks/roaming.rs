@@ -1,6 +1,6 @@
-//! Taking over another one's address (threats 26 and 61): authentic checks of session B from the address of session A. Whoever can
-//! forge source addresses could do that from afar; here both sessions use one socket, which looks the same to the node. A
-//! publishes, and what it sends must go on to its viewer.
+//! Taking over the address of another session (threats 26 and 61): authentic checks of session B from the address of
+//! session A. An attacker that can forge source addresses could do this from afar; here both sessions use one socket,
+//! which looks the same to the node. A publishes, and its media must still reach its viewer.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use crate::{
     random::Random,
 };
 
-/// From one forged check to the next, and from one picture of the victim to the next.
+/// The interval between two forged checks, and between two pictures of the victim.
 const EVERY: Duration = Duration::from_millis(10);
-/// Pictures from one key frame of the victim to the next: its viewer need not ask for one.
+/// Pictures between two key frames of the victim, so that its viewer need not request any.
 const KEY_EVERY: u64 = 20;
 const PAYLOAD: usize = 300;
-/// The victim sees the usual for so long first.
+/// How long the victim sends before the first forged check.
 const USUAL: Duration = Duration::from_millis(300);
 
 pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
@@ -41,7 +41,7 @@ fn take_over(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<()
     let (way, source) = (Way::Whep, anybody(random));
     let invitation = Invitation { way, room, token, source, sections: &watched };
     let mut viewer = Peer::join(scene, &invitation, random, deeds)?;
-    // Its own session is live at an address of its own, as that of a participant is.
+    // The attacker's own session is connected at an address of its own, like a participant's.
     let invitation = Invitation { source: anybody(random), ..invitation };
     let mut attacker = Peer::join(scene, &invitation, random, deeds)?;
     let all = streams(&victim, &sent, random);
@@ -61,7 +61,7 @@ fn take_over(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<()
         viewer.pump(Duration::ZERO, |_, _, at| gap.came(at));
     }
     deeds.did("received", gap.count);
-    // A viewer that gets nothing until the end has a gap up to the end.
+    // Counts the gap up to the end, for a viewer that gets nothing until then.
     gap.came(Instant::now());
     deeds.victim_waited(gap.longest);
     for peer in [attacker, victim, viewer] {
@@ -70,7 +70,7 @@ fn take_over(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<()
     Ok(())
 }
 
-/// The longest time in which nothing came.
+/// The longest time without a packet.
 #[derive(Debug, Default)]
 struct Gap {
     last: Option<Instant>,

@@ -1,5 +1,5 @@
-//! Datagrams of strangers (threats 14, 15 and 62): checks for nobody, checks for somebody that are signed with another password,
-//! ClientHellos without a check, media without a session, and random bytes.
+//! Datagrams without a valid session (threats 14 and 15): checks for unknown ufrags, checks for known ufrags under
+//! another password, ClientHellos without a check, media without a session, and random bytes.
 
 use std::time::Instant;
 
@@ -17,9 +17,9 @@ use crate::{
     random::Random,
 };
 
-/// Datagrams a second.
+/// Datagrams per second.
 const MOST: f64 = 60_000.0;
-/// Datagrams from one address, and between two looks at the clock.
+/// Datagrams from one address, and between two checks of the rate.
 const OF_ONE_ADDRESS: u64 = 200;
 
 pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
@@ -28,7 +28,8 @@ pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
         let (room, token) = (&scene.good_room, scene.watch_token(random));
         let (source, sections) = (anybody(random), watching());
         let invitation = Invitation { way: Way::Whep, room, token, source, sections: &sections };
-        // A session of the attacker's own: its ufrag stands in the forged checks, and its answer names the node's media port.
+        // A session of the attacker's own: its ufrag is in the forged checks, and its answer names the node's media
+        // port.
         match Begun::new(scene, &invitation, random, &mut deeds) {
             Ok(begun) => {
                 if let Err(trouble) = flood(scene, random, &mut deeds, &begun) {
@@ -84,7 +85,7 @@ fn flood(
     Ok(())
 }
 
-/// A check that is signed with a password that nobody has.
+/// A check that is signed with a password of no session.
 fn check(random: &mut Random, username: &str) -> Vec<u8> {
     let key = stun::key("a password that nobody has");
     let mut transaction = [0; 12];
@@ -93,7 +94,7 @@ fn check(random: &mut Random, username: &str) -> Vec<u8> {
     Check { transaction, username, tie_breaker, nominate: true, key: &key }.to_bytes()
 }
 
-/// Up to 512 random bytes behind a given first one: 0x80 makes it look like RTP.
+/// Up to 512 random bytes after a given first one: 0x80 makes the datagram look like RTP.
 fn noise(random: &mut Random, first: u8) -> Vec<u8> {
     let words = 2 + random.below(62);
     let mut bytes: Vec<u8> = (0..words).flat_map(|_| random.next().to_be_bytes()).collect();

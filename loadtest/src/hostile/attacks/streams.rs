@@ -1,4 +1,4 @@
-//! What an attacker sends: streams as its offer and the answer made them, and VP8 that a node takes for VP8.
+//! The media of attackers: streams as offer and answer define them, with payloads that a node accepts as VP8.
 
 use model::{Codec, Extension, MediaKind, Mid, Pt, Ssrc, StreamSsrc};
 
@@ -8,31 +8,31 @@ use crate::{
     random::Random,
 };
 
-/// Ticks of the 90 kHz clock from one picture to the next.
+/// Ticks of the 90 kHz clock between two pictures.
 const PICTURE: u32 = 3_000;
-/// The name of the only layer.
+/// The rid of the only layer.
 const LAYER: &str = "h";
 
-/// A section that sends VP8 in one stream.
+/// A section that sends one VP8 stream.
 pub(super) fn video(random: &mut Random) -> OfferedSection {
     let (media, rtx) = (Ssrc(random.ssrc()), Some(Ssrc(random.ssrc())));
     let sending = Some(OfferedSending::Single(StreamSsrc { media, rtx }));
     OfferedSection { kind: MediaKind::Video, codecs: vec![Codec::Vp8], sending }
 }
 
-/// A section that sends VP8 and names no SSRC (RFC 8853, one layer): the one form of which an offer may have as many as it may
-/// have sections.
+/// A section that sends VP8 and names no SSRC (RFC 8853, one layer). Only of this form an offer may have as many as it
+/// may have sections.
 pub(super) fn nameless_video() -> OfferedSection {
     let sending = Some(OfferedSending::Simulcast(vec![LAYER]));
     OfferedSection { kind: MediaKind::Video, codecs: vec![Codec::Vp8], sending }
 }
 
-/// A section that receives pictures.
+/// A section that receives video.
 pub(super) fn watched_video() -> OfferedSection {
     OfferedSection { kind: MediaKind::Video, codecs: vec![Codec::Vp8], sending: None }
 }
 
-/// Sections that receive one sound and one picture.
+/// Sections that receive one audio and one video track.
 pub(super) fn watching() -> Vec<OfferedSection> {
     let kind = MediaKind::Audio;
     let sound = OfferedSection { kind, codecs: vec![Codec::Opus], sending: None };
@@ -48,13 +48,13 @@ pub(super) struct Stream {
     pub(super) timestamp: u32,
     pt: Pt,
     mid: Mid,
-    /// The id under which the MID was agreed; 0, which the writer leaves out, where it was not.
+    /// The agreed id of the MID extension; 0, which the writer leaves out, if it was not agreed.
     mid_id: u8,
-    /// The same for the name of the layer.
+    /// The agreed id of the rid extension, likewise.
     rid_id: u8,
 }
 
-/// The streams of the sections that were agreed.
+/// The streams of the agreed sections.
 pub(super) fn streams(
     peer: &Peer,
     sections: &[OfferedSection],
@@ -75,7 +75,7 @@ pub(super) fn streams(
 }
 
 impl Stream {
-    /// Sends the next packet, which is a whole picture; false when it could not be sealed.
+    /// Sends the next packet, which is a whole picture; false when it could not be encrypted.
     pub(super) fn send(&mut self, peer: &mut Peer, payload: &[u8]) -> bool {
         let sent = peer.rtp(&Packet {
             ssrc: self.ssrc,
@@ -92,10 +92,11 @@ impl Stream {
     }
 }
 
-/// The payload of a VP8 packet that is a whole picture (RFC 7741 section 4): a key frame, or one that refers to others.
+/// The payload of a VP8 packet that is a whole picture (RFC 7741 section 4): a key frame or an inter frame.
 pub(super) fn vp8(key: bool, len: usize) -> Vec<u8> {
     let mut payload = vec![0x55; len.max(16)];
-    // S = 1, PID = 0; then the frame's header, whose lowest bit says "no key frame", and a key frame's start code and size.
+    // S = 1, PID = 0; then the frame header, whose lowest bit means "no key frame", and a key frame's start code and
+    // size.
     payload[0] = 0x10;
     payload[1] = if key { 0x10 } else { 0x11 };
     if key {

@@ -1,5 +1,5 @@
-//! Offers without a client behind them (threats 40 and 41): hundreds of sessions that never connect, with one token until it is refused, then
-//! with others, and from ever new addresses, so that the limits of an address do not help.
+//! Offers without a client behind them (threats 40 and 41): hundreds of sessions that never connect. One token is used
+//! until it is refused, then the next; and each comes from a new address, so that limits by address do not help.
 
 use super::{Pace, Scene, anybody, watching};
 use crate::{
@@ -10,9 +10,9 @@ use crate::{
     random::Random,
 };
 
-/// Offers a second of one attacker.
+/// Offers per second of one attacker.
 const MOST: f64 = 500.0;
-/// Refusals of a token in a row until another one is taken.
+/// Refusals of a token in a row after which another token is used.
 const REFUSALS: u32 = 20;
 
 pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
@@ -26,7 +26,7 @@ pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
         let invitation = Invitation { way: Way::Whep, room, token, source, sections: &sections };
         deeds.did("offers", 1);
         match Begun::new(scene, &invitation, random, &mut deeds) {
-            // Never connected and never deleted: the node has to free it by itself.
+            // The session is never connected and never deleted, so the node has to free it.
             Ok(_) => refused = 0,
             Err(_) if refused >= REFUSALS => {
                 (token, refused) = (scene.watch_token(random), 0);
