@@ -45,8 +45,8 @@ impl Receiver {
         }
         let micros = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
         let received = (self.bytes.saturating_mul(8_000_000)) / micros;
-        let slowest =
-            self.limit - (self.limit / 20).saturating_mul(passed.as_secs().max(1)).min(self.limit);
+        let fall = u128::from(self.limit) * u128::from(micros) / (20 * 1_000_000);
+        let slowest = self.limit.saturating_sub(u64::try_from(fall).unwrap_or(u64::MAX));
         self.limit = (received + received / 2).max(slowest).clamp(FLOOR, CEILING);
         (self.since, self.bytes) = (now, 0);
         self.limit

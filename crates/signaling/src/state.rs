@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use model::{ParticipantId, RoomId, SessionId, SessionStats};
 use prometheus_client::encoding::DescriptorEncoder;
 use room::{LocalMedia, LocalPublished, Notice, RoomConfig, RoomError};
-use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::auth::Authenticator;
 use crate::calls::Calls;
@@ -23,6 +23,9 @@ use crate::limits::Limiter;
 use crate::log::SessionLines;
 use crate::resources::Resources;
 use crate::sessions::unavailable;
+
+/// Most requests that ask the workers for measurements at a time; others wait.
+const MEASURING_MAX: usize = 4;
 
 /// What signaling asks of the node.
 pub struct Operations {
@@ -54,6 +57,8 @@ pub(crate) struct Shared {
     token_hasher: RandomState,
     counters: Counters,
     operations: Operations,
+    /// Requests that may ask the workers for measurements at a time.
+    measuring: Semaphore,
     draining: AtomicBool,
     room_limits: room::Limits,
     pub(crate) core: Core,
@@ -96,6 +101,7 @@ impl Signaling {
             token_hasher: RandomState::new(),
             counters: Counters::default(),
             operations,
+            measuring: Semaphore::new(MEASURING_MAX),
             draining: AtomicBool::new(false),
             room_limits,
             core,
@@ -152,6 +158,11 @@ impl Signaling {
 
     pub(crate) fn auth(&self) -> &Authenticator {
         &self.0.auth
+    }
+
+    /// Permits for requests that ask the workers for measurements.
+    pub(crate) fn measuring(&self) -> &Semaphore {
+        &self.0.measuring
     }
 
     pub(crate) fn operations(&self) -> &Operations {

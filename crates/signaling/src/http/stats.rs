@@ -110,7 +110,10 @@ pub(crate) async fn stats(
         .last()
         .filter(|_| !is_last)
         .map(|last| page.next(&format!("/api/rooms/{room}/stats"), &last.session.0.to_string()));
+    // Questions to workers are queued without a bound, so only a few requests may ask at a time.
+    let turn = signaling.measuring().acquire().await;
     let measured = measure(&signaling, &sessions).await;
+    drop(turn);
     let views = sessions.iter().map(|info| view(info, measured.get(&info.session)));
     let view = RoomStats { room: room.as_str(), sessions: views.collect() };
     Ok(fresh(Json(view).into_response(), link))
