@@ -5,10 +5,10 @@
 //!
 //! An offer goes through
 //!
-//! 1. `negotiate`: which sections, codecs, extensions and simulcast layers are agreed; the answer and the plan. Outside of any
-//!    room's turn. A later offer of the same session is held against what was agreed before (`agreement`);
-//! 2. [`room`]: the result is taken in: who it is, and what it publishes, as a record (`publishers`, [`records`]);
-//! 3. `slots`: which tracks flow through which receiving sections, by a [`policy`]; payload types are mapped once for all who have the
+//! 1. `negotiate`: sections, codecs, extensions and simulcast layers are agreed; the answer and the plan are made. This needs no
+//!    room's lock. A later offer of the same session is checked against what was agreed before (`agreement`);
+//! 2. [`room`]: the result is applied: the session enters, and a publisher gets a record (`publishers`, [`records`]);
+//! 3. `slots`: tracks are assigned to receiving sections by a [`policy`]; payload types are mapped once for all sessions with the
 //!    same codecs (`mappings`);
 //! 4. commands: `Open` or `Update` of a session comes before every `Bind` that names it, and `Close` comes last.
 //!

@@ -13,7 +13,7 @@ pub struct Accepted {
     pub answer: String,
 }
 
-/// What a viewer wants to see of a room. The default is everything.
+/// Which tracks of a room a viewer wants. The default is all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Target {
     /// Only this participant; `None`: all publishers of the room in order of arrival.

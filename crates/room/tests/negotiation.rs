@@ -164,7 +164,7 @@ fn directions_of_extensions_are_reversed_and_obeyed() {
 }
 
 #[test]
-fn layers_bound_to_payload_types_keep_those_that_are_agreed() {
+fn layers_restricted_to_payload_types_keep_the_agreed_ones() {
     let (plan, answer) = Node::negotiate_up(OBS);
     assert_eq!(
         lines(&answer, "a=rid:"),

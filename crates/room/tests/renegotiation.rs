@@ -143,7 +143,7 @@ fn refusals(first: &str, publishes: bool, cases: &[(&str, &str, &str)]) {
 }
 
 #[test]
-fn payload_types_and_extension_ids_keep_their_meaning_also_towards_what_is_not_served() {
+fn payload_types_and_extension_ids_do_not_change_to_unserved_meanings() {
     refusals(
         FFMPEG,
         true,

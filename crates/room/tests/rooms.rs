@@ -277,7 +277,7 @@ fn events_of_workers_move_the_state() {
 }
 
 #[test]
-fn limits_answer_full_and_name_what_is_full() {
+fn full_rooms_refuse_and_name_the_limit() {
     let limits = Limits { participants_per_room: 1, sections_per_session: 2, ..Limits::default() };
     let mut node = Node::with_limits(limits);
     node.publish("a", FFMPEG).unwrap();

@@ -160,7 +160,7 @@ fn shown(node: &Node, tracks_of: &[(u64, [u64; 2])]) -> Vec<u64> {
 }
 
 #[test]
-fn policies_decide_who_is_shown_where_there_are_more_than_slots() {
+fn policies_decide_which_publishers_get_the_slots() {
     // Four publishers, two groups of slots. Each line: a policy, and the sessions that the groups then show.
     let pinned = |names: &[&str]| -> Box<dyn SlotPolicy> {
         Box::new(Pinned(names.iter().map(|n| who(n)).collect()))

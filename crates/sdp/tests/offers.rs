@@ -36,7 +36,7 @@ fn codecs(offer: &Offer, section: usize, flow: Flow) -> String {
 }
 
 #[test]
-fn codecs_are_those_served_in_the_order_of_the_offer() {
+fn the_served_codecs_are_agreed_in_the_order_of_the_offer() {
     let table = [
         ("chromium-publish-simulcast", 0, "opus:111 red:63"),
         (

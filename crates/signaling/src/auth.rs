@@ -1,4 +1,4 @@
-//! Bearer tokens: JWTs with grants (RFC 7519, RFC 6750). Decides who the caller of a request is and what it may do.
+//! Bearer tokens: JWTs with grants (RFC 7519, RFC 6750). Decides which identity and which grants the caller of a request has.
 //! Tokens are never logged and never repeated in an answer.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -40,7 +40,7 @@ struct Claims {
     admin: bool,
 }
 
-/// Who sent a request.
+/// The caller of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Caller {
     /// Authentication is off: every caller may do everything.

@@ -2,14 +2,14 @@
 //!
 //! An offer's way, each step a file:
 //!
-//! 1. `server`: a connection is accepted, within bounds of number and time; PROXY header, TLS, HTTP/1.1 or HTTP/2. `client`: whose
-//!    request it is;
-//! 2. `http/path`: surplus slashes are removed; `http/gate`: the request is counted against the rate limits (`limits`), and will leave with CORS fields and,
-//!    if it fails, with problem details (`http/cors`, `http/problem`);
-//! 3. `http/host`: the node is called by a name that it may have; `http/router`: the path leads to `http/whip` or `http/whep`;
-//! 4. `auth`: the bearer token says who it is and what it may do;
+//! 1. `server`: a connection is accepted, within bounds of number and time; PROXY header, TLS, HTTP/1.1 or HTTP/2. `client`: the
+//!    client's address;
+//! 2. `http/path`: surplus slashes are removed; `http/gate`: the request is counted against the rate limits (`limits`); its answer gets CORS fields and,
+//!    if it is an error, problem details (`http/cors`, `http/problem`);
+//! 3. `http/host`: the host name of the request is checked; `http/router`: the path leads to `http/whip` or `http/whep`;
+//! 4. `auth`: the bearer token is checked; it gives the caller's identity and grants;
 //! 5. `http/offer`: content types are checked and the offer is read (`http/body`);
-//! 6. `sessions`, `calls`: on a thread that may wait for the room's lock, [`core`]: the `room` crate negotiates under no lock, and the room of that name takes the result in during its turn; its commands
+//! 6. `sessions`, `calls`: on a thread that may wait for the room's lock, [`core`]: the `room` crate negotiates without a lock, and the room of that name applies the result under its own lock; its commands
 //!    go to the workers through the [`CommandSink`]. In `resources` the session gets a secret URL and an entity tag;
 //! 7. `http/offer` again: 201 with the answer. From there on PATCH and DELETE come to `http/resource`.
 //!

@@ -115,7 +115,7 @@ fn a_full_node_refuses_before_it_reads_the_offer_and_a_replacement_takes_no_plac
     }
     assert_eq!(kind(node.publish("other", "ann", PUBLISH)), ErrorKind::Full, "not this ann's room");
     assert_eq!(kind(node.watch("r")), ErrorKind::Full);
-    assert_eq!(node.core.counts().sessions, 2, "who was refused is not counted");
+    assert_eq!(node.core.counts().sessions, 2, "a refused session is not counted");
     // An offer that cannot be parsed gives its place back.
     assert_eq!(kind(node.publish("r", "ann", "no description")), ErrorKind::BadSdp);
     for _ in 0..3 {
@@ -191,7 +191,7 @@ fn the_sessions_of_a_token_subject_are_limited_over_all_rooms() {
     let refused = watch("c", "ann").unwrap_err();
     assert_eq!((refused.kind(), refused.status()), (ErrorKind::Quota, 429));
     assert!(refused.to_string().contains("at most 2 are allowed"), "{refused}");
-    assert!(node.core.look(&id("c"), |_| ()).is_none(), "who is refused leaves no room behind");
+    assert!(node.core.look(&id("c"), |_| ()).is_none(), "a refused session leaves no room behind");
     watch("c", "bob").expect("others have their own");
     node.watch("c").expect("without a subject nothing is counted");
     node.close(first);
@@ -248,7 +248,7 @@ fn overdue_sessions_make_space_though_the_timer_is_late() {
     node.now += CONNECT_TIMEOUT - Duration::from_millis(1);
     assert_eq!(kind(node.watch("c")), ErrorKind::Full);
     node.now += Duration::from_millis(1);
-    assert_eq!(node.core.poll_timeout(), Some(node.now), "nobody has called the timer");
+    assert_eq!(node.core.poll_timeout(), Some(node.now), "the timer was not called");
     let new = node.watch("c").unwrap().session;
     assert_eq!(node.end_of(never), Some(EndReason::NeverConnected));
     assert!(node.core.contains(stays) && node.core.contains(new));
@@ -273,7 +273,7 @@ fn timeouts_end_sessions_that_never_connected_in_every_room() {
 }
 
 #[test]
-fn rooms_are_limited_before_an_offer_is_read_and_those_that_are_there_stay_open() {
+fn rooms_are_limited_before_an_offer_is_read_and_present_rooms_stay_open() {
     let node = Node::with(Limits { rooms: 2, ..Limits::default() });
     let first = node.watch("a").unwrap().session;
     node.publish("b", "ann", PUBLISH).unwrap();

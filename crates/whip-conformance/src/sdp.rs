@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sdp_is_refused() {
+    fn texts_that_are_no_sdp_are_refused() {
         assert!(Sdp::parse("hello").is_err());
         assert!(Sdp::parse("v=0\r\ns=-\r\n").is_err());
         assert!(Sdp::parse("v=0\no=-\ns=-\nm=audio\n").is_err());

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_an_error() {
+    fn bytes_that_are_no_http_answer_are_an_error() {
         for text in ["", "SSH-2.0", "HTTP/1.1 200 x\r\nContent-Length: 99999999999\r\n\r\n"] {
             assert!(read(text).is_err(), "{text}");
         }

@@ -246,7 +246,7 @@ mod tests {
         };
         for (change, expected) in [
             ((|v| v.counters.received_packets = 9_900) as fn(&mut View), "packets lost"),
-            (|v| v.counters.freeze_us = 5_000_000, "stood still"),
+            (|v| v.counters.freeze_us = 5_000_000, "frozen pictures"),
             (|v| v.join.record(Duration::from_secs(2)), "longest join"),
             (|v| v.first_frame.record(Duration::from_secs(4)), "first picture"),
             (|v| v.counters.plis_received = 1_000, "key frames asked for"),

@@ -63,7 +63,7 @@ const AFTER_HELP: &str = "\
 The node is started on free ports of 127.0.0.1, with tokens and all limits at their defaults. The good peers come from
 127.0.0.1, the attackers from 127.66.0.0/16, in a process of their own with priority 10, on one core.
 
-Exit codes: 0 no good peer was harmed and the node showed what it must, 1 one of them does not hold, 2 the run could not
+Exit codes: 0 no good peer was harmed and the node showed what it must, 1 otherwise, 2 the run could not
 be made.";
 
 /// A part of the run.

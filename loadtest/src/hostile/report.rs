@@ -94,7 +94,7 @@ impl Outcome {
         if calm.is_some_and(|calm| calm.frozen() > BUSY * calm.viewer_seconds) {
             _ = writeln!(
                 text,
-                "\nthe machine was busy: pictures stood still without attackers, too, so the bounds are wide"
+                "\nthe machine was busy: pictures froze without attackers too, so the limits are wide"
             );
         }
         let verdict = if self.is_good() {
@@ -207,7 +207,7 @@ mod tests {
     fn a_harm_stands_in_the_table_and_in_the_json() {
         let (good, bad) = (outcome(&[]), outcome(&["packets lost: 9 %"]));
         assert!(good.is_good() && !bad.is_good());
-        assert!(good.text().contains("packets 70000") && good.text().contains("noticed nothing"));
+        assert!(good.text().contains("packets 70000") && good.text().contains("were not harmed"));
         assert!(bad.text().contains("HARMED       packets lost: 9 %"));
         assert!(bad.text().contains("pool_exhausted 12"));
         assert_eq!(good.json()["good"], true);

@@ -15,7 +15,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
         whip: "",
         whep: "4.3.8",
         title: "without a publisher an offer is accepted, or refused with 409 and Retry-After",
-        check: nobody_publishes,
+        check: no_publisher,
     },
     Requirement {
         id: "head.discovery",
@@ -35,7 +35,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
     },
 ];
 
-fn nobody_publishes(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
+fn no_publisher(context: &mut Context, face: Face) -> Result<Outcome, Stop> {
     // Not sent through the context, which would publish first.
     let request = context.post(face, &Template::new(face).build());
     let exchange = context.client.send(request)?;

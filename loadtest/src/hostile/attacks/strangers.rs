@@ -87,7 +87,7 @@ fn flood(
 
 /// A check that is signed with a password of no session.
 fn check(random: &mut Random, username: &str) -> Vec<u8> {
-    let key = stun::key("a password that nobody has");
+    let key = stun::key("a password of no session");
     let mut transaction = [0; 12];
     transaction[..8].copy_from_slice(&random.next().to_be_bytes());
     let tie_breaker = random.next();
