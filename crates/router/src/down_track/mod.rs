@@ -371,7 +371,7 @@ impl DownTrack {
         DownStats {
             track: self.track(),
             layer: self.selection.current().map(StreamId::layer),
-            bitrate: self.bitrate.rate(now),
+            bitrate: self.bitrate.rate(now, self.octets()),
             ..self.stats
         }
     }
@@ -455,11 +455,16 @@ impl DownTrack {
         }
         self.rtx.earn(len);
         self.reports.flowing(now);
+        self.bitrate.look(now, self.octets());
         self.stats.packets += 1;
         self.stats.octets += octets as u64;
         self.stats.key_frames +=
             u64::from(packet.meta.info.keyframe_start && self.kind == MediaKind::Video);
-        self.bitrate.count(now, octets as u64);
+    }
+
+    /// Payload bytes written, with those of retransmissions.
+    fn octets(&self) -> u64 {
+        self.stats.octets + self.stats.rtx_octets
     }
 }
 

@@ -47,9 +47,9 @@ impl DownTrack {
         } else {
             self.rtx_seq = full.next();
         }
+        self.bitrate.look(leave.now, self.octets());
         self.stats.rtx_packets += 1;
         self.stats.rtx_octets += payload.len() as u64;
-        self.bitrate.count(leave.now, payload.len() as u64);
         Ok(Written {
             header_len: header,
             len,

@@ -122,9 +122,9 @@ impl Layer {
         place: Place,
         octets: u16,
     ) -> u64 {
+        self.bitrate.look(now, self.stats.octets);
         self.stats.packets += 1;
         self.stats.octets += u64::from(octets);
-        self.bitrate.count(now, u64::from(octets));
         let Some(source) = &mut self.source else { return place.raw };
         source.numbering.mark(place);
         let repair = source.seen(now, packet, place);
@@ -252,7 +252,7 @@ impl Layer {
     /// Reception statistics of the layer.
     pub(crate) fn stats(&self, now: Instant) -> LayerStats {
         let mut stats = self.stats;
-        stats.bitrate = self.bitrate.rate(now);
+        stats.bitrate = self.bitrate.rate(now, stats.octets);
         stats.lost = self.lost_before;
         if let Some(source) = &self.source {
             stats.ssrc = Some(source.ssrc);
