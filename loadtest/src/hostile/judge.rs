@@ -81,7 +81,7 @@ fn harm(view: &View, calm: &View) -> Vec<String> {
     let usual = calm.frozen() / calm.viewer_seconds.max(1.0) * view.viewer_seconds;
     let lag = View::longest(&view.lag);
     let least = LEAST_TIME.max(LEAST_FROZEN * view.viewer_seconds).max(WATCHED * lag);
-    at_most("pictures stood still", view.frozen(), usual, least, " s");
+    at_most("frozen pictures", view.frozen(), usual, least, " s");
     let longest = |of: fn(&View) -> &_| (View::longest(of(view)), View::longest(of(calm)));
     let (value, usual) = longest(|view| &view.join);
     at_most("the longest join", value, usual, LEAST_TIME + STEPS * lag, " s");
