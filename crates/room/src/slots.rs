@@ -162,7 +162,11 @@ impl SlotTable {
                 break;
             }
         }
-        self.crowded = seats.waiting().any(|source| !self.hopeless.contains(&source.content()))
+        // A source waits only if the session has a slot for one of its kinds; a pure publisher has none.
+        let waits = |source: &Source<'_>| {
+            self.most(source) > 0 && !self.hopeless.contains(&source.content())
+        };
+        self.crowded = seats.waiting().any(waits)
             || seats.seated().any(|(source, at)| self.groups[at].flowing() < self.most(source));
         // A slot that was freed and bound in the same call gets only the last binding.
         for at in (0..changes.binds.len()).rev() {
@@ -266,9 +270,12 @@ impl SlotTable {
         freed
     }
 
-    /// How many tracks of a source could flow in the best group.
+    /// How many tracks of a source could flow in the best group. A track whose kind has no slot cannot flow.
     fn most(&self, source: &Source<'_>) -> usize {
-        source.tracks().filter(|track| !self.incompatible.contains(&track.id)).count()
+        let has_audio = self.groups.iter().any(|group| group.audio.is_some());
+        let has_video = self.groups.iter().any(|group| group.video.is_some());
+        let tracks = [source.audio.filter(|_| has_audio), source.video.filter(|_| has_video)];
+        tracks.iter().flatten().filter(|track| !self.incompatible.contains(&track.id)).count()
     }
 
     /// Notes tracks whose kind has slots, none of which takes their codecs.

@@ -74,6 +74,8 @@ struct Viewer {
     session: SessionId,
     names: Names,
     groups: Vec<Group>,
+    /// At the last assignment a source waited for slots, as the room remembers it.
+    crowded: bool,
 }
 
 #[derive(Debug, Default)]
@@ -195,7 +197,7 @@ impl Oracle {
         slots: &ByKind,
     ) {
         let room = self.rooms.entry(room).or_default();
-        let mut viewer = Viewer { session, names, groups: Vec::new() };
+        let mut viewer = Viewer { session, names, groups: Vec::new(), crowded: false };
         viewer.update(now, slots);
         viewer.assign(now, &room.publishers);
         room.viewers.push(viewer);
@@ -283,7 +285,7 @@ impl Slot {
 impl Room {
     /// A track fell silent or sends again. If any viewer lacks slots, all will be assigned anew.
     fn look_anew(&mut self, now: Duration) {
-        if self.viewers.iter().any(|viewer| viewer.is_crowded(&self.publishers)) {
+        if self.viewers.iter().any(|viewer| viewer.crowded) {
             let next = self.looked.map_or(now, |last| last + LIVENESS_EVERY);
             self.look_at = Some(next.max(now));
         }
@@ -424,6 +426,7 @@ impl Viewer {
                 }
             }
         }
+        self.crowded = self.is_crowded(publishers);
     }
 }
 
