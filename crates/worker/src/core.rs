@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{CloseReason, Event};
+use model::{CloseReason, Event, LogLimit};
 use router::{PacketPool, PoolLimits};
 use rtp::rtcp::ReportBlock;
 
@@ -19,7 +19,6 @@ use crate::{
     memory::Cut,
     paths::Paths,
     recv::{Inbox, Lane},
-    seldom::Seldom,
     send::Outbox,
     sessions::{SessionRef, Sessions},
     source::SourcePeer,
@@ -108,7 +107,7 @@ pub(crate) struct Worker {
     tidied: Option<Instant>,
     /// How many waits in a row failed.
     waits_failed: u32,
-    pub(crate) defects: Seldom,
+    pub(crate) defects: LogLimit,
     /// Test hook: the loop ends by a panic outside of any session.
     #[cfg(any(test, feature = "lab"))]
     pub(crate) broken: bool,
@@ -154,7 +153,7 @@ impl Worker {
             turned: None,
             tidied: None,
             waits_failed: 0,
-            defects: Seldom::default(),
+            defects: LogLimit::new(1, Duration::from_secs(1)),
             #[cfg(any(test, feature = "lab"))]
             broken: false,
             counters,
@@ -279,7 +278,7 @@ impl Worker {
             let session = self.sessions.at(at)?;
             Some((at, session.id))
         });
-        if let Some(skipped) = self.defects.may_log(self.clock.now()) {
+        if let Some(skipped) = self.defects.pass(self.clock.now()) {
             let session = culprit.map(|(_, id)| id.0);
             tracing::error!(?session, skipped, "a defect ended a session");
         }

@@ -53,7 +53,6 @@ mod paths;
 mod peers;
 mod rates;
 mod recv;
-mod seldom;
 mod send;
 mod sessions;
 mod settle;

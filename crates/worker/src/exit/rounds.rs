@@ -241,7 +241,7 @@ impl Worker {
 
     fn end_broken(&mut self, session: SessionRef) {
         self.counters.panics.add(1);
-        if let Some(skipped) = self.defects.may_log(self.clock.now()) {
+        if let Some(skipped) = self.defects.pass(self.clock.now()) {
             tracing::error!(skipped, "a defect ended a subscriber");
         }
         self.end_session(session, CloseReason::Internal);
