@@ -17,7 +17,7 @@ use transport::dtls::{Certificate, DtlsEvent, Endpoint};
 use transport::srtp::{Keys, Profile};
 
 /// Until a handshake has failed; one over loopback takes some milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const FAILS_WITHIN: Duration = Duration::from_secs(20);
 /// All profiles that both know, the dear one first.
 const PROFILES: &str = "SRTP_AEAD_AES_256_GCM:SRTP_AES128_CM_SHA1_80:SRTP_AEAD_AES_128_GCM";
 /// The same, the cheap one first.
@@ -76,7 +76,7 @@ fn shake_hands(socket: &UdpSocket, mut endpoint: Endpoint) -> Result<Keys, Close
     socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let (begin, mut datagram, mut buffer) = (Instant::now(), Vec::new(), [0; 2048]);
     let mut result = None;
-    while begin.elapsed() < PATIENCE {
+    while begin.elapsed() < FAILS_WITHIN {
         while endpoint.poll_transmit(&mut datagram) {
             let _ = socket.send(&datagram);
         }

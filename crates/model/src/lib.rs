@@ -32,5 +32,5 @@ pub use plan::{
     Binding, DownMedia, DtlsRole, Fingerprint, IceCredentials, PtMapping, SessionPlan, StreamSsrc,
     UpMedia,
 };
-pub use stats::{DownSection, DownStats, LayerStats, SessionStats, UpSection, UpStats};
+pub use stats::{DownSection, DownStats, LayerStats, SessionStats, StatsReply, UpSection, UpStats};
 pub use time::{NtpTime, WallClock};

@@ -21,6 +21,10 @@ pub struct SessionStats {
     pub down: Vec<DownSection>,
 }
 
+/// Takes the measurements of a session, on whatever thread has them: it must not block. It is dropped without a call when there
+/// are none.
+pub type StatsReply = Box<dyn FnOnce(SessionStats) + Send>;
+
 /// Measurements of a media section that the peer sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpSection {

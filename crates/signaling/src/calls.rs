@@ -22,7 +22,7 @@ const PER_ROOM: usize = 4;
 
 /// How long a request waits for one of its room's calls to end. Then the client is told to retry, and its connection
 /// is free.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TURN_WITHIN: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The calls that run or wait, by room.
@@ -99,7 +99,7 @@ impl Calls {
 }
 
 async fn turn(turns: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
-    let turn = timeout(PATIENCE, turns.acquire_owned()).await;
+    let turn = timeout(TURN_WITHIN, turns.acquire_owned()).await;
     // The semaphores are never closed.
     turn.map_err(|_| busy())?.map_err(|_| Problem::internal())
 }
@@ -173,10 +173,10 @@ mod tests {
             (0..PER_ROOM).for_each(|_| has_entered.recv_timeout(Duration::from_secs(20)).unwrap());
         });
         all_in.await.unwrap();
-        // Virtual time from here on; otherwise the test would take as long as `PATIENCE`.
+        // Virtual time from here on; otherwise the test would take as long as `TURN_WITHIN`.
         tokio::time::pause();
         let (late, ()) =
-            tokio::join!(calls.run(&room, || ()), tokio::time::advance(PATIENCE + RETRY));
+            tokio::join!(calls.run(&room, || ()), tokio::time::advance(TURN_WITHIN + RETRY));
         assert_eq!(late.unwrap_err().status(), StatusCode::SERVICE_UNAVAILABLE);
         let other = RoomId::parse("other").unwrap();
         assert!(calls.run(&other, || ()).await.is_ok());

@@ -41,7 +41,7 @@ pub use core::{CommandSink, Core};
 pub use http::cors::{OriginRule, OriginRuleError};
 pub use secret::Secret;
 pub use server::{Certificates, ServerConfig, serve};
-pub use state::{Operations, Signaling, StatsReply, WriteMetrics};
+pub use state::{Operations, Signaling, WriteMetrics};
 
 impl Signaling {
     /// The routes of the public listener.

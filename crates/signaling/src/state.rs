@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use model::{ParticipantId, RoomId, SessionId, SessionStats};
+use model::{ParticipantId, RoomId, SessionId, StatsReply};
 use prometheus_client::encoding::DescriptorEncoder;
 use room::{LocalMedia, LocalPublished, Notice, RoomConfig, RoomError};
 use tokio::sync::futures::Notified;
@@ -40,9 +40,6 @@ pub struct Operations {
 /// Writes metrics for Prometheus. It is called on a thread that may block.
 pub type WriteMetrics =
     Box<dyn Fn(&mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> + Send + Sync>;
-
-/// Takes the measurements of a session. It must not block.
-pub type StatsReply = Box<dyn FnOnce(SessionStats) + Send>;
 
 /// The signaling of a node; a cheap handle.
 #[derive(Clone)]

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{Command, SessionId, SessionPlan};
+use model::{Command, SessionId, SessionPlan, StatsReply};
 
 use crate::{
-    Counters, Source, StatsReply, Watch, WorkerFailure, WorkerId, WorkerMetrics,
+    Counters, Source, Watch, WorkerFailure, WorkerId, WorkerMetrics,
     directory::{Directory, Effect},
     health::Health,
     mail::{Mailbox, Notice},

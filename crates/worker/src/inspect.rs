@@ -5,13 +5,9 @@
 
 use std::time::Instant;
 
-use model::{DownSection, SessionId, SessionStats, UpSection};
+use model::{DownSection, SessionId, SessionStats, StatsReply, UpSection};
 
 use crate::core::Worker;
-
-/// Takes the answer. Called on a worker's thread: it must not block. Dropped without a call when the session ends
-/// first.
-pub type StatsReply = Box<dyn FnOnce(SessionStats) + Send>;
 
 impl Worker {
     /// Answers a question about a session. A session that this worker does not own, or one without a peer (a local

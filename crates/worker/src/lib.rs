@@ -69,7 +69,6 @@ mod workers;
 pub use config::{Config, EventSink};
 pub use handle::WorkersHandle;
 pub use health::{Watch, WorkerFailure};
-pub use inspect::StatsReply;
 pub use metrics::{Counter, Counters, WorkerMetrics};
 pub use rates::RateLimits;
 pub use source::{Source, SourceError};

@@ -10,14 +10,12 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
-use model::{Path, SessionId, TrackId};
+use model::{Path, SessionId, StatsReply, TrackId};
 use ring::{Consumer, Producer};
 use router::{Packet, Ranking, SenderInfo, StreamId};
 use rtp::sequence::ExtSeq;
 
-use crate::{
-    WorkerId, asks::Ask, directory::Entry, inspect::StatsReply, source::SourcePeer, waker::Waker,
-};
+use crate::{WorkerId, asks::Ask, directory::Entry, source::SourcePeer, waker::Waker};
 
 /// Packets in the ring between two workers: at a million packets a second, some milliseconds.
 const MEDIA_RING: usize = 4_096;

@@ -10,7 +10,7 @@ use std::{
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 /// How long an answer may take; then the connection is closed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// The longest body that is read.
 const MAX_BODY: u64 = 4 << 20;
 const MAX_HEADERS: usize = 64;
@@ -121,8 +121,8 @@ impl Client {
         connect(&fd, &self.server)?;
         let stream = TcpStream::from(fd);
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+        stream.set_write_timeout(Some(ANSWER_WITHIN))?;
         Ok(stream)
     }
 }

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long joining may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// The longest wait between two checks of the timers of ICE and DTLS.
 const LOOK: Duration = Duration::from_millis(20);
 /// Messages of one receive call, and of one flush.
@@ -308,7 +308,7 @@ impl Begun {
             incoming: RecvBatch::new(BATCH, 64 << 10),
             begun: self,
         };
-        while now.elapsed() < PATIENCE {
+        while now.elapsed() < CONNECT_WITHIN {
             if let Some(keys) = joining.speak()? {
                 return joining.finish(&keys);
             }

@@ -98,14 +98,9 @@ pub(crate) async fn rooms(
     signaling.auth().caller(&headers)?.may_administer()?;
     let page = Page::read(query)?;
     let after = page.after.as_deref().map(offer::room).transpose()?;
-    let most = page.limit;
-    // One entry more than the page holds is requested: if it exists, there is a next page.
-    let mut rooms =
-        signaling.listing(move |core| core.rooms_after(after.as_ref(), most + 1)).await?;
-    let is_last = rooms.len() <= most;
-    rooms.truncate(most);
-    let next = rooms.last().filter(|_| !is_last);
-    let link = next.map(|last| page.next("/api/rooms", last.id.as_str()));
+    let most = page.wanted();
+    let mut rooms = signaling.listing(move |core| core.rooms_after(after.as_ref(), most)).await?;
+    let link = page.cut(&mut rooms).map(|last| page.next("/api/rooms", last.id.as_str()));
     let rooms: Vec<RoomSummary> = rooms
         .into_iter()
         .map(|info| RoomSummary {
@@ -177,6 +172,18 @@ impl Page {
         let Query(PageQuery { limit, after }) = query.map_err(|_| bad())?;
         let limit = limit.unwrap_or(PAGE);
         if (1..=LARGEST_PAGE).contains(&limit) { Ok(Self { limit, after }) } else { Err(bad()) }
+    }
+
+    /// The number of entries to request: one more than the page holds. If that one exists, there is a next page.
+    pub(crate) fn wanted(&self) -> usize {
+        self.limit + 1
+    }
+
+    /// Cuts the requested entries to the page. Returns its last entry if there is a next page.
+    pub(crate) fn cut<'e, T>(&self, entries: &'e mut Vec<T>) -> Option<&'e T> {
+        let is_last = entries.len() <= self.limit;
+        entries.truncate(self.limit);
+        entries.last().filter(|_| !is_last)
     }
 
     /// The `Link` to the next page (RFC 8288 section 3). Ids contain only unreserved characters of a URI, so nothing

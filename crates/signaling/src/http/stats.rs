@@ -102,13 +102,9 @@ pub(crate) async fn stats(
     caller.may_administer_room(&room)?;
     let page = Page::read(query)?;
     let after = page.after.as_deref().map(session_number).transpose()?;
-    // One session more than the page holds is requested: if it exists, there is a next page.
-    let mut sessions = signaling.sessions_of(&room, after, page.limit + 1).await?;
-    let is_last = sessions.len() <= page.limit;
-    sessions.truncate(page.limit);
-    let link = sessions
-        .last()
-        .filter(|_| !is_last)
+    let mut sessions = signaling.sessions_of(&room, after, page.wanted()).await?;
+    let link = page
+        .cut(&mut sessions)
         .map(|last| page.next(&format!("/api/rooms/{room}/stats"), &last.session.0.to_string()));
     // Questions to workers are queued without a bound, so only a few requests may ask at a time.
     let turn = signaling.measuring().acquire().await;

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use model::{
     Command, DownSection, DownStats, Event, LayerStats, MediaKind, Mid, Rid, SessionId,
-    SessionStats, Ssrc, TrackId, UpSection, UpStats,
+    SessionStats, Ssrc, StatsReply, TrackId, UpSection, UpStats,
 };
 use prometheus_client::metrics::MetricType;
 use room::RoomConfig;
 use sfumato_signaling::{
-    AuthConfig, Config, IceServer, NewToken, Operations, Secret, ServerConfig, Signaling,
-    StatsReply, mint, serve,
+    AuthConfig, Config, IceServer, NewToken, Operations, Secret, ServerConfig, Signaling, mint,
+    serve,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
