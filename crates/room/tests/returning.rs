@@ -110,6 +110,28 @@ fn silence_changes_no_slot_when_no_source_waits() {
 }
 
 #[test]
+fn sessions_without_slots_wait_for_nothing_so_silence_begins_no_round() {
+    let mut node = Node::new();
+    let (ann, _bob) = (node.live("ann"), node.live("bob"));
+    // Past the time for which a new publisher counts as live.
+    node.now += Duration::from_secs(5);
+    node.rooms.handle_timeout(node.now);
+    let due = |node: &Node| node.rooms.get(&room("r")).unwrap().poll_timeout();
+    assert_eq!(due(&node), None);
+    for track in [1, 2].map(TrackId) {
+        node.rooms.handle_event(node.now, Event::TrackSilent { session: ann, track });
+    }
+    assert_eq!(due(&node), None, "no source waits for slots");
+    // A viewer for whom a source waits makes the difference.
+    node.watch(Target::any(), CHROMIUM_WATCH).unwrap();
+    for track in [1, 2].map(TrackId) {
+        node.rooms.handle_event(node.now, Event::TrackActive { session: ann, track });
+    }
+    let within = due(&node).map(|at| at - node.now);
+    assert_eq!(within, Some(Duration::from_secs(1)), "the second change of a moment waits");
+}
+
+#[test]
 fn a_camera_that_pauses_while_its_voice_goes_on_keeps_its_slots() {
     let mut node = Node::new();
     node.watch(Target::any(), CHROMIUM_WATCH).unwrap();
