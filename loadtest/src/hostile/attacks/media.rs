@@ -3,14 +3,8 @@
 
 use std::time::Duration;
 
-use super::{AGAIN, Pace, Scene, anybody, streams, video, vp8, watching};
-use crate::{
-    hostile::{
-        deeds::Deeds,
-        peer::{Invitation, Peer, Way},
-    },
-    random::Random,
-};
+use super::{Pace, Scene, repeat, vp8, watched_publisher};
+use crate::{hostile::deeds::Deeds, random::Random};
 
 /// Packets per second of one attacker, far beyond any real publisher: 500 Mbit/s.
 const MOST: f64 = 60_000.0;
@@ -19,27 +13,11 @@ const PAYLOAD: usize = 1_050;
 const TRAIN: u64 = 50;
 
 pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
-    let mut deeds = Deeds::default();
-    while scene.goes_on() {
-        if let Err(trouble) = flood(scene, random, &mut deeds) {
-            deeds.trouble(&trouble);
-            scene.sleep(AGAIN);
-        }
-    }
-    deeds
+    repeat(scene, random, flood)
 }
 
 fn flood(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<(), String> {
-    let (room, token) = scene.own_room(random);
-    let (sections, source) = ([video(random)], anybody(random));
-    let invitation = Invitation { way: Way::Whip, room, token, source, sections: &sections };
-    let mut publisher = Peer::join(scene, &invitation, random, deeds)?;
-    let source = anybody(random);
-    let wanted = watching();
-    let invitation = Invitation { way: Way::Whep, room, token, source, sections: &wanted };
-    let mut viewer = Peer::join(scene, &invitation, random, deeds)?;
-    let mut all = streams(&publisher, &sections, random);
-    let stream = all.first_mut().ok_or("answer: no section of ours")?;
+    let (mut publisher, mut viewer, mut stream) = watched_publisher(scene, random, deeds)?;
     let (key, delta) = (vp8(true, PAYLOAD), vp8(false, PAYLOAD));
     let mut pace = Pace::new(MOST);
     while scene.goes_on() {

@@ -27,7 +27,10 @@ use std::{
 use transport::dtls::Certificate;
 
 use self::streams::{Stream, nameless_video, streams, video, vp8, watched_video, watching};
-use super::deeds::Deeds;
+use super::{
+    deeds::Deeds,
+    peer::{Invitation, Peer, Way},
+};
 use crate::random::Random;
 
 /// The pause after a failed attempt to join.
@@ -277,6 +280,40 @@ impl Attack {
         });
         all
     }
+}
+
+/// Repeats an attack until its time is over. One that fails, because a join did, is tried again after [`AGAIN`].
+fn repeat(
+    scene: &Scene,
+    random: &mut Random,
+    attack: impl Fn(&Scene, &mut Random, &mut Deeds) -> Result<(), String>,
+) -> Deeds {
+    let mut deeds = Deeds::default();
+    while scene.goes_on() {
+        if let Err(trouble) = attack(scene, random, &mut deeds) {
+            deeds.trouble(&trouble);
+            scene.sleep(AGAIN);
+        }
+    }
+    deeds
+}
+
+/// A publisher of one video in one of the attackers' own rooms, a viewer of it, and the stream to send.
+fn watched_publisher(
+    scene: &Scene,
+    random: &mut Random,
+    deeds: &mut Deeds,
+) -> Result<(Peer, Peer, Stream), String> {
+    let (room, token) = scene.own_room(random);
+    let (sections, source) = ([video(random)], anybody(random));
+    let invitation = Invitation { way: Way::Whip, room, token, source, sections: &sections };
+    let publisher = Peer::join(scene, &invitation, random, deeds)?;
+    let source = anybody(random);
+    let wanted = watching();
+    let invitation = Invitation { way: Way::Whep, room, token, source, sections: &wanted };
+    let viewer = Peer::join(scene, &invitation, random, deeds)?;
+    let stream = streams(&publisher, &sections, random).into_iter().next();
+    Ok((publisher, viewer, stream.ok_or("answer: no section of ours")?))
 }
 
 /// A random address of 127.66.0.0/16. The good peers come from 127.0.0.1, so they share no rate limit by address with

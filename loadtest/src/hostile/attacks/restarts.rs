@@ -6,12 +6,9 @@ use std::time::Duration;
 
 use model::Ssrc;
 
-use super::{AGAIN, Pace, Scene, Stream, anybody, streams, video, vp8, watching};
+use super::{Pace, Scene, Stream, repeat, vp8, watched_publisher};
 use crate::{
-    hostile::{
-        deeds::Deeds,
-        peer::{Invitation, Peer, Way},
-    },
+    hostile::{deeds::Deeds, peer::Peer},
     random::Random,
 };
 
@@ -20,28 +17,12 @@ const MOST: f64 = 5_000.0;
 const PAYLOAD: usize = 400;
 
 pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
-    let mut deeds = Deeds::default();
-    while scene.goes_on() {
-        if let Err(trouble) = play(scene, random, &mut deeds) {
-            deeds.trouble(&trouble);
-            scene.sleep(AGAIN);
-        }
-    }
-    deeds
+    repeat(scene, random, play)
 }
 
 fn play(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<(), String> {
-    let (room, token) = scene.own_room(random);
-    let (sections, source) = ([video(random)], anybody(random));
-    let invitation = Invitation { way: Way::Whip, room, token, source, sections: &sections };
-    let mut publisher = Peer::join(scene, &invitation, random, deeds)?;
-    let source = anybody(random);
-    let wanted = watching();
-    let invitation = Invitation { way: Way::Whep, room, token, source, sections: &wanted };
-    let mut viewer = Peer::join(scene, &invitation, random, deeds)?;
-    let all = streams(&publisher, &sections, random);
-    let steady = all.first().ok_or("answer: no section of ours")?;
-    restart(scene, random, deeds, &mut publisher, &mut viewer, steady.clone());
+    let (mut publisher, mut viewer, steady) = watched_publisher(scene, random, deeds)?;
+    restart(scene, random, deeds, &mut publisher, &mut viewer, steady);
     publisher.leave(deeds);
     viewer.leave(deeds);
     Ok(())

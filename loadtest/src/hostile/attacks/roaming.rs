@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{AGAIN, Scene, anybody, streams, video, vp8, watching};
+use super::{Scene, anybody, repeat, streams, video, vp8, watching};
 use crate::{
     hostile::{
         deeds::Deeds,
@@ -22,14 +22,7 @@ const PAYLOAD: usize = 300;
 const USUAL: Duration = Duration::from_millis(300);
 
 pub(super) fn run(scene: &Scene, random: &mut Random) -> Deeds {
-    let mut deeds = Deeds::default();
-    while scene.goes_on() {
-        if let Err(trouble) = take_over(scene, random, &mut deeds) {
-            deeds.trouble(&trouble);
-            scene.sleep(AGAIN);
-        }
-    }
-    deeds
+    repeat(scene, random, take_over)
 }
 
 fn take_over(scene: &Scene, random: &mut Random, deeds: &mut Deeds) -> Result<(), String> {
