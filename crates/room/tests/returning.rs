@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::*;
 use model::{CloseReason, Event, SessionId, TrackId};
-use sfumato_room::{EndReason, Notice, Pinned, Target};
+use sfumato_room::{EndReason, Entering, Notice, Pinned, Roles, Target};
 
 impl Node {
     fn connect(&mut self, session: SessionId) {
@@ -112,7 +112,12 @@ fn silence_changes_no_slot_when_no_source_waits() {
 #[test]
 fn sessions_without_slots_wait_for_nothing_so_silence_begins_no_round() {
     let mut node = Node::new();
-    let (ann, _bob) = (node.live("ann"), node.live("bob"));
+    // A member that may receive, but has no section for it.
+    let ann = Entering { participant: Some(who("ann")), identity: None, target: Target::any() };
+    let ann = node.rooms.enter(node.now, &room("r"), ann, Roles::Both, FFMPEG).unwrap().session;
+    node.connect(ann);
+    node.media(ann, true);
+    node.live("bob");
     // Past the time for which a new publisher counts as live.
     node.now += Duration::from_secs(5);
     node.rooms.handle_timeout(node.now);
