@@ -193,7 +193,8 @@ fn step_by_step(viewers: usize) -> io::Result<(Room, Vec<Duration>, Vec<Duration
         let agreed = Negotiator::new(&config, &ids, &mut random).answer(Roles::ToPeer, WATCH);
         let agreed = agreed.map_err(refused)?;
         negotiations.push(begun.elapsed());
-        let entering = Entering { participant: None, identity: None, target: Target::any() };
+        let entering =
+            Entering { participant: None, identity: None, target: Target::any(), admission: None };
         let begun = Instant::now();
         room.enter(now, &config, entering, agreed).map_err(refused)?;
         while room.poll_command().is_some() {}

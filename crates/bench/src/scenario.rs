@@ -271,6 +271,7 @@ fn plan(id: SessionId, publishes: bool) -> io::Result<SessionPlan> {
         down: if publishes { Vec::new() } else { vec![down] },
         rtcp_reduced_size: true,
         cname: "bench".into(),
+        data: None,
         remote_candidates: Vec::new(),
     })
 }

@@ -253,6 +253,7 @@ fn plan(dtls_role: DtlsRole) -> SessionPlan {
         down: Vec::new(),
         rtcp_reduced_size: true,
         cname: "node".into(),
+        data: None,
         remote_candidates: Vec::new(),
     }
 }

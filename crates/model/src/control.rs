@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::{Binding, IceCredentials, Mid, SessionId, SessionPlan, TrackId};
+use crate::{
+    Binding, DataReceived, DataToSend, IceCredentials, Mid, Quality, SessionId, SessionPlan,
+    TrackId,
+};
 
 /// From signaling to the workers.
 #[derive(Debug, Clone)]
@@ -28,6 +31,14 @@ pub enum Command {
         /// Each slot by its media section, and the track that flows through it; `None` pauses the slot.
         slots: Vec<(Mid, Option<Binding>)>,
     },
+    /// A data message for the peer. It waits, within bounds, until the peer's data channels are open. At the bound lossy messages
+    /// are dropped; where a reliable one is dropped, the worker says so ([`Event::DataLost`]).
+    SendData {
+        /// Which session.
+        session: SessionId,
+        /// The message. Those of one topic arrive in this order, if the topic is reliable.
+        message: Arc<DataToSend>,
+    },
     /// Ends a session: the worker sends RTCP BYE and DTLS close_notify, and forgets it.
     Close {
         /// Which session.
@@ -42,6 +53,7 @@ impl Command {
             Command::Open(plan) | Command::Update(plan) => plan.id,
             Command::Restart { session, .. }
             | Command::Bind { session, .. }
+            | Command::SendData { session, .. }
             | Command::Close { session } => *session,
         }
     }
@@ -69,6 +81,58 @@ pub enum Event {
         /// The track.
         track: TrackId,
     },
+    /// The level of an audio track changed (RFC 6464). While somebody speaks it comes at most five times a second for a track; when
+    /// the track falls below the threshold of speech it comes once more, with 127. Silent tracks cause no events.
+    AudioLevel {
+        /// The publisher's session.
+        session: SessionId,
+        /// The track.
+        track: TrackId,
+        /// Smoothed level in -dBov: 0 is the loudest, 127 is silence. A track without the header extension has a fixed middle
+        /// level while its packets come.
+        level: u8,
+    },
+    /// Nothing authentic came from the peer for some seconds; it may have lost its network. Its consent has not run out yet.
+    Lost {
+        /// Which session.
+        session: SessionId,
+    },
+    /// Authentic datagrams of the peer come again after [`Event::Lost`].
+    Back {
+        /// Which session.
+        session: SessionId,
+    },
+    /// The quality of the peer's connection changed. At most one every two seconds for a session.
+    Quality {
+        /// Which session.
+        session: SessionId,
+        /// What it is now.
+        quality: Quality,
+    },
+    /// The SCTP association stands: data messages go over it from now on.
+    DataOpen {
+        /// Which session.
+        session: SessionId,
+    },
+    /// The SCTP association ended, and the session goes on without it.
+    DataClosed {
+        /// Which session.
+        session: SessionId,
+    },
+    /// The peer sent a data message.
+    Data {
+        /// Which session.
+        session: SessionId,
+        /// The message.
+        message: DataReceived,
+    },
+    /// Reliable data messages for the peer were dropped, since too many waited.
+    DataLost {
+        /// Which session.
+        session: SessionId,
+        /// How many since the last such event.
+        messages: u64,
+    },
     /// The session is over; the worker has forgotten it.
     Closed {
         /// Which session.
@@ -85,6 +149,14 @@ impl Event {
             Event::Connected { session }
             | Event::TrackActive { session, .. }
             | Event::TrackSilent { session, .. }
+            | Event::AudioLevel { session, .. }
+            | Event::Lost { session }
+            | Event::Back { session }
+            | Event::Quality { session, .. }
+            | Event::DataOpen { session }
+            | Event::DataClosed { session }
+            | Event::Data { session, .. }
+            | Event::DataLost { session, .. }
             | Event::Closed { session, .. } => *session,
         }
     }

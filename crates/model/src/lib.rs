@@ -6,6 +6,8 @@
 //! - [`media`]: codecs, header extensions, payload type tables
 //! - [`plan`]: what signaling agreed with a peer, as the packet path needs it
 //! - [`control`]: commands to the workers and events from them
+//! - [`data`]: data messages between members
+//! - [`member`]: members of a room: permissions, sources of tracks
 //! - [`drops`]: the named reasons for which a packet is not forwarded
 //! - [`log_limit`]: how often a log line may be written that a stranger causes
 //! - [`net`]: network paths
@@ -13,20 +15,24 @@
 //! - [`time`]: the wall clock beside the monotonic one, for NTP stamps
 
 pub mod control;
+pub mod data;
 pub mod drops;
 pub mod ids;
 pub mod log_limit;
 pub mod media;
+pub mod member;
 pub mod net;
 pub mod plan;
 pub mod stats;
 pub mod time;
 
 pub use control::{CloseReason, Command, Event};
+pub use data::{DataPlan, DataReceived, DataToSend, Delivery, Payload};
 pub use drops::DropReason;
 pub use ids::{IdError, Mid, NodeId, ParticipantId, Pt, Rid, RoomId, SessionId, Ssrc, TrackId};
 pub use log_limit::LogLimit;
 pub use media::{Codec, CodecSpec, Extension, ExtensionMap, Feedback, MediaKind};
+pub use member::{MemberKind, Permissions, Presence, Profile, Quality, Sources, TrackSource};
 pub use net::Path;
 pub use plan::{
     Binding, DownMedia, DtlsRole, Fingerprint, IceCredentials, PtMapping, SessionPlan, StreamSsrc,

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::{CodecSpec, ExtensionMap, MediaKind, Mid, Pt, Rid, SessionId, Ssrc, TrackId};
+use crate::{CodecSpec, DataPlan, ExtensionMap, MediaKind, Mid, Pt, Rid, SessionId, Ssrc, TrackId};
 
 /// Everything the packet path has to know about one peer connection.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct SessionPlan {
     pub up: Vec<UpMedia>,
     /// Media sections that the peer receives (slots).
     pub down: Vec<DownMedia>,
+    /// Data channels, where the peer has them.
+    pub data: Option<DataPlan>,
     /// The peer accepts RTCP that is not a full compound packet (`a=rtcp-rsize`, RFC 5506).
     pub rtcp_reduced_size: bool,
     /// CNAME of all streams that the node sends to this peer.

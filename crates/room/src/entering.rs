@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use model::{Command, DownMedia, NodeId, ParticipantId, SessionId, UpMedia};
+use model::{Command, DownMedia, MemberKind, NodeId, ParticipantId, Profile, SessionId, UpMedia};
 
 use crate::agreement::Agreement;
 use crate::negotiate::Agreed;
@@ -108,7 +108,7 @@ impl Room {
         at_once: bool,
     ) -> Result<Accepted, RoomError> {
         self.handle_timeout(now);
-        let Entering { participant, identity, target } = entering;
+        let Entering { participant, identity, target, admission: _ } = entering;
         if let Some(participant) = &participant {
             self.check_publisher(config, participant)?;
         }
@@ -201,6 +201,10 @@ impl Room {
             author: NodeId(0),
             epoch: 0,
             version: 0,
+            kind: MemberKind::Whip,
+            profile: Profile::default(),
+            hidden: false,
+            lost: false,
             connected: false,
             local: false,
             tracks: up.iter().map(track).collect(),
@@ -242,7 +246,13 @@ impl Room {
         let published =
             LocalPublished { session, tracks: tracks.iter().map(|track| track.id).collect() };
         let record = self.record(participant.clone(), session, &[]);
-        let record = ParticipantRecord { connected: true, local: true, tracks, ..record };
+        let record = ParticipantRecord {
+            kind: MemberKind::Local,
+            connected: true,
+            local: true,
+            tracks,
+            ..record
+        };
         let identity = Some(participant.clone());
         let state =
             Session { identity, connected: true, deadline: None, agreement: None, watching: None };

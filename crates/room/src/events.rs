@@ -14,6 +14,14 @@ impl Room {
             Event::Connected { session } => self.connect(now, session),
             Event::TrackActive { session, track } => self.set_active(now, session, track, true),
             Event::TrackSilent { session, track } => self.set_active(now, session, track, false),
+            Event::AudioLevel { .. }
+            | Event::Lost { .. }
+            | Event::Back { .. }
+            | Event::Quality { .. }
+            | Event::DataOpen { .. }
+            | Event::DataClosed { .. }
+            | Event::Data { .. }
+            | Event::DataLost { .. } => {}
             Event::Closed { session, reason } => {
                 let reason = match reason {
                     CloseReason::NeverConnected => EndReason::NeverConnected,

@@ -35,6 +35,7 @@ mod publishers;
 mod random;
 pub mod records;
 mod renegotiation;
+pub mod requests;
 pub mod room;
 mod rounds;
 mod seats;
@@ -50,9 +51,13 @@ pub use ids::Ids;
 pub use negotiate::{Agreed, Negotiator};
 pub use policy::{ByArrival, BySpeaker, Pinned, SlotPolicy};
 pub use records::{ParticipantRecord, RecordChange, TrackRecord};
+pub use requests::{
+    AdminCommand, Admission, DataRequest, MemberCommand, ProfileChange, RoomSettings,
+    SettingsChange, SlotWish, Subscription, TrackDescription,
+};
 pub use room::{CONNECT_TIMEOUT, Entering, Renegotiated, Room};
 pub use sources::Source;
 pub use view::{
     Accepted, Counts, EndReason, LocalMedia, LocalPublished, Notice, ParticipantInfo, RoomInfo,
-    SessionInfo, SlotInfo, Target, TrackInfo, ViewerInfo,
+    SessionInfo, SlotInfo, SlotState, SlotView, Snapshot, Speaker, Target, TrackInfo, ViewerInfo,
 };

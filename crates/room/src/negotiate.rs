@@ -144,6 +144,7 @@ impl Negotiation<'_, '_> {
             down,
             rtcp_reduced_size: chosen.iter().all(|c| c.section.rtcp_rsize),
             cname: self.config.cname.clone(),
+            data: None,
             remote_candidates: peer.candidates,
         };
         let agreement = Agreement {

@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use model::{CodecSpec, MediaKind, NodeId, ParticipantId, Rid, SessionId, TrackId, UpMedia};
+use model::{
+    CodecSpec, MediaKind, MemberKind, NodeId, ParticipantId, Presence, Profile, Rid, SessionId,
+    TrackId, TrackSource, UpMedia,
+};
 
 use crate::{LocalMedia, ParticipantInfo, TrackInfo};
 
@@ -21,6 +24,14 @@ pub struct ParticipantRecord {
     pub epoch: u64,
     /// Rises with each change, over all records of one room, author and epoch.
     pub version: u64,
+    /// How it takes part.
+    pub kind: MemberKind,
+    /// How the others see it.
+    pub profile: Profile,
+    /// The others are not told that it is in the room.
+    pub hidden: bool,
+    /// Whether its connection is lost for now.
+    pub lost: bool,
     /// ICE and DTLS are complete; always true for an in-process publisher.
     pub connected: bool,
     /// An in-process publisher.
@@ -40,6 +51,12 @@ pub struct TrackRecord {
     pub codecs: Arc<[CodecSpec]>,
     /// Simulcast layers; empty without simulcast.
     pub rids: Vec<Rid>,
+    /// Where it comes from.
+    pub source: TrackSource,
+    /// A name for people; empty when there is none.
+    pub name: Arc<str>,
+    /// Nothing of it is forwarded, by the wish of its member or of an administrator.
+    pub muted: bool,
     /// Media arrives. False before the first packet, and after two seconds without a packet.
     pub active: bool,
     /// Media is expected, because the publisher just came or connected. The track counts as live for some seconds.
@@ -85,11 +102,15 @@ impl RecordChange {
 impl TrackRecord {
     pub(crate) fn of_plan(media: &UpMedia, codecs: Arc<[CodecSpec]>) -> Self {
         let (id, kind) = (media.track, media.kind);
-        Self { id, kind, codecs, rids: media.rids.clone(), active: false, awaited: true }
+        let rids = media.rids.clone();
+        let (source, name) = (default_source(kind), "".into());
+        Self { id, kind, codecs, rids, source, name, muted: false, active: false, awaited: true }
     }
 
     pub(crate) fn of_local(id: TrackId, media: LocalMedia, codecs: Arc<[CodecSpec]>) -> Self {
-        Self { id, kind: media.kind, codecs, rids: media.rids, active: true, awaited: false }
+        let (kind, rids) = (media.kind, media.rids);
+        let (source, name) = (default_source(kind), "".into());
+        Self { id, kind, codecs, rids, source, name, muted: false, active: true, awaited: false }
     }
 
     pub(crate) fn info(&self) -> TrackInfo {
@@ -109,7 +130,23 @@ impl TrackRecord {
     }
 }
 
+fn default_source(kind: MediaKind) -> TrackSource {
+    match kind {
+        MediaKind::Audio => TrackSource::Microphone,
+        MediaKind::Video => TrackSource::Camera,
+    }
+}
+
 impl ParticipantRecord {
+    /// Whether its media can come and go.
+    pub fn presence(&self) -> Presence {
+        match (self.connected, self.lost) {
+            (_, true) => Presence::Lost,
+            (true, false) => Presence::Connected,
+            (false, false) => Presence::Connecting,
+        }
+    }
+
     /// The participant in a listing.
     pub fn info(&self) -> ParticipantInfo {
         ParticipantInfo {

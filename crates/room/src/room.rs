@@ -15,7 +15,7 @@ use crate::publishers::Publishers;
 use crate::records::{ParticipantRecord, RecordChange};
 use crate::rounds::Round;
 use crate::session::Session;
-use crate::{EndReason, ErrorKind, Notice, RoomError, Target};
+use crate::{Admission, EndReason, ErrorKind, Notice, RoomError, Target};
 
 /// How long a session may take from its answer to the end of its DTLS handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -31,6 +31,8 @@ pub struct Entering {
     pub identity: Option<ParticipantId>,
     /// What it watches, if it does.
     pub target: Target,
+    /// How it enters as a member with a room session; `None` for WHIP and WHEP.
+    pub admission: Option<Box<Admission>>,
 }
 
 /// The result of a renegotiation.

@@ -1,8 +1,13 @@
 //! What callers get to see of a room: answers, notices, listings. Plain values, copied out of the state.
 
+use std::sync::Arc;
+
 use model::{
-    CloseReason, CodecSpec, MediaKind, Mid, ParticipantId, Rid, RoomId, SessionId, TrackId,
+    CloseReason, CodecSpec, MediaKind, Mid, ParticipantId, Permissions, Quality, Rid, RoomId,
+    SessionId, TrackId,
 };
+
+use crate::{DataRequest, ParticipantRecord, RoomSettings};
 
 /// A session that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +78,138 @@ pub enum Notice {
         /// The session that publishes it.
         publisher: SessionId,
     },
+    /// What flows through some slots of a member changed.
+    Slots {
+        /// The member's session.
+        session: SessionId,
+        /// The slots that changed.
+        slots: Vec<SlotView>,
+    },
+    /// The number of slots that a member could use changed.
+    SlotsWanted {
+        /// The member's session.
+        session: SessionId,
+        /// Audio slots that would be used.
+        audio: usize,
+        /// Video slots that would be used.
+        video: usize,
+    },
+    /// Who speaks changed, for all members. The list begins with who speaks most.
+    Speakers(Arc<[Speaker]>),
+    /// The quality of a member's connection changed, for all members.
+    Quality {
+        /// The member.
+        member: ParticipantId,
+        /// What it is now.
+        quality: Quality,
+    },
+    /// The settings of the room changed, for all members.
+    Settings(Arc<RoomSettings>),
+    /// An administrator changed what a member may do.
+    Permissions {
+        /// The member's session.
+        session: SessionId,
+        /// What it may do now.
+        permissions: Permissions,
+    },
+    /// An administrator muted a track of a member, or let it be heard again.
+    Muted {
+        /// The member's session.
+        session: SessionId,
+        /// The track.
+        track: TrackId,
+        /// Muted or not.
+        muted: bool,
+    },
+    /// A data message for members. Those with open data channels get it there, the others in their events.
+    Data {
+        /// The sender; `None`: the application.
+        from: Option<ParticipantId>,
+        /// The message. `to` is resolved already.
+        message: Arc<DataRequest>,
+        /// Receivers with open data channels.
+        channels: Vec<SessionId>,
+        /// Receivers without.
+        events: Vec<SessionId>,
+    },
+    /// Reliable messages in a member's data channels were dropped, since too many waited.
+    DataLost {
+        /// The member's session.
+        session: SessionId,
+        /// How many since the last such notice.
+        messages: u64,
+    },
+}
+
+/// What flows through a slot of a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotView {
+    /// The slot.
+    pub mid: Mid,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// The track and the member that publishes it; `None`: the slot is empty.
+    pub shows: Option<(TrackId, ParticipantId)>,
+    /// Whether it flows.
+    pub state: SlotState,
+}
+
+/// Whether the track of a slot flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SlotState {
+    /// No track.
+    Empty,
+    /// It flows, or will when the first packets come.
+    Flowing,
+    /// The member paused it.
+    Paused,
+    /// The track is muted.
+    Muted,
+    /// The member takes none of the track's codecs.
+    NoCodec,
+}
+
+impl SlotState {
+    /// Its name in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SlotState::Empty => "empty",
+            SlotState::Flowing => "flowing",
+            SlotState::Paused => "paused",
+            SlotState::Muted => "muted",
+            SlotState::NoCodec => "no-codec",
+        }
+    }
+}
+
+/// A member who speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Speaker {
+    /// The member.
+    pub member: ParticipantId,
+    /// Smoothed level in -dBov (RFC 6464): 0 is the loudest.
+    pub level: u8,
+}
+
+/// All that a member has to know of its room, for the beginning and for who lost the thread of events.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The room's settings.
+    pub settings: Arc<RoomSettings>,
+    /// The records of the members that are not hidden and of the member itself, in order of arrival.
+    pub members: Vec<Arc<ParticipantRecord>>,
+    /// The member itself.
+    pub me: ParticipantId,
+    /// What the member may do.
+    pub permissions: Permissions,
+    /// All its slots, in the order of its offer.
+    pub slots: Vec<SlotView>,
+    /// The slots that it could use: audio, video.
+    pub wanted: (usize, usize),
+    /// Who speaks.
+    pub speakers: Arc<[Speaker]>,
+    /// The quality of the members' connections, as far as known.
+    pub qualities: Vec<(ParticipantId, Quality)>,
 }
 
 /// Why a session ended.
@@ -82,6 +219,12 @@ pub enum EndReason {
     Deleted,
     /// The same participant published again.
     Replaced,
+    /// An administrator removed the member.
+    Removed,
+    /// An administrator closed the room, or its lifetime is over.
+    RoomClosed,
+    /// The token expired and was not refreshed.
+    Expired,
     /// The session was not connected within 15 s.
     NeverConnected,
     /// The worker closed it, for this reason.
@@ -94,6 +237,9 @@ impl EndReason {
         match self {
             EndReason::Deleted => "deleted",
             EndReason::Replaced => "replaced",
+            EndReason::Removed => "removed",
+            EndReason::RoomClosed => "room_closed",
+            EndReason::Expired => "expired",
             EndReason::NeverConnected => "never_connected",
             EndReason::Transport(reason) => reason.as_str(),
         }

@@ -248,6 +248,7 @@ fn a_session_of_both_roles_publishes_and_watches_over_one_connection() {
         participant: Some(who(name)),
         identity: None,
         target: Target::any(),
+        admission: None,
     };
     // Chromium sends its own camera and microphone, and receives in the same sections.
     let both = CHROMIUM_DATA.replace("a=sendonly", "a=sendrecv");

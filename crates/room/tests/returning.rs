@@ -113,7 +113,12 @@ fn silence_changes_no_slot_when_no_source_waits() {
 fn sessions_without_slots_wait_for_nothing_so_silence_begins_no_round() {
     let mut node = Node::new();
     // A member that may receive, but has no section for it.
-    let ann = Entering { participant: Some(who("ann")), identity: None, target: Target::any() };
+    let ann = Entering {
+        participant: Some(who("ann")),
+        identity: None,
+        target: Target::any(),
+        admission: None,
+    };
     let ann = node.rooms.enter(node.now, &room("r"), ann, Roles::Both, FFMPEG).unwrap().session;
     node.connect(ann);
     node.media(ann, true);

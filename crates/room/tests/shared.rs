@@ -114,6 +114,7 @@ fn a_publisher_reaches_many_viewers_a_few_at_a_time_and_each_once() {
             participant: Some(who("ann")),
             identity: None,
             target: Target::any(),
+            admission: None,
         };
         room.enter(now, config, entering, agreed).unwrap();
         let drain = |room: &mut Room| {

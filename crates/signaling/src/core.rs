@@ -15,8 +15,8 @@ use std::time::Instant;
 use model::{Command, Event, NodeId, ParticipantId, RoomId, SessionId};
 use room::{
     Accepted, Agreed, Counts, Entering, ErrorKind, Ids, LocalMedia, LocalPublished, Negotiator,
-    Notice, ParticipantInfo, ParticipantRecord, Renegotiated, Roles, Room, RoomConfig, RoomError,
-    RoomInfo, Target,
+    Notice, ParticipantInfo, ParticipantRecord, RecordChange, Renegotiated, Roles, Room,
+    RoomConfig, RoomError, RoomInfo, Target,
 };
 
 use crate::capacity::{Place, Totals, Wanted};
@@ -39,10 +39,29 @@ impl<F: Fn(Command) + Send + Sync> CommandSink for F {
     }
 }
 
+/// Hears what happens in the rooms.
+///
+/// It is called under a room's lock, so that it hears things in the order in which they happened. It must neither block nor call
+/// back into the rooms.
+pub trait Observer: Send + Sync {
+    /// Something happened to a session or a room.
+    fn notice(&self, room: &RoomId, notice: &Notice);
+    /// A member came, changed or left. Several changes of one member may come as one.
+    fn record(&self, _room: &RoomId, _change: &RecordChange) {}
+    /// The room began.
+    fn opened(&self, _room: &RoomId) {}
+    /// The room ended: nobody is in it any more.
+    fn closed(&self, _room: &RoomId) {}
+}
+
+impl<F: Fn(&Notice) + Send + Sync> Observer for F {
+    fn notice(&self, _room: &RoomId, notice: &Notice) {
+        self(notice);
+    }
+}
+
 /// Fills a buffer with random bytes.
 type Fill = Box<dyn FnMut(&mut [u8]) + Send>;
-/// Receives the notices of the rooms. Called under a room's lock.
-type Observer = Box<dyn Fn(&Notice) + Send + Sync>;
 
 /// All rooms of a node.
 pub struct Core {
@@ -52,7 +71,7 @@ pub struct Core {
     ids: Ids,
     random: Mutex<Fill>,
     sink: Box<dyn CommandSink>,
-    observer: Observer,
+    observer: Box<dyn Observer>,
     names: Mutex<BTreeMap<RoomId, Arc<Cell>>>,
     sessions: Mutex<HashMap<SessionId, Arc<Cell>>>,
     /// When each room has to be called next.
@@ -89,7 +108,7 @@ impl Core {
         epoch: u64,
         random: impl FnMut(&mut [u8]) + Send + 'static,
         sink: impl CommandSink + 'static,
-        observer: impl Fn(&Notice) + Send + Sync + 'static,
+        observer: impl Observer + 'static,
     ) -> Self {
         Self {
             config,
@@ -120,7 +139,8 @@ impl Core {
         offer: &str,
     ) -> Result<Accepted, RoomError> {
         let participant = Some(participant.clone());
-        let entering = Entering { participant, identity: None, target: Target::any() };
+        let entering =
+            Entering { participant, identity: None, target: Target::any(), admission: None };
         self.enter(now, room, entering, Roles::FromPeer, offer)
     }
 
@@ -136,7 +156,8 @@ impl Core {
         target: Target,
         offer: &str,
     ) -> Result<Accepted, RoomError> {
-        let entering = Entering { participant: None, identity: viewer.cloned(), target };
+        let entering =
+            Entering { participant: None, identity: viewer.cloned(), target, admission: None };
         self.enter(now, room, entering, Roles::ToPeer, offer)
     }
 
@@ -414,6 +435,7 @@ impl Core {
         let state = CellState { room, gone: false, listed_deadline: None, is_busy: false };
         let cell = Arc::new(Cell { id: id.clone(), state: Mutex::new(state) });
         names.insert(id.clone(), cell.clone());
+        self.observer.opened(id);
         Ok(cell)
     }
 
@@ -450,21 +472,22 @@ impl Core {
             self.sink.send(command);
         }
         while let Some(notice) = state.room.poll_notice() {
-            self.take_notice(&notice);
+            self.take_notice(&cell.id, &notice);
         }
-        // Records of participants are for other nodes, and there is no cluster: they are dropped.
-        while state.room.poll_record().is_some() {}
+        while let Some(change) = state.room.poll_record() {
+            self.observer.record(&cell.id, &change);
+        }
         self.totals.change(&before, &state.room.counts(), counted);
         self.list(cell, &mut state);
         Some(result)
     }
 
-    fn take_notice(&self, notice: &Notice) {
+    fn take_notice(&self, room: &RoomId, notice: &Notice) {
         if let Notice::SessionClosed { session, .. } = notice {
             lock(&self.sessions).remove(session);
             self.totals.forget(*session);
         }
-        (self.observer)(notice);
+        self.observer.notice(room, notice);
     }
 
     /// Updates the tables of deadlines, busy rooms and names after a call into the room.
@@ -485,7 +508,10 @@ impl Core {
         }
         if state.room.is_empty() {
             state.gone = true;
-            lock(&self.names).remove(&cell.id);
+            let mut names = lock(&self.names);
+            names.remove(&cell.id);
+            // Under the lock of the names, so that the end is told before the next room of that name begins.
+            self.observer.closed(&cell.id);
         }
     }
 }

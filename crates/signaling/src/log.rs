@@ -107,6 +107,7 @@ impl SessionLines {
                     tracing::info!(%viewer, %track, %publisher, hidden, "no codec in common");
                 }
             }
+            _ => {}
         }
     }
 }

@@ -125,7 +125,8 @@ impl Signaling {
             None => guest()?,
         };
         let participant = Some(participant);
-        let entering = Entering { participant, identity: None, target: Target::any() };
+        let entering =
+            Entering { participant, identity: None, target: Target::any(), admission: None };
         self.open(Face::Whip, room, owner, entering, offer).await
     }
 
@@ -138,7 +139,7 @@ impl Signaling {
         owner: Option<ParticipantId>,
         offer: String,
     ) -> Result<Opened, Problem> {
-        let entering = Entering { participant: None, identity: viewer, target };
+        let entering = Entering { participant: None, identity: viewer, target, admission: None };
         self.open(Face::Whep, room, owner, entering, offer).await
     }
 

@@ -85,11 +85,13 @@ impl Signaling {
         let epoch = since.unwrap_or_default().as_secs();
         // The observer is called under a room's lock, so it only queues notices; the driver writes them to the log.
         let room_limits = rooms.limits;
-        let core = Core::new(rooms, epoch, random, sink, move |notice| {
+        let core = Core::new(rooms, epoch, random, sink, move |notice: &Notice| {
             if let Notice::SessionClosed { session, .. } = notice {
                 observed.remove(*session);
             }
-            told.keep(notice);
+            if matches!(notice, Notice::SessionClosed { .. } | Notice::Incompatible { .. }) {
+                told.keep(notice);
+            }
         });
         Self(Arc::new(Shared {
             auth: Authenticator::new(&config.auth),

@@ -182,7 +182,8 @@ fn the_limit_holds_where_a_participant_leaves_while_its_replacement_negotiates()
 fn the_sessions_of_a_token_subject_are_limited_over_all_rooms() {
     let node = Node::with(Limits { sessions_per_subject: 2, ..Limits::default() });
     let watch = |room: &str, subject: &str| {
-        let entering = Entering { participant: None, identity: None, target: Target::any() };
+        let entering =
+            Entering { participant: None, identity: None, target: Target::any(), admission: None };
         let subject = who(subject);
         node.core.enter_for(node.now, Some(&subject), &id(room), entering, Roles::ToPeer, WATCH)
     };
@@ -197,7 +198,8 @@ fn the_sessions_of_a_token_subject_are_limited_over_all_rooms() {
     node.close(first);
     watch("c", "ann").expect("one has gone");
     // An offer that cannot be parsed is not counted.
-    let entering = || Entering { participant: None, identity: None, target: Target::any() };
+    let entering =
+        || Entering { participant: None, identity: None, target: Target::any(), admission: None };
     let enter = |offer| {
         let cat = who("cat");
         node.core.enter_for(node.now, Some(&cat), &id("c"), entering(), Roles::ToPeer, offer)
@@ -213,7 +215,8 @@ fn at_its_session_limit_a_subject_that_publishes_again_replaces_its_own_session(
     let node = Node::with(Limits { sessions_per_subject: 1, ..Limits::default() });
     let publish = |name: &str, subject: &str| {
         let participant = Some(who(name));
-        let entering = Entering { participant, identity: None, target: Target::any() };
+        let entering =
+            Entering { participant, identity: None, target: Target::any(), admission: None };
         let subject = who(subject);
         node.core.enter_for(node.now, Some(&subject), &id("r"), entering, Roles::FromPeer, PUBLISH)
     };

@@ -166,7 +166,8 @@ impl Node {
                     (Face::Publish, Some(who)) => core.publish(now, &room, &who, offer),
                     (Face::Watch, who) => core.subscribe(now, &room, who.as_ref(), target, offer),
                     (_, participant) => {
-                        let entering = Entering { participant, identity: None, target };
+                        let entering =
+                            Entering { participant, identity: None, target, admission: None };
                         core.enter(now, &room, entering, Roles::Both, offer)
                     }
                 };
@@ -226,7 +227,7 @@ impl Node {
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = notices.drain(..).filter_map(|notice| match notice {
             Notice::SessionClosed { session, reason } => Some(Ended { session, reason }),
-            Notice::Incompatible { .. } => None,
+            _ => None,
         });
         ended.collect()
     }

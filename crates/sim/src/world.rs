@@ -273,7 +273,7 @@ impl World {
                     self.oracle.heard(self.now, session, track, live);
                 }
             }
-            Event::Closed { .. } => {}
+            _ => {}
         }
         self.after_signaling()
     }

@@ -184,6 +184,8 @@ impl Directory {
             Command::Update(plan) => entry.change(|orders| orders.update(plan)),
             Command::Restart { ice, .. } => self.restart(&entry, ice),
             Command::Bind { slots, .. } => entry.change(|orders| orders.bind(slots)),
+            // Sessions have no data channels yet.
+            Command::SendData { .. } => return Effect::Done,
             Command::Close { .. } => self.close(&entry),
         }
         tell(entry)

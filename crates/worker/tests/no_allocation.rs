@@ -68,6 +68,7 @@ fn plan(id: u64, up: Vec<UpMedia>, down: Vec<DownMedia>) -> Arc<SessionPlan> {
         down,
         rtcp_reduced_size: true,
         cname: "test".into(),
+        data: None,
         remote_candidates: Vec::new(),
     })
 }

@@ -193,6 +193,7 @@ fn plan(published: &room::LocalPublished) -> io::Result<SessionPlan> {
         down: Vec::new(),
         rtcp_reduced_size: false,
         cname: none(),
+        data: None,
         remote_candidates: Vec::new(),
     })
 }

@@ -109,7 +109,8 @@ impl Rooms {
         offer: &str,
     ) -> Result<Accepted, RoomError> {
         let participant = Some(participant.clone());
-        let entering = Entering { participant, identity: None, target: Target::any() };
+        let entering =
+            Entering { participant, identity: None, target: Target::any(), admission: None };
         self.enter(now, id, entering, Roles::FromPeer, offer)
     }
 
@@ -121,7 +122,8 @@ impl Rooms {
         target: Target,
         offer: &str,
     ) -> Result<Accepted, RoomError> {
-        let entering = Entering { participant: None, identity: viewer.cloned(), target };
+        let entering =
+            Entering { participant: None, identity: viewer.cloned(), target, admission: None };
         self.enter(now, id, entering, Roles::ToPeer, offer)
     }
 
@@ -308,6 +310,7 @@ fn short(command: &Command) -> Vec<String> {
             });
             told.collect()
         }
+        Command::SendData { session, message } => vec![format!("data {session} {}", message.topic)],
         Command::Close { session } => vec![format!("close {session}")],
     }
 }

@@ -99,6 +99,7 @@ pub fn plan(up: Vec<UpMedia>) -> SessionPlan {
         down: vec![],
         rtcp_reduced_size: true,
         cname: String::new(),
+        data: None,
         remote_candidates: vec![],
     }
 }

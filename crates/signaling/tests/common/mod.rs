@@ -197,6 +197,7 @@ impl Node {
                 Command::Open(_) => "open",
                 Command::Restart { .. } => "restart",
                 Command::Bind { .. } => "bind",
+                Command::SendData { .. } => "data",
                 Command::Close { .. } => "close",
                 Command::Update(_) => "update",
             })

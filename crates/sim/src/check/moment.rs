@@ -150,6 +150,7 @@ impl World {
             EndReason::Replaced => peer.wish.sends(),
             EndReason::NeverConnected => over || self.weather == Weather::Stormy,
             EndReason::Transport(CloseReason::ConsentExpired) => over,
+            EndReason::Removed | EndReason::RoomClosed | EndReason::Expired => false,
             EndReason::Transport(_) => false,
         };
         match fits {

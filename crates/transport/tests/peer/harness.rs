@@ -427,6 +427,7 @@ fn empty_plan() -> SessionPlan {
         down: Vec::new(),
         rtcp_reduced_size: false,
         cname: String::new(),
+        data: None,
         remote_candidates: Vec::new(),
     }
 }

@@ -83,6 +83,7 @@ pub(crate) fn plan(id: u64) -> Arc<SessionPlan> {
         down: Vec::new(),
         rtcp_reduced_size: true,
         cname: "test".into(),
+        data: None,
         remote_candidates: Vec::new(),
     })
 }
