@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::RoomId;
 
 use crate::Secret;
-use crate::auth::{FixedKeys, KeysFile};
+use crate::auth::{FixedKeys, KeysFile, KeysUrl};
 use crate::http::cors::OriginRule;
 
 /// Settings of the HTTP side.
@@ -60,6 +60,8 @@ pub struct TokenConfig {
     pub keys: FixedKeys,
     /// A file with more keys.
     pub file: Option<Arc<KeysFile>>,
+    /// A URL with more keys.
+    pub url: Option<Arc<KeysUrl>>,
     /// When set, the `aud` claim must contain it.
     pub audience: Option<String>,
 }
