@@ -32,6 +32,7 @@ pub use model::{DownStats, LayerStats, UpStats};
 pub use packet::{Packet, PacketMeta, Relayed, StreamId};
 pub use pool::{Account, PacketBuf, PacketPool, PoolLimits, PoolStats};
 pub use up_track::cache::Cache;
+pub use up_track::level::LevelMeter;
 pub use up_track::mirror::TrackMirror;
 pub use up_track::report::{PublisherClock, SenderInfo};
 pub use up_track::streams::{StreamRef, StreamTable};

@@ -81,7 +81,7 @@ fn viewer(kind: MediaKind, id: u64, worker: &mut Worker, now: Instant) -> Sessio
     at
 }
 
-fn head(layer: u8, seq: u64) -> Relayed {
+pub(crate) fn head(layer: u8, seq: u64) -> Relayed {
     Relayed {
         up: 0,
         stream: StreamId::new(layer, 0),

@@ -44,6 +44,8 @@ mod inspect;
 pub mod lab;
 mod lanes;
 mod mail;
+#[cfg(test)]
+mod member_events;
 mod memory;
 mod messages;
 mod metrics;
