@@ -27,7 +27,7 @@ pub mod pool;
 pub mod up_track;
 
 pub use catch_up::{CatchUp, CatchUpLimits};
-pub use down_track::{DownTrack, Leave, Pick, Written};
+pub use down_track::{DownTrack, Leave, LineReport, Pick, Written};
 pub use model::{DownStats, LayerStats, UpStats};
 pub use packet::{Packet, PacketMeta, Relayed, StreamId};
 pub use pool::{Account, PacketBuf, PacketPool, PoolLimits, PoolStats};

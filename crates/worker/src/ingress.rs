@@ -51,7 +51,9 @@ impl Worker {
             }
         };
         session.rates.took_media(datagram.len());
-        session.heard(now, path);
+        if session.heard(now, path) {
+            (self.config.events)(Event::Back { session: session.id });
+        }
         if let Some(remb) = &mut session.remb {
             remb.record(datagram.len());
         }

@@ -304,6 +304,13 @@ impl UpTrack {
         blocks.extend(self.layers.iter_mut().filter_map(|l| l.report_block(now)));
     }
 
+    /// How many packets were expected between the last two calls of [`UpTrack::report_blocks`], and how many of them did
+    /// not arrive (retransmissions do not count).
+    pub fn reported_loss(&self) -> (u64, u64) {
+        let layers = self.layers.iter().map(Layer::reported_loss);
+        layers.fold((0, 0), |(expected, lost), (e, l)| (expected + e, lost + l))
+    }
+
     /// When [`UpTrack::poll_feedback`] has something to write.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.layers.iter().filter_map(|l| l.poll_timeout(self.asks)).min()
