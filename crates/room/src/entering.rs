@@ -13,7 +13,7 @@ use crate::negotiate::Agreed;
 use crate::policy::ByArrival;
 use crate::records::{ParticipantRecord, TrackRecord};
 use crate::room::{AT_ONCE, CONNECT_TIMEOUT, Entering, Room};
-use crate::session::{Session, Watching};
+use crate::session::{Session, Viewing, Watching};
 use crate::slots::SlotTable;
 use crate::{
     Accepted, EndReason, ErrorKind, Ids, LocalMedia, LocalPublished, Notice, RoomConfig, RoomError,
@@ -213,7 +213,8 @@ impl Room {
 
     fn watching(&mut self, agreement: &Agreement, target: Target) -> Watching {
         let slots = SlotTable::new(&slots_of(agreement), &mut self.mappings);
-        Watching { target, slots, policy: Box::new(ByArrival), revision: 0 }
+        let policy = Box::new(ByArrival);
+        Watching::Viewer(Box::new(Viewing { target, slots, policy, revision: 0 }))
     }
 
     /// Adds an in-process publisher; a publisher of the same name is replaced. No `Open` command is made, since there
@@ -290,7 +291,7 @@ impl Room {
         self.connected -= usize::from(session.connected);
         if let Some(watching) = &session.watching {
             self.viewers -= 1;
-            self.round.crowded -= usize::from(watching.slots.is_crowded());
+            self.round.crowded -= usize::from(watching.is_crowded());
         }
         // The record of a publisher that was replaced already names the new session. If a publisher ends before its
         // successor is connected, the successor takes its place in the order of arrival now.

@@ -6,7 +6,6 @@ use model::{Command, IceCredentials, SessionId};
 use sdp::Fragment;
 
 use crate::agreement::Agreement;
-use crate::entering::slots_of;
 use crate::negotiate::Agreed;
 use crate::random::Random;
 use crate::records::TrackRecord;
@@ -40,7 +39,7 @@ impl Room {
         let mappings = &mut self.mappings;
         let Some(session) = self.sessions.get_mut(&id) else { return Err(not_found(id)) };
         if let Some(watching) = &mut session.watching {
-            watching.slots.update(&slots_of(&agreement), mappings);
+            watching.update(&agreement, mappings);
         }
         session.agreement = Some(agreement);
         self.commands.push_back(Command::Update(plan.clone()));

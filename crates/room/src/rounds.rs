@@ -11,7 +11,7 @@ use model::{Command, SessionId};
 use crate::policy::SlotPolicy;
 use crate::records::RecordChange;
 use crate::room::{AT_ONCE, Room, not_found};
-use crate::session::Watching;
+use crate::session::{Viewing, Watching};
 use crate::sources::sources;
 use crate::{Notice, RoomError};
 
@@ -60,14 +60,15 @@ impl Room {
     /// Sets the policy by which the slots of a session are filled.
     ///
     /// # Errors
-    /// `NotFound`, also when the session has no slots.
+    /// `NotFound`, also when the session is no viewer's.
     pub fn set_policy(
         &mut self,
         session: SessionId,
         policy: Box<dyn SlotPolicy>,
     ) -> Result<(), RoomError> {
         let watching = self.sessions.get_mut(&session).and_then(|s| s.watching.as_mut());
-        watching.ok_or_else(|| not_found(session))?.policy = policy;
+        let Some(Watching::Viewer(viewing)) = watching else { return Err(not_found(session)) };
+        viewing.policy = policy;
         self.fit(session);
         Ok(())
     }
@@ -96,7 +97,7 @@ impl Room {
             let next = self.sessions.range(self.round.cursor..).next();
             let Some((&id, session)) = next.or_else(|| self.sessions.iter().next()) else { break };
             self.round.cursor = SessionId(id.0 + 1);
-            if session.watching.as_ref().is_some_and(|w| w.revision != self.round.revision) {
+            if session.watching.as_ref().is_some_and(|w| self.lags(w)) {
                 self.fit(id);
             }
         }
@@ -140,12 +141,28 @@ impl Room {
         }
     }
 
-    /// Fits the sources into the slots of a session.
+    /// Whether the slots of a session are fitted to an older revision.
+    fn lags(&self, watching: &Watching) -> bool {
+        match watching {
+            Watching::Viewer(viewing) => viewing.revision != self.round.revision,
+        }
+    }
+
+    /// Fits the tracks of the room into the slots of a session.
     pub(crate) fn fit(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Some(watching) = &mut session.watching else { return };
-        watching.revision = self.round.revision;
-        let Watching { target, slots, policy, .. } = watching;
+        match &mut session.watching {
+            Some(Watching::Viewer(_)) => self.fit_viewer(id),
+            None => {}
+        }
+    }
+
+    /// Fits the sources into the slots of a viewer.
+    fn fit_viewer(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(Watching::Viewer(viewing)) = &mut session.watching else { return };
+        viewing.revision = self.round.revision;
+        let Viewing { target, slots, policy, .. } = viewing.as_mut();
         let was_crowded = slots.is_crowded();
         let mut sources = sources(&self.publishers, session.identity.as_ref(), target, slots);
         let changes = slots.assign(&mut sources, policy.as_ref(), &mut self.mappings);

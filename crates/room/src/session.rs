@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
-use model::ParticipantId;
+use model::{ParticipantId, TrackId};
 
 use crate::agreement::Agreement;
+use crate::entering::slots_of;
+use crate::mappings::Mappings;
 use crate::policy::SlotPolicy;
 use crate::slots::SlotTable;
-use crate::{RoomError, Target};
+use crate::{RoomError, SlotInfo, Target};
 
 /// One peer connection, or an in-process publisher.
 #[derive(Debug)]
@@ -24,12 +26,49 @@ pub(crate) struct Session {
 
 /// The receiving half of a session.
 #[derive(Debug)]
-pub(crate) struct Watching {
+pub(crate) enum Watching {
+    /// A viewer: grouped slots, which follow a target.
+    Viewer(Box<Viewing>),
+}
+
+/// What a viewer (WHEP) receives.
+#[derive(Debug)]
+pub(crate) struct Viewing {
     pub(crate) target: Target,
     pub(crate) slots: SlotTable,
     pub(crate) policy: Box<dyn SlotPolicy>,
     /// The revision of the room's tracks that the slots are fitted to.
     pub(crate) revision: u64,
+}
+
+impl Watching {
+    /// Whether something waits for a slot, so that a change of liveness may concern this session.
+    pub(crate) fn is_crowded(&self) -> bool {
+        match self {
+            Watching::Viewer(viewing) => viewing.slots.is_crowded(),
+        }
+    }
+
+    /// All slots, in the order of the offer.
+    pub(crate) fn listing(&self) -> Vec<SlotInfo> {
+        match self {
+            Watching::Viewer(viewing) => viewing.slots.listing(),
+        }
+    }
+
+    /// Tracks that cannot flow to this session.
+    pub(crate) fn incompatible(&self) -> Vec<TrackId> {
+        match self {
+            Watching::Viewer(viewing) => viewing.slots.incompatible(),
+        }
+    }
+
+    /// Applies the receiving sections of a renegotiation.
+    pub(crate) fn update(&mut self, agreement: &Agreement, mappings: &mut Mappings) {
+        match self {
+            Watching::Viewer(viewing) => viewing.slots.update(&slots_of(agreement), mappings),
+        }
+    }
 }
 
 impl Session {
