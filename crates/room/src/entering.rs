@@ -15,6 +15,7 @@ use crate::records::{ParticipantRecord, TrackRecord};
 use crate::room::{AT_ONCE, CONNECT_TIMEOUT, Entering, Room};
 use crate::session::{Session, Viewing, Watching};
 use crate::slots::SlotTable;
+use crate::stage::floor::Who;
 use crate::{
     Accepted, EndReason, ErrorKind, Ids, LocalMedia, LocalPublished, Notice, RoomConfig, RoomError,
     Target,
@@ -108,7 +109,7 @@ impl Room {
         at_once: bool,
     ) -> Result<Accepted, RoomError> {
         self.handle_timeout(now);
-        let Entering { participant, identity, target, admission: _ } = entering;
+        let Entering { participant, identity, target, admission } = entering;
         if let Some(participant) = &participant {
             self.check_publisher(config, participant)?;
         }
@@ -118,7 +119,14 @@ impl Room {
         }
         let (plan, session) = (agreement.plan.clone(), agreement.plan.id);
         let deadline = now + CONNECT_TIMEOUT;
-        let watching = agreement.roles.to_peer().then(|| self.watching(&agreement, target));
+        let who = Who { session, identity: participant.as_ref().or(identity.as_ref()) };
+        let watching = match agreement.roles.to_peer() {
+            true => Some(match admission {
+                Some(admission) => self.stage_for(who, &agreement, &admission)?,
+                None => self.watching(&agreement, target),
+            }),
+            false => None,
+        };
         let record = participant.as_ref().map(|id| self.record(id.clone(), session, &plan.up));
         self.viewers += usize::from(watching.is_some());
         self.deadlines.insert((deadline, session));
@@ -292,6 +300,7 @@ impl Room {
         if let Some(watching) = &session.watching {
             self.viewers -= 1;
             self.round.crowded -= usize::from(watching.is_crowded());
+            self.floor.stages -= usize::from(watching.is_member());
         }
         // The record of a publisher that was replaced already names the new session. If a publisher ends before its
         // successor is connected, the successor takes its place in the order of arrival now.

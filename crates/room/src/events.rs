@@ -14,8 +14,8 @@ impl Room {
             Event::Connected { session } => self.connect(now, session),
             Event::TrackActive { session, track } => self.set_active(now, session, track, true),
             Event::TrackSilent { session, track } => self.set_active(now, session, track, false),
-            Event::AudioLevel { .. }
-            | Event::Lost { .. }
+            Event::AudioLevel { session, track, level } => self.hear(now, session, track, level),
+            Event::Lost { .. }
             | Event::Back { .. }
             | Event::Quality { .. }
             | Event::DataOpen { .. }

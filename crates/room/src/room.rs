@@ -15,6 +15,7 @@ use crate::publishers::Publishers;
 use crate::records::{ParticipantRecord, RecordChange};
 use crate::rounds::Round;
 use crate::session::Session;
+use crate::stage::floor::Floor;
 use crate::{Admission, EndReason, ErrorKind, Notice, RoomError, Target};
 
 /// How long a session may take from its answer to the end of its DTLS handshake.
@@ -60,6 +61,8 @@ pub struct Room {
     /// Until when the tracks of a session count as live before their first packet.
     pub(crate) awaited: BTreeSet<(Instant, SessionId)>,
     pub(crate) round: Round,
+    /// What is shown and heard, for the members with room sessions.
+    pub(crate) floor: Floor,
     /// Sessions that ended. Workers get their `Close` commands only after the viewers were moved to other sources.
     pub(crate) farewells: VecDeque<SessionId>,
     pub(crate) deadlines: BTreeSet<(Instant, SessionId)>,
@@ -80,6 +83,7 @@ impl Room {
             successors: BTreeMap::new(),
             awaited: BTreeSet::new(),
             round: Round::default(),
+            floor: Floor::default(),
             farewells: VecDeque::new(),
             deadlines: BTreeSet::new(),
             commands: VecDeque::new(),
@@ -123,11 +127,13 @@ impl Room {
     /// When [`Room::handle_timeout`] has to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let deadlines = [&self.deadlines, &self.awaited].into_iter().filter_map(BTreeSet::first);
-        deadlines.map(|&(at, _)| at).chain(self.round.due()).min()
+        deadlines.map(|&(at, _)| at).chain(self.round.due()).chain(self.floor.due()).min()
     }
 
-    /// Ends sessions that did not connect in time, and gives slots of silent sources to live ones that wait.
+    /// Ends sessions that did not connect in time, gives slots of silent sources to live ones that wait, and lets the
+    /// slots of members follow who speaks.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.floor.now = Some(now);
         while let Some(&(at, session)) = self.deadlines.first()
             && at <= now
         {
@@ -136,6 +142,7 @@ impl Room {
         }
         self.await_no_more(now);
         self.begin_due_round(now);
+        self.floor_timeout(now);
     }
 
     /// Whether the room has no session and no work.

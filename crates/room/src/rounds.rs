@@ -117,9 +117,21 @@ impl Room {
     /// Begins a round of all viewers, because the published tracks changed.
     pub(crate) fn tracks_changed(&mut self) {
         self.round.revision += 1;
-        self.round.left = self.sessions.len();
+        self.floor.tracks_changed();
+        self.round_of_all();
         // This round also covers sources that became silent or live since the last one.
         self.round.liveness_due = None;
+    }
+
+    /// Looks at all sessions once more, and fits those that lag.
+    pub(crate) fn round_of_all(&mut self) {
+        self.round.left = self.sessions.len();
+    }
+
+    /// Notes whether something waits for slots of a session.
+    pub(crate) fn round_crowded(&mut self, before: bool, now: bool) {
+        self.round.crowded -= usize::from(before);
+        self.round.crowded += usize::from(now);
     }
 
     /// Asks for a round because a track fell silent or sends again: where a source waits for slots, a silent source
@@ -145,14 +157,16 @@ impl Room {
     fn lags(&self, watching: &Watching) -> bool {
         match watching {
             Watching::Viewer(viewing) => viewing.revision != self.round.revision,
+            Watching::Member(stage) => self.floor.is_newer_than(stage.revision()),
         }
     }
 
     /// Fits the tracks of the room into the slots of a session.
     pub(crate) fn fit(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        match &mut session.watching {
+        let Some(session) = self.sessions.get(&id) else { return };
+        match &session.watching {
             Some(Watching::Viewer(_)) => self.fit_viewer(id),
+            Some(Watching::Member(_)) => self.fit_stage(id),
             None => {}
         }
     }
@@ -166,11 +180,11 @@ impl Room {
         let was_crowded = slots.is_crowded();
         let mut sources = sources(&self.publishers, session.identity.as_ref(), target, slots);
         let changes = slots.assign(&mut sources, policy.as_ref(), &mut self.mappings);
-        self.round.crowded -= usize::from(was_crowded);
-        self.round.crowded += usize::from(slots.is_crowded());
+        let is_crowded = slots.is_crowded();
         if !changes.binds.is_empty() {
             self.commands.push_back(Command::Bind { session: id, slots: changes.binds });
         }
+        self.round_crowded(was_crowded, is_crowded);
         let told = changes.incompatible.into_iter();
         self.notices.extend(told.map(|(track, publisher)| Notice::Incompatible {
             viewer: id,

@@ -9,6 +9,7 @@ use crate::entering::slots_of;
 use crate::mappings::Mappings;
 use crate::policy::SlotPolicy;
 use crate::slots::SlotTable;
+use crate::stage::Stage;
 use crate::{RoomError, SlotInfo, Target};
 
 /// One peer connection, or an in-process publisher.
@@ -29,6 +30,8 @@ pub(crate) struct Session {
 pub(crate) enum Watching {
     /// A viewer: grouped slots, which follow a target.
     Viewer(Box<Viewing>),
+    /// A member with a room session: independent slots.
+    Member(Box<Stage>),
 }
 
 /// What a viewer (WHEP) receives.
@@ -42,10 +45,16 @@ pub(crate) struct Viewing {
 }
 
 impl Watching {
+    /// Whether it is a member's with a room session.
+    pub(crate) fn is_member(&self) -> bool {
+        matches!(self, Watching::Member(_))
+    }
+
     /// Whether something waits for a slot, so that a change of liveness may concern this session.
     pub(crate) fn is_crowded(&self) -> bool {
         match self {
             Watching::Viewer(viewing) => viewing.slots.is_crowded(),
+            Watching::Member(stage) => stage.is_crowded(),
         }
     }
 
@@ -53,6 +62,7 @@ impl Watching {
     pub(crate) fn listing(&self) -> Vec<SlotInfo> {
         match self {
             Watching::Viewer(viewing) => viewing.slots.listing(),
+            Watching::Member(stage) => stage.listing(),
         }
     }
 
@@ -60,6 +70,8 @@ impl Watching {
     pub(crate) fn incompatible(&self) -> Vec<TrackId> {
         match self {
             Watching::Viewer(viewing) => viewing.slots.incompatible(),
+            // The states of the slots say it.
+            Watching::Member(_) => Vec::new(),
         }
     }
 
@@ -67,6 +79,9 @@ impl Watching {
     pub(crate) fn update(&mut self, agreement: &Agreement, mappings: &mut Mappings) {
         match self {
             Watching::Viewer(viewing) => viewing.slots.update(&slots_of(agreement), mappings),
+            Watching::Member(stage) => {
+                stage.update(&agreement.plan.down, agreement.plan.up.len(), mappings);
+            }
         }
     }
 }
