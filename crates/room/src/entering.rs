@@ -17,7 +17,7 @@ use crate::session::{Session, Watching};
 use crate::slots::SlotTable;
 use crate::{
     Accepted, EndReason, ErrorKind, Ids, LocalMedia, LocalPublished, Notice, RoomConfig, RoomError,
-    Target,
+    Subscription, Target,
 };
 
 /// How long the tracks of a publisher count as live before their first packet: from its offer, and again from the
@@ -213,7 +213,8 @@ impl Room {
 
     fn watching(&mut self, agreement: &Agreement, target: Target) -> Watching {
         let slots = SlotTable::new(&slots_of(agreement), &mut self.mappings);
-        Watching { target, slots, policy: Box::new(ByArrival), revision: 0 }
+        let (policy, subscription) = (Box::new(ByArrival), Subscription::default());
+        Watching { target, slots, policy, subscription, revision: 0 }
     }
 
     /// Adds an in-process publisher; a publisher of the same name is replaced. No `Open` command is made, since there

@@ -13,7 +13,7 @@ use crate::records::RecordChange;
 use crate::room::{AT_ONCE, Room, not_found};
 use crate::session::Watching;
 use crate::sources::sources;
-use crate::{Notice, RoomError};
+use crate::{Notice, RoomError, Subscription};
 
 /// Payload type tables that one slice of [`Room::work`] computes before it ends, so that other requests get the room's
 /// lock: one or two for a browser, thousands where each viewer offers 64 sections with different codec lists.
@@ -68,6 +68,21 @@ impl Room {
     ) -> Result<(), RoomError> {
         let watching = self.sessions.get_mut(&session).and_then(|s| s.watching.as_mut());
         watching.ok_or_else(|| not_found(session))?.policy = policy;
+        self.fit(session);
+        Ok(())
+    }
+
+    /// Sets how the slots of a member are filled.
+    ///
+    /// # Errors
+    /// `NotFound`, also when the session has no slots.
+    pub fn subscribe(
+        &mut self,
+        session: SessionId,
+        subscription: Subscription,
+    ) -> Result<(), RoomError> {
+        let watching = self.sessions.get_mut(&session).and_then(|s| s.watching.as_mut());
+        watching.ok_or_else(|| not_found(session))?.subscription = subscription;
         self.fit(session);
         Ok(())
     }

@@ -7,7 +7,7 @@ use model::ParticipantId;
 use crate::agreement::Agreement;
 use crate::policy::SlotPolicy;
 use crate::slots::SlotTable;
-use crate::{RoomError, Target};
+use crate::{RoomError, Subscription, Target};
 
 /// One peer connection, or an in-process publisher.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct Watching {
     pub(crate) target: Target,
     pub(crate) slots: SlotTable,
     pub(crate) policy: Box<dyn SlotPolicy>,
+    /// How a member wants its slots to be filled; the default for WHEP.
+    pub(crate) subscription: Subscription,
     /// The revision of the room's tracks that the slots are fitted to.
     pub(crate) revision: u64,
 }
