@@ -163,6 +163,9 @@ impl Room {
         let Watching { target, slots, policy, .. } = watching;
         let was_crowded = slots.is_crowded();
         let mut sources = sources(&self.publishers, session.identity.as_ref(), target, slots);
+        if session.member.as_ref().is_some_and(|member| !member.permissions.subscribe) {
+            sources.clear();
+        }
         let changes = slots.assign(&mut sources, policy.as_ref(), &mut self.mappings);
         self.round.crowded -= usize::from(was_crowded);
         self.round.crowded += usize::from(slots.is_crowded());

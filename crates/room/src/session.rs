@@ -5,6 +5,7 @@ use std::time::Instant;
 use model::ParticipantId;
 
 use crate::agreement::Agreement;
+use crate::members::Member;
 use crate::policy::SlotPolicy;
 use crate::slots::SlotTable;
 use crate::{RoomError, Subscription, Target};
@@ -18,6 +19,8 @@ pub(crate) struct Session {
     pub(crate) deadline: Option<Instant>,
     /// Absent for an in-process publisher.
     pub(crate) agreement: Option<Agreement>,
+    /// What a member may do; absent for a session that has no record.
+    pub(crate) member: Option<Box<Member>>,
     /// What the peer receives; absent when it only sends.
     pub(crate) watching: Option<Watching>,
 }
