@@ -131,7 +131,8 @@ impl Floor {
         self.tracks.clear();
         for publisher in publishers.iter().filter(|p| !p.record.hidden) {
             let record = &publisher.record;
-            self.tracks.extend(publisher.tracks().map(|(track, codecs)| Offered {
+            let tracks = publisher.tracks().filter(|(track, _)| !track.forbidden);
+            self.tracks.extend(tracks.map(|(track, codecs)| Offered {
                 id: track.id,
                 member: record.id.clone(),
                 session: record.session,
