@@ -247,7 +247,7 @@ impl Signaling {
                 }
             },
             Patch::Offer(offer) => {
-                let renegotiated = core.renegotiate(now, session, offer);
+                let renegotiated = core.renegotiate(now, session, offer, None);
                 let renegotiated = renegotiated.map_err(|e| refused(&e))?;
                 if renegotiated.restarts {
                     *etag = new_etag()?;
@@ -288,6 +288,7 @@ fn refused(error: &RoomError) -> Problem {
             "Unprocessable content",
             text,
         ),
+        ErrorKind::Forbidden => Problem::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", text),
         ErrorKind::NotFound => Problem::not_found(),
         ErrorKind::Conflict => Problem::new(StatusCode::CONFLICT, "conflict", "Conflict", text),
         ErrorKind::Full => unavailable(text),

@@ -12,7 +12,7 @@ use model::{
     SessionStats, Sources, Ssrc, StatsReply, TrackId, UpSection, UpStats,
 };
 use prometheus_client::metrics::MetricType;
-use room::RoomConfig;
+use room::{RoomConfig, RoomSettings};
 use sfumato_signaling::{
     AuthConfig, Config, FixedKeys, IceServer, NewToken, Operations, Secret, ServerConfig,
     Signaling, SigningKey, TokenConfig, mint, serve,
@@ -112,6 +112,7 @@ impl Node {
             fingerprint: ["AB"; 32].join(":"),
             cname: "test".into(),
             limits,
+            default_settings: RoomSettings::default(),
         };
         let commands = Arc::new(Mutex::new(Vec::new()));
         let recorded = commands.clone();
