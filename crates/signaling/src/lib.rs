@@ -26,6 +26,7 @@ mod config;
 pub mod core;
 mod counters;
 mod driver;
+mod expiry;
 mod http;
 mod limits;
 mod log;
@@ -40,6 +41,7 @@ pub use auth::{FixedKeys, KeysFile, KeysUrl, NewKeys, NewToken, SigningKey, mint
 pub use client::{Network, NetworkError};
 pub use config::{AuthConfig, Config, IceServer, Limits, Rate, TokenConfig};
 pub use core::{CommandSink, Core};
+pub use expiry::ExpiredSessions;
 pub use http::cors::{OriginRule, OriginRuleError};
 pub use outbound::{Outbound, OutboundUrl, OutboundUrlError};
 pub use secret::Secret;
