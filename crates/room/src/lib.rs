@@ -19,9 +19,12 @@
 //!
 //! What this crate does not know: HTTP, tokens, packets, other rooms.
 
+mod administering;
 mod agreement;
 mod answering;
+mod budget;
 pub mod config;
+mod describing;
 mod entering;
 pub mod error;
 mod events;
@@ -30,8 +33,11 @@ mod ids;
 mod listing;
 mod mappings;
 mod media;
+mod members;
+mod messages;
 mod negotiate;
 pub mod policy;
+mod presence;
 mod publishers;
 mod random;
 pub mod records;
@@ -41,7 +47,9 @@ pub mod room;
 mod rounds;
 mod seats;
 mod session;
+mod settings;
 mod slots;
+mod snapshot;
 mod sources;
 mod speakers;
 mod stage;

@@ -179,6 +179,9 @@ impl Room {
         let Viewing { target, slots, policy, .. } = viewing.as_mut();
         let was_crowded = slots.is_crowded();
         let mut sources = sources(&self.publishers, session.identity.as_ref(), target, slots);
+        if session.member.as_ref().is_some_and(|member| !member.permissions.subscribe) {
+            sources.clear();
+        }
         let changes = slots.assign(&mut sources, policy.as_ref(), &mut self.mappings);
         let is_crowded = slots.is_crowded();
         if !changes.binds.is_empty() {

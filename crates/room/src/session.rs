@@ -7,6 +7,7 @@ use model::{ParticipantId, TrackId};
 use crate::agreement::Agreement;
 use crate::entering::slots_of;
 use crate::mappings::Mappings;
+use crate::members::Member;
 use crate::policy::SlotPolicy;
 use crate::slots::SlotTable;
 use crate::stage::Stage;
@@ -21,6 +22,8 @@ pub(crate) struct Session {
     pub(crate) deadline: Option<Instant>,
     /// Absent for an in-process publisher.
     pub(crate) agreement: Option<Agreement>,
+    /// What a member may do; absent for a session that has no record.
+    pub(crate) member: Option<Box<Member>>,
     /// What the peer receives; absent when it only sends.
     pub(crate) watching: Option<Watching>,
 }

@@ -132,7 +132,8 @@ impl Floor {
         self.ranking.clear();
         for publisher in publishers.iter().filter(|p| !p.record.hidden) {
             let record = &publisher.record;
-            self.tracks.extend(publisher.tracks().map(|(track, codecs)| Offered {
+            let tracks = publisher.tracks().filter(|(track, _)| !track.forbidden);
+            self.tracks.extend(tracks.map(|(track, codecs)| Offered {
                 id: track.id,
                 member: record.id.clone(),
                 session: record.session,
