@@ -83,7 +83,9 @@ fn admit(signaling: &Signaling, parts: &axum::http::request::Parts) -> Result<()
 }
 
 fn session_token(path: &str) -> Option<&str> {
-    path.split_once("/sessions/").map(|(_, token)| token)
+    // Below a session are its events and its commands, which count for the session too.
+    let (_, below) = path.split_once("/sessions/")?;
+    below.split('/').next()
 }
 
 fn too_many(wait: Duration) -> Problem {

@@ -106,7 +106,7 @@ pub(crate) async fn refuse() -> Response<Body> {
     method_not_allowed(METHODS)
 }
 
-fn locate(
+pub(crate) fn locate(
     signaling: &Signaling,
     face: Face,
     room: &str,
