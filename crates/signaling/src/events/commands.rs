@@ -87,7 +87,7 @@ pub(crate) fn section_descriptions(
 ) -> Result<Vec<TrackDescription>, Problem> {
     few("tracks", tracks.len())?;
     let describe = |track: SectionDescription| {
-        let name = text("name", track.name.unwrap_or_default(), Profile::NAME_MAX)?;
+        let name = limited("name", track.name.unwrap_or_default(), Profile::NAME_MAX)?;
         let (mid, source) = (section(&track.mid)?, convert::source_of(track.source));
         Ok(TrackDescription { mid, source, name, muted: track.muted })
     };
@@ -98,7 +98,7 @@ pub(crate) fn section_descriptions(
 ///
 /// # Errors
 /// 422 when it is too long.
-pub(crate) fn text(what: &str, text: String, most: usize) -> Result<Arc<str>, Problem> {
+pub(crate) fn limited(what: &str, text: String, most: usize) -> Result<Arc<str>, Problem> {
     if text.len() > most {
         return Err(bad(format!("{what} is over {most} bytes.")));
     }
@@ -161,13 +161,13 @@ fn member_command(command: Command) -> Result<Option<MemberCommand>, Problem> {
     Ok(Some(match command {
         Command::Subscribe(policy) => MemberCommand::Subscribe(subscription(policy)?),
         Command::UpdateTrack { track, muted, name } => {
-            let name = name.map(|name| text("name", name, Profile::NAME_MAX)).transpose()?;
+            let name = name.map(|name| limited("name", name, Profile::NAME_MAX)).transpose()?;
             MemberCommand::UpdateTrack { track: track_id(&track)?, muted, name }
         }
         Command::UpdateMe { name, metadata } => MemberCommand::UpdateProfile(ProfileChange {
-            name: name.map(|name| text("name", name, Profile::NAME_MAX)).transpose()?,
+            name: name.map(|name| limited("name", name, Profile::NAME_MAX)).transpose()?,
             metadata: metadata
-                .map(|data| text("metadata", data, Profile::METADATA_MAX))
+                .map(|data| limited("metadata", data, Profile::METADATA_MAX))
                 .transpose()?,
         }),
         Command::SendData(message) => MemberCommand::SendData(data(message)?),

@@ -12,7 +12,7 @@ mod log;
 pub(crate) mod messages;
 mod metrics;
 
-pub(crate) use commands::{read_command, section_descriptions, subscription};
+pub(crate) use commands::{bad_json, limited, read_command, section_descriptions, subscription};
 pub(crate) use follow::{Frame, Frames};
 pub(crate) use hub::Hub;
 pub(crate) use log::{Feed, Next, Reader};

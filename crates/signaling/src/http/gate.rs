@@ -88,7 +88,8 @@ fn session_token(path: &str) -> Option<&str> {
     below.split('/').next()
 }
 
-fn too_many(wait: Duration) -> Problem {
+/// 429.
+pub(crate) fn too_many(wait: Duration) -> Problem {
     Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
         "too-many-requests",
