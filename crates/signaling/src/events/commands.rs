@@ -4,14 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use model::data::{MESSAGE_MAX, TOPIC_MAX};
 use model::{Delivery, Mid, ParticipantId, Payload, Profile, TrackId};
-use room::{
-    DataRequest, MemberCommand, ProfileChange, SlotWish, Subscription, TrackDescription,
-};
+use room::{DataRequest, MemberCommand, ProfileChange, SlotWish, Subscription, TrackDescription};
 
 use super::convert;
 use super::messages::{
@@ -210,20 +207,9 @@ impl Signaling {
 
     /// Goes on with a newer token, which has to be one of the session's owner.
     async fn refresh(&self, resource: &Arc<Resource>, token: &str) -> Result<(), Problem> {
-        let mut headers = HeaderMap::new();
-        let value = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| Problem::bad_request("bad-command", "The token is no token."))?;
-        headers.insert(AUTHORIZATION, value);
-        let caller = self.auth().caller(&headers)?;
-        if !caller.owns(&resource.room, resource.owner.as_ref()) {
-            return Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "other-token",
-                "Forbidden",
-                "The token is for another identity or another room.",
-            ));
-        }
-        let permissions = caller.permissions(&resource.room);
+        let caller = self.auth().of_token(token)?;
+        caller.may_take_over(&resource.room, &resource.owner)?;
+        let permissions = caller.permissions(&resource.room)?;
         let (signaling, session) = (self.clone(), resource.session);
         let call = move || {
             let now = Instant::now();

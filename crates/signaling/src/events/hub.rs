@@ -185,10 +185,9 @@ impl RoomFeeds {
             Notice::Permissions { session, permissions } => self.tell(*session, |_| {
                 Message::Permissions { permissions: convert::permissions(permissions) }
             }),
-            Notice::Muted { session, track, muted } => self.tell(*session, |_| Message::Muted {
-                track: track.to_string(),
-                muted: *muted,
-            }),
+            Notice::Muted { session, track, muted } => {
+                self.tell(*session, |_| Message::Muted { track: track.to_string(), muted: *muted })
+            }
             Notice::Data { from, message, channels: _, events } => {
                 let from = from.as_ref().filter(|id| self.visible.contains(id));
                 let Some(body) = write(&convert::data(from, message)) else { return };

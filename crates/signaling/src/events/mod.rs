@@ -9,11 +9,11 @@ mod convert;
 mod follow;
 mod hub;
 mod log;
-pub(crate) mod messages;
+pub mod messages;
 mod metrics;
 
 pub(crate) use commands::{bad_json, limited, read_command, section_descriptions, subscription};
 pub(crate) use follow::{Frame, Frames};
 pub(crate) use hub::Hub;
-pub(crate) use log::{Feed, Next, Reader};
-pub(crate) use metrics::{Ending, EventCounts, Kind};
+pub(crate) use log::{Feed, Next};
+pub(crate) use metrics::{Ending, Kind};

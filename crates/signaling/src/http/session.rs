@@ -9,7 +9,8 @@ use model::Profile;
 use room::Admission;
 use serde::Deserialize;
 
-use crate::events::messages::{Joined, JoinRequest, Renegotiate, Renegotiated};
+use crate::auth::Action;
+use crate::events::messages::{JoinRequest, Joined, Renegotiate, Renegotiated};
 use crate::events::{bad_json, limited, section_descriptions, subscription};
 use crate::http::body::BodySlot;
 use crate::http::offer::{
@@ -38,7 +39,11 @@ pub(crate) async fn join(
     signaling.welcome()?;
     let caller = signaling.auth().caller(&headers)?;
     let room = offer::room(&room)?;
-    caller.may_join(&room)?;
+    let permissions = caller.permissions(&room)?;
+    if permissions.publish.is_empty() && !permissions.data {
+        // Who may do nothing at all has no place in the room, not even to see who is there.
+        caller.may(Action::Subscribe, &room)?;
+    }
     let Query(query) = query.map_err(bad_query)?;
     let kind = require_type(&headers, &[SDP, JSON], "An offer")
         .map_err(|problem| problem.header(ACCEPT_POST, HeaderValue::from_static(SESSION_POSTS)))?;
@@ -58,15 +63,11 @@ pub(crate) async fn join(
     let identity = caller.identity(request.identity.as_deref())?;
     let asked = Profile {
         name: limited("name", request.name.unwrap_or_default(), Profile::NAME_MAX)?,
-        metadata: limited(
-            "metadata",
-            request.metadata.unwrap_or_default(),
-            Profile::METADATA_MAX,
-        )?,
+        metadata: limited("metadata", request.metadata.unwrap_or_default(), Profile::METADATA_MAX)?,
     };
     let admission = Admission {
         profile: granted(caller.profile(), asked),
-        permissions: caller.permissions(&room),
+        permissions,
         tracks: section_descriptions(request.tracks)?,
         subscription: request.subscribe.map(subscription).transpose()?.unwrap_or_default(),
     };

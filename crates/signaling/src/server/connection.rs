@@ -197,8 +197,7 @@ impl Door {
         at: At,
         stopping: &mut watch::Receiver<bool>,
     ) {
-        let (activity, requests) =
-            self.requests(Version::Http2, at.peer, stopping.clone(), None);
+        let (activity, requests) = self.requests(Version::Http2, at.peer, stopping.clone(), None);
         let io = TokioIo::new(Watched::new(transport, activity.clone()));
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder

@@ -122,4 +122,3 @@ pub struct DataMessage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base64: Option<String>,
 }
-

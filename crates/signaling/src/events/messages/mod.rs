@@ -10,7 +10,7 @@ mod schema;
 mod server;
 
 pub use client::{ClientMessage, Command, DataMessage, SlotChoice, SubscribePolicy};
-pub use joining::{Joined, JoinRequest, Renegotiate, Renegotiated, SectionDescription};
+pub use joining::{JoinRequest, Joined, Renegotiate, Renegotiated, SectionDescription};
 pub use parts::{
     MediaKindName, Member, MemberKindName, PermissionSet, PresenceName, ProblemDetails, Quality,
     Room, RoomSettings, Slot, SlotStateName, Source, Speaker, Track,

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::parts::{
-    Member, PermissionSet, ProblemDetails, Quality, Room, Slot, Speaker,
-};
+use super::parts::{Member, PermissionSet, ProblemDetails, Quality, Room, Slot, Speaker};
 
 /// A message of the node. All but `welcome`, `reply` and `pong` carry a number `seq` beside these fields, which rises by one from
 /// message to message.

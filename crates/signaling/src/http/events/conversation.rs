@@ -17,7 +17,6 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Message as Packet, Utf8Bytes};
 
 use super::guarded::{Guarded, TooMuch};
-use crate::auth::Caller;
 use crate::events::messages::{Command, Message, ReplyOutcome};
 use crate::events::{Ending, Frames, Kind, Next, read_command};
 use crate::http::problem::Problem;
@@ -109,8 +108,15 @@ struct Client {
     resource: Arc<Resource>,
 }
 
-/// A command that is being done.
+/// A command that is being done; gives the reply.
 type Pending = Pin<Box<dyn Future<Output = Message> + Send>>;
+
+/// A command that was begun.
+struct Asked {
+    reply: Pending,
+    /// It ends the session.
+    leaves: bool,
+}
 
 impl Client {
     async fn talk(&mut self, unknown: Option<ResourceKey>) -> End {
@@ -166,14 +172,15 @@ impl Client {
     }
 
     fn identify(&self, key: &ResourceKey, token: Option<&str>) -> Result<Arc<Resource>, End> {
-        let caller: Caller =
-            token.and_then(|token| self.signaling.bearer(token).ok()).ok_or(NO_TOKEN)?;
+        let caller = token.and_then(|token| self.signaling.auth().of_token(token).ok());
+        let caller = caller.ok_or(NO_TOKEN)?;
         self.signaling.0.resources.find(key, &caller).map_err(|_| NOT_FOUND)
     }
 
     async fn go_on(&mut self, mut frames: Frames) -> Result<std::convert::Infallible, End> {
         let (mut refused, mut bad) = (0, 0);
         let mut pending: Option<Pending> = None;
+        let (mut busy, mut leaving) = (false, false);
         let mut heard = Instant::now();
         let mut ping = interval(PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -187,21 +194,23 @@ impl Client {
                     None => std::future::pending().await,
                 }
             };
-            // Biased, so that the reply to `leave` comes before the session's last message.
             tokio::select! {
-                biased;
                 reply = answer => {
-                    pending = None;
+                    (pending, busy) = (None, false);
                     self.say(&reply).await?;
                     self.send_all(&mut frames).await?;
                 }
-                () = frames.changed(), if pending.is_none() => {
+                // The reply to `leave` comes before the session's last message.
+                () = frames.changed(), if !leaving => {
                     self.send_all(&mut frames).await?;
                 }
-                packet = self.socket.next(), if pending.is_none() => {
+                packet = self.socket.next(), if !busy => {
                     heard = Instant::now();
                     if let Some(text) = text_of(packet)? {
-                        pending = self.hear(&text, &mut refused, &mut bad).await?;
+                        let asked = self.hear(&text, &mut refused, &mut bad).await?;
+                        leaving = asked.as_ref().is_some_and(|asked| asked.leaves);
+                        pending = asked.map(|asked| asked.reply);
+                        busy = pending.is_some();
                     }
                 }
                 _ = ping.tick() => {
@@ -220,7 +229,7 @@ impl Client {
         text: &str,
         refused: &mut u32,
         bad: &mut u32,
-    ) -> Result<Option<Pending>, End> {
+    ) -> Result<Option<Asked>, End> {
         let session = self.resource.session;
         let feed = self.signaling.hub().feed(session);
         // A session without a log ended; its last message is on the way.
@@ -252,9 +261,12 @@ impl Client {
             return Ok(None);
         }
         let (signaling, resource) = (self.signaling.clone(), self.resource.clone());
-        Ok(Some(Box::pin(async move {
-            reply(message.id, signaling.obey(&resource, message.command).await)
-        })))
+        let leaves = message.command == Command::Leave;
+        let reply =
+            Box::pin(
+                async move { reply(message.id, signaling.obey(&resource, message.command).await) },
+            );
+        Ok(Some(Asked { reply, leaves }))
     }
 
     async fn send_all(&mut self, frames: &mut Frames) -> Result<(), End> {

@@ -63,8 +63,8 @@ pub(super) fn accept(
     }
     let answer = HeaderValue::from_str(&derive_accept_key(key)).map_err(|_| Problem::internal())?;
     let held = stay.clone();
-    let taken_over = stay
-        .take_over(move |taken| conversation::hold(signaling, resource, unknown, held, taken));
+    let taken_over =
+        stay.take_over(move |taken| conversation::hold(signaling, resource, unknown, held, taken));
     if !taken_over {
         return Err(needs_http1());
     }
