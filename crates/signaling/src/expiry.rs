@@ -7,11 +7,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use model::SessionId;
+use model::{RoomId, SessionId};
+use room::EndReason;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::config::AuthConfig;
+use crate::events::messages::Message;
 use crate::resources::Face;
+use crate::state::Signaling;
 
 /// How long before the expiry a member is told.
 const TOLD_BEFORE: Duration = Duration::from_secs(60);
@@ -91,6 +95,16 @@ impl Table {
 }
 
 impl Expiry {
+    /// The table that the configuration asks for.
+    pub(crate) fn of(auth: &AuthConfig, clock: Clock) -> Self {
+        match auth {
+            AuthConfig::Open => Self::new(clock, Duration::ZERO, ExpiredSessions::Keep),
+            AuthConfig::Tokens(tokens) => {
+                Self::new(clock, tokens.expiry_grace, tokens.expired_sessions)
+            }
+        }
+    }
+
     /// A table without sessions.
     pub(crate) fn new(clock: Clock, grace: Duration, which: ExpiredSessions) -> Self {
         Self { clock, grace, which, table: Mutex::default(), changed: Notify::new() }
@@ -177,6 +191,51 @@ impl Expiry {
             self.changed.notify_one();
         }
         all
+    }
+}
+
+impl Signaling {
+    /// Tells members whose tokens expire, and ends their sessions; never returns.
+    pub(crate) async fn drive_expiry(&self) {
+        loop {
+            self.0.expiry.wait().await;
+            let mut over: HashMap<RoomId, Vec<SessionId>> = HashMap::new();
+            for due in self.0.expiry.due() {
+                match due {
+                    Due::Soon { session, seconds } => {
+                        self.hub().tell(session, &Message::TokenExpiring { seconds });
+                    }
+                    Due::Over { session } => {
+                        if let Some(room) = self.core().room_of(session) {
+                            over.entry(room).or_default().push(session);
+                        }
+                    }
+                }
+            }
+            for (room, sessions) in over {
+                let signaling = self.clone();
+                // A task of its own, since a room that is busy must not keep the sessions of others alive. There are no more such
+                // tasks than sessions.
+                tokio::spawn(async move { signaling.expire(&room, sessions).await });
+            }
+        }
+    }
+
+    async fn expire(&self, room: &RoomId, sessions: Vec<SessionId>) {
+        let (signaling, ending) = (self.clone(), sessions.clone());
+        let call = move || {
+            for session in ending {
+                let now = tokio::time::Instant::now().into_std();
+                // An error means that the session ended by itself.
+                let _gone = signaling.core().end(now, session, EndReason::Expired);
+            }
+            signaling.0.changed.notify_one();
+        };
+        if self.0.calls.run(room, call).await.is_err() {
+            for session in sessions {
+                self.0.expiry.again(session);
+            }
+        }
     }
 }
 

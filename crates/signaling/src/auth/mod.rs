@@ -23,7 +23,7 @@ use aws_lc_rs::hmac;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 
-pub(crate) use caller::{Caller, Owner};
+pub(crate) use caller::{Caller, Claim, Owner};
 pub(crate) use grants::Action;
 pub use keyring::{FixedKeys, KeysFile};
 pub use mint::{NewKeys, NewToken, SigningKey, mint, new_keys};
