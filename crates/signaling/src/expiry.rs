@@ -133,6 +133,17 @@ impl Expiry {
         self.changed.notify_one();
     }
 
+    /// The member of a session may not know what it was told.
+    pub(crate) fn tell_again(&self, session: SessionId) {
+        let mut table = self.lock();
+        let told = table.entries.get(&session).copied().filter(|entry| entry.told);
+        // In the grace there is nothing to tell but the end, and that must not be put off.
+        if let Some(entry) = told.filter(|entry| entry.expires > self.clock.now()) {
+            table.put(session, Entry { told: false, due: self.clock.now(), ..entry });
+            self.changed.notify_one();
+        }
+    }
+
     /// The session ended.
     pub(crate) fn remove(&self, session: SessionId) {
         self.lock().remove(session);
@@ -310,6 +321,19 @@ mod tests {
         assert_eq!(kinds, [Due::Soon { session: ONE, seconds: 60 }, Due::Over { session: ONE }]);
         expiry.again(ONE);
         assert_eq!(watch(&expiry, 10).await, [(1, Due::Over { session: ONE })]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_missed_it_is_told_again_and_ends_no_later() {
+        let expiry = expiry(ExpiredSessions::Members);
+        expiry.set(ONE, after(70));
+        expiry.tell_again(ONE);
+        assert_eq!(watch(&expiry, 50).await, [(10, Due::Soon { session: ONE, seconds: 60 })]);
+        expiry.tell_again(ONE);
+        assert_eq!(watch(&expiry, 30).await, [(0, Due::Soon { session: ONE, seconds: 20 })]);
+        expiry.tell_again(ONE);
+        expiry.tell_again(TWO);
+        assert_eq!(watch(&expiry, 100).await, [(20, Due::Over { session: ONE })]);
     }
 
     #[tokio::test(start_paused = true)]

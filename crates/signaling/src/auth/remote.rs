@@ -27,6 +27,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct KeysUrl {
     url: OutboundUrl,
     outbound: Outbound,
+    pause: Duration,
     pub(super) keys: ArcSwap<Keys>,
     /// When the last fetch began. Locked while a fetch is under way.
     last: Mutex<Option<Instant>>,
@@ -35,7 +36,14 @@ pub struct KeysUrl {
 impl KeysUrl {
     /// No keys yet; [`KeysUrl::keep_fresh`] fetches them.
     pub fn new(url: OutboundUrl, outbound: Outbound) -> Self {
-        Self { url, outbound, keys: ArcSwap::default(), last: Mutex::default() }
+        let pause = FETCH_PAUSE;
+        Self { url, outbound, pause, keys: ArcSwap::default(), last: Mutex::default() }
+    }
+
+    /// Another least time between fetches that unknown keys cause; 30 s by default.
+    #[must_use]
+    pub fn with_pause(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 
     /// Fetches the set again and again; never returns.
@@ -57,7 +65,7 @@ impl KeysUrl {
         }
         // Who waited here for another fetch finds its keys afterwards.
         let mut last = self.last.lock().await;
-        let rests = last.is_some_and(|last| last.elapsed() < FETCH_PAUSE);
+        let rests = last.is_some_and(|last| last.elapsed() < self.pause);
         if rests || self.keys.load().contains_key(kid) {
             return;
         }
