@@ -4,6 +4,7 @@
 //! connected, the new session is a *successor*: it negotiates and connects beside the old one; once it is connected,
 //! viewers are moved to it and the old session is closed. A successor that never connects changes nothing for viewers.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{Command, DownMedia, MemberKind, NodeId, ParticipantId, Profile, SessionId};
@@ -193,7 +194,8 @@ impl Room {
 
     /// Lets the tracks of a publisher that send nothing yet count as live for [`AWAITED_FOR`].
     pub(crate) fn await_media(&mut self, now: Instant, session: SessionId) {
-        if !self.publishers.publishes(session) {
+        let has_tracks = |record: &Arc<ParticipantRecord>| !record.tracks.is_empty();
+        if !self.publishers.of_session(session).is_some_and(has_tracks) {
             return;
         }
         self.awaited.retain(|(_, awaited)| *awaited != session);
@@ -302,7 +304,9 @@ impl Room {
     fn enter_publisher(&mut self, record: ParticipantRecord) {
         let (id, session) = (record.id.clone(), record.session);
         let successor = self.successors.remove(&id).map(|record| record.session);
-        let lost_until = self.found_again(&id);
+        let earlier = self.publishers.session_of(&id).and_then(|old| self.sessions.get(&old));
+        let earlier = earlier.and_then(|old| old.member.as_ref()?.lost_until);
+        let lost_until = self.found_again(&id).or(earlier);
         if let Ok(member) = self.member_mut(session) {
             member.lost_until = lost_until;
         }
