@@ -204,8 +204,11 @@ fn a_profile_is_changed_by_its_member_or_an_administrator() {
     assert_eq!(unknown.unwrap_err().kind(), ErrorKind::NotFound);
     // Whoever changes itself without end is told to stop, since every change goes to all members.
     let track = node.tracks_of("ann")[0];
-    let change =
-        |at: usize| MemberCommand::UpdateTrack { track, muted: Some(at % 2 == 0), name: None };
+    let change = |at: usize| MemberCommand::UpdateTrack {
+        track,
+        muted: Some(at.is_multiple_of(2)),
+        name: None,
+    };
     let refused = (0..200).filter_map(|at| node.command(ann, change(at)).err());
     let kinds: Vec<ErrorKind> = refused.map(|error| error.kind()).collect();
     assert!(kinds.len() >= 99 && kinds.iter().all(|kind| *kind == ErrorKind::Quota));
