@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use model::Codec;
 
-use crate::room::{AT_ONCE, Room};
+use crate::room::Room;
 use crate::{ErrorKind, Notice, RoomError, RoomSettings, SettingsChange};
 
 /// The longest time that an empty room or a lost member stays.
@@ -85,12 +85,8 @@ impl Room {
         if settings == *self.settings {
             return Ok(());
         }
-        let audible_before = self.settings.audible;
         self.settings = Arc::new(settings);
-        if self.settings.audible != audible_before {
-            self.tracks_changed();
-            self.work(AT_ONCE);
-        }
+        self.set_audible(self.settings.audible);
         self.notices.push_back(Notice::Settings(self.settings.clone()));
         // A lifetime that is shorter than the room's age ends the room now.
         self.handle_timeout(now);

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use model::{ParticipantId, RoomId, SessionId};
+use model::{RoomId, SessionId};
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Owner};
 use crate::http::problem::Problem;
 
 /// Session resources by the secret in their URL.
@@ -39,8 +39,8 @@ pub(crate) struct Resource {
     pub(crate) face: Face,
     pub(crate) room: RoomId,
     pub(crate) session: SessionId,
-    /// The identity under which it was opened; `None` when the token has no `sub`.
-    pub(crate) owner: Option<ParticipantId>,
+    /// Whom it belongs to.
+    pub(crate) owner: Owner,
     /// Locked for the whole of a PATCH. Otherwise two PATCHes at once would match the same tag, and the second would
     /// overwrite what the first agreed. Now the second one waits, and is compared with the new tag.
     pub(crate) etag: Mutex<String>,
@@ -83,7 +83,7 @@ impl Resources {
             .filter(|resource| {
                 resource.face == key.face
                     && resource.room == key.room
-                    && caller.owns(&resource.room, resource.owner.as_ref())
+                    && caller.owns(&resource.room, &resource.owner)
             })
             .ok_or_else(Problem::not_found)
     }

@@ -12,7 +12,7 @@ use room::{
     Accepted, Entering, ErrorKind, ParticipantRecord, Roles, RoomError, SessionInfo, Target,
 };
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Owner};
 use crate::core::Core;
 use crate::http::problem::Problem;
 use crate::http::resource::Precondition;
@@ -117,7 +117,7 @@ impl Signaling {
         &self,
         room: RoomId,
         participant: Option<ParticipantId>,
-        owner: Option<ParticipantId>,
+        owner: Owner,
         offer: String,
     ) -> Result<Opened, Problem> {
         let participant = match participant {
@@ -136,7 +136,7 @@ impl Signaling {
         room: RoomId,
         viewer: Option<ParticipantId>,
         target: Target,
-        owner: Option<ParticipantId>,
+        owner: Owner,
         offer: String,
     ) -> Result<Opened, Problem> {
         let entering = Entering { participant: None, identity: viewer, target, admission: None };
@@ -147,7 +147,7 @@ impl Signaling {
         &self,
         face: Face,
         room: RoomId,
-        owner: Option<ParticipantId>,
+        owner: Owner,
         entering: Entering,
         offer: String,
     ) -> Result<Opened, Problem> {
@@ -160,7 +160,7 @@ impl Signaling {
         &self,
         face: Face,
         room: RoomId,
-        owner: Option<ParticipantId>,
+        owner: Owner,
         entering: Entering,
         offer: &str,
     ) -> Result<Opened, Problem> {
@@ -170,7 +170,8 @@ impl Signaling {
             Face::Whip => Roles::FromPeer,
             Face::Whep => Roles::ToPeer,
         };
-        let entered = core.enter_for(Instant::now(), owner.as_ref(), &room, entering, roles, offer);
+        let entered =
+            core.enter_for(Instant::now(), owner.subject(), &room, entering, roles, offer);
         changed.notify_one();
         let Accepted { session, answer } = entered.map_err(|e| refused(&e))?;
         lines.agreed(session, &room, face);

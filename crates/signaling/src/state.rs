@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::auth::Authenticator;
 use crate::calls::Calls;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::{CommandSink, Core};
 use crate::counters::Counters;
@@ -94,7 +95,7 @@ impl Signaling {
             }
         });
         Self(Arc::new(Shared {
-            auth: Authenticator::new(&config.auth),
+            auth: Authenticator::new(&config.auth, Clock::system()),
             by_address: Limiter::new(limits.per_address, limits.table_size),
             by_token: Limiter::new(limits.per_token, limits.table_size),
             token_hasher: RandomState::new(),
