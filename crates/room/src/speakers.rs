@@ -70,7 +70,7 @@ pub(crate) struct Heard {
 #[derive(Debug)]
 pub(crate) struct Speakers {
     voices: BTreeMap<TrackId, Voice>,
-    /// Voices that spoke within [`HOLD`], or have sent no level yet: the only ones that [`Speakers::update`] looks at.
+    /// Voices that spoke within [`HOLD`]: the only ones that [`Speakers::update`] looks at.
     warm: BTreeSet<TrackId>,
     loudest: Vec<TrackId>,
     /// Voices that speak, the dominant one first.
@@ -93,8 +93,6 @@ struct Voice {
     live: bool,
     /// Its place in the order of arrival.
     arrival: usize,
-    /// It has told a level at least once.
-    has_level: bool,
     /// The level told last; [`SILENCE`] below the threshold of speech.
     level: u8,
     /// Since when it is above the threshold without a break.
@@ -111,10 +109,8 @@ struct Voice {
 enum Need {
     /// Nothing of it arrives.
     Absent,
-    /// It arrives, and was silent for [`HOLD`] or longer.
+    /// It arrives, and was silent for [`HOLD`] or longer, or never told a level.
     Silent,
-    /// It arrives and never told a level, so that it may be sounding.
-    Unknown,
     /// It speaks, or did so within [`HOLD`].
     Speaks,
 }
@@ -156,8 +152,6 @@ impl Speakers {
             (voice.live, voice.arrival) = (track.live, arrival);
             if !voice.live {
                 voice.set_level(now, SILENCE);
-            } else if !voice.has_level {
-                self.warm.insert(track.id);
             }
             self.voices.insert(track.id, voice);
         }
@@ -185,8 +179,7 @@ impl Speakers {
             // The first packets of a track may be heard of before the track is known to be active.
             voice.live = true;
         }
-        let was_unknown = !std::mem::replace(&mut voice.has_level, true);
-        if voice.level == level && !was_unknown {
+        if voice.level == level {
             return;
         }
         voice.set_level(now, level);
@@ -256,7 +249,7 @@ impl Speakers {
             let later = voice.next_turn().or_else(|| voice.cools_at());
             match later.filter(|at| *at > now) {
                 Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
-                None if !voice.is_above() && (voice.has_level || !voice.live) => cooled.push(id),
+                None if !voice.is_above() => cooled.push(id),
                 None => {}
             }
         }
@@ -293,12 +286,14 @@ impl Speakers {
             self.loudest.extend(ranked.into_iter().take(free).map(|(_, _, id)| id));
         }
         let loudest = &mut self.loudest;
-        let mut claims: Vec<_> = self
-            .warm
-            .iter()
+        // Silent voices claim a place only where one inside stopped sending; otherwise only warm ones are looked at.
+        let absent = |id: &TrackId| voices.get(id).is_some_and(|v| v.need(now) == Need::Absent);
+        let all = loudest.iter().any(absent).then(|| voices.keys());
+        let warm = all.is_none().then(|| self.warm.iter());
+        let candidates = all.into_iter().flatten().chain(warm.into_iter().flatten());
+        let mut claims: Vec<_> = candidates
             .filter(|id| !loudest.contains(id))
             .filter_map(|id| Some((*id, voices.get(id)?)))
-            .filter(|(_, voice)| voice.is_above() || voice.need(now) == Need::Unknown)
             .map(|(id, voice)| (voice.strength(now), voice.arrival, id))
             .collect();
         claims.sort_by(|a, b| by_strength(b.0, a.0).then(a.1.cmp(&b.1)));
@@ -355,7 +350,6 @@ impl Voice {
             source: track.source,
             live: track.live,
             arrival: 0,
-            has_level: false,
             level: SILENCE,
             above_since: None,
             last_above: None,
@@ -423,11 +417,10 @@ impl Voice {
 
     fn need(&self, now: Instant) -> Need {
         let recent = self.last_above.is_some_and(|at| now.saturating_duration_since(at) < HOLD);
-        match (self.live, self.has_level) {
+        match self.live {
             _ if self.is_above() || recent => Need::Speaks,
-            (true, false) => Need::Unknown,
-            (true, true) => Need::Silent,
-            (false, _) => Need::Absent,
+            true => Need::Silent,
+            false => Need::Absent,
         }
     }
 
@@ -444,7 +437,7 @@ impl Voice {
                 self.speaks && self.is_above() && self.loudness >= other.loudness + MARGIN_DB
             }
             (Need::Speaks, _) => self.is_above(),
-            (Need::Unknown, Need::Silent | Need::Absent) => true,
+            (Need::Silent, Need::Absent) => true,
             _ => false,
         }
     }

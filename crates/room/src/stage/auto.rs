@@ -89,7 +89,7 @@ fn place_for(slots: &[Slot], offered: &Offered, rank: Rank, now: Instant) -> Pla
             Some(until) => later = Some(later.map_or(until, |later| later.min(until))),
             None => {
                 let lower =
-                    |than: usize| (slot.rank, slots[than].since) > (slots[than].rank, slot.since);
+                    |than: usize| (slot.rank, slots[than].since) >= (slots[than].rank, slot.since);
                 if best.is_none_or(lower) {
                     best = Some(at);
                 }

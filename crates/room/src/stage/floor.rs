@@ -129,6 +129,7 @@ impl Floor {
         self.is_stale = false;
         self.revision += 1;
         self.tracks.clear();
+        self.ranking.clear();
         for publisher in publishers.iter().filter(|p| !p.record.hidden) {
             let record = &publisher.record;
             let tracks = publisher.tracks().filter(|(track, _)| !track.forbidden);
