@@ -36,7 +36,7 @@ fn a_source_that_may_not_be_published_any_more_flows_to_nobody_until_it_may_agai
     let [voice, picture] = node.tracks_of("ann")[..] else { panic!("two tracks") };
     assert!(node.shown_to(bob).contains(&picture) && node.shown_to(viewer).contains(&picture));
     permit(&mut node, "ann", sound());
-    assert_eq!(node.notices(), [Notice::Permissions { session: ann, permissions: sound() }]);
+    assert_eq!(node.told(), [Notice::Permissions { session: ann, permissions: sound() }]);
     for session in [bob, viewer] {
         let shown = node.shown_to(session);
         assert!(!shown.contains(&picture) && shown.contains(&voice), "{session}: {shown:?}");
@@ -51,9 +51,9 @@ fn a_source_that_may_not_be_published_any_more_flows_to_nobody_until_it_may_agai
     assert!(!node.shown_to(bob).contains(&picture));
     permit(&mut node, "ann", Permissions::ALL);
     assert!(node.shown_to(bob).contains(&picture) && node.shown_to(viewer).contains(&picture));
-    node.notices();
+    node.told();
     permit(&mut node, "ann", Permissions::ALL);
-    assert!(node.notices().is_empty(), "nothing changed");
+    assert!(node.told().is_empty(), "nothing changed");
 }
 
 #[test]
@@ -94,12 +94,12 @@ fn a_muted_track_flows_to_nobody_whoever_muted_it() {
     let voice = node.tracks_of("ann")[0];
     mute(&mut node, ann, voice, true);
     assert!(!node.shown_to(bob).contains(&voice) && !node.shown_to(viewer).contains(&voice));
-    assert!(node.notices().is_empty(), "the member knows what it did; the others see the record");
+    assert!(node.told().is_empty(), "the member knows what it did; the others see the record");
     mute(&mut node, ann, voice, false);
     assert!(node.shown_to(bob).contains(&voice) && node.shown_to(viewer).contains(&voice));
     let by_admin = |muted| AdminCommand::Mute { member: who("ann"), track: voice, muted };
     node.administer(by_admin(true)).unwrap();
-    assert_eq!(node.notices(), [Notice::Muted { session: ann, track: voice, muted: true }]);
+    assert_eq!(node.told(), [Notice::Muted { session: ann, track: voice, muted: true }]);
     assert!(!node.shown_to(bob).contains(&voice) && node.record("ann").tracks[0].muted);
     mute(&mut node, ann, voice, false);
     assert!(node.shown_to(bob).contains(&voice), "the member may unmute itself");
@@ -121,7 +121,7 @@ fn a_refreshed_token_changes_what_its_own_session_may_do() {
     };
     change(&mut node, ann).unwrap();
     assert_eq!(node.snapshot(ann).permissions, sound());
-    assert_eq!(node.notices(), [Notice::Permissions { session: ann, permissions: sound() }]);
+    assert_eq!(node.told(), [Notice::Permissions { session: ann, permissions: sound() }]);
     assert!(node.record("ann").tracks[1].forbidden);
     assert_eq!(change(&mut node, viewer).unwrap_err().kind(), ErrorKind::NotFound);
 }
@@ -150,7 +150,7 @@ fn a_removed_member_leaves_at_once_with_the_session_that_was_to_follow() {
     let next = node.join("ann", Default::default(), &meeting("av", "a")).unwrap();
     node.administer(AdminCommand::Remove(who("ann"))).unwrap();
     let closed = |session| Notice::SessionClosed { session, reason: EndReason::Removed };
-    assert_eq!(node.notices(), [closed(next), closed(ann)]);
+    assert_eq!(node.told(), [closed(next), closed(ann)]);
     assert_eq!(node.records().len(), 1);
     assert!(node.shown_to(bob).is_empty());
     let again = node.administer(AdminCommand::Remove(who("ann"))).unwrap_err();

@@ -68,7 +68,7 @@ fn a_session_that_breaks_off_leaves_its_member_in_the_room_for_a_time() {
         node.changes();
         node.lose(ann, reason);
         let closed = Notice::SessionClosed { session: ann, reason: EndReason::Transport(reason) };
-        assert_eq!(node.notices(), [closed]);
+        assert_eq!(node.told(), [closed]);
         let record = node.record("ann");
         assert_eq!((record.presence(), record.tracks.len()), (Presence::Lost, 0));
         assert!(node.shown_to(bob).is_empty());
@@ -160,7 +160,7 @@ fn the_newer_session_wins_or_is_refused_while_the_older_one_is_connected() {
     let old = node.meet("ann");
     let new = node.meet("ann");
     let replaced = Notice::SessionClosed { session: old, reason: EndReason::Replaced };
-    assert_eq!(node.notices(), [replaced]);
+    assert_eq!(node.told(), [replaced]);
     node.change_room(SettingsChange { newer_wins: Some(false), ..SettingsChange::default() });
     let join = |node: &mut Node| node.join("ann", Admission::default(), &slots("a"));
     let refused = join(&mut node).unwrap_err();
@@ -237,15 +237,15 @@ fn a_room_ends_with_its_lifetime() {
         ..SettingsChange::default()
     });
     node.lose(bob, CloseReason::ConsentExpired);
-    node.notices();
+    node.told();
     node.wait(54 * SECOND);
     assert!(node.exists());
     node.meet("bob");
     node.lose(SessionId(4), CloseReason::ConsentExpired);
-    node.notices();
+    node.told();
     node.wait(SECOND);
     let closed = |session| Notice::SessionClosed { session, reason: EndReason::RoomClosed };
-    assert_eq!(node.notices(), [closed(ann), closed(viewer)]);
+    assert_eq!(node.told(), [closed(ann), closed(viewer)]);
     assert!(!node.exists(), "neither lost members nor the empty timeout keep it");
     assert_eq!(node.log().iter().filter(|line| line.starts_with("close")).count(), 4);
 }
@@ -287,9 +287,6 @@ fn the_end_of_a_session_tells_why() {
         node.rooms.turn(&room("r"), |room, _| room.end_session(now, ann, expired))
     };
     end(&mut node).unwrap();
-    assert_eq!(
-        node.notices(),
-        [Notice::SessionClosed { session: ann, reason: EndReason::Expired }]
-    );
+    assert_eq!(node.told(), [Notice::SessionClosed { session: ann, reason: EndReason::Expired }]);
     assert_eq!(end(&mut node).unwrap_err().kind(), ErrorKind::NotFound);
 }

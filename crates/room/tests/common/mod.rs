@@ -374,6 +374,15 @@ impl Node {
         std::mem::take(&mut self.rooms.notices)
     }
 
+    /// The notices since the last call, but for those of slots and speakers.
+    pub(crate) fn told(&mut self) -> Vec<Notice> {
+        let of_slots = |notice: &Notice| {
+            let slots = matches!(notice, Notice::Slots { .. } | Notice::SlotsWanted { .. });
+            slots || matches!(notice, Notice::Speakers(_))
+        };
+        self.notices().into_iter().filter(|notice| !of_slots(notice)).collect()
+    }
+
     /// All commands in short: `open 1`, `bind 2/0 = 1`, `bind 2/0 = -`, `close 1`.
     pub(crate) fn log(&mut self) -> Vec<String> {
         self.commands().iter().flat_map(short).collect()
