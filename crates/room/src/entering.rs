@@ -318,7 +318,7 @@ impl Room {
         let old_tracks = self.publishers.of(&id).map_or(0, |old| old.tracks.len());
         // A member that neither had nor has tracks changes nothing for the viewers.
         let tracks = old_tracks + record.tracks.len();
-        let old = self.publishers.put(record, &mut self.mappings);
+        let old = self.put_record(record);
         if tracks > 0 {
             self.tracks_changed();
         }
@@ -326,6 +326,17 @@ impl Room {
             self.leave(replaced, EndReason::Replaced, None);
         }
         self.work(AT_ONCE);
+    }
+
+    /// Enters a record, or replaces that of the participant. Returns the session with which it published before.
+    fn put_record(&mut self, record: ParticipantRecord) -> Option<SessionId> {
+        let session = record.session;
+        let was_hidden = self.publishers.of(&record.id).is_some_and(|old| old.hidden);
+        let old = self.publishers.put(record, &mut self.mappings);
+        if was_hidden {
+            self.tell_quality(session);
+        }
+        old
     }
 
     /// Removes a session from the room and frees the slots that show it. Its member may stay as a lost one. False when
@@ -378,7 +389,7 @@ impl Room {
         match (self.successors.remove(&record.id), until) {
             (Some(successor), _) => {
                 tracks += successor.tracks.len();
-                self.publishers.put(successor, &mut self.mappings);
+                self.put_record(successor);
             }
             (None, Some(until)) => self.lose(record.session, until),
             (None, None) => {
