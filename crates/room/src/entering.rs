@@ -15,11 +15,12 @@ use crate::negotiate::Agreed;
 use crate::policy::ByArrival;
 use crate::records::{ParticipantRecord, TrackRecord};
 use crate::room::{AT_ONCE, CONNECT_TIMEOUT, Entering, Room};
-use crate::session::{Session, Watching};
+use crate::session::{Session, Viewing, Watching};
 use crate::slots::SlotTable;
+use crate::stage::floor::Who;
 use crate::{
     Accepted, Admission, EndReason, ErrorKind, Ids, LocalMedia, LocalPublished, Notice, RoomConfig,
-    RoomError, Subscription, Target, TrackDescription,
+    RoomError, Target, TrackDescription,
 };
 
 /// How long the tracks of a publisher count as live before their first packet: from its offer, and again from the
@@ -134,16 +135,20 @@ impl Room {
             self.check_viewer(config)?;
         }
         let (plan, session) = (agreement.plan.clone(), agreement.plan.id);
-        let mut watching = agreement.roles.to_peer().then(|| self.watching(&agreement, target));
+        let who = Who { session, identity: participant.as_ref().or(identity.as_ref()) };
         let mut entered = None;
         if let Some(id) = &participant {
             let record = self.record(id.clone(), &agreement, admission.as_deref())?;
             let member = Member::new(admission.as_ref().map_or(PUBLISHER, |a| a.permissions));
             entered = Some((record, Box::new(member)));
         }
-        if let (Some(watching), Some(admission)) = (&mut watching, admission) {
-            watching.subscription = admission.subscription;
-        }
+        let watching = match agreement.roles.to_peer() {
+            true => Some(match &admission {
+                Some(admission) => self.stage_for(who, &agreement, admission)?,
+                None => self.watching(&agreement, target),
+            }),
+            false => None,
+        };
         let (record, member) = entered.unzip();
         self.is_entered(now);
         self.viewers += usize::from(watching.is_some());
@@ -237,8 +242,8 @@ impl Room {
 
     fn watching(&mut self, agreement: &Agreement, target: Target) -> Watching {
         let slots = SlotTable::new(&slots_of(agreement), &mut self.mappings);
-        let (policy, subscription) = (Box::new(ByArrival), Subscription::default());
-        Watching { target, slots, policy, subscription, revision: 0 }
+        let policy = Box::new(ByArrival);
+        Watching::Viewer(Box::new(Viewing { target, slots, policy, revision: 0 }))
     }
 
     /// Adds an in-process publisher; a publisher of the same name is replaced. No `Open` command is made, since there
@@ -347,7 +352,8 @@ impl Room {
         self.connected -= usize::from(session.connected);
         if let Some(watching) = &session.watching {
             self.viewers -= 1;
-            self.round.crowded -= usize::from(watching.slots.is_crowded());
+            self.round.crowded -= usize::from(watching.is_crowded());
+            self.floor.stages -= usize::from(watching.is_member());
         }
         // The record of a publisher that was replaced already names the new session.
         if let Some(record) = self.publishers.of_session(id).cloned() {

@@ -14,6 +14,7 @@ impl Room {
             Event::Connected { session } => self.connect(now, session),
             Event::TrackActive { session, track } => self.set_active(now, session, track, true),
             Event::TrackSilent { session, track } => self.set_active(now, session, track, false),
+            Event::AudioLevel { session, track, level } => self.hear(now, session, track, level),
             Event::Lost { session } => self.set_lost(session, true),
             Event::Back { session } => self.set_lost(session, false),
             Event::Quality { session, quality } => self.note_quality(session, quality),
@@ -25,7 +26,7 @@ impl Room {
                 }
             }
             // Signaling reads the envelope of a message and brings it as `MemberCommand::SendData`.
-            Event::AudioLevel { .. } | Event::Data { .. } => {}
+            Event::Data { .. } => {}
             Event::Closed { session, reason } => {
                 let reason = match reason {
                     CloseReason::NeverConnected => EndReason::NeverConnected,

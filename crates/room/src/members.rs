@@ -141,7 +141,7 @@ impl Room {
             self.tell_quality(session);
         }
         if before.subscribe != permissions.subscribe {
-            self.fit(session);
+            self.allow_receiving(session, permissions.subscribe);
         }
         self.work(AT_ONCE);
         Ok(())

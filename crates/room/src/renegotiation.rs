@@ -7,7 +7,6 @@ use sdp::Fragment;
 
 use crate::agreement::Agreement;
 use crate::describing::describe;
-use crate::entering::slots_of;
 use crate::members::PUBLISHER;
 use crate::negotiate::Agreed;
 use crate::random::Random;
@@ -51,7 +50,7 @@ impl Room {
         let mappings = &mut self.mappings;
         let Some(session) = self.sessions.get_mut(&id) else { return Err(not_found(id)) };
         if let Some(watching) = &mut session.watching {
-            watching.slots.update(&slots_of(&agreement), mappings);
+            watching.update(&agreement, mappings);
         }
         session.agreement = Some(agreement);
         self.commands.push_back(Command::Update(plan.clone()));

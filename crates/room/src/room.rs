@@ -17,6 +17,7 @@ use crate::publishers::Publishers;
 use crate::records::{ParticipantRecord, RecordChange};
 use crate::rounds::Round;
 use crate::session::Session;
+use crate::stage::floor::Floor;
 use crate::{Admission, EndReason, ErrorKind, Notice, RoomError, RoomSettings, Target};
 
 /// How long a session may take from its answer to the end of its DTLS handshake.
@@ -63,6 +64,8 @@ pub struct Room {
     /// Until when the tracks of a session count as live before their first packet.
     pub(crate) awaited: BTreeSet<(Instant, SessionId)>,
     pub(crate) round: Round,
+    /// What is shown and heard, for the members with room sessions.
+    pub(crate) floor: Floor,
     pub(crate) stay: Stay,
     /// The quality of the members' connections, as far as known.
     pub(crate) qualities: BTreeMap<ParticipantId, Quality>,
@@ -86,6 +89,8 @@ impl Room {
         epoch: u64,
         settings: Arc<RoomSettings>,
     ) -> Self {
+        let mut floor = Floor::default();
+        floor.set_audible(settings.audible);
         Self {
             id,
             settings,
@@ -97,6 +102,7 @@ impl Room {
             successors: BTreeMap::new(),
             awaited: BTreeSet::new(),
             round: Round::default(),
+            floor,
             stay: Stay::default(),
             qualities: BTreeMap::new(),
             farewells: VecDeque::new(),
@@ -138,12 +144,14 @@ impl Room {
     /// When [`Room::handle_timeout`] has to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let deadlines = [&self.deadlines, &self.awaited].into_iter().filter_map(BTreeSet::first);
-        deadlines.map(|&(at, _)| at).chain(self.round.due()).chain(self.stay_due()).min()
+        let due = [self.round.due(), self.floor.due(), self.stay_due()];
+        deadlines.map(|&(at, _)| at).chain(due.into_iter().flatten()).min()
     }
 
-    /// Ends sessions that did not connect in time and stays that are over, and gives slots of silent sources to live ones
-    /// that wait.
+    /// Ends sessions that did not connect in time and stays that are over, gives slots of silent sources to live ones that
+    /// wait, and lets the slots of members follow who speaks.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.floor.now = Some(now);
         while let Some(&(at, session)) = self.deadlines.first()
             && at <= now
         {
@@ -153,6 +161,7 @@ impl Room {
         self.end_stays(now);
         self.await_no_more(now);
         self.begin_due_round(now);
+        self.floor_timeout(now);
     }
 
     /// Whether the room is over: nobody is in it, it does not wait for somebody, and it has no work.

@@ -86,6 +86,7 @@ impl Room {
             return Ok(());
         }
         self.settings = Arc::new(settings);
+        self.set_audible(self.settings.audible);
         self.notices.push_back(Notice::Settings(self.settings.clone()));
         // A lifetime that is shorter than the room's age ends the room now.
         self.handle_timeout(now);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{ParticipantId, Permissions, SessionId};
 
 use crate::room::{Room, not_found};
-use crate::{ParticipantRecord, RoomError, SlotInfo, SlotState, SlotView, Snapshot};
+use crate::{ParticipantRecord, RoomError, Snapshot};
 
 impl Room {
     /// All that a member has to know of the room. Who applies to an earlier snapshot the record changes and notices that
@@ -29,8 +29,8 @@ impl Room {
             me: me.clone(),
             permissions: member.permissions,
             slots: self.slot_views(session),
-            wanted: (0, 0),
-            speakers: [].into(),
+            wanted: self.slots_wanted(session),
+            speakers: self.speakers(),
             qualities: records().filter_map(quality).collect(),
         })
     }
@@ -43,26 +43,5 @@ impl Room {
     /// What a member may do now; `None` when there is no such member, or its connection is lost.
     pub fn permissions_of(&self, member: &ParticipantId) -> Option<Permissions> {
         self.permissions(self.publishers.session_of(member)?)
-    }
-}
-
-impl Room {
-    /// All slots of a session, in the order of its offer.
-    fn slot_views(&self, session: SessionId) -> Vec<SlotView> {
-        let watching = self.sessions.get(&session).and_then(|s| s.watching.as_ref());
-        let slots = watching.map(|watching| watching.slots.listing()).unwrap_or_default();
-        let view = |slot: SlotInfo| {
-            let publisher = slot.track.and_then(|track| {
-                let mut records = self.publishers.iter().map(|publisher| &publisher.record);
-                let record = records.find(|record| record.tracks.iter().any(|t| t.id == track))?;
-                Some((track, record.id.clone()))
-            });
-            let state = match publisher {
-                Some(_) => SlotState::Flowing,
-                None => SlotState::Empty,
-            };
-            SlotView { mid: slot.mid, kind: slot.kind, shows: publisher, state }
-        };
-        slots.into_iter().map(view).collect()
     }
 }

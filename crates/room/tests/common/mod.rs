@@ -1,6 +1,8 @@
 //! The rooms of a node, with random bytes that count up, so that answers can be compared as text.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod members;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
