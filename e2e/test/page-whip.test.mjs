@@ -35,7 +35,7 @@ describe("the room's page", { timeout: 150_000 }, () => {
     const [card] = await cast.server.participants("demo");
     assert.ok(card, "the demo room has a participant");
     for (const browser of Object.values(cast.browsers)) {
-      const page = await browser.open(`${cast.server.url}/?room=demo`);
+      const page = await browser.open(`${cast.server.url}/whip.html?room=demo`);
       await page.waitFor(`the test card (${card.id}) moves`, 15_000, plays, card.id);
       await page.waitFor("the figures are shown", 5_000, (id) => {
         const text = [...document.querySelectorAll(`.tile[data-participant="${id}"] .figures dd`)].map((one) => one.textContent);
@@ -53,8 +53,8 @@ describe("the room's page", { timeout: 150_000 }, () => {
   });
 
   test("a camera turned on in one browser is seen in the other, and gone after Stop", { timeout: 90_000 }, async () => {
-    const first = await cast.browsers.chromium.open(`${cast.server.url}/?room=demo`);
-    const second = await cast.browsers.firefox.open(`${cast.server.url}/?room=demo`);
+    const first = await cast.browsers.chromium.open(`${cast.server.url}/whip.html?room=demo`);
+    const second = await cast.browsers.firefox.open(`${cast.server.url}/whip.html?room=demo`);
     await first.waitFor("the page is ready", 10_000, () => window.sfumato?.viewers.size > 0);
     await first.evaluate(() => {
       document.getElementById("name").value = "Léa M.";
@@ -80,7 +80,7 @@ describe("the room's page", { timeout: 150_000 }, () => {
   });
 
   test("a page that is closed says goodbye", { timeout: 30_000 }, async () => {
-    const page = await cast.browsers.chromium.open(`${cast.server.url}/?room=leaving`);
+    const page = await cast.browsers.chromium.open(`${cast.server.url}/whip.html?room=leaving`);
     await page.waitFor("the page is ready", 10_000, () => !document.getElementById("empty").hidden);
     await page.evaluate(() => {
       document.getElementById("name").value = "brief";
