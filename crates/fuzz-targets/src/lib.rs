@@ -11,7 +11,7 @@ mod media;
 
 pub use datagrams::{demux, dtls, srtcp, srtp, stun};
 pub use descriptions::{sdp, sdpfrag};
-pub use media::{payload, rtcp, rtp};
+pub use media::{descriptor, payload, rtcp, rtp};
 
 /// A fuzz target.
 #[derive(Clone, Copy)]
@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "rtp", run: rtp, mutations: 10_000 },
     Target { name: "rtcp", run: rtcp, mutations: 10_000 },
     Target { name: "payload", run: payload, mutations: 10_000 },
+    Target { name: "descriptor", run: descriptor, mutations: 10_000 },
     Target { name: "demux", run: demux, mutations: 10_000 },
     Target { name: "stun", run: stun, mutations: 10_000 },
     Target { name: "srtp", run: srtp, mutations: 10_000 },

@@ -1,5 +1,6 @@
 //! RTP, RTCP and codec payloads.
 
+use ::rtp::dependency_descriptor::{DependencyDescriptor, starts_key_frame};
 use ::rtp::rtcp::{
     CompoundIter, Nack, ReceiverReport, RtcpPacket, RtcpWriter, SdesChunk, TransportFeedback,
     XrBlock, validate,
@@ -208,4 +209,22 @@ pub fn payload(data: &[u8]) {
         assert_eq!(again.keyframe_start, info.keyframe_start);
         assert_eq!(again.vp9.map(|f| (f.sid, f.tid)), Some((fields.sid, fields.tid)));
     }
+}
+
+/// A dependency descriptor. The short way to the key frame must agree with the parser, zero padding may not change what is read, and a
+/// structure has a layer for some ids only.
+pub fn descriptor(data: &[u8]) {
+    let read = DependencyDescriptor::parse(data);
+    let key = read.filter(|d| d.structure.is_some()).map(|d| d.starts_key_frame());
+    assert_eq!(starts_key_frame(data), key);
+    let Some(read) = read else { return };
+    assert_eq!(read.start_of_frame, data[0] & 0x80 != 0);
+    let Some(structure) = read.structure else { return };
+    let padded = [data, &[0; 3]].concat();
+    assert_eq!(DependencyDescriptor::parse(&padded), Some(read));
+    assert!(structure.layer(read.template_id).is_some());
+    let high = structure.highest();
+    let layers = (0..64).filter_map(|id| structure.layer(id));
+    assert!(layers.clone().all(|l| l.spatial <= high.spatial && l.temporal <= high.temporal));
+    assert!((1..=64).contains(&layers.count()));
 }

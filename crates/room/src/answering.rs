@@ -81,6 +81,7 @@ pub(crate) fn agreed_sections(
             mid_text: section.mid_text.clone(),
             kind: section.kind.as_str().to_owned(),
             free: chosen.is_none(),
+            slides: section.slides,
             payloads: payloads.unwrap_or_default(),
         }
     };

@@ -10,6 +10,7 @@ use sdp::{Direction, Flow, Offer, SdpError, Section, SectionKind};
 
 use crate::extensions::accepts;
 use crate::negotiate::Negotiation;
+use crate::settings::allows;
 
 /// The number of SSRCs that one publisher may name, retransmissions included.
 const MAX_SSRCS: usize = 20;
@@ -85,13 +86,15 @@ impl Negotiation<'_, '_> {
             let flow = if up || !self.roles.to_peer() { Flow::FromPeer } else { Flow::ToPeer };
             let codecs = sdp::codecs::choose_keyed(section, flow, transport_cc);
             let meanings = codecs.iter().flat_map(sdp::codecs::Chosen::meanings).collect();
-            let codecs: Vec<CodecSpec> = codecs.into_iter().map(|chosen| chosen.spec).collect();
+            let mut codecs: Vec<CodecSpec> = codecs.into_iter().map(|chosen| chosen.spec).collect();
+            if up {
+                codecs.retain(|codec| allows(self.allowed, codec.codec));
+            }
             if codecs.is_empty() {
                 if !wanted {
                     continue;
                 }
-                let wrong =
-                    format!("no codec that is served; allowed are {}", sdp::codecs::served(kind));
+                let wrong = self.no_codec(kind, up);
                 return Err(SdpError::unsupported(section.place(), wrong));
             }
             let direction = match (up, down) {
@@ -108,6 +111,14 @@ impl Negotiation<'_, '_> {
             true => Ok(chosen),
             false => Err(self.nothing_flows()),
         }
+    }
+
+    fn no_codec(&self, kind: MediaKind, up: bool) -> String {
+        if !up || self.allowed.is_empty() {
+            return format!("no codec that is served; allowed are {}", sdp::codecs::served(kind));
+        }
+        let names: Vec<&str> = self.allowed.iter().map(|codec| codec.as_str()).collect();
+        format!("no codec that this room allows; allowed are {}", names.join(", "))
     }
 
     pub(crate) fn up_media(

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use model::{DownMedia, Extension, ExtensionMap, IceCredentials, Mid, SessionId, SessionPlan};
+use model::{
+    Codec, DownMedia, Extension, ExtensionMap, IceCredentials, Mid, SessionId, SessionPlan,
+};
 use sdp::{Answer, LocalTransport, Offer, PeerTransport, SdpError};
 
 use crate::agreement::{Agreement, Roles};
@@ -57,6 +59,7 @@ pub struct Negotiator<'a> {
     config: &'a RoomConfig,
     ids: &'a Ids,
     random: Random<'a>,
+    allowed: &'a [Codec],
 }
 
 /// A negotiation under way. Its steps are in `extensions`, `media` and `answering`.
@@ -66,12 +69,21 @@ pub(crate) struct Negotiation<'n, 'a> {
     pub(crate) random: &'n mut Random<'a>,
     pub(crate) roles: Roles,
     pub(crate) before: Option<&'n Agreement>,
+    /// Codecs that the peer may send; empty: all.
+    pub(crate) allowed: &'n [Codec],
 }
 
 impl<'a> Negotiator<'a> {
     /// `random` fills a buffer from the operating system's random generator; it yields credentials and SSRCs.
     pub fn new(config: &'a RoomConfig, ids: &'a Ids, random: &'a mut dyn FnMut(&mut [u8])) -> Self {
-        Self { config, ids, random: Random::new(random) }
+        Self { config, ids, random: Random::new(random), allowed: &[] }
+    }
+
+    /// The codecs that the peer may send ([`crate::RoomSettings::codecs`]); without this call, or with none: all.
+    #[must_use]
+    pub fn allowing(mut self, codecs: &'a [Codec]) -> Self {
+        self.allowed = codecs;
+        self
     }
 
     /// Answers the first offer of a session.
@@ -96,8 +108,8 @@ impl<'a> Negotiator<'a> {
         roles: Roles,
         before: Option<&'n Agreement>,
     ) -> Negotiation<'n, 'a> {
-        let Self { config, ids, random } = self;
-        Negotiation { config, ids, random, roles, before }
+        let Self { config, ids, random, allowed } = self;
+        Negotiation { config, ids, random, roles, before, allowed }
     }
 }
 

@@ -69,8 +69,18 @@ impl Publishers {
 
     /// The session with which a participant publishes on this node.
     pub(crate) fn session_of(&self, participant: &ParticipantId) -> Option<SessionId> {
+        self.of(participant).map(|record| record.session)
+    }
+
+    /// The record of a participant of this node.
+    pub(crate) fn of(&self, participant: &ParticipantId) -> Option<&Arc<ParticipantRecord>> {
         let mine = self.order.iter().map(|p| &p.record).filter(|r| r.author == self.node);
-        mine.filter(|r| r.id == *participant).map(|r| r.session).next()
+        mine.filter(|r| r.id == *participant).next()
+    }
+
+    /// The record of a session of this node.
+    pub(crate) fn of_session(&self, session: SessionId) -> Option<&Arc<ParticipantRecord>> {
+        self.place(session).map(|at| &self.order[at].record)
     }
 
     /// Adds a publisher of this node, or replaces its record. Returns the session with which the participant published
@@ -89,9 +99,9 @@ impl Publishers {
         let made = Publisher::new(record, mappings);
         match place {
             Some(at) => {
-                let old = std::mem::replace(&mut self.order[at], made).record.session;
-                self.bury(old);
-                Some(old)
+                let old = std::mem::replace(&mut self.order[at], made).record;
+                self.bury(&old, true);
+                Some(old.session)
             }
             None => {
                 self.order.push(made);
@@ -121,8 +131,8 @@ impl Publishers {
     /// Removes the publisher of a session of this node.
     pub(crate) fn remove(&mut self, session: SessionId) {
         if let Some(at) = self.place(session) {
-            self.order.remove(at);
-            self.bury(session);
+            let old = self.order.remove(at).record;
+            self.bury(&old, false);
         }
     }
 
@@ -186,10 +196,10 @@ impl Publishers {
         self.order.iter().position(mine)
     }
 
-    fn bury(&mut self, session: SessionId) {
-        let version = self.next_version();
+    fn bury(&mut self, old: &ParticipantRecord, replaced: bool) {
+        let (id, session, version) = (old.id.clone(), old.session, self.next_version());
         let (author, epoch) = (self.node, self.epoch);
-        let gone = RecordChange::Gone { session, author, epoch, version };
+        let gone = RecordChange::Gone { id, session, replaced, author, epoch, version };
         self.changed.insert(session, gone);
     }
 

@@ -77,8 +77,14 @@ fn viewers_see_participants_of_other_nodes_by_their_records_alone() {
         node.rooms.turn(&id, |room, _| room.apply_record(own)).is_err(),
         "a record of this node is changed only here"
     );
-    let gone =
-        RecordChange::Gone { session: SessionId(77), author: NodeId(2), epoch: 5, version: 4 };
+    let gone = RecordChange::Gone {
+        id: who("ann"),
+        session: SessionId(77),
+        replaced: false,
+        author: NodeId(2),
+        epoch: 5,
+        version: 4,
+    };
     node.rooms.turn(&id, |room, _| room.apply_record(gone)).unwrap();
     assert_eq!(node.log(), ["bind 2/2 = -", "bind 2/3 = -"]);
     let late = node.rooms.turn(&id, |room, _| room.apply_record(foreign(&ann, 3)));

@@ -27,11 +27,12 @@ pub mod pool;
 pub mod up_track;
 
 pub use catch_up::{CatchUp, CatchUpLimits};
-pub use down_track::{DownTrack, Leave, Pick, Written};
+pub use down_track::{DownTrack, Leave, LineReport, Pick, Written};
 pub use model::{DownStats, LayerStats, UpStats};
 pub use packet::{Packet, PacketMeta, Relayed, StreamId};
 pub use pool::{Account, PacketBuf, PacketPool, PoolLimits, PoolStats};
 pub use up_track::cache::Cache;
+pub use up_track::level::LevelMeter;
 pub use up_track::mirror::TrackMirror;
 pub use up_track::report::{PublisherClock, SenderInfo};
 pub use up_track::streams::{StreamRef, StreamTable};

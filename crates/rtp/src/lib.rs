@@ -6,11 +6,13 @@
 //!
 //! - [`packet`]: one RTP packet (RFC 3550 section 5.1), and the header of one that is still encrypted
 //! - [`extensions`]: header extensions (RFC 8285), resolved with the ids of a session
+//! - [`dependency_descriptor`]: the one extension that says what the payload may hide: frames, layers, key frames
 //! - [`mod@write`]: a new header for a packet that is forwarded
 //! - [`sequence`]: 16-bit sequence numbers and 32-bit timestamps, extended to 64 bits
 //! - [`payload`]: information in the first bytes of a payload (key frame, picture id, layer)
 //! - [`rtcp`]: RTCP packets, read and written
 
+pub mod dependency_descriptor;
 pub mod extensions;
 pub mod packet;
 pub mod payload;

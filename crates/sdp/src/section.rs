@@ -172,6 +172,8 @@ pub struct Section {
     pub groups: Vec<SsrcGroup>,
     /// `a=msid`, as written.
     pub msid: Option<String>,
+    /// `a=content` names slides (RFC 4796 section 5): a shared screen.
+    pub slides: bool,
 }
 
 impl Section {
@@ -244,6 +246,7 @@ impl Section {
             ssrcs: Vec::new(),
             groups: Vec::new(),
             msid: None,
+            slides: false,
         }
     }
 
@@ -332,6 +335,8 @@ impl Section {
                 self.groups.push(SsrcGroup::parse(value)?);
             }
             "msid" => self.msid = Some(value.to_owned()),
+            // RFC 4796 section 5: a list of tokens; unknown ones are ignored.
+            "content" => self.slides |= value.split(',').any(|token| token.trim() == "slides"),
             _ => {}
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use model::{DropReason, DtlsRole, Path, SessionId};
+use model::{DropReason, DtlsRole, Event, Path, SessionId};
 use transport::{
     demux::{Kind, classify},
     ice,
@@ -91,6 +91,9 @@ impl Worker {
         self.current = Some(at);
         let session = self.sessions.at(at).ok_or(DropReason::StunUnknownUser)?;
         session.peer.handle_stun(now, path, datagram)?;
+        if session.presence.checked(now) {
+            (self.config.events)(Event::Back { session: session.id });
+        }
         let is_known = session.paths.contains(&path);
         self.counters.stun.add(1);
         if is_known {

@@ -14,6 +14,8 @@ use crate::{
 
 /// Neither the node nor a peer sends longer datagrams (threats: over 1,500 bytes).
 const DATAGRAM_MAX: usize = 1_500;
+/// The level of silence in -dBov (RFC 6464 section 3).
+const SILENT: u8 = 127;
 
 impl Worker {
     /// Takes an SRTP packet of a session of this worker.
@@ -49,7 +51,9 @@ impl Worker {
             }
         };
         session.rates.took_media(datagram.len());
-        session.heard(now, path);
+        if session.heard(now, path) {
+            (self.config.events)(Event::Back { session: session.id });
+        }
         if let Some(remb) = &mut session.remb {
             remb.record(datagram.len());
         }
@@ -78,8 +82,8 @@ impl Worker {
         self.finish(now, at, buf, taken)
     }
 
-    /// Reports the tracks of a session that fell silent. Called with the session's reports, once a second, so silence
-    /// is reported within three seconds.
+    /// Reports the tracks of a session that fell silent: those without media, and audio tracks that spoke and ceased.
+    /// Called with the session's reports, once a second, so silence is reported within three seconds.
     pub(crate) fn report_silence(&mut self, now: Instant, at: SessionRef) {
         let Some(session) = self.sessions.at(at) else { return };
         let publisher = session.id;
@@ -88,6 +92,13 @@ impl Worker {
             up.up.fell_silent(now).then_some(Event::TrackSilent { session: publisher, track })
         });
         silent.for_each(|event| (self.config.events)(event));
+        for up in &mut session.ups {
+            if up.up.level_fell_silent(now) {
+                let track = up.up.track();
+                let event = Event::AudioLevel { session: publisher, track, level: SILENT };
+                (self.config.events)(event);
+            }
+        }
     }
 
     /// Shares an accepted packet, or takes back the buffer of a refused one.
@@ -107,6 +118,9 @@ impl Worker {
                     let (session, track) = (session.id, ingested.id);
                     self.report(Event::TrackActive { session, track });
                 }
+                if let Some(level) = ingested.level {
+                    self.report_level(at, ingested.id, level);
+                }
                 let packet = self.pool.share(buf);
                 if ingested.has_lead {
                     self.fan_out_lead(now, at, &ingested, &packet);
@@ -123,6 +137,12 @@ impl Worker {
 }
 
 impl Worker {
+    #[cold]
+    fn report_level(&mut self, at: SessionRef, track: TrackId, level: u8) {
+        let Some(session) = self.sessions.at(at).map(|session| session.id) else { return };
+        self.report(Event::AudioLevel { session, track, level });
+    }
+
     /// Sends the parameter sets of a key frame, which its publisher gave only in its offer, before the key frame. If
     /// there is no memory for them the key frame goes alone: viewers that got an earlier key frame have them.
     #[cold]
@@ -149,6 +169,8 @@ struct Ingested {
     has_lead: bool,
     /// Whether it is the first packet of the track.
     first: bool,
+    /// The level of the track, if it is to be reported now.
+    level: Option<u8>,
     /// For a retransmission: the time since it was requested.
     repair_time: Option<Duration>,
 }
@@ -170,6 +192,7 @@ fn ingest(
         id: up.up.track(),
         has_lead: accepted.has_lead,
         first: accepted.first_of_track,
+        level: accepted.level,
         repair_time,
     })
 }

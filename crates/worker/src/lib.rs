@@ -17,6 +17,8 @@
 //! [`messages`] and [`mail`] connect the workers. [`feedback`] is RTCP in both directions, [`timers`] are the sessions'
 //! deadlines. A [`source`] is a publisher without a peer connection; its packets enter behind ingest.
 //!
+//! What signaling is told of a peer beside its tracks: [`presence`] (lost and back, the quality of its connection).
+//!
 //! Limits for one participant: [`memory`] (packets) and [`rates`] (datagrams). [`health`] tells whether the workers run.
 //!
 //! Workers share only the directory, the times of their last turns, reference-counted packets, queues and rings. There are
@@ -44,6 +46,8 @@ mod inspect;
 pub mod lab;
 mod lanes;
 mod mail;
+#[cfg(test)]
+mod member_events;
 mod memory;
 mod messages;
 mod metrics;
@@ -51,6 +55,7 @@ mod notices;
 mod paths;
 #[cfg(test)]
 mod peers;
+mod presence;
 mod rates;
 mod recv;
 mod send;

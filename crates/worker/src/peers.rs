@@ -8,6 +8,7 @@ use model::{
     Binding, CloseReason, Codec, Command, DownMedia, DropReason, Event, MediaKind, Mid, Pt,
     PtMapping, SessionId, SessionPlan, Ssrc, StreamSsrc, TrackId, UpMedia,
 };
+use rtp::HeaderWriter;
 use rtp::rtcp::{CompoundIter, DlrrEntry, RtcpPacket, RtcpWriter, XrBlock};
 use transport::Consent;
 use transport::srtp::{Profile, Receiver, Sender};
@@ -48,6 +49,11 @@ impl Peer {
         self.send_payload(worker, now, ssrc, pt, &[0xfc, 1, 2, 3]);
     }
 
+    /// The next packet is lost on its way.
+    pub(crate) fn skip(&mut self) {
+        self.sequence += 1;
+    }
+
     /// Sends a packet with a payload, from an SSRC.
     pub(crate) fn send_payload(
         &mut self,
@@ -57,13 +63,33 @@ impl Peer {
         pt: Pt,
         payload: &[u8],
     ) {
+        self.send_packet(worker, now, ssrc, pt, &[], payload);
+    }
+
+    /// Sends a packet with header extensions (ids below 15 and values of at most 16 bytes) and a payload, from an SSRC.
+    pub(crate) fn send_packet(
+        &mut self,
+        worker: &mut Worker,
+        now: Instant,
+        ssrc: u32,
+        pt: Pt,
+        extensions: &[(u8, &[u8])],
+        payload: &[u8],
+    ) {
         self.sequence += 1;
-        let mut packet = [&[0x80, pt.0 | 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], payload].concat();
-        packet[2..4].copy_from_slice(&self.sequence.to_be_bytes());
-        packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
-        let len = packet.len();
-        packet.resize(len + 16, 0);
-        let len = self.sender.seal_rtp(&mut packet, 12, len, 0).unwrap();
+        let header = HeaderWriter {
+            marker: true,
+            pt,
+            sequence: self.sequence,
+            timestamp: 0,
+            ssrc: Ssrc(ssrc),
+        };
+        let mut packet = [0; 1_500];
+        let head = header.write(&mut packet, extensions).unwrap();
+        packet[head..head + payload.len()].copy_from_slice(payload);
+        let mut packet = packet[..head + payload.len() + 16].to_vec();
+        let len = head + payload.len();
+        let len = self.sender.seal_rtp(&mut packet, head, len, 0).unwrap();
         worker.take_datagram(now, path(self.id as u16), &mut packet[..len]);
     }
 
@@ -325,7 +351,7 @@ fn the_round_trip_of_a_publisher_sets_when_it_is_asked_again() {
     let trip = worker.sessions.at(peer.at).unwrap().round_trip.as_ref().unwrap();
     assert_eq!(trip.smoothed().map(|t| t.as_millis()), Some(30));
     // A packet is lost: it is requested, and requested again after a round trip.
-    peer.sequence += 1;
+    peer.skip();
     for later in [0, 1, 2] {
         peer.send_rtp(worker, now + ms(600 + later), 11, PT);
     }

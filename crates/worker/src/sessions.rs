@@ -1,11 +1,8 @@
 //! The sessions that one worker owns.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
-use congestion::{remb, round_trip::RoundTrip, twcc};
+use congestion::{quality::QualityMeter, remb, round_trip::RoundTrip, twcc};
 use hashbrown::HashMap;
 use model::{Mid, Path, SessionId, Ssrc};
 use router::{DownTrack, PublisherClock, StreamTable, UpTrack};
@@ -16,13 +13,11 @@ use crate::{
     directory::{Entry, Orders},
     exit::Exit,
     memory::Memory,
+    presence::{LOOK_EVERY, Presence},
     rates::Rates,
     steering::Steered,
     tracks::TrackRef,
 };
-
-/// How often the transport is told that authentic media arrives: consent lasts 30 s.
-const HEARD_EVERY: Duration = Duration::from_secs(1);
 
 /// A session's place in [`Sessions`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +53,10 @@ pub(crate) struct Session {
     pub(crate) twcc_media: Ssrc,
     /// The clock of the streams that the peer sends.
     pub(crate) clock: PublisherClock,
+    /// Whether the peer is heard.
+    pub(crate) presence: Presence,
+    /// How good its connection is.
+    pub(crate) quality: QualityMeter,
     /// When the transport is to be told again that authentic media arrived.
     pub(crate) heard_due: Instant,
     /// When the next sender and receiver reports are due.
@@ -106,20 +105,36 @@ impl Session {
         }
     }
 
-    /// An authentic packet arrived on this path. The transport is told at most once a second, because it looks the
-    /// path up, which is too expensive for each packet.
+    /// An authentic packet arrived on this path. The transport is told at most once a second, which is often enough
+    /// (consent lasts 30 s), because it looks the path up, and that is too expensive for each packet. `true`: the peer was lost and is back, which the caller reports
+    /// (`Event::Back`). A peer is lost after more than a second, so its next packet is always looked at.
     #[inline]
-    pub(crate) fn heard(&mut self, now: Instant, path: &Path) {
-        if now >= self.heard_due {
-            self.heard_due = now + HEARD_EVERY;
-            self.peer.heard(now, path);
+    #[must_use]
+    pub(crate) fn heard(&mut self, now: Instant, path: &Path) -> bool {
+        self.presence.heard(now);
+        if now < self.heard_due {
+            return false;
         }
+        self.heard_due = now + LOOK_EVERY;
+        self.peer.heard(now, path);
+        self.presence.look(now)
     }
 
     /// Sets the interval at which the up-tracks request lost packets again, from the peer's round trip.
     pub(crate) fn set_retries(&mut self) {
         let Some(retry) = self.round_trip.as_ref().and_then(|t| t.retry_after()) else { return };
         self.ups.iter_mut().for_each(|up| up.up.set_retry(retry));
+    }
+
+    /// Tells the quality meter what the streams of the peer lost on their way since the last reports, and the round trip.
+    pub(crate) fn measure_quality(&mut self) {
+        for up in &self.ups {
+            let (expected, lost) = up.up.reported_loss();
+            self.quality.from_peer(expected, lost);
+        }
+        if let Some(trip) = self.round_trip.as_ref().and_then(|t| t.smoothed()) {
+            self.quality.round_trip(trip);
+        }
     }
 
     /// Gives the SRTP contexts room for all SSRCs that the plan allows to be in use at once.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use congestion::{remb, twcc};
+use congestion::{quality::QualityMeter, remb, twcc};
 use model::{CloseReason, DownMedia, SessionPlan, Ssrc, UpMedia};
 use ring::Owner;
 use router::{DownTrack, PublisherClock, StreamTable, UpTrack};
@@ -15,6 +15,7 @@ use crate::{
     exit::Exit,
     mail::Message,
     memory::Memory,
+    presence::Presence,
     rates::Rates,
     sessions::{Down, Session, SessionRef, Up},
     tracks::{Origin, Subscriber},
@@ -89,6 +90,8 @@ impl Worker {
             round_trip: (!plan.up.is_empty()).then(Box::default),
             twcc_media: Ssrc(0),
             clock: PublisherClock::default(),
+            presence: Presence::new(now),
+            quality: QualityMeter::default(),
             heard_due: now,
             report_due: now,
             armed: [None; 2],

@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{CloseReason, DropReason, Event, SessionId, TrackId};
+use model::{CloseReason, DropReason, Event, MediaKind, SessionId, TrackId};
 use ring::{Consumer, Producer};
-use router::{PublisherClock, Relayed, SenderInfo, StreamId};
+use router::{LevelMeter, PublisherClock, Relayed, SenderInfo, StreamId};
 
 use crate::{
     core::Worker,
@@ -99,6 +99,8 @@ struct SourceTrack {
     at: TrackRef,
     /// The stream whose capture time was told last, and when.
     reported: Option<(StreamId, Instant)>,
+    /// For audio: how loud it is. A source that ceases to send has ended its session or will go on; its level stays.
+    level: Option<LevelMeter>,
 }
 
 /// Makes both ends of a source, for the worker of this mailbox.
@@ -155,7 +157,8 @@ impl Worker {
             if let Some(track) = self.tracks.at(track) {
                 track.origin = Origin::Source(at);
             }
-            peer.tracks.push(SourceTrack { at: track, reported: None });
+            let level = (media.kind == MediaKind::Audio).then(LevelMeter::default);
+            peer.tracks.push(SourceTrack { at: track, reported: None, level });
         }
         match self.sources.get_mut(at) {
             Some(place) => *place = peer,
@@ -225,6 +228,11 @@ impl Worker {
         let is_near = pool.is_near_bound(account);
         let packet = pool.enter(now, account, track.id, &given.head, &given.payload);
         let (at, report) = (place.at, place.report(now, &given.head));
+        let level = given.head.ext.audio_level.map(|l| l.level);
+        if let Some(level) = place.level.as_mut().and_then(|meter| meter.packet(now, level)) {
+            let (session, track) = (source.session, track.id);
+            (config.events)(Event::AudioLevel { session, track, level });
+        }
         if let Some(info) = report {
             let info = source.clock.tell(info, &config.wall_clock);
             self.tell_sender_report(at, given.head.stream, info);

@@ -73,6 +73,7 @@ impl Worker {
         session.make_room_for_ssrcs();
         session.entry.set_sent_to(session.path);
         session.report_due = now;
+        session.presence.connected(now);
         let (id, downs) = (session.id, session.downs.len());
         self.counters.sessions_connected.add(1);
         self.report(Event::Connected { session: id });
@@ -120,6 +121,8 @@ impl Worker {
             }
             self.send_feedback(now, at);
             self.report_silence(now, at);
+            self.look_for_loss(now, at);
+            self.report_quality(now, at);
             self.arm(now, at);
             self.current = None;
         }
@@ -163,6 +166,6 @@ impl Session {
         let downs = downs.filter_map(|d| d.down.poll_timeout());
         let twcc = self.twcc.iter().filter_map(|t| t.poll_timeout());
         let report = (!self.ups.is_empty()).then_some(self.report_due);
-        downs.chain(twcc).chain(report).min()
+        downs.chain(twcc).chain(report).chain(self.presence.due()).min()
     }
 }

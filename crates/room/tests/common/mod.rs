@@ -1,6 +1,8 @@
 //! The rooms of a node, with random bytes that count up, so that answers can be compared as text.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod members;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +10,8 @@ use std::time::Instant;
 use model::{Binding, Command, Event, Mid, NodeId, ParticipantId, RoomId, SessionId, SessionPlan};
 use sfumato_room::{
     Accepted, Entering, Ids, Limits, LocalMedia, LocalPublished, Negotiator, Notice,
-    ParticipantInfo, Renegotiated, Roles, Room, RoomConfig, RoomError, Target, ViewerInfo,
+    ParticipantInfo, Renegotiated, Roles, Room, RoomConfig, RoomError, RoomSettings, Target,
+    TrackDescription, ViewerInfo,
 };
 
 macro_rules! fixtures {
@@ -133,10 +136,20 @@ impl Rooms {
         session: SessionId,
         offer: &str,
     ) -> Result<Renegotiated, RoomError> {
+        self.renegotiate_with(now, session, offer, None)
+    }
+
+    pub(crate) fn renegotiate_with(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        offer: &str,
+        tracks: Option<&[TrackDescription]>,
+    ) -> Result<Renegotiated, RoomError> {
         let id = self.room_of(session);
         let before = self.turn(&id, |room, _| room.agreement(session))?;
         let agreed = self.negotiate(|n| n.answer_again(&before, offer))?;
-        self.turn(&id, |room, _| room.renegotiate(now, agreed))
+        self.turn(&id, |room, _| room.renegotiate(now, agreed, tracks))
     }
 
     pub(crate) fn publish_local(
@@ -249,6 +262,7 @@ impl Node {
             fingerprint: FINGERPRINT.into(),
             cname: "node".into(),
             limits,
+            default_settings: RoomSettings::default(),
         };
         #[expect(clippy::disallowed_methods, reason = "an Instant has no other beginning")]
         let now = Instant::now();

@@ -30,6 +30,7 @@ use rtp::sequence::ExtSeq;
 use crate::bitrate::Meter;
 use crate::up_track::watch::bit;
 use crate::{DownStats, Packet, StreamId, TrackMirror};
+pub use report::LineReport;
 use report::Reports;
 use rewrite::{Address, Lengths, Template};
 use rtx::Retransmissions;
@@ -321,12 +322,14 @@ impl DownTrack {
         self.selection.is_deferred(now)
     }
 
-    /// Takes the subscriber's report block about the slot's media SSRC; blocks about other SSRCs are ignored.
-    pub fn report_block(&mut self, now: Instant, block: &ReportBlock) {
-        if block.ssrc() == self.ssrc.media {
-            let clock_rate = self.mapping.map_or(90_000, |m| m.clock_rate);
-            self.reports.received(now, block, clock_rate, &mut self.stats);
+    /// Takes the subscriber's report block about the slot's media SSRC; blocks about other SSRCs are ignored. Returns what
+    /// it says of the line.
+    pub fn report_block(&mut self, now: Instant, block: &ReportBlock) -> LineReport {
+        if block.ssrc() != self.ssrc.media {
+            return LineReport::default();
         }
+        let clock_rate = self.mapping.map_or(90_000, |m| m.clock_rate);
+        self.reports.received(now, block, clock_rate, &mut self.stats)
     }
 
     /// Writes a sender report if one is due. `Ok(true)` if written; the caller adds SDES. `mirror` is that of the

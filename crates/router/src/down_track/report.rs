@@ -35,6 +35,19 @@ pub(crate) struct Reports {
     /// Middle NTP bits and send time of the last reports.
     sent: [Option<(u32, Instant)>; REMEMBERED],
     next: usize,
+    /// The highest sequence number of the subscriber's last report.
+    highest: Option<u32>,
+}
+
+/// What one report of a subscriber says of its line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LineReport {
+    /// Packets that were sent between this report and the one before, at most 65,535; 0 if this is the first one.
+    pub expected: u16,
+    /// Those of them that did not arrive at first.
+    pub lost: u16,
+    /// The round trip, if the report answers a sender report.
+    pub round_trip: Option<Duration>,
 }
 
 impl Reports {
@@ -43,7 +56,7 @@ impl Reports {
             MediaKind::Video => Duration::from_secs(1),
             MediaKind::Audio => Duration::from_secs(2),
         };
-        Self { every, due: None, since: None, sent: [None; REMEMBERED], next: 0 }
+        Self { every, due: None, since: None, sent: [None; REMEMBERED], next: 0, highest: None }
     }
 
     /// A packet was sent.
@@ -106,12 +119,19 @@ impl Reports {
 
     /// Takes the subscriber's report block about the slot's stream.
     pub(crate) fn received(
-        &self,
+        &mut self,
         now: Instant,
         block: &ReportBlock,
         clock_rate: u32,
         stats: &mut DownStats,
-    ) {
+    ) -> LineReport {
+        // RFC 3550 section 6.4.1: the fraction is about the packets since the last report. A number that went back, or so
+        // far that it cannot be, tells nothing.
+        let last = self.highest.replace(block.highest_sequence);
+        let expected = last.map_or(0, |last| block.highest_sequence.wrapping_sub(last));
+        let expected = u16::try_from(expected).unwrap_or(0);
+        let lost = (u32::from(expected) * u32::from(block.fraction_lost) / 256) as u16;
+        let mut report = LineReport { expected, lost, round_trip: None };
         stats.fraction_lost = block.fraction_lost;
         stats.cumulative_lost = block.cumulative_lost;
         stats.jitter = duration(block.jitter, clock_rate);
@@ -123,7 +143,9 @@ impl Reports {
             // A delay longer than the time that passed is false; the round trip time is kept.
             if let Some(rtt) = round.checked_sub(Duration::from_micros(micros)) {
                 stats.rtt = Some(rtt);
+                report.round_trip = Some(rtt);
             }
         }
+        report
     }
 }

@@ -249,6 +249,11 @@ impl Layer {
         source.reception.block(now, source.ssrc, source.sender.as_ref())
     }
 
+    /// Expected and lost packets of the last report block.
+    pub(crate) fn reported_loss(&self) -> (u64, u64) {
+        self.source.as_ref().map_or((0, 0), |source| source.reception.reported())
+    }
+
     /// Reception statistics of the layer.
     pub(crate) fn stats(&self, now: Instant) -> LayerStats {
         let mut stats = self.stats;

@@ -6,6 +6,7 @@ pub mod cache;
 mod keyframe;
 mod layer;
 mod lead;
+pub mod level;
 pub mod mirror;
 mod nack;
 mod numbering;
@@ -28,6 +29,7 @@ use crate::{
     LEAD_MAX, MAX_LAYERS, PacketBuf, PacketMeta, Relayed, SenderInfo, StreamId, StreamRef, UpStats,
 };
 use layer::{Asks, Incoming, Layer};
+use level::LevelMeter;
 use offered_sets::OfferedSets;
 use rtx::Layout;
 
@@ -44,6 +46,8 @@ pub struct Accepted {
     pub first_of_track: bool,
     /// The packets of [`UpTrack::lead`] are to be sent before it.
     pub has_lead: bool,
+    /// The level of the track, 0 to 127 in -dBov, if it is to be told now: the caller emits `model::Event::AudioLevel`.
+    pub level: Option<u8>,
 }
 
 /// One track of a publisher.
@@ -58,6 +62,8 @@ pub struct UpTrack {
     layers: Vec<Layer>,
     /// When the last media packet arrived; `None` before the first one and after silence.
     heard: Option<Instant>,
+    /// For audio.
+    level: Option<Box<LevelMeter>>,
     retry: Duration,
 }
 
@@ -92,6 +98,7 @@ impl UpTrack {
             asks: Asks::default(),
             layers: Vec::new(),
             heard: None,
+            level: level::meter(media.kind),
             retry: DEFAULT_RETRY,
         };
         track.update(media, extensions);
@@ -207,7 +214,13 @@ impl UpTrack {
             layer.key_frame(place.raw.saturating_sub(lead));
         }
         let first_of_track = self.heard.replace(now).is_none();
-        Ok(Accepted { first_of_track, has_lead })
+        let level = match &mut self.level {
+            Some(meter) if !stream.is_rtx => {
+                meter.packet(now, packet.meta.ext.audio_level.map(|l| l.level))
+            }
+            _ => None,
+        };
+        Ok(Accepted { first_of_track, has_lead, level })
     }
 
     /// The packets to send before one that was accepted with [`Accepted::has_lead`]: parameter sets that the publisher
@@ -221,6 +234,12 @@ impl UpTrack {
     /// is again the first of the track.
     pub fn fell_silent(&mut self, now: Instant) -> bool {
         self.heard.take_if(|last| now.saturating_duration_since(*last) >= SILENT_AFTER).is_some()
+    }
+
+    /// Whether an audio track whose level was told sends no packets any more: its level is 127 now. Reported once. To be
+    /// called about once a second.
+    pub fn level_fell_silent(&mut self, now: Instant) -> bool {
+        self.level.as_mut().is_some_and(|meter| meter.fell_silent(now))
     }
 
     /// Takes a sender report of one of the track's SSRCs. Returns the stream and the report, which each mirror of the
@@ -283,6 +302,13 @@ impl UpTrack {
     /// it once per report interval.
     pub fn report_blocks(&mut self, now: Instant, blocks: &mut Vec<ReportBlock>) {
         blocks.extend(self.layers.iter_mut().filter_map(|l| l.report_block(now)));
+    }
+
+    /// How many packets were expected between the last two calls of [`UpTrack::report_blocks`], and how many of them did
+    /// not arrive (retransmissions do not count).
+    pub fn reported_loss(&self) -> (u64, u64) {
+        let layers = self.layers.iter().map(Layer::reported_loss);
+        layers.fold((0, 0), |(expected, lost), (e, l)| (expected + e, lost + l))
     }
 
     /// When [`UpTrack::poll_feedback`] has something to write.

@@ -65,6 +65,8 @@ pub(crate) struct Reception {
     jitter: u32,
     /// Packets arrived since the last report.
     heard: bool,
+    /// Packets that the last report was about, and those of them that it called lost.
+    reported: (u64, u64),
 }
 
 impl Reception {
@@ -80,6 +82,7 @@ impl Reception {
             transit: None,
             jitter: 0,
             heard: false,
+            reported: (0, 0),
         }
     }
 
@@ -106,6 +109,12 @@ impl Reception {
         self.jitter >> 4
     }
 
+    /// How many packets the last [`Reception::block`] was about, and how many of them it called lost; zeros if there was
+    /// none to write.
+    pub(crate) fn reported(&self) -> (u64, u64) {
+        self.reported
+    }
+
     /// A report block for the time since the last one; `None` if no packets arrived.
     pub(crate) fn block(
         &mut self,
@@ -113,6 +122,7 @@ impl Reception {
         ssrc: Ssrc,
         sender: Option<&SenderInfo>,
     ) -> Option<ReportBlock> {
+        self.reported = (0, 0);
         if !std::mem::take(&mut self.heard) {
             return None;
         }
@@ -124,6 +134,7 @@ impl Reception {
         self.expected_prior = expected;
         self.received_prior = self.received;
         let lost = expected_interval.saturating_sub(received_interval);
+        self.reported = (expected_interval, lost);
         let fraction = (lost << 8).checked_div(expected_interval).unwrap_or(0).min(255) as u8;
         let (last_sr, delay) = match sender {
             None => (0, 0),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use model::{DropReason, Path, Ssrc};
+use model::{DropReason, Event, Path, Ssrc};
 use rtp::rtcp::{self, CompoundIter, ReportBlock, RtcpPacket, SenderReport, XrBlock};
 
 use transport::srtp::SrtpError;
@@ -28,7 +28,9 @@ impl Worker {
         }
         let len = crypto.receiver.open_rtcp(datagram).map_err(SrtpError::drop_reason)?;
         session.rates.took_rtcp();
-        session.heard(now, path);
+        if session.heard(now, path) {
+            (self.config.events)(Event::Back { session: session.id });
+        }
         let compound = datagram.get(..len).ok_or(DropReason::RtcpMalformed)?;
         // The whole compound is checked before any part is acted on, because a later part may be malformed.
         rtcp::validate(compound)?;
@@ -38,6 +40,7 @@ impl Worker {
         for packet in CompoundIter::new(compound).flatten() {
             self.take_rtcp_packet(now, heard, slot, &packet);
         }
+        self.report_quality(now, slot);
         self.arm(now, slot);
         Ok(())
     }
@@ -88,7 +91,11 @@ impl Worker {
     fn take_report_block(&mut self, heard: Instant, slot: SessionRef, block: &ReportBlock) {
         let Some(session) = self.sessions.at(slot) else { return };
         if let Some(down) = session.downs.iter_mut().find(|d| d.ssrc == block.ssrc()) {
-            down.down.report_block(heard, block);
+            let told = down.down.report_block(heard, block);
+            session.quality.to_peer(told.expected.into(), told.lost.into());
+            if let Some(trip) = told.round_trip {
+                session.quality.round_trip(trip);
+            }
         }
     }
 

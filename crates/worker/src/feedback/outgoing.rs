@@ -39,6 +39,7 @@ impl Worker {
         if due {
             session.report_due = now + REPORT_EVERY;
             session.set_retries();
+            session.measure_quality();
         }
         let ntp = config.wall_clock.ntp(now);
         for _ in 0..COMPOUNDS_MAX {
