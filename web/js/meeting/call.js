@@ -41,19 +41,22 @@ export async function joinCall(tracks) {
       ...(state.name ? { name: state.name } : {}),
       audioSlots: AUDIO_SLOTS,
       videoSlots: VIDEO_SLOTS,
+      // Before anything is sent: not one frame leaves unencrypted.
+      ...(state.passphrase ? { encryptionKey: state.passphrase } : {}),
+      ...(state.config.ice_servers?.length ? { iceServers: state.config.ice_servers } : {}),
     });
-    // Before anything is sent: not one frame leaves unencrypted.
-    if (state.passphrase) await room.setEncryptionKey(state.passphrase);
   } catch (error) {
-    await room?.leave();
     for (const track of Object.values(tracks)) track?.stop();
     throw error;
   }
   state.room = room;
+  state.link = room.state;
   state.phase = "call";
+  // It may have been refused while the room was joined, before anybody listened.
+  state.soundBlocked = room.audioBlocked;
   wire(room);
   takeOver(tracks);
-  for (const topic of ["phase", "members", "slots", "permissions", "link"]) changed(topic);
+  for (const topic of ["phase", "members", "slots", "permissions", "link", "sound"]) changed(topic);
   await publishAll();
 }
 

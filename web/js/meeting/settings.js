@@ -23,8 +23,8 @@ export function startSettings() {
 /** The sound comes out where it was chosen; a speaker that is gone leaves the default. */
 export async function useSpeaker() {
   const id = recall("speaker", "");
-  if (!canChooseSpeaker() || !state.room?.setSpeaker) return;
-  await state.room.setSpeaker(id).catch(() => {});
+  if (!canChooseSpeaker() || !state.room) return;
+  await state.room.setAudioOutput(id).catch(() => {});
 }
 
 async function show() {
