@@ -355,7 +355,7 @@ impl Core {
         let (limits, who) = (&self.config.limits, entering.participant.as_ref());
         let look = |room: &Room| -> Result<bool, RoomError> {
             who.map_or(Ok(()), |who| room.check_publisher(&self.config, who))?;
-            if roles.to_peer() {
+            if who.is_none() && roles.to_peer() {
                 room.check_viewer(&self.config)?;
             }
             Ok(who.is_some_and(|who| room.publishes(who)))

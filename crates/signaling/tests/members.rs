@@ -198,7 +198,7 @@ fn closed_rooms_and_lost_members_leave_nothing_behind() {
     let reason = CloseReason::ConsentExpired;
     node.core.handle_event(node.now, Event::Closed { session: ann, reason });
     let counts = node.core.counts();
-    assert_eq!((counts.participants, counts.sessions, counts.viewers), (2, 1, 1));
+    assert_eq!((counts.participants, counts.sessions, counts.viewers), (2, 1, 0));
     // The lost member comes back on a node that has no place for one session more than that.
     let again = node.join("r", "ann", WATCH).unwrap();
     assert_eq!(node.core.counts().participants, 2);
