@@ -40,7 +40,7 @@ mod state;
 pub use auth::{FixedKeys, KeysFile, NewKeys, NewToken, SigningKey, mint, new_keys};
 pub use client::{Network, NetworkError};
 pub use config::{AuthConfig, Config, IceServer, Limits, Rate, TokenConfig};
-pub use core::{CommandSink, Core};
+pub use core::{CommandSink, Core, Observer};
 pub use events::messages;
 pub use http::cors::{OriginRule, OriginRuleError};
 pub use secret::Secret;
