@@ -13,7 +13,9 @@ use std::{
 };
 
 use model::{Command, NodeId, ParticipantId, RoomId, SessionId, WallClock};
-use room::{Entering, Ids, Limits, Negotiator, Roles, Room, RoomConfig, RoomError, Target};
+use room::{
+    Entering, Ids, Limits, Negotiator, Roles, Room, RoomConfig, RoomError, RoomSettings, Target,
+};
 use signaling::Core;
 use transport::dtls::Certificate;
 use worker::{Config, WorkersHandle, lab::Detached};
@@ -358,6 +360,7 @@ fn room_config() -> RoomConfig {
         fingerprint: ["AB"; 32].join(":"),
         cname: "bench".into(),
         limits: Limits { sessions: 100_000, ..Limits::default() },
+        default_settings: RoomSettings::default(),
     }
 }
 

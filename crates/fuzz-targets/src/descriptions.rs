@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ::sdp::{Fragment, Offer};
 use model::{Command, ParticipantId, RoomId, SessionId};
-use room::{ErrorKind, RoomConfig, Target};
+use room::{ErrorKind, RoomConfig, RoomSettings, Target};
 use signaling::Core;
 
 const PUBLISHER: &str = include_str!("../../sdp/fixtures/ffmpeg-publish.sdp");
@@ -30,6 +30,7 @@ impl Node {
             fingerprint: ["AB"; 32].join(":"),
             cname: "node".into(),
             limits: room::Limits::default(),
+            default_settings: RoomSettings::default(),
         };
         let mut counter = 0_u8;
         let random = move |buffer: &mut [u8]| {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use model::{Event, ParticipantId, RoomId, SessionId, WallClock};
-use room::{Accepted, Limits, Notice, Renegotiated, RoomConfig, RoomError, Target};
+use room::{Accepted, Limits, Notice, Renegotiated, RoomConfig, RoomError, RoomSettings, Target};
 use signaling::Core;
 use transport::dtls::Certificate;
 use worker::{Config, WorkerMetrics, Workers, WorkersHandle};
@@ -55,6 +55,7 @@ impl Node {
             fingerprint,
             cname: "sfumato".into(),
             limits: Limits::default(),
+            default_settings: RoomSettings::default(),
         };
         let mut seed = 0x5eed_u64;
         let notices = Arc::new(Mutex::new(Vec::new()));
@@ -104,7 +105,7 @@ impl Node {
 
     /// A later offer of a session, as PATCH with `application/sdp` brings it.
     pub fn renegotiate(&self, session: SessionId, offer: &str) -> Result<Renegotiated, RoomError> {
-        self.core.renegotiate(Instant::now(), session, offer)
+        self.core.renegotiate(Instant::now(), session, offer, None)
     }
 
     /// Gives the workers' events to the rooms, and lets the rooms work. Tests call it in their loop, as the node's

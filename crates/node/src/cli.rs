@@ -23,8 +23,11 @@ pub(crate) enum Command {
     Demo(Settings),
     /// Read and check the configuration, print the resulting values, and exit.
     CheckConfig(Settings),
-    /// Make a bearer token with one of the configured keys.
-    Token(TokenArgs),
+    /// Make a bearer token with one of the configured keys, or with a private key in a file.
+    Token(Box<TokenArgs>),
+    /// Make a pair of Ed25519 keys for tokens: the private key goes to a file, the set with the public key (for auth.jwks_file) to
+    /// standard output.
+    Keys(KeysArgs),
 }
 
 /// Settings from the command line. They win over the environment, which wins over the file.
@@ -70,21 +73,51 @@ pub(crate) struct TokenArgs {
     /// The bearer's identity; without it the bearer gets a generated name.
     #[arg(long)]
     pub(crate) identity: Option<String>,
-    /// The bearer may send media.
-    #[arg(long)]
-    pub(crate) publish: bool,
+    /// The bearer may send media: of all sources, or of these only: camera, microphone, screen, screen-audio.
+    #[arg(long, value_name = "SOURCE,..", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) publish: Option<String>,
     /// The bearer may receive media.
     #[arg(long)]
     pub(crate) subscribe: bool,
+    /// The bearer may send data messages; the default for who may publish or subscribe.
+    #[arg(long, conflicts_with = "no_data")]
+    pub(crate) data: bool,
+    /// The bearer may not send data messages.
+    #[arg(long)]
+    pub(crate) no_data: bool,
+    /// The others are not told that the bearer is in the room.
+    #[arg(long)]
+    pub(crate) hidden: bool,
     /// The bearer may do everything in the room; with --room '*', also read metrics.
     #[arg(long)]
     pub(crate) admin: bool,
+    /// A name for people.
+    #[arg(long, default_value = "")]
+    pub(crate) name: String,
+    /// Text of the application that the others in the room see.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) metadata: String,
+    /// The bearer may not change its name and metadata.
+    #[arg(long)]
+    pub(crate) fixed_profile: bool,
     /// How long the token is valid: seconds, or with a unit as in 90s, 15m, 6h, 30d.
     #[arg(long, default_value = "6h", value_parser = parse_ttl)]
     pub(crate) ttl: std::time::Duration,
-    /// The id in auth.keys of the key that signs; by default the first one in alphabetical order.
+    /// The id of the key: in auth.keys (by default the first one in alphabetical order), or of --key-file (by default its
+    /// thumbprint, as in the set that `sfumato keys` prints).
     #[arg(long, value_name = "ID")]
     pub(crate) key: Option<String>,
+    /// A file with an Ed25519 private key (PEM) that signs, instead of a secret of auth.keys.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<std::path::PathBuf>,
+}
+
+/// Where the new keys go.
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    /// The file for the private key; it must not exist yet.
+    #[arg(long, value_name = "FILE", default_value = "sfumato-token-key.pem")]
+    pub(crate) out: std::path::PathBuf,
 }
 
 impl Cli {

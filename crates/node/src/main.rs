@@ -30,6 +30,10 @@ fn main() -> ExitCode {
         Command::Demo(settings) => run(Mode::Demo, &settings),
         Command::CheckConfig(settings) => check(&settings),
         Command::Token(args) => token(&args),
+        Command::Keys(args) => match token::new_keys(&args) {
+            Ok(set) => say(&set),
+            Err(why) => fail(EXIT_USAGE, &why),
+        },
     }
 }
 

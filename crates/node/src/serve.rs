@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use model::{Command, WallClock};
-use room::RoomConfig;
+use room::{RoomConfig, RoomSettings};
 use signaling::{Certificates, CommandSink, Operations, ServerConfig, Signaling};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -90,11 +90,12 @@ impl Running {
             fingerprint,
             cname: random_name(),
             limits: config.limits,
+            default_settings: RoomSettings::default(),
         };
         let operations = operations(handle.clone(), started);
         let sink = WorkerSink(handle.clone());
         let signaling =
-            Signaling::new(signaling_config(config), rooms, fill_random, sink, operations);
+            Signaling::new(signaling_config(config)?, rooms, fill_random, sink, operations);
         let driven = signaling.clone();
         let driver = tokio::spawn(async move { driven.drive(events).await });
         let test_card = match &config.test_card {
@@ -231,16 +232,16 @@ fn candidates(config: &Config, workers: &WorkersHandle) -> io::Result<Vec<Socket
     Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
-fn signaling_config(config: &Config) -> signaling::Config {
-    signaling::Config {
-        auth: config.auth.for_signaling(),
+fn signaling_config(config: &Config) -> io::Result<signaling::Config> {
+    Ok(signaling::Config {
+        auth: config.auth.for_signaling().map_err(io::Error::other)?,
         cors_origins: config.http.cors_origins.clone(),
         local_names_only: config.auth.is_open() && !config.auth.insecure_no_auth,
         limits: config.http.limits.clone(),
         ice_servers: config.ice.clone(),
         demo_room: config.test_card.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-    }
+    })
 }
 
 /// The configuration of the public listener. Its certificate files are checked as long as the node runs.

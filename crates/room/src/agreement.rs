@@ -62,6 +62,8 @@ pub(crate) struct AgreedSection {
     pub(crate) kind: String,
     /// The section was rejected, by the peer or by this node: a later offer may use its place for something else.
     pub(crate) free: bool,
+    /// The offer says that the section carries slides (RFC 4796 section 5).
+    pub(crate) slides: bool,
     /// All meanings that agreed payload types have or had in this section, including those of retransmissions.
     pub(crate) payloads: Vec<(Pt, Meaning)>,
 }
@@ -75,6 +77,11 @@ impl Agreement {
     /// The directions that its sections may have.
     pub fn roles(&self) -> Roles {
         self.roles
+    }
+
+    /// Whether the offer says that this section carries slides.
+    pub(crate) fn is_slides(&self, mid: Mid) -> bool {
+        self.sections.iter().any(|section| section.mid == Some(mid) && section.slides)
     }
 
     /// Whether a section of a later offer continues the section that had its place before. False when it uses the

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::RoomSettings;
+
 /// Facts about this node that every answer contains, and the limits.
 #[derive(Debug, Clone)]
 pub struct RoomConfig {
@@ -14,6 +16,8 @@ pub struct RoomConfig {
     pub cname: String,
     /// Numbers of rooms, participants and sessions that are allowed.
     pub limits: Limits,
+    /// The settings of rooms that begin with their first session.
+    pub default_settings: RoomSettings,
 }
 
 impl RoomConfig {

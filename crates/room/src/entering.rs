@@ -4,20 +4,24 @@
 //! connected, the new session is a *successor*: it negotiates and connects beside the old one; once it is connected,
 //! viewers are moved to it and the old session is closed. A successor that never connects changes nothing for viewers.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{Command, DownMedia, MemberKind, NodeId, ParticipantId, Profile, SessionId, UpMedia};
+use model::{Command, DownMedia, MemberKind, NodeId, ParticipantId, Profile, SessionId};
 
 use crate::agreement::Agreement;
+use crate::describing::{check_profile, describe};
+use crate::members::{Member, PUBLISHER};
 use crate::negotiate::Agreed;
 use crate::policy::ByArrival;
 use crate::records::{ParticipantRecord, TrackRecord};
 use crate::room::{AT_ONCE, CONNECT_TIMEOUT, Entering, Room};
-use crate::session::{Session, Watching};
+use crate::session::{Session, Viewing, Watching};
 use crate::slots::SlotTable;
+use crate::stage::floor::Who;
 use crate::{
-    Accepted, EndReason, ErrorKind, Ids, LocalMedia, LocalPublished, Notice, RoomConfig, RoomError,
-    Target,
+    Accepted, Admission, EndReason, ErrorKind, Ids, LocalMedia, LocalPublished, Notice, RoomConfig,
+    RoomError, Target, TrackDescription,
 };
 
 /// How long the tracks of a publisher count as live before their first packet: from its offer, and again from the
@@ -29,7 +33,8 @@ impl Room {
     /// Checks that a participant may publish under this name.
     ///
     /// # Errors
-    /// `Conflict` when an in-process publisher has the name: it would be closed, and would not publish again. `Full`.
+    /// `Conflict` when an in-process publisher has the name: it would be closed, and would not publish again; also when the
+    /// participant is connected and the room's settings keep the older session. `Full`.
     pub fn check_publisher(
         &self,
         config: &RoomConfig,
@@ -45,10 +50,21 @@ impl Room {
             );
             return Err(RoomError::new(ErrorKind::Conflict, text));
         }
-        let (there, most) = (self.publishers.len(), config.limits.participants_per_room);
+        let (there, limit) = (self.publishers.len(), config.limits.participants_per_room);
+        let most = match self.settings.members_max {
+            0 => limit,
+            set => set.min(limit),
+        };
         if old.is_none() && there >= most {
             let text = format!("room {room} has {there} participants; at most {most} are allowed");
             return Err(RoomError::new(ErrorKind::Full, text));
+        }
+        let is_lost = self.publishers.of(participant).is_none_or(|record| record.lost);
+        if !self.settings.newer_wins && !is_lost && self.is_connected(participant) {
+            let text = format!(
+                "participant {participant} is connected, and room {room} lets no second session replace the first"
+            );
+            return Err(RoomError::new(ErrorKind::Conflict, text));
         }
         Ok(())
     }
@@ -108,24 +124,40 @@ impl Room {
         at_once: bool,
     ) -> Result<Accepted, RoomError> {
         self.handle_timeout(now);
-        let Entering { participant, identity, target, admission: _ } = entering;
+        let Entering { participant, identity, target, admission } = entering;
         if let Some(participant) = &participant {
             self.check_publisher(config, participant)?;
+        } else if admission.is_some() {
+            let text = "a session that enters as a member needs an identity";
+            return Err(RoomError::new(ErrorKind::Internal, text));
         }
         let Agreed { agreement, answer, .. } = agreed;
         if agreement.roles.to_peer() {
             self.check_viewer(config)?;
         }
         let (plan, session) = (agreement.plan.clone(), agreement.plan.id);
-        let deadline = now + CONNECT_TIMEOUT;
-        let watching = agreement.roles.to_peer().then(|| self.watching(&agreement, target));
-        let record = participant.as_ref().map(|id| self.record(id.clone(), session, &plan.up));
+        let who = Who { session, identity: participant.as_ref().or(identity.as_ref()) };
+        let mut entered = None;
+        if let Some(id) = &participant {
+            let record = self.record(id.clone(), &agreement, admission.as_deref())?;
+            let member = Member::new(admission.as_ref().map_or(PUBLISHER, |a| a.permissions));
+            entered = Some((record, Box::new(member)));
+        }
+        let watching = match agreement.roles.to_peer() {
+            true => Some(match &admission {
+                Some(admission) => self.stage_for(who, &agreement, admission)?,
+                None => self.watching(&agreement, target),
+            }),
+            false => None,
+        };
+        let (record, member) = entered.unzip();
+        self.is_entered(now);
         self.viewers += usize::from(watching.is_some());
+        let deadline = now + CONNECT_TIMEOUT;
         self.deadlines.insert((deadline, session));
-        let identity = participant.or(identity);
+        let (identity, deadline) = (participant.or(identity), Some(deadline));
         let agreement = Some(agreement);
-        let state =
-            Session { identity, connected: false, deadline: Some(deadline), agreement, watching };
+        let state = Session { identity, connected: false, deadline, agreement, member, watching };
         self.sessions.insert(session, state);
         self.commands.push_back(Command::Open(plan));
         if let Some(record) = record {
@@ -151,7 +183,8 @@ impl Room {
     /// offers again has given up its last attempt.
     fn line_up(&mut self, record: ParticipantRecord) {
         if let Some(earlier) = self.successors.insert(record.id.clone(), record) {
-            self.end(earlier.session, EndReason::Replaced);
+            self.leave(earlier.session, EndReason::Replaced, None);
+            self.work(AT_ONCE);
         }
     }
 
@@ -166,7 +199,8 @@ impl Room {
 
     /// Lets the tracks of a publisher that send nothing yet count as live for [`AWAITED_FOR`].
     pub(crate) fn await_media(&mut self, now: Instant, session: SessionId) {
-        if !self.publishers.publishes(session) {
+        let has_tracks = |record: &Arc<ParticipantRecord>| !record.tracks.is_empty();
+        if !self.publishers.of_session(session).is_some_and(has_tracks) {
             return;
         }
         self.awaited.retain(|(_, awaited)| *awaited != session);
@@ -187,33 +221,31 @@ impl Room {
         self.successors.remove(&identity)
     }
 
-    /// A new record for a participant of this node.
+    /// The record of a participant of this node that enters with a peer connection.
     fn record(
         &mut self,
         id: ParticipantId,
-        session: SessionId,
-        up: &[UpMedia],
-    ) -> ParticipantRecord {
-        let track = |m: &UpMedia| TrackRecord::of_plan(m, self.mappings.list(&m.codecs).codecs);
-        ParticipantRecord {
-            id,
-            session,
-            author: NodeId(0),
-            epoch: 0,
-            version: 0,
-            kind: MemberKind::Whip,
-            profile: Profile::default(),
-            hidden: false,
-            lost: false,
-            connected: false,
-            local: false,
-            tracks: up.iter().map(track).collect(),
+        agreement: &Agreement,
+        admission: Option<&Admission>,
+    ) -> Result<ParticipantRecord, RoomError> {
+        let mut record = blank(id, agreement.plan.id);
+        let mut permissions = PUBLISHER;
+        let mut given: &[TrackDescription] = &[];
+        if let Some(admission) = admission {
+            check_profile(&admission.profile)?;
+            record.kind = MemberKind::Session;
+            record.profile = admission.profile.clone();
+            (permissions, given) = (admission.permissions, &admission.tracks);
+            record.hidden = permissions.hidden;
         }
+        record.tracks = describe(agreement, given, &[], &permissions, &mut self.mappings)?;
+        Ok(record)
     }
 
     fn watching(&mut self, agreement: &Agreement, target: Target) -> Watching {
         let slots = SlotTable::new(&slots_of(agreement), &mut self.mappings);
-        Watching { target, slots, policy: Box::new(ByArrival), revision: 0 }
+        let policy = Box::new(ByArrival);
+        Watching::Viewer(Box::new(Viewing { target, slots, policy, revision: 0 }))
     }
 
     /// Adds an in-process publisher; a publisher of the same name is replaced. No `Open` command is made, since there
@@ -245,42 +277,87 @@ impl Room {
         let tracks: Vec<TrackRecord> = made.collect();
         let published =
             LocalPublished { session, tracks: tracks.iter().map(|track| track.id).collect() };
-        let record = self.record(participant.clone(), session, &[]);
         let record = ParticipantRecord {
             kind: MemberKind::Local,
             connected: true,
             local: true,
             tracks,
-            ..record
+            ..blank(participant.clone(), session)
         };
-        let identity = Some(participant.clone());
-        let state =
-            Session { identity, connected: true, deadline: None, agreement: None, watching: None };
+        let state = Session {
+            identity: Some(participant.clone()),
+            connected: true,
+            deadline: None,
+            agreement: None,
+            member: Some(Box::new(Member::new(PUBLISHER))),
+            watching: None,
+        };
         self.sessions.insert(session, state);
         self.connected += 1;
         self.enter_publisher(record);
         Ok(published)
     }
 
-    /// Whether a participant publishes from this node.
+    /// Whether a participant is connected to this node, or connecting.
     pub fn publishes(&self, participant: &ParticipantId) -> bool {
-        self.publishers.session_of(participant).is_some()
+        let session = self.publishers.session_of(participant);
+        session.is_some_and(|session| self.sessions.contains_key(&session))
     }
 
     /// Adds a publisher to the room and closes the sessions that it replaces. Viewers are bound to the new session
-    /// before the old one is closed.
+    /// before the old one is closed. A member that was lost keeps its place.
     fn enter_publisher(&mut self, record: ParticipantRecord) {
-        let successor = self.successors.remove(&record.id).map(|record| record.session);
-        let old = self.publishers.put(record, &mut self.mappings);
-        self.tracks_changed();
+        let (id, session) = (record.id.clone(), record.session);
+        let successor = self.successors.remove(&id).map(|record| record.session);
+        let earlier = self.publishers.session_of(&id).and_then(|old| self.sessions.get(&old));
+        let earlier = earlier.and_then(|old| old.member.as_ref()?.lost_until);
+        let lost_until = self.found_again(&id).or(earlier);
+        if let Ok(member) = self.member_mut(session) {
+            member.lost_until = lost_until;
+        }
+        let old_tracks = self.publishers.of(&id).map_or(0, |old| old.tracks.len());
+        // A member that neither had nor has tracks changes nothing for the viewers.
+        let tracks = old_tracks + record.tracks.len();
+        let old = self.put_record(record);
+        if tracks > 0 {
+            self.tracks_changed();
+        }
         for replaced in [old, successor].into_iter().flatten() {
-            self.end(replaced, EndReason::Replaced);
+            self.leave(replaced, EndReason::Replaced, None);
         }
         self.work(AT_ONCE);
     }
 
-    /// Removes a session from the room and frees the slots that show it. False when the room has no such session.
-    pub(crate) fn end(&mut self, id: SessionId, reason: EndReason) -> bool {
+    /// Enters a record, or replaces that of the participant. Returns the session with which it published before.
+    fn put_record(&mut self, record: ParticipantRecord) -> Option<SessionId> {
+        let session = record.session;
+        let was_hidden = self.publishers.of(&record.id).is_some_and(|old| old.hidden);
+        let old = self.publishers.put(record, &mut self.mappings);
+        if was_hidden {
+            self.tell_quality(session);
+        }
+        old
+    }
+
+    /// Removes a session from the room and frees the slots that show it. Its member may stay as a lost one. False when
+    /// the room has no such session.
+    pub(crate) fn end(&mut self, now: Instant, id: SessionId, reason: EndReason) -> bool {
+        let until = self.stays_until(now, id, reason);
+        let has_left = self.leave(id, reason, until);
+        if has_left {
+            self.note_empty(now);
+            self.work(AT_ONCE);
+        }
+        has_left
+    }
+
+    /// As [`Room::end`], without the work for the viewers. `until`: how long the member stays without a session.
+    pub(crate) fn leave(
+        &mut self,
+        id: SessionId,
+        reason: EndReason,
+        until: Option<Instant>,
+    ) -> bool {
         self.take_successor(id);
         let Some(session) = self.sessions.remove(&id) else { return false };
         if let Some(deadline) = session.deadline {
@@ -290,29 +367,59 @@ impl Room {
         self.connected -= usize::from(session.connected);
         if let Some(watching) = &session.watching {
             self.viewers -= 1;
-            self.round.crowded -= usize::from(watching.slots.is_crowded());
-        }
-        // The record of a publisher that was replaced already names the new session. If a publisher ends before its
-        // successor is connected, the successor takes its place in the order of arrival now.
-        if self.publishers.publishes(id) {
-            let successor = session.identity.and_then(|who| self.successors.remove(&who));
-            match successor {
-                Some(record) => {
-                    self.publishers.put(record, &mut self.mappings);
-                }
-                None => {
-                    self.publishers.remove(id);
-                }
+            self.round.crowded -= usize::from(watching.is_crowded());
+            if watching.is_member() {
+                self.floor.stage_left();
             }
-            self.tracks_changed();
+        }
+        // The record of a publisher that was replaced already names the new session.
+        if let Some(record) = self.publishers.of_session(id).cloned() {
+            self.leave_record(&record, until);
         }
         // Workers know nothing of an in-process publisher, so they get no `Close`.
         if session.agreement.is_some() {
             self.farewells.push_back(id);
         }
         self.notices.push_back(Notice::SessionClosed { session: id, reason });
-        self.work(AT_ONCE);
         true
+    }
+
+    /// The session of a record is over. If a successor is not connected yet, it takes the place in the order of arrival
+    /// now.
+    fn leave_record(&mut self, record: &ParticipantRecord, until: Option<Instant>) {
+        let mut tracks = record.tracks.len();
+        match (self.successors.remove(&record.id), until) {
+            (Some(successor), _) => {
+                tracks += successor.tracks.len();
+                self.put_record(successor);
+            }
+            (None, Some(until)) => self.lose(record.session, until),
+            (None, None) => {
+                self.qualities.remove(&record.id);
+                self.publishers.remove(record.session);
+            }
+        }
+        if tracks > 0 {
+            self.tracks_changed();
+        }
+    }
+}
+
+/// A record of a participant of this node, without tracks. The author enters its own name when it takes the record.
+fn blank(id: ParticipantId, session: SessionId) -> ParticipantRecord {
+    ParticipantRecord {
+        id,
+        session,
+        author: NodeId(0),
+        epoch: 0,
+        version: 0,
+        kind: MemberKind::Whip,
+        profile: Profile::default(),
+        hidden: false,
+        lost: false,
+        connected: false,
+        local: false,
+        tracks: Vec::new(),
     }
 }
 

@@ -11,6 +11,8 @@ pub enum ErrorKind {
     BadSdp,
     /// Well-formed, but not something this node serves: 422.
     Unsupported,
+    /// The permissions of the member or token do not allow it: 403.
+    Forbidden,
     /// No such room or session: 404.
     NotFound,
     /// The request does not fit the state of the session: 409.
@@ -29,6 +31,7 @@ impl ErrorKind {
         match self {
             ErrorKind::BadSdp => 400,
             ErrorKind::Unsupported => 422,
+            ErrorKind::Forbidden => 403,
             ErrorKind::NotFound => 404,
             ErrorKind::Conflict => 409,
             ErrorKind::Full => 503,
@@ -42,6 +45,7 @@ impl ErrorKind {
         match self {
             ErrorKind::BadSdp => "bad_sdp",
             ErrorKind::Unsupported => "unsupported",
+            ErrorKind::Forbidden => "forbidden",
             ErrorKind::NotFound => "not_found",
             ErrorKind::Conflict => "conflict",
             ErrorKind::Full => "full",

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use model::{CloseReason, Event, SessionId, TrackId};
 
-use crate::EndReason;
 use crate::room::Room;
+use crate::{EndReason, Notice};
 
 impl Room {
     /// An event from a worker. Events of sessions that are gone are ignored.
@@ -14,20 +14,25 @@ impl Room {
             Event::Connected { session } => self.connect(now, session),
             Event::TrackActive { session, track } => self.set_active(now, session, track, true),
             Event::TrackSilent { session, track } => self.set_active(now, session, track, false),
-            Event::AudioLevel { .. }
-            | Event::Lost { .. }
-            | Event::Back { .. }
-            | Event::Quality { .. }
-            | Event::DataOpen { .. }
-            | Event::DataClosed { .. }
-            | Event::Data { .. }
-            | Event::DataLost { .. } => {}
+            Event::AudioLevel { session, track, level } => self.hear(now, session, track, level),
+            Event::Lost { session } => self.set_lost(session, true),
+            Event::Back { session } => self.set_lost(session, false),
+            Event::Quality { session, quality } => self.note_quality(session, quality),
+            Event::DataOpen { session } => self.set_channels(session, true),
+            Event::DataClosed { session } => self.set_channels(session, false),
+            Event::DataLost { session, messages } => {
+                if self.permissions(session).is_some() {
+                    self.notices.push_back(Notice::DataLost { session, messages });
+                }
+            }
+            // Signaling reads the envelope of a message and brings it as `MemberCommand::SendData`.
+            Event::Data { .. } => {}
             Event::Closed { session, reason } => {
                 let reason = match reason {
                     CloseReason::NeverConnected => EndReason::NeverConnected,
                     reason => EndReason::Transport(reason),
                 };
-                self.end(session, reason);
+                self.end(now, session, reason);
             }
         }
         self.handle_timeout(now);
@@ -51,11 +56,24 @@ impl Room {
         }
     }
 
+    fn set_lost(&mut self, session: SessionId, lost: bool) {
+        self.publishers.update(session, &mut self.mappings, |record| record.lost = lost);
+    }
+
+    fn set_channels(&mut self, session: SessionId, open: bool) {
+        if let Ok(member) = self.member_mut(session) {
+            member.has_channels = open;
+        }
+    }
+
     fn connect(&mut self, now: Instant, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         self.connected += usize::from(!std::mem::replace(&mut session.connected, true));
         if let Some(deadline) = session.deadline.take() {
             self.deadlines.remove(&(deadline, id));
+        }
+        if let Ok(member) = self.member_mut(id) {
+            member.lost_until = None;
         }
         if !self.succeed(id) {
             self.publishers.update(id, &mut self.mappings, |record| record.connected = true);

@@ -9,7 +9,8 @@
 //!    room's lock. A later offer of the same session is checked against what was agreed before (`agreement`);
 //! 2. [`room`]: the result is applied: the session enters, and a publisher gets a record (`publishers`, [`records`]);
 //! 3. `slots`: tracks are assigned to receiving sections by a [`policy`]; payload types are mapped once for all sessions with the
-//!    same codecs (`mappings`);
+//!    same codecs (`mappings`). Members with room sessions have a `stage` of independent slots, which follow who speaks
+//!    (`speakers`) and what the member asks for (`subscribing`);
 //! 4. commands: `Open` or `Update` of a session comes before every `Bind` that names it, and `Close` comes last.
 //!
 //! Roles belong to media sections: a session may send, receive, or both ([`Roles`]). Slots stay while tracks come and
@@ -18,9 +19,13 @@
 //!
 //! What this crate does not know: HTTP, tokens, packets, other rooms.
 
+mod administering;
 mod agreement;
 mod answering;
+mod budget;
 pub mod config;
+mod data;
+mod describing;
 mod entering;
 pub mod error;
 mod events;
@@ -29,8 +34,11 @@ mod ids;
 mod listing;
 mod mappings;
 mod media;
+mod members;
+mod messages;
 mod negotiate;
 pub mod policy;
+mod presence;
 mod publishers;
 mod random;
 pub mod records;
@@ -40,8 +48,13 @@ pub mod room;
 mod rounds;
 mod seats;
 mod session;
+mod settings;
 mod slots;
+mod snapshot;
 mod sources;
+mod speakers;
+mod stage;
+mod subscribing;
 pub mod view;
 
 pub use agreement::{Agreement, Roles};

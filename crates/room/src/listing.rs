@@ -29,8 +29,8 @@ impl Room {
                 session: *id,
                 identity: session.identity.clone(),
                 connected: session.connected,
-                slots: watching.slots.listing(),
-                incompatible: watching.slots.incompatible(),
+                slots: watching.listing(),
+                incompatible: watching.incompatible(),
             })
         };
         self.sessions.iter().filter_map(info).collect()

@@ -10,6 +10,7 @@ use sdp::{Direction, Flow, Offer, SdpError, Section, SectionKind};
 
 use crate::extensions::accepts;
 use crate::negotiate::Negotiation;
+use crate::settings::allows;
 
 /// The number of SSRCs that one publisher may name, retransmissions included.
 const MAX_SSRCS: usize = 20;
@@ -48,17 +49,18 @@ impl Chosen<'_> {
 
 impl Negotiation<'_, '_> {
     /// Chooses the sections that are accepted. If the client needs a section that cannot be served, the whole offer
-    /// fails, since half a session misleads its user (RFC 9725 section 4.4.3).
+    /// fails, since half a session misleads its user (RFC 9725 section 4.4.3). A session may consist of data channels only.
     pub(crate) fn choose_sections<'o>(
         &self,
         offer: &'o Offer,
         extensions: &ExtensionMap,
+        has_data: bool,
     ) -> Result<Vec<Chosen<'o>>, SdpError> {
         let mut chosen: Vec<Chosen<'o>> = Vec::new();
         for section in offer.sections.iter().filter(|s| !s.rejected) {
             let kind = match &section.kind {
                 SectionKind::Media(kind) => *kind,
-                // Data channels are not served. Their section is rejected and the offer is not: no media is missing.
+                // Data channels: see `data`.
                 SectionKind::Application => continue,
                 SectionKind::Other(_) => {
                     let wrong = "audio, video and application are the kinds allowed";
@@ -85,13 +87,15 @@ impl Negotiation<'_, '_> {
             let flow = if up || !self.roles.to_peer() { Flow::FromPeer } else { Flow::ToPeer };
             let codecs = sdp::codecs::choose_keyed(section, flow, transport_cc);
             let meanings = codecs.iter().flat_map(sdp::codecs::Chosen::meanings).collect();
-            let codecs: Vec<CodecSpec> = codecs.into_iter().map(|chosen| chosen.spec).collect();
+            let mut codecs: Vec<CodecSpec> = codecs.into_iter().map(|chosen| chosen.spec).collect();
+            if up {
+                codecs.retain(|codec| allows(self.allowed, codec.codec));
+            }
             if codecs.is_empty() {
                 if !wanted {
                     continue;
                 }
-                let wrong =
-                    format!("no codec that is served; allowed are {}", sdp::codecs::served(kind));
+                let wrong = self.no_codec(kind, up);
                 return Err(SdpError::unsupported(section.place(), wrong));
             }
             let direction = match (up, down) {
@@ -104,10 +108,18 @@ impl Negotiation<'_, '_> {
         }
         // In a live session all sections may be inactive: the peer paused them.
         let flows = chosen.iter().any(|c| c.direction != Direction::Inactive);
-        match flows || self.before.is_some() && !chosen.is_empty() {
+        match flows || has_data || self.before.is_some() && !chosen.is_empty() {
             true => Ok(chosen),
             false => Err(self.nothing_flows()),
         }
+    }
+
+    fn no_codec(&self, kind: MediaKind, up: bool) -> String {
+        if !up || self.allowed.is_empty() {
+            return format!("no codec that is served; allowed are {}", sdp::codecs::served(kind));
+        }
+        let names: Vec<&str> = self.allowed.iter().map(|codec| codec.as_str()).collect();
+        format!("no codec that this room allows; allowed are {}", names.join(", "))
     }
 
     pub(crate) fn up_media(

@@ -69,8 +69,18 @@ impl Publishers {
 
     /// The session with which a participant publishes on this node.
     pub(crate) fn session_of(&self, participant: &ParticipantId) -> Option<SessionId> {
-        let mine = self.order.iter().map(|p| &p.record).filter(|r| r.author == self.node);
-        mine.filter(|r| r.id == *participant).map(|r| r.session).next()
+        self.of(participant).map(|record| record.session)
+    }
+
+    /// The record of a participant of this node.
+    pub(crate) fn of(&self, participant: &ParticipantId) -> Option<&Arc<ParticipantRecord>> {
+        let mine = |r: &&Arc<ParticipantRecord>| r.author == self.node && r.id == *participant;
+        self.order.iter().map(|p| &p.record).find(mine)
+    }
+
+    /// The record of a session of this node.
+    pub(crate) fn of_session(&self, session: SessionId) -> Option<&Arc<ParticipantRecord>> {
+        self.place(session).map(|at| &self.order[at].record)
     }
 
     /// Adds a publisher of this node, or replaces its record. Returns the session with which the participant published
@@ -89,9 +99,9 @@ impl Publishers {
         let made = Publisher::new(record, mappings);
         match place {
             Some(at) => {
-                let old = std::mem::replace(&mut self.order[at], made).record.session;
-                self.bury(old);
-                Some(old)
+                let old = std::mem::replace(&mut self.order[at], made).record;
+                self.bury(&old, true);
+                Some(old.session)
             }
             None => {
                 self.order.push(made);
@@ -121,15 +131,16 @@ impl Publishers {
     /// Removes the publisher of a session of this node.
     pub(crate) fn remove(&mut self, session: SessionId) {
         if let Some(at) = self.place(session) {
-            self.order.remove(at);
-            self.bury(session);
+            let old = self.order.remove(at).record;
+            self.bury(&old, false);
         }
     }
 
     /// Applies a change of another node's record.
     ///
     /// # Errors
-    /// `Conflict` when the change is not newer than the known record, or its author is this node.
+    /// `Conflict` when the change is not newer than the known record, when its author is this node, or when another node is
+    /// the author of a record of that session or participant.
     pub(crate) fn apply(
         &mut self,
         change: RecordChange,
@@ -145,7 +156,18 @@ impl Publishers {
         }
         let newer = |known: (NodeId, u64, u64)| (stamp.1, stamp.2) > (known.1, known.2);
         let place = self.order.iter().position(|p| p.record.session == session);
-        let buried = self.tombstones.iter().find(|t| t.session() == session);
+        if place.is_some_and(|at| self.order[at].record.author != stamp.0) {
+            return conflict("another node is its author, and alone changes it");
+        }
+        if let RecordChange::Put(record) = &change {
+            // A participant that moves to another node leaves the first one before.
+            let elsewhere = |p: &Publisher| p.record.id == record.id && p.record.author != stamp.0;
+            if self.order.iter().any(elsewhere) {
+                return conflict("its participant is connected to another node");
+            }
+        }
+        let mine = |t: &&RecordChange| t.session() == session && t.stamp().0 == stamp.0;
+        let buried = self.tombstones.iter().find(mine);
         let known = place.map(|at| {
             let record = &self.order[at].record;
             (record.author, record.epoch, record.version)
@@ -162,7 +184,7 @@ impl Publishers {
                 if let Some(at) = place {
                     self.order.remove(at);
                 }
-                self.tombstones.retain(|t| t.session() != session);
+                self.tombstones.retain(|t| t.session() != session || t.stamp().0 != stamp.0);
                 if self.tombstones.len() == TOMBSTONES {
                     self.tombstones.pop_front();
                 }
@@ -176,20 +198,16 @@ impl Publishers {
         self.changed.pop_first().map(|(_, change)| change)
     }
 
-    /// Whether this session of this node publishes.
-    pub(crate) fn publishes(&self, session: SessionId) -> bool {
-        self.place(session).is_some()
-    }
-
     fn place(&self, session: SessionId) -> Option<usize> {
         let mine = |p: &Publisher| p.record.author == self.node && p.record.session == session;
         self.order.iter().position(mine)
     }
 
-    fn bury(&mut self, session: SessionId) {
-        let version = self.next_version();
+    fn bury(&mut self, old: &ParticipantRecord, replaced: bool) {
+        let (id, session, version) = (old.id.clone(), old.session, self.next_version());
         let (author, epoch) = (self.node, self.epoch);
-        let gone = RecordChange::Gone { session, author, epoch, version };
+        let hidden = old.hidden;
+        let gone = RecordChange::Gone { id, session, hidden, replaced, author, epoch, version };
         self.changed.insert(session, gone);
     }
 

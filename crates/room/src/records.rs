@@ -57,6 +57,9 @@ pub struct TrackRecord {
     pub name: Arc<str>,
     /// Nothing of it is forwarded, by the wish of its member or of an administrator.
     pub muted: bool,
+    /// Its member may not publish this source (any more): the track counts as not published, and nothing of it is
+    /// forwarded.
+    pub forbidden: bool,
     /// Media arrives. False before the first packet, and after two seconds without a packet.
     pub active: bool,
     /// Media is expected, because the publisher just came or connected. The track counts as live for some seconds.
@@ -70,8 +73,14 @@ pub enum RecordChange {
     Put(Arc<ParticipantRecord>),
     /// The participant publishes no more.
     Gone {
+        /// The participant.
+        id: ParticipantId,
         /// Its session.
         session: SessionId,
+        /// The record was hidden: the others were not told of the participant.
+        hidden: bool,
+        /// The same participant goes on with another session; nobody left.
+        replaced: bool,
         /// The author of the record.
         author: NodeId,
         /// As in [`ParticipantRecord`].
@@ -104,13 +113,40 @@ impl TrackRecord {
         let (id, kind) = (media.track, media.kind);
         let rids = media.rids.clone();
         let (source, name) = (default_source(kind), "".into());
-        Self { id, kind, codecs, rids, source, name, muted: false, active: false, awaited: true }
+        Self {
+            id,
+            kind,
+            codecs,
+            rids,
+            source,
+            name,
+            muted: false,
+            forbidden: false,
+            active: false,
+            awaited: true,
+        }
     }
 
     pub(crate) fn of_local(id: TrackId, media: LocalMedia, codecs: Arc<[CodecSpec]>) -> Self {
         let (kind, rids) = (media.kind, media.rids);
         let (source, name) = (default_source(kind), "".into());
-        Self { id, kind, codecs, rids, source, name, muted: false, active: true, awaited: false }
+        Self {
+            id,
+            kind,
+            codecs,
+            rids,
+            source,
+            name,
+            muted: false,
+            forbidden: false,
+            active: true,
+            awaited: false,
+        }
+    }
+
+    /// Whether receivers may get it: it is neither muted nor forbidden.
+    pub fn is_candidate(&self) -> bool {
+        !self.muted && !self.forbidden
     }
 
     pub(crate) fn info(&self) -> TrackInfo {
@@ -145,6 +181,12 @@ impl ParticipantRecord {
             (true, false) => Presence::Connected,
             (false, false) => Presence::Connecting,
         }
+    }
+
+    /// Whether this member sees the record: everybody sees a member that is not hidden, a hidden one sees only itself.
+    /// Who shows members to others treats a record that became hidden as a member that left.
+    pub fn is_seen_by(&self, member: &ParticipantId) -> bool {
+        !self.hidden || self.id == *member
     }
 
     /// The participant in a listing.

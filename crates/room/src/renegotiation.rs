@@ -6,12 +6,13 @@ use model::{Command, IceCredentials, SessionId};
 use sdp::Fragment;
 
 use crate::agreement::Agreement;
-use crate::entering::slots_of;
+use crate::describing::describe;
+use crate::members::PUBLISHER;
 use crate::negotiate::Agreed;
 use crate::random::Random;
 use crate::records::TrackRecord;
 use crate::room::{AT_ONCE, Renegotiated, Room, not_found};
-use crate::{ErrorKind, RoomConfig, RoomError};
+use crate::{ErrorKind, RoomConfig, RoomError, TrackDescription};
 
 impl Room {
     /// What was agreed with a session's peer: the start of a renegotiation, which runs without the room's lock.
@@ -22,11 +23,19 @@ impl Room {
         self.session(session)?.agreement().cloned()
     }
 
-    /// Applies a renegotiation. Media that stays is not touched.
+    /// Applies a renegotiation. Media that stays is not touched. `tracks`: what the sending sections are; those that stay
+    /// and are not named keep their description.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when the session changed after the negotiation took its [`Agreement`].
-    pub fn renegotiate(&mut self, now: Instant, agreed: Agreed) -> Result<Renegotiated, RoomError> {
+    /// `NotFound`; `Conflict` when the session changed after the negotiation took its [`Agreement`]; `Unsupported` when a
+    /// description does not fit the offer; `Forbidden` when a new track is of a source that the member may not publish.
+    /// Nothing has changed then.
+    pub fn renegotiate(
+        &mut self,
+        now: Instant,
+        agreed: Agreed,
+        tracks: Option<&[TrackDescription]>,
+    ) -> Result<Renegotiated, RoomError> {
         self.handle_timeout(now);
         let Agreed { mut agreement, answer, restarts, .. } = agreed;
         let (plan, id) = (agreement.plan.clone(), agreement.plan.id);
@@ -35,32 +44,46 @@ impl Room {
             let text = format!("session {id}: it was changed meanwhile; offer again");
             return Err(RoomError::new(ErrorKind::Conflict, text));
         }
+        let described = self.describe_again(&agreement, tracks.unwrap_or_default())?;
         agreement.number += 1;
         let ice = agreement.ice.clone();
         let mappings = &mut self.mappings;
         let Some(session) = self.sessions.get_mut(&id) else { return Err(not_found(id)) };
         if let Some(watching) = &mut session.watching {
-            watching.slots.update(&slots_of(&agreement), mappings);
+            watching.update(&agreement, mappings);
         }
         session.agreement = Some(agreement);
         self.commands.push_back(Command::Update(plan.clone()));
         if restarts {
             self.commands.push_back(Command::Restart { session: id, ice });
         }
-        let tracks: Vec<TrackRecord> = plan
-            .up
-            .iter()
-            .map(|media| TrackRecord::of_plan(media, mappings.list(&media.codecs).codecs))
-            .collect();
-        if self.publishers.publishes(id) {
-            self.publishers.update(id, mappings, |record| record.update_tracks(tracks));
-            self.tracks_changed();
-        } else if let Some(record) = self.successor(id) {
-            record.update_tracks(tracks);
+        if let Some(record) = self.successor(id) {
+            record.update_tracks(described);
+        } else if let Some(before) = self.publishers.of_session(id).cloned() {
+            let mappings = &mut self.mappings;
+            self.publishers.update(id, mappings, |record| record.update_tracks(described));
+            let after = self.publishers.of_session(id);
+            if after.is_some_and(|after| after.tracks != before.tracks) {
+                self.tracks_changed();
+            }
         }
         self.fit(id);
         self.work(AT_ONCE);
         Ok(Renegotiated { answer, restarts })
+    }
+
+    /// The tracks of a renegotiated session; none when it has no record.
+    fn describe_again(
+        &mut self,
+        agreement: &Agreement,
+        given: &[TrackDescription],
+    ) -> Result<Vec<TrackRecord>, RoomError> {
+        let id = agreement.session();
+        let Some(before) = self.record_of(id).map(|record| record.tracks.clone()) else {
+            return Ok(Vec::new());
+        };
+        let permissions = self.permissions(id).unwrap_or(PUBLISHER);
+        describe(agreement, given, &before, &permissions, &mut self.mappings)
     }
 
     /// A trickle fragment (RFC 8840, PATCH with the session's ETag). Its candidates are dropped silently: an ICE-lite

@@ -6,16 +6,19 @@
 //! (sessions that come and go), `renegotiation`, `events` (of the workers) and `rounds` (how viewers get a change).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{Command, NodeId, ParticipantId, RoomId, SessionId};
+use model::{Command, NodeId, ParticipantId, Quality, RoomId, SessionId};
 
 use crate::mappings::Mappings;
+use crate::presence::Stay;
 use crate::publishers::Publishers;
 use crate::records::{ParticipantRecord, RecordChange};
 use crate::rounds::Round;
 use crate::session::Session;
-use crate::{Admission, EndReason, ErrorKind, Notice, RoomError, Target};
+use crate::stage::floor::Floor;
+use crate::{Admission, EndReason, ErrorKind, Notice, RoomError, RoomSettings, Target};
 
 /// How long a session may take from its answer to the end of its DTLS handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -49,6 +52,7 @@ pub struct Renegotiated {
 #[derive(Debug)]
 pub struct Room {
     id: RoomId,
+    pub(crate) settings: Arc<RoomSettings>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) publishers: Publishers,
     pub(crate) viewers: usize,
@@ -60,6 +64,11 @@ pub struct Room {
     /// Until when the tracks of a session count as live before their first packet.
     pub(crate) awaited: BTreeSet<(Instant, SessionId)>,
     pub(crate) round: Round,
+    /// What is shown and heard, for the members with room sessions.
+    pub(crate) floor: Floor,
+    pub(crate) stay: Stay,
+    /// The quality of the members' connections, as far as known.
+    pub(crate) qualities: BTreeMap<ParticipantId, Quality>,
     /// Sessions that ended. Workers get their `Close` commands only after the viewers were moved to other sources.
     pub(crate) farewells: VecDeque<SessionId>,
     pub(crate) deadlines: BTreeSet<(Instant, SessionId)>,
@@ -68,10 +77,23 @@ pub struct Room {
 }
 
 impl Room {
-    /// An empty room. `node` and `epoch` identify the author of its publishers' records.
+    /// An empty room with default settings. `node` and `epoch` identify the author of its publishers' records.
     pub fn new(id: RoomId, node: NodeId, epoch: u64) -> Self {
+        Self::with_settings(id, node, epoch, Arc::default())
+    }
+
+    /// An empty room with these settings; see [`Room::new`].
+    pub fn with_settings(
+        id: RoomId,
+        node: NodeId,
+        epoch: u64,
+        settings: Arc<RoomSettings>,
+    ) -> Self {
+        let mut floor = Floor::default();
+        floor.set_audible(settings.audible);
         Self {
             id,
+            settings,
             sessions: BTreeMap::new(),
             publishers: Publishers::new(node, epoch),
             viewers: 0,
@@ -80,6 +102,9 @@ impl Room {
             successors: BTreeMap::new(),
             awaited: BTreeSet::new(),
             round: Round::default(),
+            floor,
+            stay: Stay::default(),
+            qualities: BTreeMap::new(),
             farewells: VecDeque::new(),
             deadlines: BTreeSet::new(),
             commands: VecDeque::new(),
@@ -97,11 +122,7 @@ impl Room {
     /// # Errors
     /// `NotFound`.
     pub fn close(&mut self, now: Instant, session: SessionId) -> Result<(), RoomError> {
-        self.handle_timeout(now);
-        match self.end(session, EndReason::Deleted) {
-            true => Ok(()),
-            false => Err(not_found(session)),
-        }
+        self.end_session(now, session, EndReason::Deleted)
     }
 
     /// The next command.
@@ -123,24 +144,34 @@ impl Room {
     /// When [`Room::handle_timeout`] has to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let deadlines = [&self.deadlines, &self.awaited].into_iter().filter_map(BTreeSet::first);
-        deadlines.map(|&(at, _)| at).chain(self.round.due()).min()
+        let due = [self.round.due(), self.floor.due(), self.stay_due()];
+        deadlines.map(|&(at, _)| at).chain(due.into_iter().flatten()).min()
     }
 
-    /// Ends sessions that did not connect in time, and gives slots of silent sources to live ones that wait.
+    /// Ends sessions that did not connect in time and stays that are over, gives slots of silent sources to live ones that
+    /// wait, and lets the slots of members follow who speaks.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.floor.now = Some(now);
         while let Some(&(at, session)) = self.deadlines.first()
             && at <= now
         {
             self.deadlines.pop_first();
-            self.end(session, EndReason::NeverConnected);
+            self.end(now, session, EndReason::NeverConnected);
         }
+        self.end_stays(now);
         self.await_no_more(now);
         self.begin_due_round(now);
+        self.floor_timeout(now);
     }
 
-    /// Whether the room has no session and no work.
+    /// Whether the room is over: nobody is in it, it does not wait for somebody, and it has no work.
     pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty() && self.publishers.len() == 0 && self.farewells.is_empty()
+        self.nobody_is_in() && self.farewells.is_empty() && !self.is_kept()
+    }
+
+    /// Whether the room has neither sessions nor members. Members whose connection is lost are in the room.
+    pub(crate) fn nobody_is_in(&self) -> bool {
+        self.sessions.is_empty() && self.publishers.len() == 0
     }
 
     pub(crate) fn session(&self, id: SessionId) -> Result<&Session, RoomError> {

@@ -11,7 +11,7 @@ use model::{Command, SessionId};
 use crate::policy::SlotPolicy;
 use crate::records::RecordChange;
 use crate::room::{AT_ONCE, Room, not_found};
-use crate::session::Watching;
+use crate::session::{Viewing, Watching};
 use crate::sources::sources;
 use crate::{Notice, RoomError};
 
@@ -60,14 +60,15 @@ impl Room {
     /// Sets the policy by which the slots of a session are filled.
     ///
     /// # Errors
-    /// `NotFound`, also when the session has no slots.
+    /// `NotFound`, also when the session is no viewer's.
     pub fn set_policy(
         &mut self,
         session: SessionId,
         policy: Box<dyn SlotPolicy>,
     ) -> Result<(), RoomError> {
         let watching = self.sessions.get_mut(&session).and_then(|s| s.watching.as_mut());
-        watching.ok_or_else(|| not_found(session))?.policy = policy;
+        let Some(Watching::Viewer(viewing)) = watching else { return Err(not_found(session)) };
+        viewing.policy = policy;
         self.fit(session);
         Ok(())
     }
@@ -76,7 +77,8 @@ impl Room {
     /// link to that node has to deliver the tracks under the session and track ids that the record names.
     ///
     /// # Errors
-    /// `Conflict` when the change is not newer than the known record, or its author is this node.
+    /// `Conflict` when the change is not newer than the known record, when its author is this node, or when another node is
+    /// the author of a record of that session or participant.
     pub fn apply_record(&mut self, change: RecordChange) -> Result<(), RoomError> {
         self.publishers.apply(change, &mut self.mappings)?;
         self.tracks_changed();
@@ -96,7 +98,7 @@ impl Room {
             let next = self.sessions.range(self.round.cursor..).next();
             let Some((&id, session)) = next.or_else(|| self.sessions.iter().next()) else { break };
             self.round.cursor = SessionId(id.0 + 1);
-            if session.watching.as_ref().is_some_and(|w| w.revision != self.round.revision) {
+            if session.watching.as_ref().is_some_and(|w| self.lags(w)) {
                 self.fit(id);
             }
         }
@@ -116,9 +118,21 @@ impl Room {
     /// Begins a round of all viewers, because the published tracks changed.
     pub(crate) fn tracks_changed(&mut self) {
         self.round.revision += 1;
-        self.round.left = self.sessions.len();
+        self.floor.tracks_changed();
+        self.round_of_all();
         // This round also covers sources that became silent or live since the last one.
         self.round.liveness_due = None;
+    }
+
+    /// Looks at all sessions once more, and fits those that lag.
+    pub(crate) fn round_of_all(&mut self) {
+        self.round.left = self.sessions.len();
+    }
+
+    /// Notes whether something waits for slots of a session.
+    pub(crate) fn round_crowded(&mut self, before: bool, now: bool) {
+        self.round.crowded -= usize::from(before);
+        self.round.crowded += usize::from(now);
     }
 
     /// Asks for a round because a track fell silent or sends again: where a source waits for slots, a silent source
@@ -140,20 +154,41 @@ impl Room {
         }
     }
 
-    /// Fits the sources into the slots of a session.
+    /// Whether the slots of a session are fitted to an older revision.
+    fn lags(&self, watching: &Watching) -> bool {
+        match watching {
+            Watching::Viewer(viewing) => viewing.revision != self.round.revision,
+            Watching::Member(stage) => self.floor.is_newer_than(stage.revision()),
+        }
+    }
+
+    /// Fits the tracks of the room into the slots of a session.
     pub(crate) fn fit(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        match &session.watching {
+            Some(Watching::Viewer(_)) => self.fit_viewer(id),
+            Some(Watching::Member(_)) => self.fit_stage(id),
+            None => {}
+        }
+    }
+
+    /// Fits the sources into the slots of a viewer.
+    fn fit_viewer(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Some(watching) = &mut session.watching else { return };
-        watching.revision = self.round.revision;
-        let Watching { target, slots, policy, .. } = watching;
+        let Some(Watching::Viewer(viewing)) = &mut session.watching else { return };
+        viewing.revision = self.round.revision;
+        let Viewing { target, slots, policy, .. } = viewing.as_mut();
         let was_crowded = slots.is_crowded();
         let mut sources = sources(&self.publishers, session.identity.as_ref(), target, slots);
+        if session.member.as_ref().is_some_and(|member| !member.permissions.subscribe) {
+            sources.clear();
+        }
         let changes = slots.assign(&mut sources, policy.as_ref(), &mut self.mappings);
-        self.round.crowded -= usize::from(was_crowded);
-        self.round.crowded += usize::from(slots.is_crowded());
+        let is_crowded = slots.is_crowded();
         if !changes.binds.is_empty() {
             self.commands.push_back(Command::Bind { session: id, slots: changes.binds });
         }
+        self.round_crowded(was_crowded, is_crowded);
         let told = changes.incompatible.into_iter();
         self.notices.extend(told.map(|(track, publisher)| Notice::Incompatible {
             viewer: id,

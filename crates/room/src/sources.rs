@@ -95,7 +95,9 @@ fn pair<'p>(
     let flows = |id: TrackId| held.iter().any(|(_, tracks)| tracks.contains(&Some(id)));
     let of_kind = |kind| {
         let wanted = target.kind.is_none_or(|k| k == kind);
-        let tracks = publisher.tracks().filter(move |(track, _)| wanted && track.kind == kind);
+        let tracks = publisher
+            .tracks()
+            .filter(move |(track, _)| wanted && track.kind == kind && track.is_candidate());
         tracks.map(|(t, codecs)| SourceTrack { id: t.id, codecs, live: t.active || t.awaited })
     };
     let known = |kind, id: Option<TrackId>| id.and_then(|id| of_kind(kind).find(|t| t.id == id));

@@ -237,7 +237,7 @@ fn of_two_renegotiations_at_once_the_second_begins_anew() {
     let agreed = negotiator.answer_again(&before, CHROMIUM_WATCH).unwrap();
     node.rooms.renegotiate(node.now, viewer, CHROMIUM_WATCH).unwrap();
     let now = node.now;
-    let late = node.rooms.turn(&id, |room, _| room.renegotiate(now, agreed)).unwrap_err();
+    let late = node.rooms.turn(&id, |room, _| room.renegotiate(now, agreed, None)).unwrap_err();
     assert_eq!((late.kind(), late.status()), (ErrorKind::Conflict, 409));
 }
 

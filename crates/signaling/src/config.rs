@@ -1,10 +1,12 @@
 //! The configuration of signaling, as plain values. The binary reads files and the environment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::RoomId;
 
 use crate::Secret;
+use crate::auth::{FixedKeys, KeysFile};
 use crate::http::cors::OriginRule;
 
 /// Settings of the HTTP side.
@@ -47,13 +49,19 @@ impl Default for Config {
 pub enum AuthConfig {
     /// Every caller may do everything. For a laptop, or behind a gateway that checks requests.
     Open,
-    /// Bearer tokens (JWT, HS256) signed with one of the keys.
-    Tokens {
-        /// Keys by id; a token's `kid` selects one. At least 32 bytes each (RFC 7518 section 3.2).
-        keys: Vec<(String, Secret)>,
-        /// When set, the `aud` claim must contain it.
-        audience: Option<String>,
-    },
+    /// Bearer tokens (JWT) signed with one of the keys.
+    Tokens(TokenConfig),
+}
+
+/// How bearer tokens are checked. A token's `kid` selects its key, and each key has one algorithm.
+#[derive(Debug, Clone, Default)]
+pub struct TokenConfig {
+    /// Keys of the configuration.
+    pub keys: FixedKeys,
+    /// A file with more keys.
+    pub file: Option<Arc<KeysFile>>,
+    /// When set, the `aud` claim must contain it.
+    pub audience: Option<String>,
 }
 
 /// A STUN or TURN server, as in `RTCIceServer` of the WebRTC API.

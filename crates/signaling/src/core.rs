@@ -7,6 +7,8 @@
 //! random bytes. No table is locked while a thread waits for a room's lock, so a busy room does not delay the others.
 //! Offers are parsed and matched under no lock at all.
 
+mod commands;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +18,7 @@ use model::{Command, Event, NodeId, ParticipantId, RoomId, SessionId};
 use room::{
     Accepted, Agreed, Counts, Entering, ErrorKind, Ids, LocalMedia, LocalPublished, Negotiator,
     Notice, ParticipantInfo, ParticipantRecord, RecordChange, Renegotiated, Roles, Room,
-    RoomConfig, RoomError, RoomInfo, Target,
+    RoomConfig, RoomError, RoomInfo, RoomSettings, Target, TrackDescription,
 };
 
 use crate::capacity::{Place, Totals, Wanted};
@@ -63,16 +65,20 @@ impl<F: Fn(&Notice) + Send + Sync> Observer for F {
 /// Fills a buffer with random bytes.
 type Fill = Box<dyn FnMut(&mut [u8]) + Send>;
 
+/// The rooms by name.
+type Names = BTreeMap<RoomId, Arc<Cell>>;
+
 /// All rooms of a node.
 pub struct Core {
     config: RoomConfig,
+    default_settings: Arc<RoomSettings>,
     node: NodeId,
     epoch: u64,
     ids: Ids,
     random: Mutex<Fill>,
     sink: Box<dyn CommandSink>,
     observer: Box<dyn Observer>,
-    names: Mutex<BTreeMap<RoomId, Arc<Cell>>>,
+    names: Mutex<Names>,
     sessions: Mutex<HashMap<SessionId, Arc<Cell>>>,
     /// When each room has to be called next.
     deadlines: Mutex<BTreeSet<(Instant, RoomId)>>,
@@ -111,6 +117,7 @@ impl Core {
         observer: impl Observer + 'static,
     ) -> Self {
         Self {
+            default_settings: Arc::new(config.default_settings.clone()),
             config,
             // There is no cluster, so the node has number 1.
             node: NodeId(1),
@@ -190,7 +197,8 @@ impl Core {
         offer: &str,
     ) -> Result<Accepted, RoomError> {
         let mut place = self.reserve(now, subject, room, &entering, roles)?;
-        let agreed = self.negotiate(|negotiator| negotiator.answer(roles, offer))?;
+        let settings = self.settings(room).unwrap_or_else(|| self.default_settings.clone());
+        let agreed = self.negotiate(&settings, |negotiator| negotiator.answer(roles, offer))?;
         let session = agreed.session();
         log_remarks(&agreed);
         self.in_room(room, |room, cell| {
@@ -236,21 +244,25 @@ impl Core {
         })?
     }
 
-    /// Answers a later offer of a session. Media that stays is not touched.
+    /// Answers a later offer of a session. Media that stays is not touched. `tracks`: what the sending sections are; with
+    /// `None`, tracks that stay keep their description.
     ///
     /// # Errors
-    /// `NotFound`, `BadSdp`, `Unsupported`; `Conflict` when the session changed during the negotiation. Nothing has
-    /// changed then.
+    /// `NotFound`, `BadSdp`, `Unsupported`; `Forbidden` when a new track is of a source that the member may not publish;
+    /// `Conflict` when the session changed during the negotiation. Nothing has changed then.
     pub fn renegotiate(
         &self,
         now: Instant,
         session: SessionId,
         offer: &str,
+        tracks: Option<&[TrackDescription]>,
     ) -> Result<Renegotiated, RoomError> {
-        let before = self.of_session(session, |room| room.agreement(session))??;
-        let agreed: Agreed = self.negotiate(|n| n.answer_again(&before, offer))?;
+        let read = |room: &mut Room| (room.agreement(session), room.settings().clone());
+        let (before, settings) = self.of_session(session, read)?;
+        let before = before?;
+        let agreed = self.negotiate(&settings, |n| n.answer_again(&before, offer))?;
         log_remarks(&agreed);
-        self.of_session(session, |room| room.renegotiate(now, agreed))?
+        self.of_session(session, |room| room.renegotiate(now, agreed, tracks))?
     }
 
     /// See [`Room::trickle`].
@@ -373,9 +385,10 @@ impl Core {
 }
 
 impl Core {
-    fn negotiate<T>(&self, f: impl FnOnce(&mut Negotiator<'_>) -> T) -> T {
+    fn negotiate<T>(&self, settings: &RoomSettings, f: impl FnOnce(&mut Negotiator<'_>) -> T) -> T {
         let mut random = |bytes: &mut [u8]| lock(&self.random)(bytes);
-        f(&mut Negotiator::new(&self.config, &self.ids, &mut random))
+        let negotiator = Negotiator::new(&self.config, &self.ids, &mut random);
+        f(&mut negotiator.allowing(&settings.codecs))
     }
 
     /// Reserves a place for one more session. Overdue sessions are ended first, even if their timer is late. If the
@@ -431,12 +444,19 @@ impl Core {
         if names.len() >= most {
             return Err(too_many_rooms(id, most));
         }
-        let room = Room::new(id.clone(), self.node, self.epoch);
+        let settings = self.default_settings.clone();
+        let room = Room::with_settings(id.clone(), self.node, self.epoch, settings);
+        Ok(self.begin(&mut names, room))
+    }
+
+    /// Enters a new room into the table of names.
+    fn begin(&self, names: &mut Names, room: Room) -> Arc<Cell> {
+        let id = room.id().clone();
         let state = CellState { room, gone: false, listed_deadline: None, is_busy: false };
         let cell = Arc::new(Cell { id: id.clone(), state: Mutex::new(state) });
         names.insert(id.clone(), cell.clone());
-        self.observer.opened(id);
-        Ok(cell)
+        self.observer.opened(&id);
+        cell
     }
 
     /// Calls into the room of a session.

@@ -42,8 +42,12 @@ fn now() -> std::time::Instant {
 }
 
 impl Signaling {
-    /// Drives the rooms; never returns.
-    pub async fn drive(&self, mut events: UnboundedReceiver<Event>) {
+    /// Drives the rooms, and keeps the keys of tokens fresh; never returns.
+    pub async fn drive(&self, events: UnboundedReceiver<Event>) {
+        tokio::join!(self.drive_rooms(events), self.auth().keep_fresh());
+    }
+
+    async fn drive_rooms(&self, mut events: UnboundedReceiver<Event>) {
         let (mut jobs, mut open) = (Jobs::default(), true);
         loop {
             self.log_notices();

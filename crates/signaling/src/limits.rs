@@ -69,7 +69,11 @@ impl<K: Hash + Eq> Table<K> {
     }
 }
 
-fn spend(
+/// Takes one request from a bucket that will be full again at `full_at`; `depth` is the time in which an empty bucket fills.
+///
+/// # Errors
+/// The time after which the request would pass.
+pub(crate) fn spend(
     full_at: &mut Instant,
     now: Instant,
     interval: Duration,

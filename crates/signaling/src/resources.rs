@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use model::{ParticipantId, RoomId, SessionId};
+use model::{RoomId, SessionId};
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Owner};
 use crate::http::problem::Problem;
 
 /// Session resources by the secret in their URL.
@@ -19,11 +19,12 @@ struct Tables {
     tokens: HashMap<SessionId, String>,
 }
 
-/// WHIP or WHEP: under which path a resource lives.
+/// WHIP, WHEP or the session API: under which path a resource lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Face {
     Whip,
     Whep,
+    Session,
 }
 
 impl Face {
@@ -31,6 +32,15 @@ impl Face {
         match self {
             Face::Whip => "whip",
             Face::Whep => "whep",
+            Face::Session => "session",
+        }
+    }
+
+    /// The path of a resource.
+    pub(crate) fn location(self, room: &RoomId, token: &str) -> String {
+        match self {
+            Face::Whip | Face::Whep => format!("/{}/{room}/sessions/{token}", self.as_str()),
+            Face::Session => format!("/v1/rooms/{room}/sessions/{token}"),
         }
     }
 }
@@ -39,8 +49,8 @@ pub(crate) struct Resource {
     pub(crate) face: Face,
     pub(crate) room: RoomId,
     pub(crate) session: SessionId,
-    /// The identity under which it was opened; `None` when the token has no `sub`.
-    pub(crate) owner: Option<ParticipantId>,
+    /// Whom it belongs to.
+    pub(crate) owner: Owner,
     /// Locked for the whole of a PATCH. Otherwise two PATCHes at once would match the same tag, and the second would
     /// overwrite what the first agreed. Now the second one waits, and is compared with the new tag.
     pub(crate) etag: Mutex<String>,
@@ -78,13 +88,16 @@ impl Resources {
         key: &ResourceKey,
         caller: &Caller,
     ) -> Result<Arc<Resource>, Problem> {
+        let resource = self.named(key)?;
+        let owns = caller.owns(&resource.room, &resource.owner);
+        owns.then_some(resource).ok_or_else(Problem::not_found)
+    }
+
+    /// The resource of this URL, whoever asks. Only for a caller that says later who it is.
+    pub(crate) fn named(&self, key: &ResourceKey) -> Result<Arc<Resource>, Problem> {
         let resource = self.lock().by_token.get(&key.token).cloned();
         resource
-            .filter(|resource| {
-                resource.face == key.face
-                    && resource.room == key.room
-                    && caller.owns(&resource.room, resource.owner.as_ref())
-            })
+            .filter(|resource| resource.face == key.face && resource.room == key.room)
             .ok_or_else(Problem::not_found)
     }
 }

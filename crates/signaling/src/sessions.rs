@@ -4,15 +4,17 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use model::{ParticipantId, RoomId, SessionId};
 use room::{
-    Accepted, Entering, ErrorKind, ParticipantRecord, Roles, RoomError, SessionInfo, Target,
+    Accepted, Admission, Entering, ErrorKind, ParticipantRecord, Roles, RoomError, SessionInfo,
+    Target, TrackDescription,
 };
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Owner};
 use crate::core::Core;
 use crate::http::problem::Problem;
 use crate::http::resource::Precondition;
@@ -28,6 +30,20 @@ pub(crate) struct Opened {
     pub(crate) etag: String,
     /// The SDP answer.
     pub(crate) answer: String,
+    /// The session.
+    pub(crate) session: SessionId,
+    /// The participant, if it has a name.
+    pub(crate) identity: Option<ParticipantId>,
+}
+
+/// Who joins a room with a room session, and how.
+pub(crate) struct Joining {
+    pub(crate) room: RoomId,
+    /// `None`: it gets a generated name.
+    pub(crate) identity: Option<ParticipantId>,
+    pub(crate) owner: Owner,
+    pub(crate) admission: Admission,
+    pub(crate) offer: String,
 }
 
 /// The result of a PATCH.
@@ -54,8 +70,8 @@ pub(crate) enum Patched {
 pub(crate) enum Patch {
     /// Candidates, or new credentials (RFC 8840).
     Fragment(String),
-    /// A later offer of the session.
-    Offer(String),
+    /// A later offer of the session, and what its sending sections are; `None`: those that stay keep their description.
+    Offer(String, Option<Vec<TrackDescription>>),
 }
 
 /// Random bytes in a session URL: 192 bits. RFC 9725 section 5 asks for enough that the URL cannot be guessed.
@@ -117,7 +133,7 @@ impl Signaling {
         &self,
         room: RoomId,
         participant: Option<ParticipantId>,
-        owner: Option<ParticipantId>,
+        owner: Owner,
         offer: String,
     ) -> Result<Opened, Problem> {
         let participant = match participant {
@@ -136,18 +152,37 @@ impl Signaling {
         room: RoomId,
         viewer: Option<ParticipantId>,
         target: Target,
-        owner: Option<ParticipantId>,
+        owner: Owner,
         offer: String,
     ) -> Result<Opened, Problem> {
         let entering = Entering { participant: None, identity: viewer, target, admission: None };
         self.open(Face::Whep, room, owner, entering, offer).await
     }
 
+    /// Opens a room session.
+    ///
+    /// # Errors
+    /// Those of [`Core::enter_for`].
+    pub(crate) async fn join(&self, joining: Joining) -> Result<Opened, Problem> {
+        let Joining { room, identity, owner, admission, offer } = joining;
+        let participant = match identity {
+            Some(identity) => identity,
+            None => guest()?,
+        };
+        let entering = Entering {
+            participant: Some(participant),
+            identity: None,
+            target: Target::any(),
+            admission: Some(Box::new(admission)),
+        };
+        self.open(Face::Session, room, owner, entering, offer).await
+    }
+
     async fn open(
         &self,
         face: Face,
         room: RoomId,
-        owner: Option<ParticipantId>,
+        owner: Owner,
         entering: Entering,
         offer: String,
     ) -> Result<Opened, Problem> {
@@ -160,28 +195,35 @@ impl Signaling {
         &self,
         face: Face,
         room: RoomId,
-        owner: Option<ParticipantId>,
+        owner: Owner,
         entering: Entering,
         offer: &str,
     ) -> Result<Opened, Problem> {
         let (token, etag) = (random_text::<TOKEN_BYTES>()?, new_etag()?);
-        let Shared { core, resources, changed, lines, .. } = &*self.0;
+        let Shared { core, resources, changed, lines, hub, .. } = &*self.0;
         let roles = match face {
             Face::Whip => Roles::FromPeer,
             Face::Whep => Roles::ToPeer,
+            Face::Session => Roles::Both,
         };
-        let entered = core.enter_for(Instant::now(), owner.as_ref(), &room, entering, roles, offer);
+        let identity = entering.participant.clone().or_else(|| entering.identity.clone());
+        let entered =
+            core.enter_for(Instant::now(), owner.subject(), &room, entering, roles, offer);
         changed.notify_one();
         let Accepted { session, answer } = entered.map_err(|e| refused(&e))?;
         lines.agreed(session, &room, face);
-        let location = format!("/{}/{room}/sessions/{token}", face.as_str());
+        if let (Face::Session, Some(identity)) = (face, &identity) {
+            hub.open(session, &room, identity.clone());
+        }
+        let location = face.location(&room, &token);
         let tag = Mutex::new(etag.clone());
         resources.insert(token, Resource { face, room, session, owner, etag: tag });
         if !core.contains(session) {
             // The session ended before its resource was stored, so the notice of its end found nothing to remove.
             resources.remove(session);
+            hub.forget(session);
         }
-        Ok(Opened { location, etag, answer })
+        Ok(Opened { location, etag, answer, session, identity })
     }
 
     /// Checks that the caller has a session under this URL. Takes no lock that is held for long.
@@ -245,8 +287,8 @@ impl Signaling {
                     Patched::Restarted { etag: etag.clone(), fragment }
                 }
             },
-            Patch::Offer(offer) => {
-                let renegotiated = core.renegotiate(now, session, offer);
+            Patch::Offer(offer, tracks) => {
+                let renegotiated = core.renegotiate(now, session, offer, tracks.as_deref());
                 let renegotiated = renegotiated.map_err(|e| refused(&e))?;
                 if renegotiated.restarts {
                     *etag = new_etag()?;
@@ -263,7 +305,16 @@ impl Signaling {
     /// # Errors
     /// 404 when the caller has no such session.
     pub(crate) async fn delete(&self, key: &ResourceKey, caller: &Caller) -> Result<(), Problem> {
-        let session = self.0.resources.find(key, caller)?.session;
+        let resource = self.0.resources.find(key, caller)?;
+        self.end(&resource).await
+    }
+
+    /// Ends the session of a resource.
+    ///
+    /// # Errors
+    /// 404 when it ended already.
+    pub(crate) async fn end(&self, resource: &Resource) -> Result<(), Problem> {
+        let session = resource.session;
         // The notice of the session's end removes the resource too, but for a session that the rooms do not know there
         // is no such notice.
         self.0.resources.remove(session);
@@ -273,11 +324,11 @@ impl Signaling {
             signaling.0.changed.notify_one();
             closed.map_err(|e| refused(&e))
         };
-        self.0.calls.run(&key.room, call).await?
+        self.0.calls.run(&resource.room, call).await?
     }
 }
 
-fn refused(error: &RoomError) -> Problem {
+pub(crate) fn refused(error: &RoomError) -> Problem {
     let text = error.to_string();
     match error.kind() {
         ErrorKind::BadSdp => Problem::bad_request("bad-sdp", text),
@@ -287,6 +338,12 @@ fn refused(error: &RoomError) -> Problem {
             "Unprocessable content",
             text,
         ),
+        ErrorKind::Forbidden => {
+            // RFC 6750 section 3.1: another token may grant more.
+            let challenge = "Bearer realm=\"sfumato\", error=\"insufficient_scope\"";
+            Problem::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", text)
+                .header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+        }
         ErrorKind::NotFound => Problem::not_found(),
         ErrorKind::Conflict => Problem::new(StatusCode::CONFLICT, "conflict", "Conflict", text),
         ErrorKind::Full => unavailable(text),

@@ -9,18 +9,21 @@ use std::time::{Duration, Instant};
 
 use model::{ParticipantId, RoomId, SessionId, StatsReply};
 use prometheus_client::encoding::DescriptorEncoder;
-use room::{LocalMedia, LocalPublished, Notice, RoomConfig, RoomError};
+use room::{LocalMedia, LocalPublished, RoomConfig, RoomError};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::auth::Authenticator;
 use crate::calls::Calls;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::{CommandSink, Core};
 use crate::counters::Counters;
+use crate::events::Hub;
 use crate::http::problem::Problem;
 use crate::limits::Limiter;
 use crate::log::SessionLines;
+use crate::observers::Observers;
 use crate::resources::Resources;
 use crate::sessions::unavailable;
 
@@ -62,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) resources: Arc<Resources>,
     pub(crate) calls: Calls,
     pub(crate) lines: Arc<SessionLines>,
+    pub(crate) hub: Arc<Hub>,
     /// The core's next timeout may have changed, or the core has work.
     pub(crate) changed: Notify,
 }
@@ -78,23 +82,17 @@ impl Signaling {
         let limits = &config.limits;
         let resources = Arc::new(Resources::default());
         let lines = Arc::new(SessionLines::default());
-        let (observed, told) = (resources.clone(), lines.clone());
+        let hub = Arc::new(Hub::default());
+        let observers =
+            Observers { resources: resources.clone(), lines: lines.clone(), hub: hub.clone() };
         // The epoch has to differ from that of the process before this one. The start time will do: a node does not
         // start twice within a second.
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let epoch = since.unwrap_or_default().as_secs();
-        // The observer is called under a room's lock, so it only queues notices; the driver writes them to the log.
         let room_limits = rooms.limits;
-        let core = Core::new(rooms, epoch, random, sink, move |notice: &Notice| {
-            if let Notice::SessionClosed { session, .. } = notice {
-                observed.remove(*session);
-            }
-            if matches!(notice, Notice::SessionClosed { .. } | Notice::Incompatible { .. }) {
-                told.keep(notice);
-            }
-        });
+        let core = Core::new(rooms, epoch, random, sink, observers);
         Self(Arc::new(Shared {
-            auth: Authenticator::new(&config.auth),
+            auth: Authenticator::new(&config.auth, Clock::system()),
             by_address: Limiter::new(limits.per_address, limits.table_size),
             by_token: Limiter::new(limits.per_token, limits.table_size),
             token_hasher: RandomState::new(),
@@ -107,6 +105,7 @@ impl Signaling {
             resources,
             calls: Calls::default(),
             lines,
+            hub,
             changed: Notify::new(),
             config,
         }))
@@ -166,6 +165,11 @@ impl Signaling {
 
     pub(crate) fn operations(&self) -> &Operations {
         &self.0.operations
+    }
+
+    /// The events of the room sessions.
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.0.hub
     }
 
     pub(crate) fn counters(&self) -> &Counters {

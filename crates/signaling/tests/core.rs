@@ -13,7 +13,7 @@ use model::{
 };
 use room::{
     Accepted, CONNECT_TIMEOUT, Counts, EndReason, Entering, ErrorKind, Limits, LocalMedia, Notice,
-    Roles, RoomConfig, RoomError, Target,
+    Roles, RoomConfig, RoomError, RoomSettings, Target,
 };
 use sfumato_signaling::{CommandSink, Core};
 
@@ -45,6 +45,7 @@ fn config(limits: Limits) -> RoomConfig {
         fingerprint: ["AB"; 32].join(":"),
         cname: "test".into(),
         limits,
+        default_settings: RoomSettings::default(),
     }
 }
 
@@ -362,7 +363,10 @@ fn offers_that_are_refused_leave_nothing_behind() {
     assert_eq!(kind(node.publish("r", "ann", WATCH)), ErrorKind::Unsupported);
     assert_eq!(node.core.counts(), Counts::default());
     assert!(node.take_commands().is_empty());
-    assert_eq!(kind(node.core.renegotiate(node.now, SessionId(7), WATCH)), ErrorKind::NotFound);
+    assert_eq!(
+        kind(node.core.renegotiate(node.now, SessionId(7), WATCH, None)),
+        ErrorKind::NotFound
+    );
 }
 
 #[test]
@@ -460,7 +464,7 @@ fn a_busy_room_costs_the_others_nothing() {
     thread::spawn(move || {
         let core = others;
         let publisher = core.publish(now, &id("b"), &who("ann"), PUBLISH).unwrap().session;
-        core.renegotiate(now, publisher, PUBLISH).unwrap();
+        core.renegotiate(now, publisher, PUBLISH, None).unwrap();
         core.handle_event(now, Event::Connected { session: neighbour });
         core.work();
         core.handle_timeout(now);

@@ -13,7 +13,10 @@ use std::{
 };
 
 use model::{Event, MediaKind, ParticipantId, Path, RoomId, SessionId, WallClock};
-use room::{Accepted, EndReason, Entering, Limits, Notice, Roles, RoomConfig, RoomError, Target};
+use room::{
+    Accepted, EndReason, Entering, Limits, Notice, Roles, RoomConfig, RoomError, RoomSettings,
+    Target,
+};
 use signaling::Core;
 use transport::dtls::Certificate;
 use worker::{Config, WorkerMetrics, lab::Detached};
@@ -118,6 +121,7 @@ impl Node {
             fingerprint: FINGERPRINT.into(),
             cname: "node".into(),
             limits: Limits::default(),
+            default_settings: RoomSettings::default(),
         };
         let mut random = Rng::new(seed).fork(0x524f_4f4d);
         let notices = Arc::new(Mutex::new(Vec::new()));
@@ -175,7 +179,7 @@ impl Node {
                 Ok(Response::Accepted { session, answer })
             }
             Request::Renegotiate { session, offer, .. } => {
-                let renegotiated = core.renegotiate(now, *session, offer).map_err(refused)?;
+                let renegotiated = core.renegotiate(now, *session, offer, None).map_err(refused)?;
                 Ok(Response::Renegotiated { answer: renegotiated.answer })
             }
             Request::Restart { session, fragment } => {

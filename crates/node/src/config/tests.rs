@@ -4,6 +4,9 @@ use transport::Consent;
 
 use super::*;
 
+const ED25519_PEM: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAzYz14fH+WH+yQ8tnkWsE6nsqjvey0sgjkteyJmndwv8=
+-----END PUBLIC KEY-----";
 const SECRET: &str = "planted-secret-planted-secret-planted";
 
 fn load(file: &str, env: &[(&str, &str)], set: &[&str]) -> Result<Config, ConfigError> {
@@ -142,6 +145,8 @@ fn errors_of_wrong_values_name_key_value_rule_and_origin() {
         ("media.session_nacks_per_second", "1.5"),
         ("auth.insecure_no_auth", "1"),
         ("auth.audience", "\"\""),
+        ("auth.public_keys", "{ a = \"\" }"),
+        ("auth.jwks_file", "\"\""),
         ("limits.rooms", "0"),
         ("limits.sessions", "\"many\""),
         ("limits.viewers_per_room", "-1"),
@@ -224,6 +229,38 @@ fn a_node_beyond_loopback_needs_keys_or_the_explicit_setting() {
 }
 
 #[test]
+fn public_keys_and_sets_of_keys_turn_authentication_on_and_are_checked() {
+    let directory = std::env::temp_dir().join(format!("sfumato-keys-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let (pem, set) = (directory.join("key.pem"), directory.join("set.json"));
+    let made = signaling::new_keys().unwrap();
+    std::fs::write(&set, &made.set).unwrap();
+    std::fs::write(&pem, ED25519_PEM).unwrap();
+    let open = "http.listen=0.0.0.0:1";
+    let by_path = format!("auth.public_keys=a={}", pem.display());
+    let by_set = format!("auth.jwks_file={}", set.display());
+    for keys in [&by_path, &by_set] {
+        let config = load("", &[], &[open, keys]).unwrap();
+        assert!(!config.auth.is_open() && config.test_card.is_none());
+        assert!(config.auth.for_signaling().is_ok());
+        assert!(load("", &[], &[keys, "auth.insecure_no_auth=true"]).is_err());
+    }
+    let inline = format!("[auth]\npublic_keys = {{ a = \"\"\"{ED25519_PEM}\"\"\" }}\n");
+    assert!(!load(&inline, &[], &[open]).unwrap().auth.is_open());
+
+    let why = |sets: &[&str]| load("", &[], sets).unwrap_err().to_string();
+    let secret = format!("auth.keys=a={SECRET}");
+    assert!(why(&[&by_path, &secret]).contains("auth.public_keys, a: another key has the same id"));
+    let missing = why(&["auth.public_keys=b=/nonexistent.pem"]);
+    assert!(missing.contains("auth.public_keys, b: /nonexistent.pem"), "{missing}");
+    let private = format!("auth.public_keys=a={}", set.display());
+    assert!(why(&[&private]).contains("BEGIN PUBLIC KEY"));
+    let no_set = format!("auth.jwks_file={}", pem.display());
+    assert!(why(&[&no_set]).contains("auth.jwks_file: "));
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
 fn with_authentication_every_origin_may_call_unless_a_list_is_set() {
     let keys = format!("auth.keys=a={SECRET}");
     let origins = |set: &[&str]| load("", &[], set).unwrap().http.cors_origins;
@@ -269,7 +306,7 @@ fn planted_secrets_appear_nowhere() {
     );
     let config = load(&file, &[], &[]).unwrap();
     assert!(!format!("{config:?}").contains(SECRET));
-    assert!(!format!("{:?}", config.auth.for_signaling()).contains(SECRET));
+    assert!(!format!("{:?}", config.auth.for_signaling().unwrap()).contains(SECRET));
 
     let broken = [
         format!("[auth]\nkeys = [\"{SECRET}\"]\n"),

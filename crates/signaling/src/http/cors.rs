@@ -5,8 +5,8 @@ use std::fmt;
 
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN,
-    VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST,
+    ORIGIN, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method};
 
@@ -86,7 +86,7 @@ impl OriginRule {
 /// Header fields that a page may read from an answer.
 const EXPOSED: &str = "Location, ETag, Link, Accept-Patch, Accept-Post, Retry-After";
 /// Header fields that a page may send.
-const ALLOWED: &str = "Authorization, Content-Type, If-Match, Accept, Link";
+const ALLOWED: &str = "Authorization, Content-Type, If-Match, Accept, Link, Last-Event-ID";
 const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 /// How long a browser may cache the answer to a preflight; browsers reduce it to their own maximum.
 const MAX_AGE_SECONDS: u32 = 7200;
@@ -122,6 +122,18 @@ pub(crate) fn decorate(
     }
 }
 
+/// Whether a browser page of this origin may open a connection of events: it is on the list, or it is the node's own. Browsers do
+/// not apply CORS to WebSockets (RFC 6455 section 10.2), so the node has to. A request without an origin is not of a page.
+pub(crate) fn may_connect(rules: &[OriginRule], headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    // A proxy may have done TLS, so the scheme of the node's own origin is not known here.
+    let own = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    let is_own = own.zip(authority).is_some_and(|(own, it)| own.eq_ignore_ascii_case(it));
+    is_own || rules.iter().any(|rule| rule.allows(origin))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +155,25 @@ mod tests {
         assert!(!allows("http://localhost:*", "http://localhost:1.evil"));
         assert!(allows("*", "https://anything.example"));
         assert!(OriginRule::localhost().iter().any(|rule| rule.allows("http://[::1]:8080")));
+    }
+
+    #[test]
+    fn pages_of_other_sites_may_not_connect() {
+        let rules = [OriginRule::parse("https://app.example").unwrap()];
+        let may = |origin: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static("node.example:8443"));
+            if let Some(origin) = origin {
+                headers.insert(ORIGIN, origin.parse().unwrap());
+            }
+            may_connect(&rules, &headers)
+        };
+        assert!(may(None));
+        assert!(may(Some("https://app.example")));
+        assert!(may(Some("https://node.example:8443")));
+        assert!(!may(Some("https://node.example")));
+        assert!(!may(Some("https://evil.example")));
+        assert!(!may(Some("null")));
     }
 
     #[test]

@@ -83,10 +83,13 @@ fn admit(signaling: &Signaling, parts: &axum::http::request::Parts) -> Result<()
 }
 
 fn session_token(path: &str) -> Option<&str> {
-    path.split_once("/sessions/").map(|(_, token)| token)
+    // Below a session are its events and its commands, which count for the session too.
+    let (_, below) = path.split_once("/sessions/")?;
+    below.split('/').next()
 }
 
-fn too_many(wait: Duration) -> Problem {
+/// 429.
+pub(crate) fn too_many(wait: Duration) -> Problem {
     Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
         "too-many-requests",

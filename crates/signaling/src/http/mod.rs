@@ -4,6 +4,7 @@
 pub(crate) mod api;
 pub(crate) mod body;
 pub(crate) mod cors;
+pub(crate) mod events;
 pub(crate) mod gate;
 pub(crate) mod host;
 pub(crate) mod offer;
@@ -13,6 +14,7 @@ pub(crate) mod path;
 pub(crate) mod problem;
 pub(crate) mod resource;
 pub(crate) mod router;
+pub(crate) mod session;
 pub(crate) mod stats;
 pub(crate) mod whep;
 pub(crate) mod whip;

@@ -14,16 +14,24 @@ use crate::state::Signaling;
 
 /// The media type of offers and answers (RFC 8866 section 8.1).
 pub(crate) const SDP: &str = "application/sdp";
+/// The media type of the session API's own bodies.
+pub(crate) const JSON: &str = "application/json";
 /// The media type of fragments (RFC 8840 section 10).
 pub(crate) const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 
 /// The media types that a PATCH of a session may have (RFC 5789 section 3.1).
 pub(crate) const PATCHES: &str = "application/trickle-ice-sdpfrag, application/sdp";
 
+/// The media types that a PATCH of a room session may have.
+pub(crate) const SESSION_PATCHES: &str =
+    "application/trickle-ice-sdpfrag, application/sdp, application/json";
+/// The media types with which a room session may be opened.
+pub(crate) const SESSION_POSTS: &str = "application/sdp, application/json";
+
 pub(crate) const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 pub(crate) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
-const METHODS: &str = "GET, HEAD, POST, OPTIONS";
+pub(crate) const METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
 /// Checks that the request has an offer and that the client accepts an answer, and reads the offer.
 ///
@@ -43,15 +51,44 @@ pub(crate) async fn read(
         )
         .header(ACCEPT_POST, HeaderValue::from_static(SDP)));
     }
-    if !accepts_sdp(headers) {
-        return Err(Problem::new(
-            StatusCode::NOT_ACCEPTABLE,
-            "not-acceptable",
-            "Not acceptable",
-            "The answer has the type application/sdp, and Accept excludes it.",
-        ));
-    }
+    require_acceptance(headers, SDP)?;
     body.text(&signaling.config().limits).await
+}
+
+/// Checks that the client accepts an answer of this type.
+///
+/// # Errors
+/// 406.
+pub(crate) fn require_acceptance(headers: &HeaderMap, kind: &str) -> Result<(), Problem> {
+    if accepts(headers, kind) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::NOT_ACCEPTABLE,
+        "not-acceptable",
+        "Not acceptable",
+        format!("The answer has the type {kind}, and Accept excludes it."),
+    ))
+}
+
+/// Checks that the request has one of these types, and returns it.
+///
+/// # Errors
+/// 415. `what` begins the sentence of the problem.
+pub(crate) fn require_type(
+    headers: &HeaderMap,
+    kinds: &[&'static str],
+    what: &str,
+) -> Result<&'static str, Problem> {
+    let kind = kinds.iter().find(|kind| has_type(headers, kind));
+    kind.copied().ok_or_else(|| {
+        Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Unsupported media type",
+            format!("{what} has the type {}.", kinds.join(" or ")),
+        )
+    })
 }
 
 /// Reads the room from the path of an endpoint.
@@ -64,17 +101,28 @@ pub(crate) fn room(text: &str) -> Result<RoomId, Problem> {
 
 /// 201 with the answer (RFC 9725 section 4.2).
 pub(crate) fn created(signaling: &Signaling, opened: Opened) -> Response<Body> {
-    let mut response = Response::new(Body::from(opened.answer));
+    let mut response = created_without_body(signaling, &opened, PATCHES);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
+    *response.body_mut() = Body::from(opened.answer);
+    response
+}
+
+/// 201 with the header fields of a new session, which takes PATCHes of these types.
+pub(crate) fn created_without_body(
+    signaling: &Signaling,
+    opened: &Opened,
+    patches: &'static str,
+) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
     for (name, text) in [(LOCATION, &opened.location), (ETAG, &opened.etag)] {
         // Both texts consist of unreserved characters and quotes, which are valid in every header field.
         if let Ok(value) = HeaderValue::from_str(text) {
             headers.insert(name, value);
         }
     }
-    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHES));
+    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(patches));
     for value in signaling.config().ice_servers.iter().flat_map(links) {
         headers.append(LINK, value);
     }
@@ -108,8 +156,13 @@ const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// OPTIONS of resources that can only be read.
 pub(crate) async fn readable_options() -> Response<Body> {
+    allowed(READ_METHODS)
+}
+
+/// The answer to OPTIONS: the methods that are allowed.
+pub(crate) fn allowed(methods: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(READ_METHODS));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     response
 }
 
@@ -139,9 +192,9 @@ pub(crate) fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
     essence.trim().eq_ignore_ascii_case(wanted)
 }
 
-/// Whether `Accept` allows `application/sdp`; without the field every type is allowed (RFC 9110 section 12.5.1). If
+/// Whether `Accept` allows `application/` with this subtype; without the field every type is allowed (RFC 9110 section 12.5.1). If
 /// several ranges match, the most specific one counts.
-fn accepts_sdp(headers: &HeaderMap) -> bool {
+fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let mut best: Option<(u8, bool)> = None;
     let mut any = false;
     for value in headers.get_all(ACCEPT) {
@@ -152,7 +205,7 @@ fn accepts_sdp(headers: &HeaderMap) -> bool {
             let specificity = match parts.next().unwrap_or_default().trim() {
                 "*/*" => 0,
                 t if t.eq_ignore_ascii_case("application/*") => 1,
-                t if t.eq_ignore_ascii_case(SDP) => 2,
+                t if t.eq_ignore_ascii_case(wanted) => 2,
                 _ => continue,
             };
             let quality = parts
@@ -198,23 +251,23 @@ mod tests {
     use super::*;
     use crate::Secret;
 
-    fn accepts(value: Option<&str>) -> bool {
+    fn accepts_sdp(value: Option<&str>) -> bool {
         let mut headers = HeaderMap::new();
         if let Some(value) = value {
             headers.insert(ACCEPT, value.parse().unwrap());
         }
-        accepts_sdp(&headers)
+        accepts(&headers, SDP)
     }
 
     #[test]
     fn accept_is_read_by_the_most_specific_range() {
-        assert!(accepts(None));
-        assert!(accepts(Some("*/*")));
-        assert!(accepts(Some("text/html, application/*;q=0.5")));
-        assert!(accepts(Some("application/SDP")));
-        assert!(!accepts(Some("application/json")));
-        assert!(!accepts(Some("application/sdp;q=0, */*")));
-        assert!(accepts(Some("application/sdp, */*; q=0")));
+        assert!(accepts_sdp(None));
+        assert!(accepts_sdp(Some("*/*")));
+        assert!(accepts_sdp(Some("text/html, application/*;q=0.5")));
+        assert!(accepts_sdp(Some("application/SDP")));
+        assert!(!accepts_sdp(Some("application/json")));
+        assert!(!accepts_sdp(Some("application/sdp;q=0, */*")));
+        assert!(accepts_sdp(Some("application/sdp, */*; q=0")));
     }
 
     #[test]

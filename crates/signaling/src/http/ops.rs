@@ -42,6 +42,7 @@ impl Collector for Numbers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let Numbers(signaling) = self;
         signaling.counters().encode(signaling.core().counts(), &mut encoder)?;
+        signaling.hub().counts().encode(&mut encoder)?;
         (signaling.operations().metrics)(&mut encoder)
     }
 }

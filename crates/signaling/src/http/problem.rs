@@ -7,6 +7,8 @@ use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use serde::Serialize;
 
+use crate::events::messages::ProblemDetails;
+
 /// An error answer. [`render`] writes the body, once the request's path is known.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
@@ -38,6 +40,20 @@ impl Problem {
     pub(crate) fn retry_after(self, wait: std::time::Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
+    /// The problem as a message of the session API tells it.
+    pub(crate) fn details(&self) -> ProblemDetails {
+        ProblemDetails {
+            r#type: self.type_uri(),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+        }
+    }
+
+    fn type_uri(&self) -> String {
+        format!("urn:sfumato:problem:{}", self.slug)
     }
 
     /// The status code.
@@ -98,7 +114,7 @@ struct Details<'a> {
 pub(crate) fn render(mut response: Response<Body>, path: &str) -> Response<Body> {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let details = Details {
-        r#type: format!("urn:sfumato:problem:{}", problem.slug),
+        r#type: problem.type_uri(),
         title: problem.title,
         status: problem.status.as_u16(),
         detail: &problem.detail,

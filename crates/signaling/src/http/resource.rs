@@ -10,16 +10,18 @@ use model::RoomId;
 use crate::auth::Caller;
 use crate::http::body::BodySlot;
 use crate::http::offer::{
-    ACCEPT_PATCH, ACCEPT_POST, PATCHES, SDP, SDP_FRAGMENT, has_type, method_not_allowed,
+    ACCEPT_PATCH, ACCEPT_POST, JSON, PATCHES, SDP, SDP_FRAGMENT, SESSION_PATCHES, has_type,
+    method_not_allowed,
 };
 use crate::http::problem::Problem;
+use crate::http::session;
 use crate::resources::{Face, ResourceKey};
 use crate::sessions::{Patch, Patched};
 use crate::state::Signaling;
 
 const METHODS: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
 
-/// `PATCH /whip/{room}/sessions/{token}` and the same under `/whep`.
+/// `PATCH /whip/{room}/sessions/{token}`, and the same under `/whep` and `/v1/rooms`.
 pub(crate) async fn patch(
     State(signaling): State<Signaling>,
     Extension(face): Extension<Face>,
@@ -29,19 +31,14 @@ pub(crate) async fn patch(
 ) -> Result<Response<Body>, Problem> {
     let (caller, key) = locate(&signaling, face, &room, &token, &headers)?;
     signaling.check(&key, &caller)?;
-    let is_offer = has_type(&headers, SDP);
-    if !is_offer && !has_type(&headers, SDP_FRAGMENT) {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "Unsupported media type",
-            "A PATCH has the type application/trickle-ice-sdpfrag to trickle or to restart ICE, application/sdp to renegotiate.",
-        )
-        .header(ACCEPT_PATCH, HeaderValue::from_static(PATCHES)));
-    }
+    let kind = patch_type(face, &headers)?;
     let text = body.text(&signaling.config().limits).await?;
     let precondition = Precondition::read(&headers)?;
-    let patch = if is_offer { Patch::Offer(text) } else { Patch::Fragment(text) };
+    let patch = match kind {
+        SDP => Patch::Offer(text, None),
+        JSON => session::read_renegotiation(&text)?,
+        _ => Patch::Fragment(text),
+    };
     match signaling.patch(&key, &caller, precondition, patch).await? {
         Patched::Trickled => {
             // No ETag (RFC 9725 section 4.3.2): the ICE session stays the same.
@@ -50,7 +47,37 @@ pub(crate) async fn patch(
             Ok(response)
         }
         Patched::Restarted { etag, fragment } => answer(fragment, SDP_FRAGMENT, &etag),
+        Patched::Renegotiated { etag, answer: description } if kind == JSON => {
+            answer(session::renegotiated(description)?, JSON, &etag)
+        }
         Patched::Renegotiated { etag, answer: description } => answer(description, SDP, &etag),
+    }
+}
+
+/// The media type of a PATCH, one of those that this kind of session takes.
+fn patch_type(face: Face, headers: &HeaderMap) -> Result<&'static str, Problem> {
+    let wanted = match face {
+        Face::Whip | Face::Whep => &[SDP_FRAGMENT, SDP][..],
+        Face::Session => &[SDP_FRAGMENT, SDP, JSON],
+    };
+    let kind = wanted.iter().find(|kind| has_type(headers, kind));
+    kind.copied().ok_or_else(|| {
+        Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Unsupported media type",
+            "A PATCH has the type application/trickle-ice-sdpfrag to trickle or to restart ICE, application/sdp (or, for a room \
+             session, application/json) to renegotiate.",
+        )
+        .header(ACCEPT_PATCH, HeaderValue::from_static(patches(face)))
+    })
+}
+
+/// The media types that a PATCH may have.
+fn patches(face: Face) -> &'static str {
+    match face {
+        Face::Whip | Face::Whep => PATCHES,
+        Face::Session => SESSION_PATCHES,
     }
 }
 
@@ -87,17 +114,17 @@ pub(crate) async fn get(
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(ETAG, HeaderValue::from_str(&etag).map_err(|_| Problem::internal())?);
-    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHES));
+    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(patches(face)));
     Ok(response)
 }
 
 /// `OPTIONS` of a session. The answer is the same if there is no such session, so a preflight tells nothing.
-pub(crate) async fn options() -> Response<Body> {
+pub(crate) async fn options(Extension(face): Extension<Face>) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static(METHODS));
     headers.insert(ACCEPT_POST, HeaderValue::from_static(SDP));
-    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHES));
+    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(patches(face)));
     response
 }
 
@@ -106,7 +133,7 @@ pub(crate) async fn refuse() -> Response<Body> {
     method_not_allowed(METHODS)
 }
 
-fn locate(
+pub(crate) fn locate(
     signaling: &Signaling,
     face: Face,
     room: &str,

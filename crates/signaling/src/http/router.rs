@@ -3,7 +3,9 @@
 use axum::routing::{get, options, post};
 use axum::{Extension, Router, middleware};
 
-use crate::http::{api, gate, host, offer, ops, page, path, resource, stats, whep, whip};
+use crate::http::{
+    api, events, gate, host, offer, ops, page, path, resource, session, stats, whep, whip,
+};
 use crate::resources::Face;
 use crate::state::Signaling;
 
@@ -14,6 +16,10 @@ use crate::state::Signaling;
 /// | `/whip/{room}` | POST, GET, HEAD, OPTIONS |
 /// | `/whep/{room}`, `/whep/{room}/{participant}` | POST, GET, HEAD, OPTIONS |
 /// | `/whip/{room}/sessions/{token}`, `/whep/{room}/sessions/{token}` | PATCH, DELETE, GET, HEAD, OPTIONS |
+/// | `/v1/rooms/{room}/sessions` | POST, GET, HEAD, OPTIONS |
+/// | `/v1/rooms/{room}/sessions/{token}` | PATCH, DELETE, GET, HEAD, OPTIONS |
+/// | `/v1/rooms/{room}/sessions/{token}/events` | GET, HEAD, OPTIONS |
+/// | `/v1/rooms/{room}/sessions/{token}/commands` | POST, OPTIONS |
 /// | `/api/config`, `/api/rooms`, `/api/rooms/{room}`, `/api/rooms/{room}/stats` | GET, HEAD, OPTIONS |
 /// | `/metrics`, `/healthz`, `/readyz` | GET, HEAD, OPTIONS |
 /// | everything else | the files of the page |
@@ -22,8 +28,9 @@ pub(crate) fn public(signaling: Signaling) -> Router {
         .route("/whip/{room}", endpoint(post(whip::publish)))
         .route("/whep/{room}", endpoint(post(whep::watch_room)))
         .route("/whep/{room}/{participant}", endpoint(post(whep::watch_participant)))
-        .route("/whip/{room}/sessions/{token}", session(Face::Whip))
-        .route("/whep/{room}/sessions/{token}", session(Face::Whep))
+        .route("/whip/{room}/sessions/{token}", resource_of(Face::Whip))
+        .route("/whep/{room}/sessions/{token}", resource_of(Face::Whep))
+        .merge(sessions())
         .route("/api/config", readable(get(api::config)))
         .route("/api/rooms", readable(get(api::rooms)))
         .route("/api/rooms/{room}", readable(get(api::room)))
@@ -56,7 +63,28 @@ fn endpoint(methods: Methods) -> Methods {
     methods.get(offer::found).options(offer::options).fallback(offer::refuse)
 }
 
-fn session(face: Face) -> Methods {
+/// The session API.
+fn sessions() -> Router<Signaling> {
+    Router::new()
+        .route(
+            "/v1/rooms/{room}/sessions",
+            post(session::join)
+                .get(session::found)
+                .options(session::options)
+                .fallback(offer::refuse),
+        )
+        .route("/v1/rooms/{room}/sessions/{token}", resource_of(Face::Session))
+        .route(
+            "/v1/rooms/{room}/sessions/{token}/events",
+            get(events::get).options(events::options).fallback(events::refuse),
+        )
+        .route(
+            "/v1/rooms/{room}/sessions/{token}/commands",
+            post(events::post).options(events::command_options).fallback(events::refuse_command),
+        )
+}
+
+fn resource_of(face: Face) -> Methods {
     options(resource::options)
         .get(resource::get)
         .patch(resource::patch)

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::activity::{Activity, Deadline, Version, Watched};
 use super::places::{Share, Shares};
+use super::stay::{Stay, Taken, Takeover, Transport};
 use super::{ServerConfig, proxy_protocol};
 use crate::client;
 use crate::log::PROXY_LINES;
@@ -160,7 +161,9 @@ impl Door {
         at: At,
         stopping: &mut watch::Receiver<bool>,
     ) {
-        let (activity, requests) = self.requests(Version::Http1, at.peer);
+        let takeover = Takeover::default();
+        let (activity, requests) =
+            self.requests(Version::Http1, at.peer, stopping.clone(), Some(takeover.clone()));
         let io = TokioIo::new(Watched::new(transport, activity.clone()));
         let mut builder = http1::Builder::new();
         // `activity` limits the time for headers; hyper's limit would also run between requests.
@@ -172,8 +175,19 @@ impl Door {
             }
             connection.poll_without_shutdown(cx)
         });
-        if ended.await {
-            linger(connection.into_parts().io.into_inner().into_inner()).await;
+        let ended = ended.await;
+        // Taken out in any case: what follows holds the connection's `Stay`, and that holds the takeover.
+        let then = takeover.take();
+        if ended {
+            let parts = connection.into_parts();
+            let transport = parts.io.into_inner().into_inner();
+            match then {
+                Some(then) => {
+                    let transport = Box::new(transport);
+                    then(Taken { transport, read: parts.read_buf }).await;
+                }
+                None => linger(transport).await,
+            }
         }
     }
 
@@ -183,7 +197,7 @@ impl Door {
         at: At,
         stopping: &mut watch::Receiver<bool>,
     ) {
-        let (activity, requests) = self.requests(Version::Http2, at.peer);
+        let (activity, requests) = self.requests(Version::Http2, at.peer, stopping.clone(), None);
         let io = TokioIo::new(Watched::new(transport, activity.clone()));
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -205,11 +219,17 @@ impl Door {
         .await;
     }
 
-    fn requests(self: Arc<Self>, version: Version, peer: Peer) -> (Arc<Activity>, Requests) {
+    fn requests(
+        self: Arc<Self>,
+        version: Version,
+        peer: Peer,
+        stopping: watch::Receiver<bool>,
+        takeover: Option<Takeover>,
+    ) -> (Arc<Activity>, Requests) {
         let limits = &self.config.limits;
         let activity = Arc::new(Activity::new(version, limits.header_timeout, limits.idle_timeout));
         let router = TowerToHyperService::new(self.router.clone());
-        (activity.clone(), Requests { door: self, peer, activity, router })
+        (activity.clone(), Requests { door: self, peer, activity, stopping, takeover, router })
     }
 }
 
@@ -231,15 +251,13 @@ enum Opened {
     Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>, At),
 }
 
-pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for T {}
-
 /// The service that answers the requests of a connection.
 struct Requests {
     door: Arc<Door>,
     peer: Peer,
     activity: Arc<Activity>,
+    stopping: watch::Receiver<bool>,
+    takeover: Option<Takeover>,
     router: TowerToHyperService<Router>,
 }
 
@@ -255,12 +273,15 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
         // A connection without a proxy already has its client's place.
         let share = self.peer.trusted.then(|| self.door.shares.take(address));
         let crowded = matches!(share, Some(None));
+        let (stopping, takeover) = (self.stopping.clone(), self.takeover.clone());
+        let stay = Stay::new(at_work, share.flatten(), stopping, takeover);
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Client { address, crowded });
+        request.extensions_mut().insert(stay.clone());
         let answer = hyper::service::Service::call(&self.router, request);
         Box::pin(async move {
             let answer = answer.await;
-            drop((at_work, share));
+            drop(stay);
             answer
         })
     }

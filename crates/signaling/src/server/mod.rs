@@ -7,6 +7,7 @@ mod activity;
 mod connection;
 mod places;
 mod proxy_protocol;
+mod stay;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -22,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub(crate) use connection::Client;
+pub(crate) use stay::{Stay, Taken, Transport};
 pub use tls::Certificates;
 
 use crate::client::Network;

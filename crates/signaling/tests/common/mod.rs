@@ -3,19 +3,21 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod members;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::{
     Command, DownSection, DownStats, Event, LayerStats, MediaKind, Mid, Rid, SessionId,
-    SessionStats, Ssrc, StatsReply, TrackId, UpSection, UpStats,
+    SessionStats, Sources, Ssrc, StatsReply, TrackId, UpSection, UpStats,
 };
 use prometheus_client::metrics::MetricType;
-use room::RoomConfig;
+use room::{RoomConfig, RoomSettings};
 use sfumato_signaling::{
-    AuthConfig, Config, IceServer, NewToken, Operations, Secret, ServerConfig, Signaling, mint,
-    serve,
+    AuthConfig, Config, FixedKeys, IceServer, NewToken, Operations, Secret, ServerConfig,
+    Signaling, SigningKey, TokenConfig, mint, serve,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -112,6 +114,7 @@ impl Node {
             fingerprint: ["AB"; 32].join(":"),
             cname: "test".into(),
             limits,
+            default_settings: RoomSettings::default(),
         };
         let commands = Arc::new(Mutex::new(Vec::new()));
         let recorded = commands.clone();
@@ -307,8 +310,10 @@ fn fragment(ufrag: &str, pwd: &str, mid: &str) -> String {
 }
 
 pub fn with_keys() -> Config {
-    let keys = vec![("k".to_owned(), Secret::new(KEY))];
-    Config { auth: AuthConfig::Tokens { keys, audience: None }, ..Config::default() }
+    let mut keys = FixedKeys::default();
+    keys.add_secret("k", &Secret::new(KEY)).unwrap();
+    let auth = AuthConfig::Tokens(TokenConfig { keys, ..TokenConfig::default() });
+    Config { auth, ..Config::default() }
 }
 
 pub fn with_ice_servers() -> Config {
@@ -326,12 +331,13 @@ pub fn bearer(identity: Option<&str>, room: &str, grants: &str) -> String {
     let token = NewToken {
         room: room.to_owned(),
         identity: identity.map(|text| model::ParticipantId::parse(text).unwrap()),
-        publish: grants.contains('p'),
+        publish: if grants.contains('p') { Sources::ALL } else { Sources::NONE },
         subscribe: grants.contains('s'),
         admin: grants.contains('a'),
         ttl: Duration::from_secs(60),
-        audience: None,
+        ..NewToken::default()
     };
-    let made = mint("k", &Secret::new(KEY), &token, std::time::SystemTime::now()).unwrap();
+    let key = SigningKey::secret("k", &Secret::new(KEY));
+    let made = mint(&key, &token, std::time::SystemTime::now()).unwrap();
     format!("Bearer {made}")
 }

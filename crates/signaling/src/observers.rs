@@ -1,0 +1,39 @@
+//! Who hears what happens in the rooms. All are called under a room's lock, so they only take notes.
+
+use std::sync::Arc;
+
+use model::RoomId;
+use room::{Notice, RecordChange};
+
+use crate::core::Observer;
+use crate::events::Hub;
+use crate::log::SessionLines;
+use crate::resources::Resources;
+
+/// Tells the notices and records of the rooms to the parts that need them.
+pub(crate) struct Observers {
+    pub(crate) resources: Arc<Resources>,
+    pub(crate) lines: Arc<SessionLines>,
+    pub(crate) hub: Arc<Hub>,
+}
+
+impl Observer for Observers {
+    fn notice(&self, room: &RoomId, notice: &Notice) {
+        if let Notice::SessionClosed { session, .. } = notice {
+            self.resources.remove(*session);
+        }
+        // The driver writes them to the log.
+        if matches!(notice, Notice::SessionClosed { .. } | Notice::Incompatible { .. }) {
+            self.lines.keep(notice);
+        }
+        self.hub.notice(room, notice);
+    }
+
+    fn record(&self, room: &RoomId, change: &RecordChange) {
+        self.hub.record(room, change);
+    }
+
+    fn closed(&self, room: &RoomId) {
+        self.hub.closed(room);
+    }
+}
