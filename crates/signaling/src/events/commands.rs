@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use model::data::{MESSAGE_MAX, TOPIC_MAX};
 use model::{Delivery, Mid, ParticipantId, Payload, Profile, TrackId};
 use room::{DataRequest, MemberCommand, ProfileChange, SlotWish, Subscription, TrackDescription};
+use serde::Deserialize;
 
 use super::convert;
 use super::messages::{
@@ -25,11 +26,19 @@ const LIST_MAX: usize = 100;
 /// Bytes of a command's id.
 const ID_MAX: usize = 64;
 
+#[derive(Deserialize)]
+struct Named {
+    #[serde(rename = "type")]
+    _type: String,
+}
+
 /// Reads a message of a client.
 ///
 /// # Errors
 /// 400 when the text is no such message.
 pub(crate) fn read_command(text: &str) -> Result<ClientMessage, Problem> {
+    // serde takes a number for a variant's name too, but the type of a message is a text.
+    let _named: Named = serde_json::from_str(text).map_err(|error| bad_json(&error))?;
     let message: ClientMessage = serde_json::from_str(text).map_err(|error| bad_json(&error))?;
     if message.id.as_ref().is_some_and(|id| id.len() > ID_MAX) {
         return Err(Problem::bad_request("bad-command", format!("The id is over {ID_MAX} bytes.")));
