@@ -41,7 +41,7 @@ pub use auth::{FixedKeys, KeysFile, NewKeys, NewToken, SigningKey, mint, new_key
 pub use client::{Network, NetworkError};
 pub use config::{AuthConfig, Config, IceServer, Limits, Rate, TokenConfig};
 pub use core::{CommandSink, Core};
-pub use events::messages;
+pub use events::{asked_of_room, messages};
 pub use http::cors::{OriginRule, OriginRuleError};
 pub use secret::Secret;
 pub use server::{Certificates, ServerConfig, serve};

@@ -9,7 +9,6 @@ use base64::engine::general_purpose::STANDARD;
 use model::data::{MESSAGE_MAX, TOPIC_MAX};
 use model::{Delivery, Mid, ParticipantId, Payload, Profile, TrackId};
 use room::{DataRequest, MemberCommand, ProfileChange, SlotWish, Subscription, TrackDescription};
-use serde::Deserialize;
 
 use super::convert;
 use super::messages::{
@@ -26,20 +25,12 @@ const LIST_MAX: usize = 100;
 /// Bytes of a command's id.
 const ID_MAX: usize = 64;
 
-#[derive(Deserialize)]
-struct Named {
-    #[serde(rename = "type")]
-    _type: String,
-}
-
 /// Reads a message of a client.
 ///
 /// # Errors
 /// 400 when the text is no such message.
 pub(crate) fn read_command(text: &str) -> Result<ClientMessage, Problem> {
-    // serde takes a number for a variant's name too, but the type of a message is a text.
-    let _named: Named = serde_json::from_str(text).map_err(|error| bad_json(&error))?;
-    let message: ClientMessage = serde_json::from_str(text).map_err(|error| bad_json(&error))?;
+    let message = ClientMessage::read(text).map_err(|error| bad_json(&error))?;
     if message.id.as_ref().is_some_and(|id| id.len() > ID_MAX) {
         return Err(Problem::bad_request("bad-command", format!("The id is over {ID_MAX} bytes.")));
     }
@@ -181,6 +172,12 @@ fn member_command(command: Command) -> Result<Option<MemberCommand>, Problem> {
             return Ok(None);
         }
     }))
+}
+
+/// What a message of a client asks of its room, within the bounds of a command; `None` when it is no such message, or when it
+/// concerns the session alone.
+pub fn asked_of_room(text: &str) -> Option<MemberCommand> {
+    member_command(read_command(text).ok()?.command).ok()?
 }
 
 impl Signaling {
