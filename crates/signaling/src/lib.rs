@@ -42,6 +42,8 @@ pub use client::{Network, NetworkError};
 pub use config::{AuthConfig, Config, IceServer, Limits, Rate, TokenConfig};
 pub use core::{CommandSink, Core, Observer};
 pub use events::messages;
+pub use core::{CommandSink, Core};
+pub use events::{asked_of_room, messages};
 pub use http::cors::{OriginRule, OriginRuleError};
 pub use secret::Secret;
 pub use server::{Certificates, ServerConfig, serve};
