@@ -290,6 +290,99 @@ fn a_paused_slot_keeps_its_track_and_nothing_flows() {
 }
 
 #[test]
+fn a_muted_track_keeps_the_slot_of_a_wish_and_loses_any_other() {
+    check(
+        "enter ann - v
+         enter bob v -
+         enter cid v -
+         enter dan - v
+         wish ann 0=bob
+         show dan
+         = a: | v: cid
+         mute bob
+         mute cid
+         show ann
+         = a: | v: bob:muted
+         show dan
+         = a: | v: -
+         binds
+         = 4
+         unmute bob
+         unmute cid
+         show ann
+         = a: | v: bob
+         show dan
+         = a: | v: bob",
+    );
+}
+
+#[test]
+fn a_muted_voice_gives_its_place_away() {
+    check(
+        "audible 1
+         enter ann a a
+         enter bob a a
+         enter cid - a
+         level ann 20
+         wait 1000
+         speakers
+         = ann 20
+         mute ann.a
+         show cid
+         = a: bob | v:
+         wait 300
+         speakers
+         =
+         unmute ann.a
+         show cid
+         = a: bob | v:",
+    );
+}
+
+#[test]
+fn a_shared_screen_comes_before_speakers_and_beside_the_camera() {
+    check(
+        "enter ann av -
+         enter bob av -
+         enter eve - v
+         level bob 20
+         wait 5000
+         show eve
+         = a: | v: bob
+         offer ann avv -
+         wait 10
+         active ann2
+         wait 1100
+         show eve
+         = a: | v: ann2
+         enter dan - vv
+         show dan
+         = a: | v: ann2 bob
+         pin dan ann
+         show dan
+         = a: | v: ann2 ann",
+    );
+}
+
+#[test]
+fn the_sound_of_a_screen_is_heard_and_makes_no_speaker() {
+    check(
+        "enter ann a a
+         enter bob aa -
+         level bob2 20
+         wait 2000
+         show ann
+         = a: bob2 | v:
+         speakers
+         =
+         level bob 30
+         wait 1000
+         speakers
+         = bob 30",
+    );
+}
+
+#[test]
 fn a_wish_ends_with_its_track() {
     check(
         "enter ann - vv

@@ -107,6 +107,15 @@ impl Floor {
         self.is_stale = true;
     }
 
+    /// A session with a stage ended, or did not enter. After the last one levels are not listened to, so that who spoke is
+    /// forgotten.
+    pub(crate) fn stage_left(&mut self) {
+        self.stages -= 1;
+        if self.stages == 0 {
+            (self.speakers, self.is_stale) = (Speakers::default(), true);
+        }
+    }
+
     /// Whether the slots of a member that were fitted to this revision may have to change.
     pub(crate) fn is_newer_than(&self, revision: u64) -> bool {
         self.is_stale || self.revision != revision
