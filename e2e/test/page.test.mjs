@@ -6,24 +6,11 @@ import { describe, test } from "node:test";
 
 import jsQR from "jsqr";
 
+import { contrasts, nameless, small } from "../lib/access.mjs";
 import { launchChromium } from "../lib/browser.mjs";
+import { moves } from "../lib/meeting.mjs";
 import { Server } from "../lib/server.mjs";
 import { stage } from "../lib/stage.mjs";
-import { contrasts, nameless, small } from "../lib/access.mjs";
-
-/** In the page: whether the tile of a member of this name shows a moving picture. */
-const moves = (name) => {
-  const tile = [...document.querySelectorAll(".tile")].find((one) => one.querySelector(".name")?.textContent === name);
-  const video = tile?.querySelector("video");
-  if (!video?.videoWidth || video.hidden) return false;
-  const canvas = Object.assign(document.createElement("canvas"), { width: 32, height: 18 });
-  const context = canvas.getContext("2d");
-  context.drawImage(video, 0, 0, 32, 18);
-  const data = [...context.getImageData(0, 0, 32, 18).data];
-  const before = (window.seen ??= {})[name];
-  window.seen[name] = data;
-  return before !== undefined && data.some((value, at) => Math.abs(value - before[at]) > 12);
-};
 
 /** In the page: the energy of all sound that was received. */
 const energy = async () => {
