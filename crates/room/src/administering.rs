@@ -19,7 +19,8 @@ impl Room {
             AdminCommand::ChangeRoom(change) => self.change_settings(now, change),
             AdminCommand::ChangeProfile(member, change) => {
                 let session = self.session_of(&member)?;
-                self.change_profile(session, change)
+                self.change_profile(session, change.clone())?;
+                self.with_successor(&member, |room, session| room.change_profile(session, change))
             }
             AdminCommand::ChangePermissions(member, permissions) => {
                 self.change_permissions(&member, permissions)
@@ -56,8 +57,8 @@ impl Room {
         }
     }
 
-    /// Applies to a session that will take the place of the member's present one, too: otherwise the member had its old
-    /// permissions again as soon as that session is connected.
+    /// Applies to a session that will take the place of the member's present one, too: otherwise the change would be gone as
+    /// soon as that session is connected.
     fn change_permissions(
         &mut self,
         member: &ParticipantId,
@@ -71,8 +72,17 @@ impl Room {
             return Err(RoomError::new(ErrorKind::Conflict, text));
         }
         self.permit(session, permissions)?;
+        self.with_successor(member, |room, session| room.permit(session, permissions))
+    }
+
+    /// Does something to the session that will take the place of the member's present one, if there is one.
+    fn with_successor(
+        &mut self,
+        member: &ParticipantId,
+        f: impl FnOnce(&mut Self, SessionId) -> Result<(), RoomError>,
+    ) -> Result<(), RoomError> {
         match self.successors.get(member).map(|record| record.session) {
-            Some(successor) => self.permit(successor, permissions),
+            Some(successor) => f(self, successor),
             None => Ok(()),
         }
     }

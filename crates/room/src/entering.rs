@@ -4,6 +4,7 @@
 //! connected, the new session is a *successor*: it negotiates and connects beside the old one; once it is connected,
 //! viewers are moved to it and the old session is closed. A successor that never connects changes nothing for viewers.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{Command, DownMedia, MemberKind, NodeId, ParticipantId, Profile, SessionId};
@@ -68,7 +69,7 @@ impl Room {
         Ok(())
     }
 
-    /// Checks that one more session may watch.
+    /// Checks that one more viewer may watch. Members are not counted as viewers, whether they watch or not.
     ///
     /// # Errors
     /// `Full`.
@@ -131,7 +132,7 @@ impl Room {
             return Err(RoomError::new(ErrorKind::Internal, text));
         }
         let Agreed { agreement, answer, .. } = agreed;
-        if agreement.roles.to_peer() {
+        if participant.is_none() && agreement.roles.to_peer() {
             self.check_viewer(config)?;
         }
         let (plan, session) = (agreement.plan.clone(), agreement.plan.id);
@@ -151,7 +152,7 @@ impl Room {
         };
         let (record, member) = entered.unzip();
         self.is_entered(now);
-        self.viewers += usize::from(watching.is_some());
+        self.viewers += usize::from(watching.is_some() && member.is_none());
         let deadline = now + CONNECT_TIMEOUT;
         self.deadlines.insert((deadline, session));
         let (identity, deadline) = (participant.or(identity), Some(deadline));
@@ -198,7 +199,8 @@ impl Room {
 
     /// Lets the tracks of a publisher that send nothing yet count as live for [`AWAITED_FOR`].
     pub(crate) fn await_media(&mut self, now: Instant, session: SessionId) {
-        if !self.publishers.publishes(session) {
+        let has_tracks = |record: &Arc<ParticipantRecord>| !record.tracks.is_empty();
+        if !self.publishers.of_session(session).is_some_and(has_tracks) {
             return;
         }
         self.awaited.retain(|(_, awaited)| *awaited != session);
@@ -307,14 +309,16 @@ impl Room {
     fn enter_publisher(&mut self, record: ParticipantRecord) {
         let (id, session) = (record.id.clone(), record.session);
         let successor = self.successors.remove(&id).map(|record| record.session);
-        let lost_until = self.found_again(&id);
+        let earlier = self.publishers.session_of(&id).and_then(|old| self.sessions.get(&old));
+        let earlier = earlier.and_then(|old| old.member.as_ref()?.lost_until);
+        let lost_until = self.found_again(&id).or(earlier);
         if let Ok(member) = self.member_mut(session) {
             member.lost_until = lost_until;
         }
         let old_tracks = self.publishers.of(&id).map_or(0, |old| old.tracks.len());
         // A member that neither had nor has tracks changes nothing for the viewers.
         let tracks = old_tracks + record.tracks.len();
-        let old = self.publishers.put(record, &mut self.mappings);
+        let old = self.put_record(record);
         if tracks > 0 {
             self.tracks_changed();
         }
@@ -322,6 +326,17 @@ impl Room {
             self.leave(replaced, EndReason::Replaced, None);
         }
         self.work(AT_ONCE);
+    }
+
+    /// Enters a record, or replaces that of the participant. Returns the session with which it published before.
+    fn put_record(&mut self, record: ParticipantRecord) -> Option<SessionId> {
+        let session = record.session;
+        let was_hidden = self.publishers.of(&record.id).is_some_and(|old| old.hidden);
+        let old = self.publishers.put(record, &mut self.mappings);
+        if was_hidden {
+            self.tell_quality(session);
+        }
+        old
     }
 
     /// Removes a session from the room and frees the slots that show it. Its member may stay as a lost one. False when
@@ -351,9 +366,11 @@ impl Room {
         self.awaited.retain(|(_, awaited)| *awaited != id);
         self.connected -= usize::from(session.connected);
         if let Some(watching) = &session.watching {
-            self.viewers -= 1;
+            self.viewers -= usize::from(session.member.is_none());
             self.round.crowded -= usize::from(watching.is_crowded());
-            self.floor.stages -= usize::from(watching.is_member());
+            if watching.is_member() {
+                self.floor.stage_left();
+            }
         }
         // The record of a publisher that was replaced already names the new session.
         if let Some(record) = self.publishers.of_session(id).cloned() {
@@ -374,7 +391,7 @@ impl Room {
         match (self.successors.remove(&record.id), until) {
             (Some(successor), _) => {
                 tracks += successor.tracks.len();
-                self.publishers.put(successor, &mut self.mappings);
+                self.put_record(successor);
             }
             (None, Some(until)) => self.lose(record.session, until),
             (None, None) => {

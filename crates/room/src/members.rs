@@ -226,7 +226,7 @@ impl Room {
     }
 
     /// Tells the quality of a member, unless it is hidden.
-    fn tell_quality(&mut self, session: SessionId) {
+    pub(crate) fn tell_quality(&mut self, session: SessionId) {
         let Some(record) = self.publishers.of_session(session) else { return };
         if let Some(&quality) = self.qualities.get(&record.id).filter(|_| !record.hidden) {
             let member = record.id.clone();

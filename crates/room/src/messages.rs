@@ -35,14 +35,13 @@ impl Room {
         }
         member.spend_message(now, &request)?;
         let from = self.session(session)?.identity.clone();
-        self.route(from, session, request)
+        self.route(from, request)
     }
 
     /// A data message from the application.
     pub(crate) fn send_from_application(&mut self, request: DataRequest) -> Result<(), RoomError> {
         check(&request)?;
-        // No session has number 0, so nobody is left out.
-        self.route(None, SessionId(0), request)
+        self.route(None, request)
     }
 
     /// Finds the receivers. Names that nobody in the room has are left out, as long as one name is known: members leave
@@ -51,16 +50,16 @@ impl Room {
     fn route(
         &mut self,
         from: Option<ParticipantId>,
-        sender: SessionId,
         mut request: DataRequest,
     ) -> Result<(), RoomError> {
-        let records: Vec<Arc<ParticipantRecord>> = match &request.to {
-            None => self.records().into_iter().filter(|r| r.session != sender).collect(),
-            Some(names) => {
-                let names: BTreeSet<&ParticipantId> = names.iter().collect();
-                self.records().into_iter().filter(|r| names.contains(&r.id)).collect()
-            }
+        let names: Option<BTreeSet<ParticipantId>> =
+            request.to.as_ref().map(|names| names.iter().cloned().collect());
+        let is_meant = |record: &&Arc<ParticipantRecord>| match &names {
+            Some(names) => names.contains(&record.id),
+            None => Some(&record.id) != from.as_ref(),
         };
+        let records = self.publishers.iter().map(|publisher| &publisher.record);
+        let records: Vec<Arc<ParticipantRecord>> = records.filter(is_meant).cloned().collect();
         if let Some(to) = &mut request.to {
             if records.is_empty() {
                 let text = format!("room {}: none of the receivers is in it", self.id());

@@ -74,8 +74,8 @@ impl Publishers {
 
     /// The record of a participant of this node.
     pub(crate) fn of(&self, participant: &ParticipantId) -> Option<&Arc<ParticipantRecord>> {
-        let mine = self.order.iter().map(|p| &p.record).filter(|r| r.author == self.node);
-        mine.filter(|r| r.id == *participant).next()
+        let mine = |r: &&Arc<ParticipantRecord>| r.author == self.node && r.id == *participant;
+        self.order.iter().map(|p| &p.record).find(mine)
     }
 
     /// The record of a session of this node.
@@ -139,7 +139,8 @@ impl Publishers {
     /// Applies a change of another node's record.
     ///
     /// # Errors
-    /// `Conflict` when the change is not newer than the known record, or its author is this node.
+    /// `Conflict` when the change is not newer than the known record, when its author is this node, or when another node is
+    /// the author of a record of that session or participant.
     pub(crate) fn apply(
         &mut self,
         change: RecordChange,
@@ -155,7 +156,18 @@ impl Publishers {
         }
         let newer = |known: (NodeId, u64, u64)| (stamp.1, stamp.2) > (known.1, known.2);
         let place = self.order.iter().position(|p| p.record.session == session);
-        let buried = self.tombstones.iter().find(|t| t.session() == session);
+        if place.is_some_and(|at| self.order[at].record.author != stamp.0) {
+            return conflict("another node is its author, and alone changes it");
+        }
+        if let RecordChange::Put(record) = &change {
+            // A participant that moves to another node leaves the first one before.
+            let elsewhere = |p: &Publisher| p.record.id == record.id && p.record.author != stamp.0;
+            if self.order.iter().any(elsewhere) {
+                return conflict("its participant is connected to another node");
+            }
+        }
+        let mine = |t: &&RecordChange| t.session() == session && t.stamp().0 == stamp.0;
+        let buried = self.tombstones.iter().find(mine);
         let known = place.map(|at| {
             let record = &self.order[at].record;
             (record.author, record.epoch, record.version)
@@ -172,7 +184,7 @@ impl Publishers {
                 if let Some(at) = place {
                     self.order.remove(at);
                 }
-                self.tombstones.retain(|t| t.session() != session);
+                self.tombstones.retain(|t| t.session() != session || t.stamp().0 != stamp.0);
                 if self.tombstones.len() == TOMBSTONES {
                     self.tombstones.pop_front();
                 }
@@ -186,11 +198,6 @@ impl Publishers {
         self.changed.pop_first().map(|(_, change)| change)
     }
 
-    /// Whether this session of this node publishes.
-    pub(crate) fn publishes(&self, session: SessionId) -> bool {
-        self.place(session).is_some()
-    }
-
     fn place(&self, session: SessionId) -> Option<usize> {
         let mine = |p: &Publisher| p.record.author == self.node && p.record.session == session;
         self.order.iter().position(mine)
@@ -199,7 +206,8 @@ impl Publishers {
     fn bury(&mut self, old: &ParticipantRecord, replaced: bool) {
         let (id, session, version) = (old.id.clone(), old.session, self.next_version());
         let (author, epoch) = (self.node, self.epoch);
-        let gone = RecordChange::Gone { id, session, replaced, author, epoch, version };
+        let hidden = old.hidden;
+        let gone = RecordChange::Gone { id, session, hidden, replaced, author, epoch, version };
         self.changed.insert(session, gone);
     }
 

@@ -77,6 +77,8 @@ pub enum RecordChange {
         id: ParticipantId,
         /// Its session.
         session: SessionId,
+        /// The record was hidden: the others were not told of the participant.
+        hidden: bool,
         /// The same participant goes on with another session; nobody left.
         replaced: bool,
         /// The author of the record.

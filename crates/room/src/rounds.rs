@@ -77,7 +77,8 @@ impl Room {
     /// link to that node has to deliver the tracks under the session and track ids that the record names.
     ///
     /// # Errors
-    /// `Conflict` when the change is not newer than the known record, or its author is this node.
+    /// `Conflict` when the change is not newer than the known record, when its author is this node, or when another node is
+    /// the author of a record of that session or participant.
     pub fn apply_record(&mut self, change: RecordChange) -> Result<(), RoomError> {
         self.publishers.apply(change, &mut self.mappings)?;
         self.tracks_changed();

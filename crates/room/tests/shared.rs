@@ -45,9 +45,10 @@ fn a_participant_is_one_record_whose_version_rises_with_each_change() {
     assert!(records(&mut node).is_empty());
 }
 
-/// A record of another node, with the tracks of one of this node.
+/// A record of bob on another node, with the tracks of one of this node.
 fn foreign(of: &ParticipantRecord, version: u64) -> RecordChange {
     let mut record = of.clone();
+    record.id = who("bob");
     (record.author, record.epoch, record.version) = (NodeId(2), 5, version);
     record.session = SessionId(77);
     for (at, track) in record.tracks.iter_mut().enumerate() {
@@ -78,8 +79,9 @@ fn viewers_see_participants_of_other_nodes_by_their_records_alone() {
         "a record of this node is changed only here"
     );
     let gone = RecordChange::Gone {
-        id: who("ann"),
+        id: who("bob"),
         session: SessionId(77),
+        hidden: false,
         replaced: false,
         author: NodeId(2),
         epoch: 5,
@@ -90,6 +92,43 @@ fn viewers_see_participants_of_other_nodes_by_their_records_alone() {
     let late = node.rooms.turn(&id, |room, _| room.apply_record(foreign(&ann, 3)));
     assert!(late.is_err(), "a late copy does not bring it back");
     assert!(records(&mut node).is_empty(), "this node tells nothing of it");
+}
+
+#[test]
+fn a_record_is_changed_by_its_author_alone() {
+    let mut node = Node::new();
+    let id = room("r");
+    node.publish("ann", FFMPEG).unwrap();
+    let ann = put(&records(&mut node)[0]).clone();
+    node.rooms.turn(&id, |room, _| room.apply_record(foreign(&ann, 3))).unwrap();
+    let RecordChange::Put(bob) = foreign(&ann, 3) else { panic!("not a record") };
+    let from = |author: u64, session: u64, name: &str| {
+        let (mut record, id) = (ParticipantRecord::clone(&bob), who(name));
+        (record.author, record.session, record.id) = (NodeId(author), SessionId(session), id);
+        (record.epoch, record.version) = (9, 9);
+        RecordChange::Put(record.into())
+    };
+    let gone = RecordChange::Gone {
+        id: who("bob"),
+        session: SessionId(77),
+        hidden: false,
+        replaced: false,
+        author: NodeId(3),
+        epoch: 9,
+        version: 9,
+    };
+    // The session of another author; its participant; a participant of this node; the end of another's session.
+    for change in [from(3, 77, "cem"), from(3, 78, "bob"), from(2, 79, "ann"), gone] {
+        let refused = node.rooms.turn(&id, |room, _| room.apply_record(change)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+    }
+    let names = |node: &Node| -> Vec<(String, NodeId)> {
+        let records = node.rooms.get(&id).unwrap().records();
+        records.iter().map(|r| (r.id.to_string(), r.author)).collect()
+    };
+    assert_eq!(names(&node), [("ann".to_owned(), NodeId(1)), ("bob".to_owned(), NodeId(2))]);
+    node.rooms.turn(&id, |room, _| room.apply_record(from(2, 77, "bob"))).unwrap();
+    assert_eq!(names(&node).len(), 2);
 }
 
 #[test]

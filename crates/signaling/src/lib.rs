@@ -45,8 +45,8 @@ pub use auth::{
 };
 pub use client::{Network, NetworkError};
 pub use config::{AuthConfig, Config, IceServer, Limits, Rate, TokenConfig};
-pub use core::{CommandSink, Core};
-pub use events::messages;
+pub use core::{CommandSink, Core, Observer};
+pub use events::{asked_of_room, messages};
 pub use expiry::ExpiredSessions;
 pub use http::cors::{OriginRule, OriginRuleError};
 pub use outbound::{Outbound, OutboundUrl, OutboundUrlError};

@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use model::{ParticipantId, RoomId, SessionId};
@@ -340,7 +341,12 @@ pub(crate) fn refused(error: &RoomError) -> Problem {
             "Unprocessable content",
             text,
         ),
-        ErrorKind::Forbidden => Problem::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", text),
+        ErrorKind::Forbidden => {
+            // RFC 6750 section 3.1: another token may grant more.
+            let challenge = "Bearer realm=\"sfumato\", error=\"insufficient_scope\"";
+            Problem::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", text)
+                .header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+        }
         ErrorKind::NotFound => Problem::not_found(),
         ErrorKind::Conflict => Problem::new(StatusCode::CONFLICT, "conflict", "Conflict", text),
         ErrorKind::Full => unavailable(text),

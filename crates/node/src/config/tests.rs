@@ -142,6 +142,8 @@ fn errors_of_wrong_values_name_key_value_rule_and_origin() {
         ("media.session_bits_per_second", "-1"),
         ("media.session_packets_per_second", "1000001"),
         ("media.session_rtcp_per_second", "\"many\""),
+        ("media.session_data_messages_per_second", "-1"),
+        ("media.session_data_bits_per_second", "10000000001"),
         ("media.session_nacks_per_second", "1.5"),
         ("auth.insecure_no_auth", "1"),
         ("auth.audience", "\"\""),

@@ -5,13 +5,16 @@ pub(crate) mod members;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use model::{Binding, Command, Event, Mid, NodeId, ParticipantId, RoomId, SessionId, SessionPlan};
+use model::{
+    Binding, Codec, Command, Event, Mid, NodeId, ParticipantId, RoomId, SessionId, SessionPlan,
+    TrackId,
+};
 use sfumato_room::{
-    Accepted, Entering, Ids, Limits, LocalMedia, LocalPublished, Negotiator, Notice,
-    ParticipantInfo, Renegotiated, Roles, Room, RoomConfig, RoomError, RoomSettings, Target,
-    TrackDescription, ViewerInfo,
+    Accepted, AdminCommand, Admission, Entering, Ids, Limits, LocalMedia, LocalPublished,
+    MemberCommand, Negotiator, Notice, ParticipantInfo, ParticipantRecord, Renegotiated, Roles,
+    Room, RoomConfig, RoomError, RoomSettings, Snapshot, Target, TrackDescription, ViewerInfo,
 };
 
 macro_rules! fixtures {
@@ -25,6 +28,7 @@ fixtures! {
     CHROMIUM_DATA = "chromium-publish-data.sdp";
     CHROMIUM_WATCH = "chromium-watch.sdp";
     FIREFOX = "firefox-publish-simulcast.sdp";
+    FIREFOX_DATA = "firefox-data.sdp";
     FIREFOX_WATCH = "firefox-watch.sdp";
     FFMPEG = "ffmpeg-publish.sdp";
     OBS = "obs-publish-simulcast.sdp";
@@ -82,6 +86,14 @@ impl Rooms {
     }
 
     fn negotiate<T>(&mut self, f: impl FnOnce(&mut Negotiator<'_>) -> T) -> T {
+        self.negotiate_allowing(&[], f)
+    }
+
+    fn negotiate_allowing<T>(
+        &mut self,
+        codecs: &[Codec],
+        f: impl FnOnce(&mut Negotiator<'_>) -> T,
+    ) -> T {
         let counter = &mut self.counter;
         let mut random = |buffer: &mut [u8]| {
             for byte in buffer {
@@ -89,7 +101,7 @@ impl Rooms {
                 *counter = counter.wrapping_add(1);
             }
         };
-        f(&mut Negotiator::new(&self.config, &self.ids, &mut random))
+        f(&mut Negotiator::new(&self.config, &self.ids, &mut random).allowing(codecs))
     }
 
     pub(crate) fn enter(
@@ -277,12 +289,99 @@ impl Node {
         self.rooms.subscribe(self.now, &room("r"), None, target, offer)
     }
 
+    /// A member enters with a room session.
+    pub(crate) fn join(
+        &mut self,
+        name: &str,
+        admission: Admission,
+        offer: &str,
+    ) -> Result<SessionId, RoomError> {
+        let (participant, admission) = (Some(who(name)), Some(Box::new(admission)));
+        let entering = Entering { participant, identity: None, target: Target::any(), admission };
+        let id = room("r");
+        let allowed = self.rooms.get(&id).map(|room| room.settings().codecs.clone());
+        let allowed = allowed.unwrap_or_default();
+        let agreed = self.rooms.negotiate_allowing(&allowed, |n| n.answer(Roles::Both, offer))?;
+        let now = self.now;
+        let entered =
+            self.rooms.turn(&id, |room, config| room.enter(now, config, entering, agreed))?;
+        Ok(entered.session)
+    }
+
+    /// A member that is connected, sends a voice and a picture, and has two slots of each kind.
+    pub(crate) fn meet(&mut self, name: &str) -> SessionId {
+        let session = self.join(name, Admission::default(), &meeting("av", "aavv")).unwrap();
+        self.event(Event::Connected { session });
+        session
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.rooms.handle_event(self.now, event);
+    }
+
+    pub(crate) fn command(
+        &mut self,
+        session: SessionId,
+        command: MemberCommand,
+    ) -> Result<(), RoomError> {
+        let now = self.now;
+        self.rooms.turn(&room("r"), |room, _| room.command(now, session, command))
+    }
+
+    pub(crate) fn administer(&mut self, command: AdminCommand) -> Result<(), RoomError> {
+        let now = self.now;
+        self.rooms.turn(&room("r"), |room, _| room.administer(now, command))
+    }
+
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.rooms.handle_timeout(self.now);
+    }
+
+    /// The records of the room's members; none when there is no room.
+    pub(crate) fn records(&self) -> Vec<Arc<ParticipantRecord>> {
+        self.rooms.get(&room("r")).map(Room::records).unwrap_or_default()
+    }
+
+    /// The record of a member.
+    pub(crate) fn record(&self, name: &str) -> Arc<ParticipantRecord> {
+        self.records().into_iter().find(|record| record.id.as_str() == name).unwrap()
+    }
+
+    /// The ids of a member's tracks.
+    pub(crate) fn tracks_of(&self, name: &str) -> Vec<TrackId> {
+        self.record(name).tracks.iter().map(|track| track.id).collect()
+    }
+
+    pub(crate) fn snapshot(&self, session: SessionId) -> Snapshot {
+        self.rooms.get(&room("r")).unwrap().snapshot(session).unwrap()
+    }
+
+    /// All tracks that flow through slots of a session, by rising id.
+    pub(crate) fn shown_to(&self, session: SessionId) -> Vec<TrackId> {
+        let viewers = self.rooms.viewers(&room("r")).unwrap_or_default();
+        let viewer = viewers.into_iter().find(|viewer| viewer.session == session);
+        let slots = viewer.map(|viewer| viewer.slots).unwrap_or_default();
+        let mut tracks: Vec<TrackId> = slots.iter().filter_map(|slot| slot.track).collect();
+        tracks.sort_unstable();
+        tracks
+    }
+
     pub(crate) fn commands(&mut self) -> Vec<Command> {
         std::mem::take(&mut self.rooms.commands)
     }
 
     pub(crate) fn notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.rooms.notices)
+    }
+
+    /// The notices since the last call, but for those of slots and speakers.
+    pub(crate) fn told(&mut self) -> Vec<Notice> {
+        let of_slots = |notice: &Notice| {
+            let slots = matches!(notice, Notice::Slots { .. } | Notice::SlotsWanted { .. });
+            slots || matches!(notice, Notice::Speakers(_))
+        };
+        self.notices().into_iter().filter(|notice| !of_slots(notice)).collect()
     }
 
     /// All commands in short: `open 1`, `bind 2/0 = 1`, `bind 2/0 = -`, `close 1`.
@@ -359,6 +458,22 @@ pub(crate) fn slots(kinds: &str) -> String {
     for (at, kind) in kinds.chars().enumerate() {
         let (text, mid) = if kind == 'a' { (&audio, "a=mid:0") } else { (&video, "a=mid:1") };
         offer.push_str(&text.replace(mid, &format!("a=mid:{at}")));
+    }
+    offer
+}
+
+/// An offer of a member: it sends in the first sections and receives in the others. Each letter is a section, `a` audio, `v`
+/// video; mids count from 0.
+pub(crate) fn meeting(sends: &str, receives: &str) -> String {
+    let all = slots(&format!("{sends}{receives}"));
+    let mut parts = all.split("m=");
+    let mut offer = parts.next().unwrap().to_owned();
+    for (at, part) in parts.enumerate() {
+        let part = match at < sends.len() {
+            true => part.replace("a=recvonly", "a=sendonly"),
+            false => part.to_owned(),
+        };
+        offer.push_str(&format!("m={part}"));
     }
     offer
 }

@@ -30,7 +30,7 @@ const ID_MAX: usize = 64;
 /// # Errors
 /// 400 when the text is no such message.
 pub(crate) fn read_command(text: &str) -> Result<ClientMessage, Problem> {
-    let message: ClientMessage = serde_json::from_str(text).map_err(|error| bad_json(&error))?;
+    let message = ClientMessage::read(text).map_err(|error| bad_json(&error))?;
     if message.id.as_ref().is_some_and(|id| id.len() > ID_MAX) {
         return Err(Problem::bad_request("bad-command", format!("The id is over {ID_MAX} bytes.")));
     }
@@ -172,6 +172,12 @@ fn member_command(command: Command) -> Result<Option<MemberCommand>, Problem> {
             return Ok(None);
         }
     }))
+}
+
+/// What a message of a client asks of its room, within the bounds of a command; `None` when it is no such message, or when it
+/// concerns the session alone.
+pub fn asked_of_room(text: &str) -> Option<MemberCommand> {
+    member_command(read_command(text).ok()?.command).ok()?
 }
 
 impl Signaling {

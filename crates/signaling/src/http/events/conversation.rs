@@ -217,7 +217,7 @@ impl Client {
                     }
                 }
                 _ = ping.tick() => {
-                    if heard.elapsed() > SILENT_AFTER {
+                    if heard.elapsed() >= SILENT_AFTER {
                         return Err(SILENT);
                     }
                     self.send(Packet::Ping(Default::default())).await?;

@@ -1,0 +1,87 @@
+// How the slots are to be filled: by the node (`auto`), or as the page names it (`manual`). It is kept, so that a new session is
+// filled as the old one was.
+
+import { place } from "./subscription.js";
+
+/** @import {Session} from "./session.js" */
+/** @import {Member, RemoteTrack} from "./state.js" */
+/** @import {Slot, Slots} from "./slots.js" */
+/** @import {Wish} from "./subscription.js" */
+/** @import {Command} from "./types.js" */
+
+/**
+ * What the page wants in a slot.
+ * @typedef {object} SlotWish
+ * @property {RemoteTrack | string | null} track the track or its id; null empties the slot
+ * @property {Slot | number} [slot] the slot, or its place in `room.slots`; where absent, one is chosen
+ * @property {string} [mid] the slot by its media section
+ * @property {number} [width] size in pixels at which it is shown; the node sends the layer that fits
+ * @property {number} [height]
+ * @property {number} [priority] 0 to 255; of two slots for which the line has not enough, the higher one is served first
+ * @property {boolean} [paused] nothing flows for now
+ */
+
+/** @typedef {{slot: Slot | null, wish: Wish}} Kept */
+
+export class Subscriptions {
+  /** @type {"auto" | "manual"} */
+  policy = "auto";
+  /** @type {string[]} */
+  #pinned = [];
+  /** @type {Kept[]} */
+  #wishes = [];
+  #slots;
+
+  /** @param {Slots} slots */
+  constructor(slots) {
+    this.#slots = slots;
+  }
+
+  /** What the first offer of a session says. Wishes follow when the sections have their names. */
+  get admission() {
+    return this.policy === "auto" ? { policy: "auto", pinned: this.#pinned } : { policy: "manual", slots: [] };
+  }
+
+  /** @param {(Member | string)[]} pinned */
+  auto(pinned) {
+    this.policy = "auto";
+    this.#pinned = pinned.map((one) => (typeof one === "string" ? one : one.identity));
+    this.#wishes = [];
+  }
+
+  /** @param {SlotWish[]} wishes */
+  manual(wishes) {
+    const fresh = wishes.map(({ track, slot, mid, ...rest }) => {
+      const named = slot === undefined && mid === undefined ? null : this.#named(slot ?? /** @type {string} */ (mid));
+      return { slot: named, wish: { ...rest, track: typeof track === "string" || track === null ? track : track.id } };
+    });
+    const named = new Set(fresh.map(({ slot }) => slot).filter(Boolean));
+    // Slots that are not named stay as they were wanted.
+    this.#wishes = named.size > 0 && this.policy === "manual" ? [...this.#wishes.filter(({ slot }) => slot && !named.has(slot)), ...fresh] : fresh;
+    this.policy = "manual";
+  }
+
+  /** @param {Slot | number | string} which */
+  #named(which) {
+    const slot = typeof which === "number" ? this.#slots.all[which] : typeof which === "string" ? this.#slots.all.find(({ mid }) => mid === which) : which;
+    if (!slot || slot.kind !== "video") throw new RangeError(`there is no video slot ${typeof which === "object" ? which.mid : which}`);
+    return slot;
+  }
+
+  /** @returns {{command: Command, missing: number}} */
+  get command() {
+    if (this.policy === "auto") return { command: { type: "subscribe", policy: "auto", pinned: this.#pinned }, missing: 0 };
+    const wishes = this.#wishes.map(({ slot, wish }) => (slot ? { ...wish, mid: slot.mid } : wish));
+    const slots = this.#slots.all.filter(({ kind, mid }) => kind === "video" && mid !== "").map(({ mid, trackId }) => ({ mid, track: trackId }));
+    const { placed, missing } = place(wishes, slots);
+    return { command: { type: "subscribe", policy: "manual", slots: placed }, missing };
+  }
+
+  /**
+   * Tells the node of a session that is new, or has new slots. `auto` is told with the offer.
+   * @param {Session} session
+   */
+  async placed(session) {
+    if (this.policy === "manual" && this.#wishes.length > 0) await session.events?.command(this.command.command);
+  }
+}
