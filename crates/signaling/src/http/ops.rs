@@ -43,6 +43,9 @@ impl Collector for Numbers {
         let Numbers(signaling) = self;
         signaling.counters().encode(signaling.core().counts(), &mut encoder)?;
         signaling.hub().counts().encode(&mut encoder)?;
+        if let Some(webhooks) = &signaling.config().webhooks {
+            webhooks.counts().encode(&mut encoder)?;
+        }
         (signaling.operations().metrics)(&mut encoder)
     }
 }
