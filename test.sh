@@ -14,6 +14,9 @@ fi
 step "format, lints, docs, house rules, licences"
 cargo xtask check
 
+step "the client: types, and what needs no browser"
+(cd e2e && npm run sdk)
+
 step "unit, interop and property tests, seeds of the fuzzers"
 cargo test --workspace --locked
 

@@ -7,6 +7,7 @@ use sdp::codecs::Meaning;
 use sdp::{AcceptedSection, AnswerSection, Offer, RidAnswer, Section, Sending};
 
 use crate::agreement::{AgreedSection, Agreement};
+use crate::data::ChosenData;
 use crate::media::{Chosen, layers};
 use crate::negotiate::Negotiation;
 
@@ -15,12 +16,17 @@ impl Negotiation<'_, '_> {
         &self,
         offer: &Offer,
         chosen: &[Chosen<'_>],
+        data: Option<&ChosenData<'_>>,
         extensions: &ExtensionMap,
         up: &[UpMedia],
         slots: &[(&DownMedia, usize)],
     ) -> Vec<AnswerSection> {
         let mut answered = Vec::with_capacity(offer.sections.len());
         for section in &offer.sections {
+            if let Some(data) = data.filter(|data| data.section.number == section.number) {
+                answered.push(data.answer(offer));
+                continue;
+            }
             let Some(c) = chosen.iter().find(|c| c.section.number == section.number) else {
                 answered.push(AnswerSection::Rejected {
                     kind: section.kind.as_str().to_owned(),
@@ -64,6 +70,7 @@ impl Negotiation<'_, '_> {
 pub(crate) fn agreed_sections(
     offer: &Offer,
     chosen: &[Chosen<'_>],
+    data: Option<&ChosenData<'_>>,
     before: Option<&Agreement>,
 ) -> Arc<[AgreedSection]> {
     let agreed = |(at, section): (usize, &Section)| {
@@ -80,7 +87,7 @@ pub(crate) fn agreed_sections(
             mid: section.mid,
             mid_text: section.mid_text.clone(),
             kind: section.kind.as_str().to_owned(),
-            free: chosen.is_none(),
+            free: chosen.is_none() && data.is_none_or(|d| d.section.number != section.number),
             slides: section.slides,
             payloads: payloads.unwrap_or_default(),
         }

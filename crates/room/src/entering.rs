@@ -368,7 +368,9 @@ impl Room {
         if let Some(watching) = &session.watching {
             self.viewers -= usize::from(session.member.is_none());
             self.round.crowded -= usize::from(watching.is_crowded());
-            self.floor.stages -= usize::from(watching.is_member());
+            if watching.is_member() {
+                self.floor.stage_left();
+            }
         }
         // The record of a publisher that was replaced already names the new session.
         if let Some(record) = self.publishers.of_session(id).cloned() {

@@ -24,6 +24,7 @@ mod agreement;
 mod answering;
 mod budget;
 pub mod config;
+mod data;
 mod describing;
 mod entering;
 pub mod error;

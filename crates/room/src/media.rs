@@ -49,17 +49,18 @@ impl Chosen<'_> {
 
 impl Negotiation<'_, '_> {
     /// Chooses the sections that are accepted. If the client needs a section that cannot be served, the whole offer
-    /// fails, since half a session misleads its user (RFC 9725 section 4.4.3).
+    /// fails, since half a session misleads its user (RFC 9725 section 4.4.3). A session may consist of data channels only.
     pub(crate) fn choose_sections<'o>(
         &self,
         offer: &'o Offer,
         extensions: &ExtensionMap,
+        has_data: bool,
     ) -> Result<Vec<Chosen<'o>>, SdpError> {
         let mut chosen: Vec<Chosen<'o>> = Vec::new();
         for section in offer.sections.iter().filter(|s| !s.rejected) {
             let kind = match &section.kind {
                 SectionKind::Media(kind) => *kind,
-                // Data channels are not served. Their section is rejected and the offer is not: no media is missing.
+                // Data channels: see `data`.
                 SectionKind::Application => continue,
                 SectionKind::Other(_) => {
                     let wrong = "audio, video and application are the kinds allowed";
@@ -107,7 +108,7 @@ impl Negotiation<'_, '_> {
         }
         // In a live session all sections may be inactive: the peer paused them.
         let flows = chosen.iter().any(|c| c.direction != Direction::Inactive);
-        match flows || self.before.is_some() && !chosen.is_empty() {
+        match flows || has_data || self.before.is_some() && !chosen.is_empty() {
             true => Ok(chosen),
             false => Err(self.nothing_flows()),
         }

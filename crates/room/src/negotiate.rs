@@ -11,6 +11,7 @@ use sdp::{Answer, LocalTransport, Offer, PeerTransport, SdpError};
 
 use crate::agreement::{Agreement, Roles};
 use crate::answering::agreed_sections;
+use crate::data::ChosenData;
 use crate::ids::Ids;
 use crate::media::Chosen;
 use crate::random::Random;
@@ -121,13 +122,14 @@ impl Negotiation<'_, '_> {
         let peer = offer.peer_transport()?;
         self.check_certificate(&peer)?;
         let extensions = self.agree_extensions(&offer)?;
-        let chosen = self.choose_sections(&offer, &extensions)?;
+        let data = self.choose_data(&offer)?;
+        let chosen = self.choose_sections(&offer, &extensions, data.is_some())?;
         let up = self.up_media(&chosen, &extensions)?;
         let (down, groups) = self.down_media(&chosen);
         let (ice, restarts) = self.credentials(&peer)?;
         // RFC 8842 section 5.5: without a new DTLS association the roles stay, whatever a=setup says.
         let role = self.before.map_or(peer.our_role, |b| b.plan.dtls_role);
-        let restart = self.restart_facts(&offer, &peer, &chosen)?;
+        let restart = self.restart_facts(&offer, &peer, &chosen, data.as_ref())?;
         let slots: Vec<(&DownMedia, usize)> = down.iter().zip(groups.iter().copied()).collect();
         let answer = Answer {
             id: self.before.map_or_else(|| self.random.origin_id(), |b| b.origin),
@@ -142,10 +144,19 @@ impl Negotiation<'_, '_> {
                 role,
                 candidates: self.config.candidates.clone(),
             },
-            sections: self.answer_sections(&offer, &chosen, &extensions, &up, &slots),
+            sections: self.answer_sections(
+                &offer,
+                &chosen,
+                data.as_ref(),
+                &extensions,
+                &up,
+                &slots,
+            ),
         };
-        let (sections, extension_ids) =
-            (agreed_sections(&offer, &chosen, self.before), self.extension_ids(&extensions));
+        let (sections, extension_ids) = (
+            agreed_sections(&offer, &chosen, data.as_ref(), self.before),
+            self.extension_ids(&extensions),
+        );
         let plan = SessionPlan {
             id: self.before.map_or_else(|| self.ids.session(), |b| b.plan.id),
             ice: ice.clone(),
@@ -156,7 +167,7 @@ impl Negotiation<'_, '_> {
             down,
             rtcp_reduced_size: chosen.iter().all(|c| c.section.rtcp_rsize),
             cname: self.config.cname.clone(),
-            data: None,
+            data: data.map(|data| data.plan),
             remote_candidates: peer.candidates,
         };
         let agreement = Agreement {
@@ -181,18 +192,22 @@ impl Negotiation<'_, '_> {
         offer: &Offer,
         peer: &PeerTransport,
         chosen: &[Chosen<'_>],
+        data: Option<&ChosenData<'_>>,
     ) -> Result<RestartFacts, SdpError> {
         // RFC 8838 section 3 and RFC 8445 section 10: both options hold for this node too. Other options are not
         // echoed.
         let known = |tag: &&String| matches!(tag.as_str(), "trickle" | "ice2");
         let ice_options = peer.ice_options.iter().filter(known).take(2).cloned().collect();
-        let in_bundle = |mid: &&Mid| chosen.iter().any(|c| c.mid == **mid);
+        let media = chosen.iter().map(|c| (c.mid, c.kind.as_str(), &c.section.protocol));
+        let data = data.map(|data| (data.plan.mid, "application", &data.section.protocol));
+        let accepted: Vec<_> = media.chain(data).collect();
+        let in_bundle = |mid: &&Mid| accepted.iter().any(|(accepted, ..)| accepted == *mid);
         let bundle: Vec<Mid> = offer.bundle.iter().filter(in_bundle).copied().collect();
-        let tagged = bundle.first().and_then(|&mid| chosen.iter().find(|c| c.mid == mid));
-        let tagged = tagged.or(chosen.first()).ok_or_else(|| self.nothing_flows())?;
-        let mid = offer.mid_text(tagged.mid);
+        let tagged = bundle.first().and_then(|&mid| accepted.iter().find(|(m, ..)| *m == mid));
+        let (mid, kind, protocol) =
+            *tagged.or(accepted.first()).ok_or_else(|| self.nothing_flows())?;
         Ok(RestartFacts {
-            tagged: (tagged.kind.as_str(), tagged.section.protocol.clone(), mid),
+            tagged: (kind, protocol.clone(), offer.mid_text(mid)),
             ice_options,
             bundle: bundle.into_iter().filter_map(|mid| offer.mid_text(mid)).collect(),
         })

@@ -78,7 +78,7 @@ impl Room {
         match now.and_then(|now| stage.subscribe(subscription, &self.floor, who, now)) {
             Ok(()) => Ok(Watching::Member(Box::new(stage))),
             Err(error) => {
-                self.floor.stages -= 1;
+                self.floor.stage_left();
                 Err(error)
             }
         }

@@ -58,6 +58,21 @@ pub enum AnswerSection {
     },
     /// An accepted section.
     Accepted(Box<AcceptedSection>),
+    /// An accepted section of data channels.
+    Data(DataSection),
+}
+
+/// A section of data channels that is accepted (RFC 8841).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSection {
+    /// `a=mid` of the offer; `None` where the offer has none.
+    pub mid: Option<String>,
+    /// Protocol of the offer's m-line.
+    pub protocol: String,
+    /// `a=sctp-port` of this node.
+    pub sctp_port: u16,
+    /// `a=max-message-size`: the largest message in bytes that this node takes.
+    pub max_message_size: usize,
 }
 
 /// A section that is accepted.
@@ -144,14 +159,28 @@ impl Answer {
                     out.push_str("a=inactive\r\n");
                 }
                 AnswerSection::Accepted(section) => self.write_accepted(out, section)?,
+                AnswerSection::Data(section) => self.write_data(out, section)?,
             }
         }
         Ok(())
     }
 
     /// Whether a section carries the candidates: the answerer-tagged one (RFC 8843 section 7.3.1).
-    fn is_tagged(&self, section: &AcceptedSection) -> bool {
-        self.bundle.first().is_none_or(|first| section.mid.as_ref().is_none_or(|mid| mid == first))
+    fn is_tagged(&self, mid: Option<&String>) -> bool {
+        self.bundle.first().is_none_or(|first| mid.is_none_or(|mid| mid == first))
+    }
+
+    fn write_data(&self, out: &mut String, section: &DataSection) -> fmt::Result {
+        let protocol = &section.protocol;
+        let port = self.transport.candidates.first().map_or(9, SocketAddr::port);
+        write!(out, "m=application {port} {protocol} webrtc-datachannel")?;
+        self.write_connection(out)?;
+        if let Some(mid) = &section.mid {
+            write!(out, "a=mid:{mid}\r\n")?;
+        }
+        self.write_transport(out, section.mid.as_ref())?;
+        write!(out, "a=sctp-port:{}\r\n", section.sctp_port)?;
+        write!(out, "a=max-message-size:{}\r\n", section.max_message_size)
     }
 
     fn write_accepted(&self, out: &mut String, section: &AcceptedSection) -> fmt::Result {
@@ -160,7 +189,7 @@ impl Answer {
             write!(out, "a=mid:{mid}\r\n")?;
         }
         write!(out, "a={}\r\n", section.direction.as_str())?;
-        self.write_transport(out, section)?;
+        self.write_transport(out, section.mid.as_ref())?;
         // RFC 8843 section 9.3: RTP and RTCP are always multiplexed. RFC 9725 section 4.4.1: rtcp-mux-only is repeated
         // in each section that has it.
         out.push_str("a=rtcp-mux\r\n");
@@ -198,7 +227,12 @@ impl Answer {
         for rtx in section.codecs.iter().filter_map(|c| c.rtx_pt) {
             write!(out, " {rtx}")?;
         }
-        match default {
+        self.write_connection(out)
+    }
+
+    /// Ends the m-line, and writes the address of the default destination.
+    fn write_connection(&self, out: &mut String) -> fmt::Result {
+        match self.transport.candidates.first() {
             Some(SocketAddr::V4(v4)) => write!(out, "\r\nc=IN IP4 {}\r\n", v4.ip()),
             Some(SocketAddr::V6(v6)) => write!(out, "\r\nc=IN IP6 {}\r\n", v6.ip()),
             None => out.write_str("\r\nc=IN IP4 0.0.0.0\r\n"),
@@ -207,7 +241,7 @@ impl Answer {
 
     /// The ICE and DTLS lines of a section. In a bundle one section would be enough. The candidates are only in the
     /// tagged section; the other lines are repeated in each section, since several clients look for them there.
-    fn write_transport(&self, out: &mut String, section: &AcceptedSection) -> fmt::Result {
+    fn write_transport(&self, out: &mut String, mid: Option<&String>) -> fmt::Result {
         let transport = &self.transport;
         write!(out, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", transport.ufrag, transport.pwd)?;
         if !self.ice_options.is_empty() {
@@ -218,7 +252,7 @@ impl Answer {
             DtlsRole::Active => "active",
         };
         write!(out, "a=fingerprint:{}\r\na=setup:{setup}\r\n", transport.fingerprint)?;
-        if self.is_tagged(section) {
+        if self.is_tagged(mid) {
             candidate::write_hosts(out, &transport.candidates)?;
         }
         Ok(())

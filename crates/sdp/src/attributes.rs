@@ -57,6 +57,26 @@ pub fn payload_type(text: &str) -> Result<Pt, Wrong> {
     }
 }
 
+/// Parses `a=sctp-port` (RFC 8841 section 5.2).
+///
+/// # Errors
+/// Not a number from 0 to 65,535.
+pub fn sctp_port(text: &str) -> Result<u16, Wrong> {
+    text.parse().map_err(|_| format!("a=sctp-port:{text}; 0 to 65535 are allowed"))
+}
+
+/// Parses `a=max-message-size` (RFC 8841 section 6.2) in bytes; 0 means that there is no limit. A size of more than 32 bits is as good
+/// as their largest.
+///
+/// # Errors
+/// Not a number.
+pub fn max_message_size(text: &str) -> Result<u32, Wrong> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("a=max-message-size:{text}; a number of bytes is allowed"));
+    }
+    Ok(text.parse().unwrap_or(u32::MAX))
+}
+
 /// `a=extmap` (RFC 8285 section 8). Attributes after the URI are tolerated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtMap<'a> {

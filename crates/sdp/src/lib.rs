@@ -38,7 +38,9 @@ pub mod section;
 mod streams;
 pub mod transport;
 
-pub use answer::{AcceptedSection, Answer, AnswerSection, LocalTransport, RidAnswer, Sending};
+pub use answer::{
+    AcceptedSection, Answer, AnswerSection, DataSection, LocalTransport, RidAnswer, Sending,
+};
 pub use codecs::{Flow, choose};
 pub use error::{Fault, SdpError};
 pub use fragment::Fragment;

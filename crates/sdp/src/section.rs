@@ -172,6 +172,10 @@ pub struct Section {
     pub groups: Vec<SsrcGroup>,
     /// `a=msid`, as written.
     pub msid: Option<String>,
+    /// `a=sctp-port` (RFC 8841 section 5) of a data channel section.
+    pub sctp_port: Option<u16>,
+    /// `a=max-message-size` (RFC 8841 section 6) of a data channel section, in bytes; 0: no limit.
+    pub max_message_size: Option<u32>,
     /// `a=content` names slides (RFC 4796 section 5): a shared screen.
     pub slides: bool,
 }
@@ -207,9 +211,10 @@ impl Section {
             section
                 .transport
                 .read(name, value)
-                .and_then(|()| match is_media {
-                    true => section.read_line(name, value),
-                    false => Ok(()),
+                .and_then(|()| match section.kind {
+                    SectionKind::Media(_) => section.read_line(name, value),
+                    SectionKind::Application => section.read_data_line(name, value),
+                    SectionKind::Other(_) => Ok(()),
                 })
                 .map_err(|w| section.malformed(w))?;
         }
@@ -246,6 +251,8 @@ impl Section {
             ssrcs: Vec::new(),
             groups: Vec::new(),
             msid: None,
+            sctp_port: None,
+            max_message_size: None,
             slides: false,
         }
     }
@@ -337,6 +344,17 @@ impl Section {
             "msid" => self.msid = Some(value.to_owned()),
             // RFC 4796 section 5: a list of tokens; unknown ones are ignored.
             "content" => self.slides |= value.split(',').any(|token| token.trim() == "slides"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn read_data_line(&mut self, name: &str, value: &str) -> Result<(), Wrong> {
+        match name {
+            "sctp-port" => self.sctp_port = Some(attributes::sctp_port(value)?),
+            "max-message-size" => {
+                self.max_message_size = Some(attributes::max_message_size(value)?);
+            }
             _ => {}
         }
         Ok(())

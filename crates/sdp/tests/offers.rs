@@ -6,12 +6,13 @@ use proptest::prelude::*;
 use sdp::{Direction, Fault, Flow, Fragment, Offer, SdpError, SectionKind};
 use sfumato_sdp as sdp;
 
-const OFFERS: [(&str, &str); 8] = [
+const OFFERS: [(&str, &str); 9] = [
     ("chromium-publish-simulcast", include_str!("../fixtures/chromium-publish-simulcast.sdp")),
     ("chromium-publish-data", include_str!("../fixtures/chromium-publish-data.sdp")),
     ("chromium-watch", include_str!("../fixtures/chromium-watch.sdp")),
     ("firefox-publish-simulcast", include_str!("../fixtures/firefox-publish-simulcast.sdp")),
     ("firefox-watch", include_str!("../fixtures/firefox-watch.sdp")),
+    ("firefox-data", include_str!("../fixtures/firefox-data.sdp")),
     ("ffmpeg-publish", include_str!("../fixtures/ffmpeg-publish.sdp")),
     ("obs-publish-simulcast", include_str!("../fixtures/obs-publish-simulcast.sdp")),
     ("gstreamer-publish", include_str!("../fixtures/gstreamer-publish.sdp")),

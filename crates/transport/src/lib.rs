@@ -5,9 +5,10 @@
 //! 1. [`demux`] tells the protocol (RFC 7983).
 //! 2. STUN goes to [`ice`], which answers connectivity checks and so learns the peer's paths.
 //! 3. DTLS from such a path goes to [`dtls`], which negotiates the keys.
-//! 4. RTP and RTCP go to [`srtp`] with those keys.
+//! 4. What DTLS carries goes to [`sctp`], if the session has data channels.
+//! 5. RTP and RTCP go to [`srtp`] with those keys.
 //!
-//! [`Peer`] combines ICE and DTLS for one session: it tells the caller what to send, when to call again and what
+//! [`Peer`] combines ICE, DTLS and SCTP for one session: it tells the caller what to send, when to call again and what
 //! happened. Media does not pass through it: the caller holds the [`srtp`] contexts of [`PeerEvent::Connected`], and
 //! looks up paths with [`Peer::is_validated`] and [`Peer::selected`].
 //!
@@ -18,6 +19,7 @@ pub mod demux;
 pub mod dtls;
 pub mod ice;
 mod peer;
+pub mod sctp;
 pub mod srtp;
 
 pub use peer::{Consent, ICE_TIMEOUT, Peer, PeerEvent};

@@ -1,5 +1,6 @@
 //! ICE and DTLS of one session: DTLS is taken from paths that ICE validated, and gives the SRTP keys.
 //!
+//! Data channels pass through here (`data`), if the session's plan has them.
 //! Media does not pass through here, and cannot move a path or end a session. The caller reports authentic media
 //! ([`Peer::heard`]), which may keep a session alive.
 
@@ -14,6 +15,8 @@ use crate::dtls::{self, DtlsEvent, Endpoint};
 use crate::ice::agent::CONSENT_LIFETIME;
 use crate::ice::{LiteAgent, PathChange};
 use crate::srtp;
+
+mod data;
 
 /// A session on which no check succeeds for this long has failed.
 pub const ICE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -66,7 +69,8 @@ pub enum PeerEvent {
 /// Transport of one session: ICE-lite and DTLS.
 ///
 /// The order of calls: a `handle_*`, [`restart`](Peer::restart) or [`close`](Peer::close); then
-/// [`poll_transmit`](Peer::poll_transmit) and [`poll_event`](Peer::poll_event) until both return `None`; then
+/// [`poll_transmit`](Peer::poll_transmit) and [`poll_event`](Peer::poll_event) until both return `None`, with
+/// [`poll_data`](Peer::poll_data) and [`flush_data`](Peer::flush_data) before where there are data channels; then
 /// [`poll_timeout`](Peer::poll_timeout), and [`handle_timeout`](Peer::handle_timeout) at that time.
 ///
 /// DTLS state is allocated late: when a validated path brings the first DTLS datagram, or, in the active role, when
@@ -84,6 +88,8 @@ pub struct Peer {
     dtls: Option<Box<Endpoint>>,
     /// Path of the latest DTLS datagram: replies are sent there until the peer nominates a path.
     dtls_path: Option<Path>,
+    /// Data channels; `None` if the plan has none.
+    data: Option<Box<data::Data>>,
     answers: VecDeque<(Path, Vec<u8>)>,
     events: VecDeque<PeerEvent>,
 }
@@ -111,6 +117,7 @@ impl Peer {
             fingerprints: plan.fingerprints.clone(),
             dtls: None,
             dtls_path: None,
+            data: data::Data::planned(plan),
             answers: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -182,6 +189,7 @@ impl Peer {
         self.dtls_path = Some(path);
         let result = self.endpoint(now).handle(now, datagram);
         self.take_dtls_events(now);
+        self.take_data(now);
         result
     }
 
@@ -221,6 +229,9 @@ impl Peer {
             dtls.handle_timeout(now);
             self.take_dtls_events(now);
         }
+        if let Some(data) = &mut self.data {
+            data.handle_timeout(now);
+        }
     }
 
     /// When [`handle_timeout`](Peer::handle_timeout) has to be called.
@@ -231,7 +242,8 @@ impl Peer {
             Phase::Closed => return None,
         };
         let dtls = self.dtls.as_ref().and_then(|dtls| dtls.poll_timeout());
-        phase.into_iter().chain(dtls).min()
+        let data = self.data.as_ref().and_then(|data| data.poll_timeout());
+        phase.into_iter().chain(dtls).chain(data).min()
     }
 
     /// The next datagram to send: `out` is cleared and filled with it. Returns the path to send it on.
@@ -246,7 +258,10 @@ impl Peer {
             return Some(path);
         }
         let path = self.handshake_path()?;
-        self.dtls.as_mut()?.poll_transmit(out).then_some(path)
+        if self.dtls.as_mut()?.poll_transmit(out) {
+            return Some(path);
+        }
+        self.seal_data(out).then_some(path)
     }
 
     /// The next event, the oldest first.
@@ -358,7 +373,11 @@ impl Peer {
         self.dtls.get_or_insert_with(|| {
             let fingerprints = std::mem::take(&mut self.fingerprints);
             let certificate = Arc::clone(&self.certificate);
-            Box::new(Endpoint::new(now, self.role, certificate, fingerprints))
+            let mut endpoint = Endpoint::new(now, self.role, certificate, fingerprints);
+            if self.data.is_some() {
+                endpoint.accept_data();
+            }
+            Box::new(endpoint)
         })
     }
 

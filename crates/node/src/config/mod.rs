@@ -11,6 +11,7 @@ mod ice;
 mod limits;
 mod log;
 mod media;
+mod outbound;
 mod raw;
 mod rooms;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub(crate) use bounds::MediaBounds;
 pub(crate) use http::HttpSettings;
 pub(crate) use log::{LogFormat, LogSettings};
 pub(crate) use media::MediaSettings;
+pub(crate) use outbound::OutboundSettings;
 pub(crate) use raw::ConfigError;
 use raw::RawConfig;
 
@@ -34,6 +36,8 @@ use crate::cli;
 pub(crate) struct Config {
     /// The HTTP listeners and their limits.
     pub(crate) http: HttpSettings,
+    /// Requests that the node makes itself.
+    pub(crate) outbound: OutboundSettings,
     /// The media port and the workers.
     pub(crate) media: MediaSettings,
     /// Authentication.
@@ -76,6 +80,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut raw = RawConfig::gather(flags, environment)?;
         let (mut http, origins) = HttpSettings::resolve(&mut raw)?;
+        let outbound = OutboundSettings::resolve(&mut raw)?;
         let media = MediaSettings::resolve(&mut raw)?;
         let auth = AuthSettings::resolve(&mut raw, mode, http.is_loopback())?;
         http.cors_origins = origins.unwrap_or_else(|| http.default_origins(auth.is_open()));
@@ -92,7 +97,7 @@ impl Config {
                 http.listen
             )));
         }
-        Ok(Self { http, media, auth, ice, limits, rooms, log, test_card, strangers })
+        Ok(Self { http, outbound, media, auth, ice, limits, rooms, log, test_card, strangers })
     }
 }
 

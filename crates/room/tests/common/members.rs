@@ -10,8 +10,8 @@ use model::{
     TrackId,
 };
 use sfumato_room::{
-    Admission, Entering, Notice, Roles, RoomError, SlotState, SlotView, SlotWish, Speaker,
-    Subscription, Target,
+    Admission, Entering, MemberCommand, Notice, Roles, RoomError, SlotState, SlotView, SlotWish,
+    Speaker, Subscription, Target,
 };
 
 use super::{CHROMIUM_WATCH, Node, room, section, who};
@@ -98,6 +98,7 @@ impl Stages {
                 self.enter(name, sends, receives, pins(pinned)).unwrap();
             }
             ["whip", name, sends] => self.whip(name, sends),
+            ["vanish", name] => self.vanish(name),
             ["leave", name] => self.leave(name),
             ["offer", name, sends, receives] => {
                 let session = self.members[name].session;
@@ -106,6 +107,8 @@ impl Stages {
                 self.drain();
             }
             ["level", track, level] => self.level(track, level.parse().unwrap()),
+            ["mute", track] => self.mute(track, true),
+            ["unmute", track] => self.mute(track, false),
             ["active", track] => self.active(track, true),
             ["silent", track] => self.active(track, false),
             ["wait", ms] => self.wait(Duration::from_millis(ms.parse().unwrap())),
@@ -225,13 +228,26 @@ impl Stages {
         self.drain();
     }
 
-    /// Media of a track comes or does not; `bob` is his first video, `bob.a` his first audio.
+    /// A member mutes a track of its own.
+    pub(crate) fn mute(&mut self, name: &str, muted: bool) {
+        let (session, track) = self.find_any(name);
+        let now = self.node.now;
+        let command = MemberCommand::UpdateTrack { track, muted: Some(muted), name: None };
+        self.node.rooms.turn(&room("r"), |r, _| r.command(now, session, command)).unwrap();
+        self.drain();
+    }
+
+    /// `bob` is his first video, `bob.a` his first audio.
+    fn find_any(&self, name: &str) -> (SessionId, TrackId) {
+        match name.strip_suffix(".a") {
+            Some(name) => self.find(name, MediaKind::Audio),
+            None => self.find(name, MediaKind::Video),
+        }
+    }
+
+    /// Media of a track comes or does not.
     pub(crate) fn active(&mut self, name: &str, active: bool) {
-        let (name, kind) = match name.strip_suffix(".a") {
-            Some(name) => (name, MediaKind::Audio),
-            None => (name, MediaKind::Video),
-        };
-        let (session, track) = self.find(name, kind);
+        let (session, track) = self.find_any(name);
         let event = match active {
             true => Event::TrackActive { session, track },
             false => Event::TrackSilent { session, track },
@@ -275,6 +291,9 @@ impl Stages {
                 let told = slots.iter().map(|(m, b)| (*m, b.as_ref().map(|b| b.track)));
                 member.bound.extend(told);
             }
+        }
+        if self.members.is_empty() {
+            self.speakers.clear();
         }
         for notice in self.node.notices() {
             match notice {

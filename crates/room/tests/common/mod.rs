@@ -28,6 +28,7 @@ fixtures! {
     CHROMIUM_DATA = "chromium-publish-data.sdp";
     CHROMIUM_WATCH = "chromium-watch.sdp";
     FIREFOX = "firefox-publish-simulcast.sdp";
+    FIREFOX_DATA = "firefox-data.sdp";
     FIREFOX_WATCH = "firefox-watch.sdp";
     FFMPEG = "ffmpeg-publish.sdp";
     OBS = "obs-publish-simulcast.sdp";

@@ -86,6 +86,8 @@ pub struct DownTrack {
     selection: Selection,
     /// At selection: the number of splices so far. Packets after the last one are being selected.
     splices: u32,
+    /// The number of splices when the present binding was made: packets that were selected before it no longer leave.
+    bound_at: u32,
     /// At selection: the newest packet that was selected.
     newest: Option<(TrackId, StreamId, ExtSeq)>,
     /// At the exit: the present segment, and the splice that it follows; `None` before the first packet, and after
@@ -116,6 +118,7 @@ impl DownTrack {
             binding: None,
             selection: Selection::new(media.kind),
             splices: 0,
+            bound_at: 0,
             newest: None,
             segment: None,
             spliced: 0,
@@ -169,6 +172,7 @@ impl DownTrack {
         self.segment = None;
         self.map.forget();
         self.reports.pause();
+        self.bound_at = self.splices;
         self.binding = binding;
     }
 
@@ -239,7 +243,10 @@ impl DownTrack {
         out: &mut [u8],
     ) -> Result<Written, DropReason> {
         let meta = &packet.meta;
-        if self.track() != Some(meta.track) {
+        // If the slot left this track and came back, some of the packets that waited are missing: the rest of their
+        // picture cannot be decoded.
+        let is_stale = pick.splice.wrapping_sub(self.bound_at) as i32 <= 0;
+        if is_stale || self.track() != Some(meta.track) {
             return Err(DropReason::NoSubscriber);
         }
         let mapping = self.mapping_of(meta.pt).ok_or(DropReason::CodecMismatch)?;

@@ -4,8 +4,10 @@
 use std::time::{Duration, Instant};
 
 use model::{DropReason, MediaKind, Ssrc};
+use rtp::payload::PayloadInfo;
 use rtp::rtcp::{FirEntry, NoRoom, ReportBlock, RtcpWriter};
 
+use super::descriptor::Descriptors;
 use super::keyframe::KeyframeRequests;
 use super::nack::{Nacks, Repair};
 use super::numbering::{Numbering, Place, Verdict};
@@ -57,6 +59,7 @@ struct Source {
     sender: Option<SenderInfo>,
     /// The source sent parameter sets. Then those of the offer may be stale and are not used.
     parameter_sets: bool,
+    descriptors: Descriptors,
 }
 
 /// A packet on its way through ingest.
@@ -135,6 +138,13 @@ impl Layer {
             self.repair_time = repair.after;
         }
         compact
+    }
+
+    /// Corrects what the payload said by the packet's dependency descriptor; see [`Descriptors::correct`].
+    pub(crate) fn correct_by_descriptor(&mut self, told: Option<bool>, info: &mut PayloadInfo) {
+        if let Some(source) = &mut self.source {
+            source.descriptors.correct(told, info);
+        }
     }
 
     /// Notes that the present source sends parameter sets.
@@ -285,6 +295,7 @@ impl Layer {
             numbering,
             sender: None,
             parameter_sets: false,
+            descriptors: Descriptors::default(),
         });
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod cache;
 
+mod descriptor;
 mod keyframe;
 mod layer;
 mod lead;
@@ -190,10 +191,14 @@ impl UpTrack {
         meta.is_retransmission = stream.is_rtx;
         meta.ext = header.ext;
         let dd = packet.meta.ext.dependency_descriptor(packet.bytes());
+        let told = dd.map(rtp::dependency_descriptor::starts_key_frame);
         packet.meta.info = rtp::payload::inspect(format.codec, packet.payload(), dd);
 
         let mut has_lead = false;
         let info = &mut packet.meta.info;
+        if let Some(told) = told {
+            layer.correct_by_descriptor(told, info);
+        }
         if info.parameter_sets {
             layer.sends_parameter_sets();
         } else if info.lacks_parameter_sets() {

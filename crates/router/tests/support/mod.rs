@@ -28,6 +28,7 @@ pub const RID_ID: u8 = 10;
 pub const RRID_ID: u8 = 11;
 pub const ABS_ID: u8 = 2;
 pub const LEVEL_ID: u8 = 1;
+pub const DESCRIPTOR_ID: u8 = 12;
 
 pub fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -41,6 +42,7 @@ pub fn extensions() -> ExtensionMap {
     map.set(Extension::RepairedRid, RRID_ID);
     map.set(Extension::AbsSendTime, ABS_ID);
     map.set(Extension::AudioLevel, LEVEL_ID);
+    map.set(Extension::DependencyDescriptor, DESCRIPTOR_ID);
     map
 }
 
@@ -168,6 +170,18 @@ impl Vp8 {
     }
 }
 
+/// A dependency descriptor of a stream without layers. A key frame has the structure: template 0 refers to nothing, template 1
+/// to one earlier frame; one decode target, one chain.
+pub fn descriptor(key: bool, start: bool, end: bool, frame: u16) -> Vec<u8> {
+    let flags = u8::from(start) << 7 | u8::from(end) << 6 | u8::from(!key);
+    let mut out = vec![flags];
+    out.extend(frame.to_be_bytes());
+    if key && start {
+        out.extend([0x80, 0x00, 0x30, 0x41, 0, 0]);
+    }
+    out
+}
+
 /// An RTP packet as SRTP decrypted it.
 #[derive(Debug, Clone)]
 pub struct Raw {
@@ -180,6 +194,7 @@ pub struct Raw {
     pub rid: Option<&'static str>,
     pub rrid: Option<&'static str>,
     pub level: Option<u8>,
+    pub descriptor: Option<Vec<u8>>,
     pub payload: Vec<u8>,
     pub padding: u8,
 }
@@ -196,6 +211,7 @@ impl Raw {
             rid: None,
             rrid: None,
             level: None,
+            descriptor: None,
             payload,
             padding: 0,
         }
@@ -212,6 +228,7 @@ impl Raw {
             text(RID_ID, self.rid),
             text(RRID_ID, self.rrid),
             level.as_ref().map_or((0, &[][..]), |l| (LEVEL_ID, &l[..])),
+            self.descriptor.as_ref().map_or((0, &[][..]), |d| (DESCRIPTOR_ID, &d[..])),
         ];
         let len = HeaderWriter {
             marker: self.marker,

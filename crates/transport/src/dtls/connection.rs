@@ -6,6 +6,7 @@
 //! 1.2 cannot tell it from a forged one, and a forged one makes the handshake fail. Once there are keys, unencrypted
 //! records are ignored.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +23,8 @@ use crate::srtp;
 /// Sealed records that are kept if they arrive before the keys, since datagrams can be reordered. The flight that
 /// makes the keys ends with one, Finished.
 const MAX_EARLY: usize = 4;
+/// Most records of application data that wait to be taken. The caller takes them after each datagram, in which there is room for 39.
+const MAX_DATA: usize = 64;
 
 /// The protocol state of a DTLS 1.2 connection.
 pub(super) struct Connection {
@@ -34,6 +37,8 @@ pub(super) struct Connection {
     keys: Option<srtp::Keys>,
     alerted: bool,
     closed: bool,
+    /// Application data of the latest datagrams, until it is taken; `None`: application data is dropped.
+    data: Option<VecDeque<Vec<u8>>>,
 }
 
 enum Step {
@@ -66,6 +71,7 @@ impl Connection {
             keys: None,
             alerted: false,
             closed: false,
+            data: None,
         })
     }
 
@@ -96,6 +102,21 @@ impl Connection {
     /// The keys, returned once.
     pub(super) fn take_keys(&mut self) -> Option<srtp::Keys> {
         self.keys.take()
+    }
+
+    /// Keeps application data from now on, for [`poll_data`](Self::poll_data).
+    pub(super) fn accept_data(&mut self) {
+        self.data.get_or_insert_default();
+    }
+
+    /// The content of the next record of application data.
+    pub(super) fn poll_data(&mut self) -> Option<Vec<u8>> {
+        let data = self.data.as_mut()?;
+        let next = data.pop_front();
+        if data.is_empty() {
+            *data = VecDeque::new();
+        }
+        next
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -168,7 +189,15 @@ impl Connection {
                 Ok(())
             }
             record::ALERT if ends_connection(&content) => Err(Failure::ENDED_BY_PEER),
-            // Application data is dropped. Data channels would take it here.
+            record::APPLICATION_DATA => {
+                // Before the handshake is complete it may not be trusted (RFC 5246 section 7.4.9): the peer sends it again.
+                if let Some(data) = self.data.as_mut().filter(|data| data.len() < MAX_DATA)
+                    && matches!(self.step, Step::Connected)
+                {
+                    data.push_back(content);
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

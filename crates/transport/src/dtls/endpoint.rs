@@ -158,6 +158,24 @@ impl Endpoint {
         true
     }
 
+    /// Keeps application data of the peer from now on; before, it is dropped.
+    pub fn accept_data(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.accept_data();
+        }
+    }
+
+    /// The content of the peer's next record of application data. To be called after each [`handle`](Endpoint::handle).
+    pub fn poll_data(&mut self) -> Option<Vec<u8>> {
+        self.connection.as_mut()?.poll_data()
+    }
+
+    /// Writes a datagram with a record of application data into `out`, which is cleared. `false`: there is no connection.
+    pub fn seal(&mut self, data: &[u8], out: &mut Vec<u8>) -> bool {
+        let connection = self.connection.as_mut().filter(|connection| connection.is_connected());
+        connection.is_some_and(|connection| connection.outgoing().seal(data, out))
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<DtlsEvent> {
         if let Some(keys) = self.connected.take() {

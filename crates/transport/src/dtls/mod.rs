@@ -34,7 +34,7 @@
 //!
 //! DTLS 1.3, because browsers order the SRTP profiles there as they prefer, and Chromium's first one is expensive.
 //! Renegotiation and resumption, since WebRTC makes a new connection instead. Cookies as a server: see `server`.
-//! Application data, since there are no data channels: it is opened and dropped in `connection`.
+//! Application data that does not fit in one record: data channels send one SCTP packet in each (RFC 8261 section 5).
 
 use std::time::Duration;
 

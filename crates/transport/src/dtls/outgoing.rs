@@ -132,6 +132,15 @@ impl Outgoing {
         self.push(datagram);
     }
 
+    /// Writes a datagram of one record of application data. Writes nothing, and returns `false`, if it cannot be sealed.
+    pub(super) fn seal(&mut self, data: &[u8], datagram: &mut Vec<u8>) -> bool {
+        datagram.clear();
+        if self.records.can_seal() {
+            self.records.put(datagram, record::APPLICATION_DATA, true, data);
+        }
+        !datagram.is_empty()
+    }
+
     /// The datagrams to be sent, the oldest first.
     pub(super) fn datagrams(&mut self) -> &mut VecDeque<Vec<u8>> {
         &mut self.datagrams
