@@ -50,6 +50,7 @@ use limit::Cipher;
 use net::Net;
 use node::Show;
 use report::Table;
+use scenario::Content;
 
 /// Prices: the machine, the node, its packet path, its sessions.
 #[derive(Debug, Parser)]
@@ -146,6 +147,9 @@ enum Inner {
         /// SRTP profile.
         #[arg(value_parser = cipher)]
         cipher: Cipher,
+        /// Sound instead of pictures.
+        #[arg(long)]
+        sound: bool,
     },
     /// The program whose memory is measured.
     #[command(hide = true)]
@@ -230,8 +234,9 @@ fn cipher(name: &str) -> Result<Cipher, String> {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.inner {
-        Some(Inner::Core { subscribers, pictures, cipher }) => {
-            scenario::run_alone(subscribers, pictures, cipher)
+        Some(Inner::Core { subscribers, pictures, cipher, sound }) => {
+            let content = if sound { Content::Sound } else { Content::Pictures };
+            scenario::run_alone(subscribers, pictures, cipher, content)
                 .map(|outcome| println!("{}", instructions::say(outcome)))
         }
         Some(Inner::Idle { workers, sessions }) => {
@@ -307,7 +312,7 @@ fn measure(cli: &Cli, bench: &Bench, tables: &mut Vec<Table>) -> io::Result<()> 
         show(tables, path::measure(bench)?);
     }
     if wanted(Part::Core) {
-        let subscribers: &[usize] = if cli.quick { &[1, 100] } else { &[1, 10, 100, 1_000] };
+        let subscribers: &[usize] = if cli.quick { &[0, 1, 100] } else { &[0, 1, 10, 100, 1_000] };
         show(tables, instructions::measure(subscribers)?);
     }
     if wanted(Part::Sessions) {
