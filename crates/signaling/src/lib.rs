@@ -25,6 +25,7 @@ mod clock;
 mod config;
 pub mod core;
 mod counters;
+pub mod data;
 mod driver;
 mod events;
 mod expiry;
