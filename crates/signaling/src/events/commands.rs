@@ -211,10 +211,12 @@ impl Signaling {
         }
     }
 
-    /// Goes on with a newer token, which has to be one of the session's owner.
+    /// Goes on with a newer token, which has to be one of the session's owner. From then on the session belongs to that token, and ends
+    /// when that one expires.
     async fn refresh(&self, resource: &Arc<Resource>, token: &str) -> Result<(), Problem> {
+        self.auth().learn(token).await;
         let caller = self.auth().of_token(token)?;
-        caller.may_take_over(&resource.room, &resource.owner)?;
+        caller.may_take_over(&resource.room, &resource.owner())?;
         let permissions = caller.permissions(&resource.room)?;
         let (signaling, session) = (self.clone(), resource.session);
         let call = move || {
@@ -223,6 +225,15 @@ impl Signaling {
             signaling.0.changed.notify_one();
             done.map_err(|error| refused(&error))
         };
-        self.0.calls.run(&resource.room, call).await?
+        self.0.calls.run(&resource.room, call).await??;
+        *resource.owner() = caller.owner();
+        if let Some(expires) = caller.expires() {
+            self.0.expiry.set(session, expires);
+        }
+        if !self.core().contains(session) {
+            // It ended meanwhile, and the notice of its end came before the entry was made.
+            self.0.expiry.remove(session);
+        }
+        Ok(())
     }
 }
