@@ -20,7 +20,7 @@ describe("tokens", { timeout: 90_000 }, () => {
   const notice = () => document.getElementById("notices").textContent;
 
   test("without a token the page asks for one, and takes it", { timeout: 40_000 }, async () => {
-    const page = await cast.browsers.chromium.open(`${cast.server.url}/?room=secret`);
+    const page = await cast.browsers.chromium.open(`${cast.server.url}/whip.html?room=secret`);
     await page.waitFor("it asks for a token", 10_000, () => document.getElementById("notices").textContent.includes("A valid token is needed"));
     assert.equal(await page.evaluate(() => document.getElementById("token-field").hidden), false);
     await page.raw.fill("#token", token("--room", "secret", "--identity", "hugo", "--publish", "--subscribe"));
@@ -33,7 +33,7 @@ describe("tokens", { timeout: 90_000 }, () => {
 
   test("a token in the fragment publishes under its name, and leaves the address bar", { timeout: 40_000 }, async () => {
     const mine = token("--room", "secret", "--identity", "iris", "--publish", "--subscribe");
-    const page = await cast.browsers.chromium.open(`${cast.server.url}/?room=secret#token=${mine}`);
+    const page = await cast.browsers.chromium.open(`${cast.server.url}/whip.html?room=secret#token=${mine}`);
     await page.click("#start-camera");
     await page.waitFor("it sends", 15_000, () => document.getElementById("sending").textContent.includes("iris"));
     assert.equal(await page.evaluate(() => location.hash), "");
@@ -45,7 +45,7 @@ describe("tokens", { timeout: 90_000 }, () => {
   });
 
   test("a nameless token publishes under a name that the node makes up", { timeout: 40_000 }, async () => {
-    const page = await cast.browsers.chromium.open(`${cast.server.url}/?room=secret#token=${token("--room", "secret", "--publish", "--subscribe")}`);
+    const page = await cast.browsers.chromium.open(`${cast.server.url}/whip.html?room=secret#token=${token("--room", "secret", "--publish", "--subscribe")}`);
     await page.waitFor("it is let in", 10_000, () => document.getElementById("link").dataset.state === "up");
     await page.click("#start-camera");
     await page.waitFor("it knows its name", 20_000, () => /^guest-/.test(window.sfumato.publisher?.participant ?? ""));
@@ -54,10 +54,10 @@ describe("tokens", { timeout: 90_000 }, () => {
   });
 
   test("a token for another room, or without the right to send, is explained", { timeout: 40_000 }, async () => {
-    const page = await cast.browsers.chromium.open(`${cast.server.url}/?room=secret#token=${token("--room", "other", "--publish", "--subscribe")}`);
+    const page = await cast.browsers.chromium.open(`${cast.server.url}/whip.html?room=secret#token=${token("--room", "other", "--publish", "--subscribe")}`);
     await page.waitFor("the wrong room is named", 10_000, () => document.getElementById("notices").textContent.includes("The token does not allow this"));
     await page.close();
-    const watching = await cast.browsers.chromium.open(`${cast.server.url}/?room=secret#token=${token("--room", "secret", "--identity", "jon", "--subscribe")}`);
+    const watching = await cast.browsers.chromium.open(`${cast.server.url}/whip.html?room=secret#token=${token("--room", "secret", "--identity", "jon", "--subscribe")}`);
     await watching.waitFor("it is let in", 10_000, () => document.getElementById("link").dataset.state === "up");
     await watching.click("#start-camera");
     await watching.waitFor("sending is refused", 10_000, () => document.getElementById("notices").textContent.includes("The token does not allow this"));

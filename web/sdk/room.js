@@ -324,6 +324,11 @@ export class Room extends Emitter {
     this.#attachments.remove(element);
   }
 
+  /** Whether the browser lets nothing be heard until `startAudio` is called from a click. */
+  get audioBlocked() {
+    return this.#loudspeaker.blocked;
+  }
+
   /** Lets sound be heard after `audioblocked`; call it from a click or a key. */
   startAudio() {
     return this.#loudspeaker.start();

@@ -2,6 +2,7 @@
 // Read it from `start` down.
 
 import { Api, ApiError } from "./api.js";
+import { startByHand } from "./byhand.js";
 import { listDevices, openCamera, openScreen } from "./devices.js";
 import { explain, explainDevice } from "./messages.js";
 import { Publisher } from "./publisher.js";
@@ -29,6 +30,7 @@ async function start() {
   readAddress();
   fillIn();
   wire();
+  startByHand(api, () => room);
   setInterval(measure, 1_000);
   // The room's list may be shown before the configuration is here only when no token is needed, so ask for that first.
   await loadConfig();
