@@ -34,15 +34,20 @@ export function installMember() {
   }
 
   /** A tone, silent until `speak`. */
-  function tone(frequency) {
+  async function tone(frequency) {
     audio.context ??= new AudioContext();
-    void audio.context.resume();
+    await Promise.race([audio.context.resume(), new Promise((resolve) => setTimeout(resolve, 1_000))]);
+    if (audio.context.state !== "running") {
+      // Firefox lets no audio context run where there is no loudspeaker. Its fake microphone is a tone as well.
+      const [track] = (await navigator.mediaDevices.getUserMedia({ audio: true })).getAudioTracks();
+      return { track, loud: (gain) => (track.enabled = gain > 0), end: () => track.stop() };
+    }
     const oscillator = new OscillatorNode(audio.context, { frequency });
     const gain = new GainNode(audio.context, { gain: 0 });
     const destination = audio.context.createMediaStreamDestination();
     oscillator.connect(gain).connect(destination);
     oscillator.start();
-    return { track: destination.stream.getAudioTracks()[0], gain, end: () => oscillator.stop() };
+    return { track: destination.stream.getAudioTracks()[0], loud: (value) => (gain.gain.value = value), end: () => oscillator.stop() };
   }
 
   /** Joins with a camera of this colour and a microphone of this pitch. */
@@ -54,11 +59,12 @@ export function installMember() {
       tracks.push({ track: sources.get("camera").track, source: "camera", simulcast: false });
     }
     if (frequency) {
-      sources.set("microphone", tone(frequency));
+      sources.set("microphone", await tone(frequency));
       tracks.push({ track: sources.get("microphone").track, source: "microphone" });
     }
     const began = performance.now();
     room = await sdk.join(url, token, { ...options, tracks });
+    if (frequency) speak(0);
     for (const type of ["state", "closed", "muted", "permissions", "memberleft", "unpublished", "encryption", "tokenexpiring", "speakers", "quality"]) {
       room.on(type, (detail) => events.push({ at: Math.round(performance.now()), type, ...flat(detail) }));
     }
@@ -73,7 +79,7 @@ export function installMember() {
   }
 
   function speak(loudness) {
-    sources.get("microphone").gain.gain.value = loudness;
+    sources.get("microphone").loud(loudness);
   }
 
   /** The room as this member sees it. */
@@ -122,7 +128,7 @@ export function installMember() {
   }
 
   async function publish(source, { colour = null, frequency = null, ...options } = {}) {
-    const made = colour ? picture(colour, options) : tone(frequency);
+    const made = colour ? picture(colour, options) : await tone(frequency);
     sources.set(source, made);
     const publication = await room.publish(made.track, { source, simulcast: false, ...options });
     return publication.transceiver.mid;
@@ -136,7 +142,10 @@ export function installMember() {
   }
 
   const mute = (source) => publicationOf(source).mute();
-  const unmute = (source) => publicationOf(source).unmute();
+  const unmute = async (source) => {
+    await publicationOf(source).unmute();
+    if (source === "microphone") speak(0);
+  };
   const muted = (source) => publicationOf(source).muted;
 
   async function stats() {
