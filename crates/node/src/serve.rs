@@ -233,8 +233,9 @@ fn candidates(config: &Config, workers: &WorkersHandle) -> io::Result<Vec<Socket
 }
 
 fn signaling_config(config: &Config) -> io::Result<signaling::Config> {
+    let outbound = config.outbound.build().map_err(io::Error::other)?;
     Ok(signaling::Config {
-        auth: config.auth.for_signaling().map_err(io::Error::other)?,
+        auth: config.auth.for_signaling(&outbound).map_err(io::Error::other)?,
         cors_origins: config.http.cors_origins.clone(),
         local_names_only: config.auth.is_open() && !config.auth.insecure_no_auth,
         limits: config.http.limits.clone(),

@@ -31,6 +31,7 @@ mod bounds;
 mod buffers;
 mod config;
 mod core;
+mod data;
 mod demux;
 mod directory;
 mod exit;
@@ -63,6 +64,8 @@ mod sessions;
 mod settle;
 mod source;
 mod steering;
+#[cfg(test)]
+mod switching;
 #[cfg(test)]
 mod threats;
 mod timers;

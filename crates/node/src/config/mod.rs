@@ -11,6 +11,7 @@ mod ice;
 mod limits;
 mod log;
 mod media;
+mod outbound;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub(crate) use bounds::MediaBounds;
 pub(crate) use http::HttpSettings;
 pub(crate) use log::{LogFormat, LogSettings};
 pub(crate) use media::MediaSettings;
+pub(crate) use outbound::OutboundSettings;
 pub(crate) use raw::ConfigError;
 use raw::RawConfig;
 
@@ -33,6 +35,8 @@ use crate::cli;
 pub(crate) struct Config {
     /// The HTTP listeners and their limits.
     pub(crate) http: HttpSettings,
+    /// Requests that the node makes itself.
+    pub(crate) outbound: OutboundSettings,
     /// The media port and the workers.
     pub(crate) media: MediaSettings,
     /// Authentication.
@@ -73,6 +77,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut raw = RawConfig::gather(flags, environment)?;
         let (mut http, origins) = HttpSettings::resolve(&mut raw)?;
+        let outbound = OutboundSettings::resolve(&mut raw)?;
         let media = MediaSettings::resolve(&mut raw)?;
         let auth = AuthSettings::resolve(&mut raw, mode, http.is_loopback())?;
         http.cors_origins = origins.unwrap_or_else(|| http.default_origins(auth.is_open()));
@@ -88,7 +93,7 @@ impl Config {
                 http.listen
             )));
         }
-        Ok(Self { http, media, auth, ice, limits, log, test_card, strangers })
+        Ok(Self { http, outbound, media, auth, ice, limits, log, test_card, strangers })
     }
 }
 

@@ -142,11 +142,18 @@ fn errors_of_wrong_values_name_key_value_rule_and_origin() {
         ("media.session_bits_per_second", "-1"),
         ("media.session_packets_per_second", "1000001"),
         ("media.session_rtcp_per_second", "\"many\""),
+        ("media.session_data_messages_per_second", "-1"),
+        ("media.session_data_bits_per_second", "10000000001"),
         ("media.session_nacks_per_second", "1.5"),
         ("auth.insecure_no_auth", "1"),
         ("auth.audience", "\"\""),
         ("auth.public_keys", "{ a = \"\" }"),
         ("auth.jwks_file", "\"\""),
+        ("auth.jwks_url", "\"ftp://id.example/\""),
+        ("auth.expiry_grace_seconds", "3601"),
+        ("auth.expired_sessions", "\"some\""),
+        ("http.outbound_allow", "[\"inside\"]"),
+        ("http.outbound_ca", "\"\""),
         ("limits.rooms", "0"),
         ("limits.sessions", "\"many\""),
         ("limits.viewers_per_room", "-1"),
@@ -242,9 +249,11 @@ fn public_keys_and_sets_of_keys_turn_authentication_on_and_are_checked() {
     for keys in [&by_path, &by_set] {
         let config = load("", &[], &[open, keys]).unwrap();
         assert!(!config.auth.is_open() && config.test_card.is_none());
-        assert!(config.auth.for_signaling().is_ok());
+        assert!(config.auth.for_signaling(&config.outbound.build().unwrap()).is_ok());
         assert!(load("", &[], &[keys, "auth.insecure_no_auth=true"]).is_err());
     }
+    let by_url = load("", &[], &[open, "auth.jwks_url=https://id.example/keys"]).unwrap();
+    assert!(!by_url.auth.is_open());
     let inline = format!("[auth]\npublic_keys = {{ a = \"\"\"{ED25519_PEM}\"\"\" }}\n");
     assert!(!load(&inline, &[], &[open]).unwrap().auth.is_open());
 
@@ -306,7 +315,10 @@ fn planted_secrets_appear_nowhere() {
     );
     let config = load(&file, &[], &[]).unwrap();
     assert!(!format!("{config:?}").contains(SECRET));
-    assert!(!format!("{:?}", config.auth.for_signaling().unwrap()).contains(SECRET));
+    assert!(
+        !format!("{:?}", config.auth.for_signaling(&config.outbound.build().unwrap()).unwrap())
+            .contains(SECRET)
+    );
 
     let broken = [
         format!("[auth]\nkeys = [\"{SECRET}\"]\n"),

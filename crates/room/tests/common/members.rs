@@ -98,6 +98,7 @@ impl Stages {
                 self.enter(name, sends, receives, pins(pinned)).unwrap();
             }
             ["whip", name, sends] => self.whip(name, sends),
+            ["vanish", name] => self.vanish(name),
             ["leave", name] => self.leave(name),
             ["offer", name, sends, receives] => {
                 let session = self.members[name].session;

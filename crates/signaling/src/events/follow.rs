@@ -77,6 +77,8 @@ impl Signaling {
         let begun = self.0.calls.run(&feed.room, call).await?;
         let (snapshot, seq, frames) = begun.ok_or_else(Problem::not_found)?;
         self.hub().counts().began(false);
+        // A snapshot does not say that the token expires soon, and the client may have missed the message that did.
+        self.0.expiry.tell_again(feed.session);
         Ok((vec![welcome(feed, false, seq - 1)?, snapshot], frames))
     }
 }

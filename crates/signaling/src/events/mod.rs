@@ -12,6 +12,7 @@ mod log;
 pub mod messages;
 mod metrics;
 
+pub use commands::asked_of_room;
 pub(crate) use commands::{bad_json, limited, read_command, section_descriptions, subscription};
 pub(crate) use follow::{Frame, Frames};
 pub(crate) use hub::Hub;

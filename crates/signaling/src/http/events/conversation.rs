@@ -126,6 +126,9 @@ impl Client {
             Err(end) => return end,
         };
         if let Some(key) = unknown {
+            if let Some(token) = &token {
+                self.signaling.auth().learn(token).await;
+            }
             match self.identify(&key, token.as_deref()) {
                 Ok(resource) => self.resource = resource,
                 Err(end) => return end,
@@ -214,7 +217,7 @@ impl Client {
                     }
                 }
                 _ = ping.tick() => {
-                    if heard.elapsed() > SILENT_AFTER {
+                    if heard.elapsed() >= SILENT_AFTER {
                         return Err(SILENT);
                     }
                     self.send(Packet::Ping(Default::default())).await?;
