@@ -12,7 +12,7 @@ use crate::{
     callgrind::{Profile, Steps},
     limit::Cipher,
     report::Table,
-    scenario::Outcome,
+    scenario::{Content, Outcome},
 };
 
 /// Which code belongs to which step; the first line that matches decides.
@@ -60,25 +60,31 @@ const HOTTEST: usize = 12;
 /// Subscribers in the rows that compare ciphers.
 const COMPARED: usize = 100;
 
-/// Counts instructions for each number of subscribers, and for each cipher.
+/// One run: subscribers, cipher, content.
+type Run = (usize, Cipher, Content);
+
+/// Counts instructions for each number of subscribers, for each cipher, and for sound.
 pub(crate) fn measure(subscribers: &[usize]) -> io::Result<Table> {
-    let mut runs: Vec<_> = subscribers.iter().map(|&n| (n, Cipher::Aes128)).collect();
-    runs.extend([(COMPARED, Cipher::Aes256), (COMPARED, Cipher::AesCm)]);
+    let pictures = |(n, cipher): (usize, Cipher)| (n, cipher, Content::Pictures);
+    let mut runs: Vec<Run> = subscribers.iter().map(|&n| pictures((n, Cipher::Aes128))).collect();
+    runs.extend([(COMPARED, Cipher::Aes256), (COMPARED, Cipher::AesCm)].map(pictures));
+    runs.extend([0, 1].map(|n| (n, Cipher::Aes128, Content::Sound)));
     let columns: Vec<String> = runs.iter().map(|run| column(*run)).collect();
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-    let title = "instructions per forwarded packet, 1 publisher and so many subscribers in process";
+    let title = "instructions per forwarded packet, 1 publisher and so many subscribers in process; with 0: per packet";
     let mut table = Table::new("core", title, &columns);
     if !valgrind_works() {
         table.note("not measured: there is no valgrind on this machine");
         return Ok(table);
     }
-    let profiles = runs.iter().map(|&(n, c)| profile(n, c)).collect::<io::Result<Vec<_>>>()?;
+    let profiles = runs.iter().map(|&run| profile(run)).collect::<io::Result<Vec<_>>>()?;
     fill(&mut table, &profiles);
     for at in [0, subscribers.len() - 1] {
         let (profile, outcome) = &profiles[at];
-        let hottest = profile.hottest(HOTTEST).into_iter().map(|(name, own)| {
-            format!("{:.0} {}", own as f64 / outcome.forwarded as f64, short(name))
-        });
+        let hottest = profile
+            .hottest(HOTTEST)
+            .into_iter()
+            .map(|(name, own)| format!("{:.0} {}", own as f64 / packets(outcome), short(name)));
         let list = hottest.collect::<Vec<_>>().join(", ");
         table.note(format!("own code with {}: {list}", subscribers[at]));
     }
@@ -87,8 +93,14 @@ pub(crate) fn measure(subscribers: &[usize]) -> io::Result<Table> {
     Ok(table)
 }
 
-fn column((subscribers, cipher): (usize, Cipher)) -> String {
+/// The packets that a run's instructions are divided among.
+fn packets(outcome: &Outcome) -> f64 {
+    outcome.forwarded.max(outcome.accepted) as f64
+}
+
+fn column((subscribers, cipher, content): Run) -> String {
     match cipher {
+        Cipher::Aes128 if content == Content::Sound => format!("{subscribers} sound"),
         Cipher::Aes128 => subscribers.to_string(),
         Cipher::Aes256 => format!("{subscribers} AES-256"),
         Cipher::AesCm => format!("{subscribers} AES-CM"),
@@ -96,7 +108,7 @@ fn column((subscribers, cipher): (usize, Cipher)) -> String {
 }
 
 fn fill(table: &mut Table, profiles: &[(Profile, Outcome)]) {
-    let per_packet = |cost: i64, outcome: &Outcome| Some(cost as f64 / outcome.forwarded as f64);
+    let per_packet = |cost: i64, outcome: &Outcome| Some(cost as f64 / packets(outcome));
     table.row("all", "Ir", profiles.iter().map(|(p, o)| per_packet(p.total as i64, o)));
     for (step, name) in STEPS {
         let costs = profiles.iter().map(|(p, o)| per_packet(p.step(step) as i64, o));
@@ -121,14 +133,16 @@ fn valgrind_works() -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-fn profile(subscribers: usize, cipher: Cipher) -> io::Result<(Profile, Outcome)> {
+fn profile((subscribers, cipher, content): Run) -> io::Result<(Profile, Outcome)> {
     let file = Temporary::new(subscribers, cipher);
+    let sound = (content == Content::Sound).then_some("--sound");
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--toggle-collect=*scenario*measured_turn*"])
         .arg(format!("--callgrind-out-file={}", file.0.display()))
         .arg(std::env::current_exe()?)
         .args(["core", &subscribers.to_string(), &pictures(subscribers).to_string()])
         .arg(cipher.name())
+        .args(sound)
         .stdin(Stdio::null())
         .output()?;
     if !output.status.success() {

@@ -8,7 +8,8 @@
 //! - [`instructions`], [`path`]: the packet path in process ([`scenario`]), counted by callgrind, and timed
 //! - [`pictures`]: a key frame to a thousand viewers, and what others in the same worker notice of it
 //! - [`sessions`]: what sessions cost
-//! - [`room`]: a room of thousands of viewers, in process, and [`idle`]: the memory of many idle sessions
+//! - [`room`]: a room of thousands of viewers, in process, [`members`]: rooms of members who talk, and [`idle`]: the
+//!   memory of many idle sessions
 //! - [`extra`]: parts that take longer
 //! - [`targets`]: the marks, and whether they are reached
 //!
@@ -24,6 +25,7 @@ mod idle;
 mod instructions;
 mod limit;
 mod media;
+mod members;
 mod net;
 mod node;
 mod path;
@@ -48,6 +50,7 @@ use limit::Cipher;
 use net::Net;
 use node::Show;
 use report::Table;
+use scenario::Content;
 
 /// Prices: the machine, the node, its packet path, its sessions.
 #[derive(Debug, Parser)]
@@ -144,6 +147,9 @@ enum Inner {
         /// SRTP profile.
         #[arg(value_parser = cipher)]
         cipher: Cipher,
+        /// Sound instead of pictures.
+        #[arg(long)]
+        sound: bool,
     },
     /// The program whose memory is measured.
     #[command(hide = true)]
@@ -228,8 +234,9 @@ fn cipher(name: &str) -> Result<Cipher, String> {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.inner {
-        Some(Inner::Core { subscribers, pictures, cipher }) => {
-            scenario::run_alone(subscribers, pictures, cipher)
+        Some(Inner::Core { subscribers, pictures, cipher, sound }) => {
+            let content = if sound { Content::Sound } else { Content::Pictures };
+            scenario::run_alone(subscribers, pictures, cipher, content)
                 .map(|outcome| println!("{}", instructions::say(outcome)))
         }
         Some(Inner::Idle { workers, sessions }) => {
@@ -256,6 +263,7 @@ fn run(cli: &Cli) -> io::Result<()> {
     }
     if cli.wants(Part::Room) {
         room::measure()?.into_iter().for_each(|table| show(&mut tables, table));
+        show(&mut tables, members::measure()?);
         show(&mut tables, idle::measure()?);
     }
     let targets = targets::table(&tables);
@@ -304,7 +312,7 @@ fn measure(cli: &Cli, bench: &Bench, tables: &mut Vec<Table>) -> io::Result<()> 
         show(tables, path::measure(bench)?);
     }
     if wanted(Part::Core) {
-        let subscribers: &[usize] = if cli.quick { &[1, 100] } else { &[1, 10, 100, 1_000] };
+        let subscribers: &[usize] = if cli.quick { &[0, 1, 100] } else { &[0, 1, 10, 100, 1_000] };
         show(tables, instructions::measure(subscribers)?);
     }
     if wanted(Part::Sessions) {

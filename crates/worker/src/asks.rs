@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{SessionId, TrackId};
+use model::{MediaKind, SessionId, TrackId};
 use router::{CatchUpLimits, StreamId};
 use rtp::sequence::ExtSeq;
 
@@ -162,7 +162,15 @@ impl Worker {
         // another key frame at most once a second.
         let backlog = track.mirror.backlog(now, CatchUpLimits::default());
         let backlog = backlog.map(|p| Media { track: id, packet: Arc::clone(p) });
-        counters.relayed.add(mail.send_backlog(by, backlog) as u64);
+        let given = mail.send_backlog(by, backlog);
+        counters.relayed.add(given as u64);
+        // Without them the subscribers there wait for a key frame, and would ask only after their next packet.
+        if given == 0
+            && track.kind == MediaKind::Video
+            && let Some(best) = track.mirror.ranking().best(None)
+        {
+            self.ask(now, at, Ask::KeyFrame(best));
+        }
     }
 
     /// Tells the origin of a track which layers its sinks in this worker want, if that changed.

@@ -181,6 +181,23 @@ fn the_first_viewer_in_a_worker_begins_with_the_last_key_frame_of_another() {
 }
 
 #[test]
+fn a_key_frame_for_the_first_viewer_in_another_worker_is_asked_for_before_the_next_picture() {
+    let (mut benches, now) = (benches(2), Instant::now());
+    let mut video = local(two_layers(), &mut benches, now);
+    for seq in 0..50 {
+        push_picture(&mut video, 1, seq, seq == 0);
+        benches[0].worker.take_sources(now + Duration::from_millis(33 * seq));
+    }
+    assert_eq!(video.key_frame_request(), None);
+    let now = now + Duration::from_secs(2);
+    viewer(MediaKind::Video, VIEWER, &mut benches[1].worker, now);
+    bind(&mut benches[1], now);
+    benches[0].worker.take_messages(now);
+    // The viewer's worker does not know yet which layers flow.
+    assert_eq!(video.key_frame_request(), Some(TrackId(7)));
+}
+
+#[test]
 fn binding_the_same_track_again_loses_no_packet() {
     let (mut benches, now) = (benches(2), Instant::now());
     let mut sound = local(up_media(MediaKind::Audio), &mut benches, now);

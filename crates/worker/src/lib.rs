@@ -65,6 +65,8 @@ mod settle;
 mod source;
 mod steering;
 #[cfg(test)]
+mod switching;
+#[cfg(test)]
 mod threats;
 mod timers;
 mod tracks;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{
-    Binding, CloseReason, Codec, Command, DownMedia, DropReason, Event, MediaKind, Mid, Pt,
+    Binding, CloseReason, Codec, Command, DownMedia, DropReason, Event, MediaKind, Mid, Path, Pt,
     PtMapping, SessionId, SessionPlan, Ssrc, StreamSsrc, TrackId, UpMedia,
 };
 use rtp::HeaderWriter;
@@ -81,7 +81,7 @@ impl Peer {
             marker: true,
             pt,
             sequence: self.sequence,
-            timestamp: 0,
+            timestamp: u32::from(self.sequence) * 3_000,
             ssrc: Ssrc(ssrc),
         };
         let mut packet = [0; 1_500];
@@ -112,40 +112,51 @@ impl Peer {
     pub(crate) fn read_rtp(&mut self, worker: &mut Worker, now: Instant) -> Vec<(u16, Vec<u8>)> {
         while worker.send_due(now) {}
         worker.outbox.flush();
-        let mut read = Vec::new();
-        for (to, datagram) in worker.outbox.drain() {
-            if to != path(self.id as u16) || (192..224).contains(&datagram[1]) {
-                continue;
-            }
-            let header = rtp::parse_header_unprotected(&datagram).unwrap();
-            let (number, at) = (header.sequence(), header.header_len());
-            let mut plain = [0; 1_500];
-            let opened = self.receiver.open_rtp(&datagram, at, &mut plain).unwrap();
-            read.push((number, plain[at..opened.len].to_vec()));
+        let sent = worker.outbox.drain();
+        sent.iter().filter_map(|(to, datagram)| self.open_rtp(*to, datagram)).collect()
+    }
+
+    /// The sequence number and payload of a datagram to this peer, if it is media.
+    pub(crate) fn open_rtp(&mut self, to: Path, datagram: &[u8]) -> Option<(u16, Vec<u8>)> {
+        // RFC 5761 section 4.
+        if to != path(self.id as u16) || (192..224).contains(&datagram[1]) {
+            return None;
         }
-        read
+        let header = rtp::parse_header_unprotected(datagram).unwrap();
+        let (number, at) = (header.sequence(), header.header_len());
+        let mut plain = [0; 1_500];
+        let opened = self.receiver.open_rtp(datagram, at, &mut plain).unwrap();
+        Some((number, plain[at..opened.len].to_vec()))
+    }
+
+    /// The RTCP compound in a datagram to this peer, if it is one.
+    pub(crate) fn open_rtcp(&mut self, to: Path, datagram: &[u8]) -> Option<Vec<u8>> {
+        if to != path(self.id as u16) || !(192..224).contains(&datagram[1]) {
+            return None;
+        }
+        let mut compound = datagram.to_vec();
+        let len = self.receiver.open_rtcp(&mut compound).unwrap();
+        compound.truncate(len);
+        Some(compound)
     }
 
     /// Reads the RTCP that waits to be sent to this peer.
     pub(crate) fn read_rtcp(&mut self, worker: &mut Worker, mut each: impl FnMut(&RtcpPacket<'_>)) {
         worker.outbox.flush();
-        for (to, mut datagram) in worker.outbox.drain() {
-            // RFC 5761 section 4.
-            if to != path(self.id as u16) || !(192..224).contains(&datagram[1]) {
-                continue;
+        for (to, datagram) in worker.outbox.drain() {
+            if let Some(compound) = self.open_rtcp(to, &datagram) {
+                CompoundIter::new(&compound).flatten().for_each(|packet| each(&packet));
             }
-            let len = self.receiver.open_rtcp(&mut datagram).unwrap();
-            CompoundIter::new(&datagram[..len]).flatten().for_each(|packet| each(&packet));
         }
     }
 }
 
-fn mid(number: u32) -> Mid {
+pub(crate) fn mid(number: u32) -> Mid {
     Mid::parse(&number.to_string()).unwrap()
 }
 
 /// A slot for a picture, with the SSRC 100 plus its number.
-fn slot(number: u32) -> DownMedia {
+pub(crate) fn slot(number: u32) -> DownMedia {
     DownMedia {
         mid: mid(number),
         kind: MediaKind::Video,

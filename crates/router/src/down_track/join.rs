@@ -11,17 +11,24 @@ use crate::{CatchUp, CatchUpLimits, TrackMirror};
 
 impl DownTrack {
     /// Packets to forward right after binding, if the last key frame is young: pass each to [`DownTrack::forward`].
-    /// Empty for audio, and if there is no key frame that the subscriber has not seen.
+    /// Empty for audio.
+    ///
+    /// The subscriber may have seen some of them, if the slot left the track a moment ago and comes back: they are new packets to
+    /// it, with new numbers. Otherwise it would wait for another key frame, which the publisher sends once a second at most.
     ///
     /// The timestamps of these packets are written closer together than the publisher's, so that the subscriber is
     /// live after them. Forward them with the same mirror.
     pub fn catch_up<'m>(
-        &self,
+        &mut self,
         now: Instant,
         mirror: &'m TrackMirror,
         limits: CatchUpLimits,
     ) -> CatchUp<'m> {
-        CatchUp(self.since_key_frame(now, mirror, limits))
+        let since = self.since_key_frame(now, mirror, limits);
+        if since.is_some() {
+            self.newest = None;
+        }
+        CatchUp(since)
     }
 
     fn since_key_frame<'m>(
@@ -37,10 +44,6 @@ impl DownTrack {
             return None;
         }
         let layer = mirror.best(self.selection.max_rank())?;
-        let key = mirror.key_frame(layer)?;
-        if self.saw(mirror.track(), mirror.stream(layer)?, key.first) {
-            return None;
-        }
         mirror.since_key_frame(now, layer, limits)
     }
 }

@@ -76,8 +76,8 @@ impl LevelMeter {
 
     #[cold]
     fn fixed(&mut self, now: Instant, since: Instant) -> Option<u8> {
-        let is_due = !self.speaks || now.saturating_duration_since(since) >= FIXED_EVERY;
-        if !is_due {
+        let every = if self.speaks { FIXED_EVERY } else { WINDOW };
+        if now.saturating_duration_since(since) < every {
             return None;
         }
         (self.since, self.speaks) = (Some(now), true);
@@ -204,8 +204,15 @@ mod tests {
     fn packets_without_a_level_have_a_middle_one_once_a_second() {
         let (mut meter, start) = (LevelMeter::default(), crate::fixtures::start());
         let told = run(&mut meter, start, (0, 3_500, 20), |_| None);
-        assert_eq!(told, [(0, 40), (1_000, 40), (2_000, 40), (3_000, 40)]);
+        assert_eq!(told, [(200, 40), (1_200, 40), (2_200, 40), (3_200, 40)]);
         assert!(meter.fell_silent(start + Duration::from_millis(5_000)));
+    }
+
+    #[test]
+    fn packets_that_carry_a_level_now_and_then_cause_no_more_reports_than_others() {
+        let (mut meter, start) = (LevelMeter::default(), crate::fixtures::start());
+        let told = run(&mut meter, start, (0, 20_000, 20), |ms| (ms % 40 == 0).then_some(127));
+        assert!(told.windows(2).all(|w| w[1].0 - w[0].0 >= 200), "{told:?}");
     }
 
     #[test]

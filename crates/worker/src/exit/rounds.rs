@@ -318,7 +318,7 @@ impl Worker {
         let Worker { tracks, sessions, outbox, counters, rounds, .. } = self;
         let Rounds { asks, round, pool, .. } = rounds;
         let Some(session) = sessions.at(at) else { return };
-        let Some(slot) = session.downs.get(usize::from(down)) else { return };
+        let Some(slot) = session.downs.get_mut(usize::from(down)) else { return };
         let Some(track_at) = slot.track else { return };
         let Some(track) = tracks.at(track_at) else { return };
         let caught: Vec<Arc<Packet>> =
