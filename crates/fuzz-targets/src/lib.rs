@@ -5,21 +5,15 @@
 //! `fuzz/seeds/` and mutations of them. A new target is a function here, a line in [`TARGETS`], a file in
 //! `fuzz/fuzz_targets/` with its entry in `fuzz/Cargo.toml`, and a directory in `fuzz/seeds/`.
 
-<<<<<<< HEAD
-mod data;
-=======
 mod commands;
->>>>>>> main
+mod data;
 mod datagrams;
 mod descriptions;
 mod media;
 mod tokens;
 
-<<<<<<< HEAD
-pub use data::{dcep, envelope, sctp};
-=======
 pub use commands::commands;
->>>>>>> main
+pub use data::{dcep, envelope, sctp};
 pub use datagrams::{demux, dtls, srtcp, srtp, stun};
 pub use descriptions::{sdp, sdpfrag};
 pub use media::{descriptor, payload, rtcp, rtp};
