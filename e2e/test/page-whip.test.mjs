@@ -1,4 +1,4 @@
-// The room's own page, used as people use it: look at the test card, turn the camera on, be seen, leave.
+// The page of WHIP and WHEP, used as people use it: look at the test card, turn the camera on, be seen, leave; and signalling by hand.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -28,7 +28,7 @@ const plays = (participant) => {
 const figures = (participant) =>
   [...document.querySelectorAll(`.tile[data-participant="${participant}"] .figures div`)].map((row) => row.textContent).join(", ");
 
-describe("the room's page", { timeout: 150_000 }, () => {
+describe("the page of WHIP and WHEP", { timeout: 150_000 }, () => {
   const cast = stage(() => ({ server: Server.start(), chromium: launchChromium(), firefox: launchFirefox() }));
 
   test("the test card is there before anyone turns on a camera", { timeout: 60_000 }, async () => {
@@ -77,6 +77,37 @@ describe("the room's page", { timeout: 150_000 }, () => {
     assert.deepEqual([...first.errors, ...second.errors], [], "errors in the pages");
     await first.close();
     await second.close();
+  });
+
+  test("signalled by hand, an offer of this browser is answered and connects", { timeout: 60_000 }, async () => {
+    const page = await cast.browsers.chromium.open(`${cast.server.url}/whip.html?room=by-hand`);
+    const status = (text) => page.waitFor(`the status says ${text}`, 15_000, (wanted) => document.getElementById("hand-status").textContent.includes(wanted), text);
+    await page.click("#hand summary");
+    await page.click("#hand-send");
+    await status("begins with v=0");
+    await page.raw.fill("#hand-participant", "carrier");
+    assert.equal(await page.evaluate(() => document.getElementById("hand-address").textContent), "POST /whip/by-hand?participant=carrier");
+    for (const [face, room, participant] of [["whip", "by-hand", "carrier"], ["whep", "by-hand", "carrier"], ["session", "by-hand", "both"]]) {
+      if (face === "whep") {
+        // Somebody to watch: what the first pass published is gone with its session.
+        await page.evaluate(() => document.getElementById("start-camera").click());
+        await page.waitFor("the camera is sent", 20_000, () => window.sfumato.publisher?.keeper.session?.state === "connected");
+        await page.raw.fill("#hand-participant", await page.evaluate(() => window.sfumato.publisher.participant));
+      } else await page.raw.fill("#hand-participant", participant);
+      await page.raw.selectOption("#hand-face", face);
+      await page.click("#hand-make");
+      await page.waitFor(`${face}: the offer is there`, 10_000, () => document.getElementById("hand-offer").value.startsWith("v=0"));
+      await page.click("#hand-send");
+      await status("201 Created");
+      assert.match(await page.evaluate(() => document.getElementById("hand-answer").value), /^v=0[^]*a=ice-ufrag:/, `${face}: an answer in ${room}`);
+      await page.click("#hand-apply");
+      await status("Connection: connected");
+      if (face === "whep") await page.waitFor("the picture is received", 15_000, () => document.getElementById("hand-video").videoWidth > 0);
+      await page.click("#hand-delete");
+      await status("The session is deleted");
+    }
+    assert.deepEqual(page.errors, []);
+    await page.close();
   });
 
   test("a page that is closed says goodbye", { timeout: 30_000 }, async () => {

@@ -1,6 +1,7 @@
 // Slots: receiving sections of the peer connection, which the node points at tracks. Here they meet the browser's streams, the
 // elements that show them, and the loudspeaker.
 
+/** @import {Encryption} from "./e2ee.js" */
 /** @import {Kind, SlotState, Source} from "./types.js" */
 /** @import {Member, RemoteTrack, RoomState} from "./state.js" */
 /** @import {Publication} from "./publications.js" */
@@ -13,8 +14,6 @@ export class Slot {
   stream = null;
   /** Id of the track that flows. @type {string | null} */
   trackId = null;
-  /** Identity of the member whose track it is. @type {string | null} */
-  identity = null;
   /** @type {SlotState} */
   state = "empty";
   #state;
@@ -39,14 +38,23 @@ export class Slot {
     return this.transceiver?.receiver.track ?? null;
   }
 
-  /** Who is shown or heard; null when nobody is, or when the member is hidden. @type {Member | null} */
-  get member() {
-    return this.identity === null ? null : (this.#state.members.get(this.identity) ?? null);
+  /**
+   * The track that flows; null when none does, or when its member is hidden. It is looked up among the members, since what flows
+   * may be told before the member is.
+   * @type {RemoteTrack | null}
+   */
+  get track() {
+    return this.trackId === null ? null : this.#state.track(this.trackId);
   }
 
-  /** @type {RemoteTrack | null} */
-  get track() {
-    return this.trackId === null ? null : (this.member?.tracks.get(this.trackId) ?? null);
+  /** Who is shown or heard; null when nobody is, or when the member is hidden. @type {Member | null} */
+  get member() {
+    return this.track?.member ?? null;
+  }
+
+  /** Identity of the member who is shown or heard. @type {string | null} */
+  get identity() {
+    return this.member?.identity ?? null;
   }
 }
 
@@ -85,11 +93,13 @@ export class Slots {
    * Gives slots their sections in a peer connection.
    * @param {RTCPeerConnection} pc
    * @param {Slot[]} slots
+   * @param {Encryption} encryption
    */
-  offer(pc, slots) {
+  offer(pc, slots, encryption) {
     for (const slot of slots) {
       slot.transceiver = pc.addTransceiver(slot.kind, { direction: "recvonly" });
-      slot.trackId = slot.identity = slot.stream = null;
+      encryption.open(slot.transceiver.receiver, slot.kind, String(this.all.indexOf(slot)));
+      slot.trackId = slot.stream = null;
       slot.state = "empty";
     }
   }
@@ -105,7 +115,6 @@ export class Slots {
       if (!wire || !mids.includes(slot.mid)) continue;
       const another = slot.trackId !== wire.track;
       slot.trackId = wire.track;
-      slot.identity = wire.member;
       slot.state = wire.state;
       if (!slot.trackId) slot.stream = null;
       else if ((another || !slot.stream) && slot.mediaStreamTrack) slot.stream = new MediaStream([slot.mediaStreamTrack]);

@@ -156,6 +156,18 @@ export class RoomState {
     }
   }
 
+  /**
+   * A track by its id, whoever publishes it.
+   * @param {string} id
+   */
+  track(id) {
+    for (const { tracks } of this.members.values()) {
+      const track = tracks.get(id);
+      if (track) return track;
+    }
+    return null;
+  }
+
   /** A new session has other slots: what was said of the old ones is void. */
   forgetSlots() {
     this.slots.clear();

@@ -8,7 +8,8 @@
 //! - [`instructions`], [`path`]: the packet path in process ([`scenario`]), counted by callgrind, and timed
 //! - [`pictures`]: a key frame to a thousand viewers, and what others in the same worker notice of it
 //! - [`sessions`]: what sessions cost
-//! - [`room`]: a room of thousands of viewers, in process, and [`idle`]: the memory of many idle sessions
+//! - [`room`]: a room of thousands of viewers, in process, [`members`]: rooms of members who talk, and [`idle`]: the
+//!   memory of many idle sessions
 //! - [`extra`]: parts that take longer
 //! - [`targets`]: the marks, and whether they are reached
 //!
@@ -24,6 +25,7 @@ mod idle;
 mod instructions;
 mod limit;
 mod media;
+mod members;
 mod net;
 mod node;
 mod path;
@@ -261,6 +263,7 @@ fn run(cli: &Cli) -> io::Result<()> {
     }
     if cli.wants(Part::Room) {
         room::measure()?.into_iter().for_each(|table| show(&mut tables, table));
+        show(&mut tables, members::measure()?);
         show(&mut tables, idle::measure()?);
     }
     let targets = targets::table(&tables);

@@ -354,7 +354,7 @@ pub(crate) fn core(sink: impl Fn(Command) + Send + Sync + 'static) -> Core {
     Core::new(room_config(), 1, random, sink, |_: &room::Notice| ())
 }
 
-fn room_config() -> RoomConfig {
+pub(crate) fn room_config() -> RoomConfig {
     RoomConfig {
         candidates: vec![([192, 0, 2, 1], 7000).into(), ([198, 51, 100, 1], 7000).into()],
         fingerprint: ["AB"; 32].join(":"),
@@ -371,7 +371,7 @@ pub(crate) fn workers(count: usize, now: Instant) -> io::Result<Detached> {
     Detached::new(Config::new(Arc::new(certificate), clock, Arc::new(|_| ())), now, count)
 }
 
-fn random(bytes: &mut [u8]) {
+pub(crate) fn random(bytes: &mut [u8]) {
     // The operating system's random generator does not fail once it is seeded.
     aws_lc_rs::rand::fill(bytes).unwrap_or_default();
 }

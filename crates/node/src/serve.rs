@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use model::{Command, WallClock};
-use room::{RoomConfig, RoomSettings};
+use room::RoomConfig;
 use signaling::{Certificates, CommandSink, Operations, ServerConfig, Signaling};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -90,7 +90,7 @@ impl Running {
             fingerprint,
             cname: random_name(),
             limits: config.limits,
-            default_settings: RoomSettings::default(),
+            default_settings: config.rooms.clone(),
         };
         let operations = operations(handle.clone(), started);
         let sink = WorkerSink(handle.clone());
@@ -233,8 +233,9 @@ fn candidates(config: &Config, workers: &WorkersHandle) -> io::Result<Vec<Socket
 }
 
 fn signaling_config(config: &Config) -> io::Result<signaling::Config> {
+    let outbound = config.outbound.build().map_err(io::Error::other)?;
     Ok(signaling::Config {
-        auth: config.auth.for_signaling().map_err(io::Error::other)?,
+        auth: config.auth.for_signaling(&outbound).map_err(io::Error::other)?,
         cors_origins: config.http.cors_origins.clone(),
         local_names_only: config.auth.is_open() && !config.auth.insecure_no_auth,
         limits: config.http.limits.clone(),

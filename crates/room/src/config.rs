@@ -37,11 +37,11 @@ impl RoomConfig {
 pub struct Limits {
     /// Rooms on this node.
     pub rooms: usize,
-    /// Publishing participants in one room.
+    /// Members of one room, whether they publish or not.
     pub participants_per_room: usize,
     /// Sessions on this node, publishers and viewers together.
     pub sessions: usize,
-    /// Watching sessions in one room; 0: only the limit of the node applies.
+    /// Watching sessions in one room that are not of members; 0: only the limit of the node applies.
     pub viewers_per_room: usize,
     /// Sessions opened with tokens of one subject, in all rooms; 0: only the limit of the node applies.
     pub sessions_per_subject: usize,

@@ -69,7 +69,7 @@ impl Room {
         Ok(())
     }
 
-    /// Checks that one more session may watch.
+    /// Checks that one more viewer may watch. Members are not counted as viewers, whether they watch or not.
     ///
     /// # Errors
     /// `Full`.
@@ -132,7 +132,7 @@ impl Room {
             return Err(RoomError::new(ErrorKind::Internal, text));
         }
         let Agreed { agreement, answer, .. } = agreed;
-        if agreement.roles.to_peer() {
+        if participant.is_none() && agreement.roles.to_peer() {
             self.check_viewer(config)?;
         }
         let (plan, session) = (agreement.plan.clone(), agreement.plan.id);
@@ -152,7 +152,7 @@ impl Room {
         };
         let (record, member) = entered.unzip();
         self.is_entered(now);
-        self.viewers += usize::from(watching.is_some());
+        self.viewers += usize::from(watching.is_some() && member.is_none());
         let deadline = now + CONNECT_TIMEOUT;
         self.deadlines.insert((deadline, session));
         let (identity, deadline) = (participant.or(identity), Some(deadline));
@@ -366,7 +366,7 @@ impl Room {
         self.awaited.retain(|(_, awaited)| *awaited != id);
         self.connected -= usize::from(session.connected);
         if let Some(watching) = &session.watching {
-            self.viewers -= 1;
+            self.viewers -= usize::from(session.member.is_none());
             self.round.crowded -= usize::from(watching.is_crowded());
             if watching.is_member() {
                 self.floor.stage_left();

@@ -55,6 +55,7 @@ pub struct Room {
     pub(crate) settings: Arc<RoomSettings>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) publishers: Publishers,
+    /// Sessions that watch and are of no member.
     pub(crate) viewers: usize,
     pub(crate) connected: usize,
     pub(crate) mappings: Mappings,

@@ -251,9 +251,9 @@ impl EndReason {
 pub struct RoomInfo {
     /// The room's id.
     pub id: RoomId,
-    /// The number of publishing participants.
+    /// The number of members, whether they publish or not.
     pub participants: usize,
-    /// The number of watching sessions.
+    /// The number of watching sessions that are not of members.
     pub viewers: usize,
 }
 
@@ -318,9 +318,9 @@ pub struct ViewerInfo {
 pub struct Counts {
     /// Rooms.
     pub rooms: usize,
-    /// Publishing participants.
+    /// Members, whether they publish or not.
     pub participants: usize,
-    /// Viewing sessions.
+    /// Watching sessions that are not of members.
     pub viewers: usize,
     /// Sessions of any kind.
     pub sessions: usize,

@@ -45,6 +45,8 @@ fn a_member_has_a_record_even_when_it_publishes_nothing() {
     // Viewers over WHEP are no members; publishers over WHIP are.
     node.watch(Target::any(), CHROMIUM_WATCH).unwrap();
     node.publish("bob", FFMPEG).unwrap();
+    let info = node.rooms.get(&room("r")).unwrap().info();
+    assert_eq!((info.participants, info.viewers), (2, 1));
     let kinds: Vec<MemberKind> = node.records().iter().map(|record| record.kind).collect();
     assert_eq!(kinds, [MemberKind::Session, MemberKind::Whip]);
     assert_eq!(sources(&node, "bob"), [Microphone, Camera]);

@@ -339,6 +339,81 @@ fn a_muted_voice_gives_its_place_away() {
     );
 }
 
+/// The offer with these payload types only in its video sections.
+fn only(offer: &str, types: &str) -> String {
+    let line = |line: &str| match line.strip_prefix("m=video ") {
+        Some(_) => format!("m=video 9 UDP/TLS/RTP/SAVPF {types}\r\n"),
+        None => format!("{line}\r\n"),
+    };
+    offer.lines().map(line).collect()
+}
+
+#[test]
+fn a_track_whose_codecs_nobody_takes_is_named_in_a_wish_and_skipped_otherwise() {
+    let mut stages = Stages::new();
+    let vp8 = only(&offer("v", ""), "96 97");
+    let accepted = stages.node.publish("bob", &vp8).unwrap();
+    stages.check("enter cid v -\n enter ann - v\n show ann\n = a: | v: cid");
+    let session = stages.members["ann"].session;
+    // AV1 alone. What flows is bound anew, or no more, when the codecs of its slot change.
+    let av1 = only(&offer("", "v"), "45 46");
+    stages.node.rooms.renegotiate(stages.node.now, session, &av1).unwrap();
+    stages.drain();
+    stages.check("show ann\n = a: | v: cid");
+    let (track, mid) = (stages.tracks("bob", model::MediaKind::Video)[0], Mid::parse("0").unwrap());
+    let wish = SlotWish { mid, track: Some(track), size: None, priority: 0, paused: false };
+    stages.subscribe("ann", Subscription::Manual { slots: vec![wish] }).unwrap();
+    stages.check("show ann\n = a: | v: bob:no-codec");
+    assert_eq!(stages.members["ann"].bound[&mid], None);
+    stages.check("auto ann\n show ann\n = a: | v: cid\n leave cid\n show ann\n = a: | v: -");
+    assert!(stages.plans[&accepted.session].up[0].codecs.iter().all(|c| c.codec.as_str() == "VP8"));
+}
+
+#[test]
+fn a_slot_with_other_codecs_waits_for_nobody_who_does_not_fit() {
+    let mut stages = Stages::new();
+    stages.node.publish("bob", &only(&offer("v", ""), "96 97")).unwrap();
+    // Two sections: the first one takes AV1 alone, the second one VP8 alone.
+    let both = offer("", "vv");
+    let (head, sections) = both.split_once("m=").unwrap();
+    let parts: Vec<String> = sections.split("m=").map(|part| format!("m={part}")).collect();
+    let text = format!("{head}{}{}", only(&parts[0], "45 46"), only(&parts[1], "96 97"));
+    stages.check("enter ann - vv\n enter cid v -");
+    let session = stages.members["ann"].session;
+    stages.node.rooms.renegotiate(stages.node.now, session, &text).unwrap();
+    stages.drain();
+    let av1 = only(&offer("v", ""), "45 46");
+    stages.node.publish("dan", &only(&offer("v", ""), "96 97")).unwrap();
+    stages.check("leave cid");
+    stages.node.publish("eve", &av1).unwrap();
+    stages.drain();
+    let shown: Vec<_> = stages.views("ann").into_iter().map(|v| v.shows.unwrap().1).collect();
+    assert_eq!(shown[0].as_str(), "eve");
+    assert!(["bob", "dan"].contains(&shown[1].as_str()));
+}
+
+#[test]
+fn a_member_that_comes_back_after_a_loss_ranks_as_before() {
+    check(
+        "enter ann av -
+         enter bob av -
+         enter eve - v
+         level ann 20
+         wait 3000
+         level ann 127
+         wait 3000
+         show eve
+         = a: | v: ann
+         vanish ann
+         show eve
+         = a: | v: bob
+         wait 5000
+         enter ann av -
+         show eve
+         = a: | v: ann",
+    );
+}
+
 #[test]
 fn a_shared_screen_comes_before_speakers_and_beside_the_camera() {
     check(

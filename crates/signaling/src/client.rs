@@ -17,6 +17,18 @@ use ipnet::IpNet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
 
+impl Network {
+    /// Whether the address is in the network. An IPv4-mapped address is an IPv6 address here.
+    pub(crate) fn holds(&self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
+
+    /// Whether the network is this address and no other.
+    pub(crate) fn is_only(&self, address: IpAddr) -> bool {
+        self.0.prefix_len() == self.0.max_prefix_len() && self.0.addr() == address
+    }
+}
+
 /// A text that is no [`Network`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetworkError;

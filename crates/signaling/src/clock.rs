@@ -21,11 +21,17 @@ impl Clock {
         Self(Arc::new(SystemTime::now))
     }
 
+    /// A clock of a test.
+    #[cfg(test)]
+    pub(crate) fn from_fn(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
     /// A clock that reads `start` now and follows tokio's clock, which tests can pause and move.
     #[cfg(test)]
     pub(crate) fn following_tokio(start: SystemTime) -> Self {
         let begin = tokio::time::Instant::now();
-        Self(Arc::new(move || start + begin.elapsed()))
+        Self::from_fn(move || start + begin.elapsed())
     }
 
     /// The time of day.

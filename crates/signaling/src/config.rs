@@ -6,7 +6,8 @@ use std::time::Duration;
 use model::RoomId;
 
 use crate::Secret;
-use crate::auth::{FixedKeys, KeysFile};
+use crate::auth::{FixedKeys, KeysFile, KeysUrl};
+use crate::expiry::ExpiredSessions;
 use crate::http::cors::OriginRule;
 
 /// Settings of the HTTP side.
@@ -54,14 +55,33 @@ pub enum AuthConfig {
 }
 
 /// How bearer tokens are checked. A token's `kid` selects its key, and each key has one algorithm.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct TokenConfig {
     /// Keys of the configuration.
     pub keys: FixedKeys,
     /// A file with more keys.
     pub file: Option<Arc<KeysFile>>,
+    /// A URL with more keys.
+    pub url: Option<Arc<KeysUrl>>,
     /// When set, the `aud` claim must contain it.
     pub audience: Option<String>,
+    /// How long a session stays after its token expired, for a newer token that is on its way.
+    pub expiry_grace: Duration,
+    /// Which sessions end when their token expires.
+    pub expired_sessions: ExpiredSessions,
+}
+
+impl Default for TokenConfig {
+    fn default() -> Self {
+        Self {
+            keys: FixedKeys::default(),
+            file: None,
+            url: None,
+            audience: None,
+            expiry_grace: Duration::from_secs(30),
+            expired_sessions: ExpiredSessions::default(),
+        }
+    }
 }
 
 /// A STUN or TURN server, as in `RTCIceServer` of the WebRTC API.

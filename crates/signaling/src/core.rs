@@ -8,17 +8,19 @@
 //! Offers are parsed and matched under no lock at all.
 
 mod commands;
+mod data;
+mod listings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use model::{Command, Event, NodeId, ParticipantId, RoomId, SessionId};
 use room::{
-    Accepted, Agreed, Counts, Entering, ErrorKind, Ids, LocalMedia, LocalPublished, Negotiator,
-    Notice, ParticipantInfo, ParticipantRecord, RecordChange, Renegotiated, Roles, Room,
-    RoomConfig, RoomError, RoomInfo, RoomSettings, Target, TrackDescription,
+    Accepted, Agreed, Entering, ErrorKind, Ids, LocalMedia, LocalPublished, Negotiator, Notice,
+    RecordChange, Renegotiated, Roles, Room, RoomConfig, RoomError, RoomSettings, Target,
+    TrackDescription,
 };
 
 use crate::capacity::{Place, Totals, Wanted};
@@ -85,6 +87,8 @@ pub struct Core {
     /// Rooms with a change that not all of their viewers were fitted to.
     busy: Mutex<VecDeque<Arc<Cell>>>,
     totals: Totals,
+    /// Data messages that were refused.
+    data_refused: AtomicU64,
 }
 
 /// One room with its lock.
@@ -131,6 +135,7 @@ impl Core {
             deadlines: Mutex::default(),
             busy: Mutex::default(),
             totals: Totals::default(),
+            data_refused: AtomicU64::new(0),
         }
     }
 
@@ -300,6 +305,9 @@ impl Core {
     /// An event from a worker. Events of sessions that are gone are ignored.
     pub fn handle_event(&self, now: Instant, event: Event) {
         let session = event.session();
+        if let Event::Data { message, .. } = &event {
+            return self.take_data(now, session, message);
+        }
         let _gone = self.of_session(session, |room| room.handle_event(now, event));
     }
 
@@ -333,55 +341,6 @@ impl Core {
     pub fn has_work(&self) -> bool {
         !lock(&self.busy).is_empty()
     }
-
-    /// The room that a session is in.
-    pub fn room_of(&self, session: SessionId) -> Option<RoomId> {
-        lock(&self.sessions).get(&session).map(|cell| cell.id.clone())
-    }
-
-    /// Whether the session exists.
-    pub fn contains(&self, session: SessionId) -> bool {
-        lock(&self.sessions).contains_key(&session)
-    }
-
-    /// The publishers of a room in order of arrival, and the number of its viewers; `None` when there is no such room.
-    pub fn participants(&self, room: &RoomId) -> Option<(Vec<ParticipantInfo>, usize)> {
-        let (records, viewers) = self.records(room)?;
-        Some((records.iter().map(|record| record.info()).collect(), viewers))
-    }
-
-    /// As [`Core::participants`], but as records, for which the room is locked only for a moment.
-    pub fn records(&self, room: &RoomId) -> Option<(Vec<Arc<ParticipantRecord>>, usize)> {
-        self.look(room, |room| (room.records(), room.info().viewers))
-    }
-
-    /// Reads from a room without changing it. `None` when there is no such room.
-    pub fn look<T>(&self, room: &RoomId, f: impl FnOnce(&Room) -> T) -> Option<T> {
-        let cell = lock(&self.names).get(room).cloned()?;
-        Some(f(&lock(&cell.state).room))
-    }
-
-    /// All rooms, by name.
-    pub fn rooms(&self) -> Vec<RoomInfo> {
-        self.rooms_after(None, usize::MAX)
-    }
-
-    /// At most `most` rooms after this name, by name. Each is locked by itself, for a moment.
-    pub fn rooms_after(&self, after: Option<&RoomId>, most: usize) -> Vec<RoomInfo> {
-        let names = lock(&self.names);
-        let from = (after.map_or(Unbounded, Excluded), Unbounded);
-        let next = names.range::<RoomId, _>(from).map(|(_, cell)| cell.clone());
-        let cells: Vec<Arc<Cell>> = next.take(most).collect();
-        drop(names);
-        let states = cells.iter().map(|cell| lock(&cell.state));
-        states.filter(|state| !state.gone).map(|state| state.room.info()).collect()
-    }
-
-    /// The numbers of rooms, participants and sessions. Costs no walk: the numbers are kept up to date.
-    pub fn counts(&self) -> Counts {
-        let rooms = lock(&self.names).len();
-        self.totals.counts(rooms)
-    }
 }
 
 impl Core {
@@ -404,7 +363,7 @@ impl Core {
         let (limits, who) = (&self.config.limits, entering.participant.as_ref());
         let look = |room: &Room| -> Result<bool, RoomError> {
             who.map_or(Ok(()), |who| room.check_publisher(&self.config, who))?;
-            if roles.to_peer() {
+            if who.is_none() && roles.to_peer() {
                 room.check_viewer(&self.config)?;
             }
             Ok(who.is_some_and(|who| room.publishes(who)))
@@ -507,6 +466,7 @@ impl Core {
             lock(&self.sessions).remove(session);
             self.totals.forget(*session);
         }
+        self.send_data(notice);
         self.observer.notice(room, notice);
     }
 

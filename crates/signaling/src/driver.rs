@@ -42,9 +42,9 @@ fn now() -> std::time::Instant {
 }
 
 impl Signaling {
-    /// Drives the rooms, and keeps the keys of tokens fresh; never returns.
+    /// Drives the rooms, keeps the keys of tokens fresh, and ends sessions whose tokens expired; never returns.
     pub async fn drive(&self, events: UnboundedReceiver<Event>) {
-        tokio::join!(self.drive_rooms(events), self.auth().keep_fresh());
+        tokio::join!(self.drive_rooms(events), self.auth().keep_fresh(), self.drive_expiry());
     }
 
     async fn drive_rooms(&self, mut events: UnboundedReceiver<Event>) {

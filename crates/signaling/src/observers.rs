@@ -7,12 +7,14 @@ use room::{Notice, RecordChange};
 
 use crate::core::Observer;
 use crate::events::Hub;
+use crate::expiry::Expiry;
 use crate::log::SessionLines;
 use crate::resources::Resources;
 
 /// Tells the notices and records of the rooms to the parts that need them.
 pub(crate) struct Observers {
     pub(crate) resources: Arc<Resources>,
+    pub(crate) expiry: Arc<Expiry>,
     pub(crate) lines: Arc<SessionLines>,
     pub(crate) hub: Arc<Hub>,
 }
@@ -21,6 +23,7 @@ impl Observer for Observers {
     fn notice(&self, room: &RoomId, notice: &Notice) {
         if let Notice::SessionClosed { session, .. } = notice {
             self.resources.remove(*session);
+            self.expiry.remove(*session);
         }
         // The driver writes them to the log.
         if matches!(notice, Notice::SessionClosed { .. } | Notice::Incompatible { .. }) {

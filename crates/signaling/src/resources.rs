@@ -49,8 +49,8 @@ pub(crate) struct Resource {
     pub(crate) face: Face,
     pub(crate) room: RoomId,
     pub(crate) session: SessionId,
-    /// Whom it belongs to.
-    pub(crate) owner: Owner,
+    /// Whom it belongs to. Another token of the same bearer may take over.
+    pub(crate) owner: Mutex<Owner>,
     /// Locked for the whole of a PATCH. Otherwise two PATCHes at once would match the same tag, and the second would
     /// overwrite what the first agreed. Now the second one waits, and is compared with the new tag.
     pub(crate) etag: Mutex<String>,
@@ -89,7 +89,7 @@ impl Resources {
         caller: &Caller,
     ) -> Result<Arc<Resource>, Problem> {
         let resource = self.named(key)?;
-        let owns = caller.owns(&resource.room, &resource.owner);
+        let owns = caller.owns(&resource.room, &resource.owner());
         owns.then_some(resource).ok_or_else(Problem::not_found)
     }
 
@@ -103,6 +103,10 @@ impl Resources {
 }
 
 impl Resource {
+    pub(crate) fn owner(&self) -> MutexGuard<'_, Owner> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn etag(&self) -> MutexGuard<'_, String> {
         self.etag.lock().unwrap_or_else(PoisonError::into_inner)
     }

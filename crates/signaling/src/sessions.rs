@@ -14,7 +14,7 @@ use room::{
     Target, TrackDescription,
 };
 
-use crate::auth::{Caller, Owner};
+use crate::auth::{Caller, Claim};
 use crate::core::Core;
 use crate::http::problem::Problem;
 use crate::http::resource::Precondition;
@@ -41,7 +41,7 @@ pub(crate) struct Joining {
     pub(crate) room: RoomId,
     /// `None`: it gets a generated name.
     pub(crate) identity: Option<ParticipantId>,
-    pub(crate) owner: Owner,
+    pub(crate) claim: Claim,
     pub(crate) admission: Admission,
     pub(crate) offer: String,
 }
@@ -133,7 +133,7 @@ impl Signaling {
         &self,
         room: RoomId,
         participant: Option<ParticipantId>,
-        owner: Owner,
+        claim: Claim,
         offer: String,
     ) -> Result<Opened, Problem> {
         let participant = match participant {
@@ -143,7 +143,7 @@ impl Signaling {
         let participant = Some(participant);
         let entering =
             Entering { participant, identity: None, target: Target::any(), admission: None };
-        self.open(Face::Whip, room, owner, entering, offer).await
+        self.open(Face::Whip, room, claim, entering, offer).await
     }
 
     /// Opens a watching session.
@@ -152,11 +152,11 @@ impl Signaling {
         room: RoomId,
         viewer: Option<ParticipantId>,
         target: Target,
-        owner: Owner,
+        claim: Claim,
         offer: String,
     ) -> Result<Opened, Problem> {
         let entering = Entering { participant: None, identity: viewer, target, admission: None };
-        self.open(Face::Whep, room, owner, entering, offer).await
+        self.open(Face::Whep, room, claim, entering, offer).await
     }
 
     /// Opens a room session.
@@ -164,7 +164,7 @@ impl Signaling {
     /// # Errors
     /// Those of [`Core::enter_for`].
     pub(crate) async fn join(&self, joining: Joining) -> Result<Opened, Problem> {
-        let Joining { room, identity, owner, admission, offer } = joining;
+        let Joining { room, identity, claim, admission, offer } = joining;
         let participant = match identity {
             Some(identity) => identity,
             None => guest()?,
@@ -175,19 +175,19 @@ impl Signaling {
             target: Target::any(),
             admission: Some(Box::new(admission)),
         };
-        self.open(Face::Session, room, owner, entering, offer).await
+        self.open(Face::Session, room, claim, entering, offer).await
     }
 
     async fn open(
         &self,
         face: Face,
         room: RoomId,
-        owner: Owner,
+        claim: Claim,
         entering: Entering,
         offer: String,
     ) -> Result<Opened, Problem> {
         let (signaling, queue) = (self.clone(), room.clone());
-        let call = move || signaling.open_now(face, room, owner, entering, &offer);
+        let call = move || signaling.open_now(face, room, claim, entering, &offer);
         self.0.calls.run(&queue, call).await?
     }
 
@@ -195,12 +195,12 @@ impl Signaling {
         &self,
         face: Face,
         room: RoomId,
-        owner: Owner,
+        claim: Claim,
         entering: Entering,
         offer: &str,
     ) -> Result<Opened, Problem> {
         let (token, etag) = (random_text::<TOKEN_BYTES>()?, new_etag()?);
-        let Shared { core, resources, changed, lines, hub, .. } = &*self.0;
+        let Shared { core, resources, changed, lines, hub, expiry, .. } = &*self.0;
         let roles = match face {
             Face::Whip => Roles::FromPeer,
             Face::Whep => Roles::ToPeer,
@@ -208,7 +208,7 @@ impl Signaling {
         };
         let identity = entering.participant.clone().or_else(|| entering.identity.clone());
         let entered =
-            core.enter_for(Instant::now(), owner.subject(), &room, entering, roles, offer);
+            core.enter_for(Instant::now(), claim.owner.subject(), &room, entering, roles, offer);
         changed.notify_one();
         let Accepted { session, answer } = entered.map_err(|e| refused(&e))?;
         lines.agreed(session, &room, face);
@@ -217,10 +217,13 @@ impl Signaling {
         }
         let location = face.location(&room, &token);
         let tag = Mutex::new(etag.clone());
+        let owner = Mutex::new(claim.owner);
         resources.insert(token, Resource { face, room, session, owner, etag: tag });
+        expiry.opened(face, session, claim.expires);
         if !core.contains(session) {
             // The session ended before its resource was stored, so the notice of its end found nothing to remove.
             resources.remove(session);
+            expiry.remove(session);
             hub.forget(session);
         }
         Ok(Opened { location, etag, answer, session, identity })

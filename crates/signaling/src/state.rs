@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::core::{CommandSink, Core};
 use crate::counters::Counters;
 use crate::events::Hub;
+use crate::expiry::Expiry;
 use crate::http::problem::Problem;
 use crate::limits::Limiter;
 use crate::log::SessionLines;
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     room_limits: room::Limits,
     pub(crate) core: Core,
     pub(crate) resources: Arc<Resources>,
+    pub(crate) expiry: Arc<Expiry>,
     pub(crate) calls: Calls,
     pub(crate) lines: Arc<SessionLines>,
     pub(crate) hub: Arc<Hub>,
@@ -83,16 +85,22 @@ impl Signaling {
         let resources = Arc::new(Resources::default());
         let lines = Arc::new(SessionLines::default());
         let hub = Arc::new(Hub::default());
-        let observers =
-            Observers { resources: resources.clone(), lines: lines.clone(), hub: hub.clone() };
+        let clock = Clock::system();
+        let expiry = Arc::new(Expiry::of(&config.auth, clock.clone()));
+        let observers = Observers {
+            resources: resources.clone(),
+            expiry: expiry.clone(),
+            lines: lines.clone(),
+            hub: hub.clone(),
+        };
         // The epoch has to differ from that of the process before this one. The start time will do: a node does not
         // start twice within a second.
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let since = clock.now().duration_since(std::time::UNIX_EPOCH);
         let epoch = since.unwrap_or_default().as_secs();
         let room_limits = rooms.limits;
         let core = Core::new(rooms, epoch, random, sink, observers);
         Self(Arc::new(Shared {
-            auth: Authenticator::new(&config.auth, Clock::system()),
+            auth: Authenticator::new(&config.auth, clock),
             by_address: Limiter::new(limits.per_address, limits.table_size),
             by_token: Limiter::new(limits.per_token, limits.table_size),
             token_hasher: RandomState::new(),
@@ -103,6 +111,7 @@ impl Signaling {
             room_limits,
             core,
             resources,
+            expiry,
             calls: Calls::default(),
             lines,
             hub,

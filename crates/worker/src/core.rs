@@ -12,6 +12,7 @@ use rtp::rtcp::ReportBlock;
 
 use crate::{
     Config, Counters, WorkerId,
+    data::DataRound,
     directory::Directory,
     exit::rounds::Rounds,
     health::{Health, LATE_AFTER},
@@ -82,6 +83,8 @@ pub(crate) struct Worker {
     pub(crate) sources: Vec<SourcePeer>,
     /// Runs of packets on their way from tracks to receivers.
     pub(crate) rounds: Rounds,
+    /// Sessions with data messages to take or to send.
+    pub(crate) data_round: DataRound,
     /// Deadlines of sessions.
     pub(crate) timers: Timers,
     /// Packet buffers.
@@ -141,6 +144,7 @@ impl Worker {
             tracks: Tracks::default(),
             sources: Vec::new(),
             rounds: Rounds::default(),
+            data_round: DataRound::default(),
             timers: Timers::default(),
             arrived: None,
             scratch: Vec::with_capacity(2_048),
@@ -200,6 +204,7 @@ impl Worker {
         let now = self.clock.now();
         more |= !handshakes && self.receive_control(now);
         self.guarded(|w| w.call_due(now));
+        more |= self.work_on_data(now);
         more |= self.send(now);
         if more {
             // No poll follows, so it is not known which sockets are readable: the next turn reads all of them.

@@ -9,7 +9,7 @@
 //! workers.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicUsize, Ordering, fence},
 };
 
@@ -18,7 +18,7 @@ use model::{Binding, Command, IceCredentials, Mid, Path, SessionId, SessionPlan}
 use papaya::HashMap;
 use ring::{Claim, Owner};
 
-use crate::WorkerId;
+use crate::{WorkerId, data::DataQueue};
 
 /// What signaling wants of a session now.
 #[derive(Debug, Clone)]
@@ -90,6 +90,8 @@ pub(crate) struct Entry {
     /// session know the path.
     sent_to: ArcSwapOption<Path>,
     orders: ArcSwap<Orders>,
+    /// Data messages for the peer; made with the first one.
+    data: OnceLock<Box<DataQueue>>,
 }
 
 impl Entry {
@@ -117,6 +119,11 @@ impl Entry {
     /// Whether the session has not ended, its handshake is done, and its peer is sent media on this path.
     pub(crate) fn is_sent_to(&self, path: &Path) -> bool {
         self.sent_to.load().as_deref() == Some(path) && !self.is_gone()
+    }
+
+    /// The data messages that wait for the peer; `None` if there never was one.
+    pub(crate) fn data(&self) -> Option<&DataQueue> {
+        self.data.get().map(Box::as_ref)
     }
 
     fn change(&self, change: impl Fn(&mut Orders)) {
@@ -184,8 +191,11 @@ impl Directory {
             Command::Update(plan) => entry.change(|orders| orders.update(plan)),
             Command::Restart { ice, .. } => self.restart(&entry, ice),
             Command::Bind { slots, .. } => entry.change(|orders| orders.bind(slots)),
-            // Sessions have no data channels yet.
-            Command::SendData { .. } => return Effect::Done,
+            // A session without data channels cannot be sent any; signaling does not ask for it.
+            Command::SendData { .. } if entry.orders.load().plan.data.is_none() => {
+                return Effect::Done;
+            }
+            Command::SendData { message, .. } => entry.data.get_or_init(Box::default).push(message),
             Command::Close { .. } => self.close(&entry),
         }
         tell(entry)
@@ -284,6 +294,7 @@ fn entry(plan: Arc<SessionPlan>, claim: Claim) -> Arc<Entry> {
         claim,
         sent_to,
         orders: ArcSwap::from_pointee(Orders::new(plan)),
+        data: OnceLock::new(),
     })
 }
 

@@ -31,6 +31,7 @@ mod bounds;
 mod buffers;
 mod config;
 mod core;
+mod data;
 mod demux;
 mod directory;
 mod exit;

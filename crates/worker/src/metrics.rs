@@ -109,6 +109,12 @@ counters! {
     waiting,
     /// Picture losses (PLI, FIR) that are answered later, since the same viewer was answered a short while ago.
     key_frames_deferred,
+    /// Data messages taken from data channels.
+    data_messages_in,
+    /// Data messages sent in data channels.
+    data_messages_out,
+    /// Data messages for peers that were dropped, because too many waited or the peer does not take them.
+    data_messages_dropped,
     /// Datagrams given to the kernel.
     datagrams_out,
     /// Bytes of the datagrams given to the kernel.

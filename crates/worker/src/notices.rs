@@ -39,6 +39,7 @@ impl Worker {
         if let Some(at) = self.sessions.by_id(session) {
             self.current = Some(at);
             self.carry_out(now, at);
+            self.queue_data(at);
         } else {
             self.look_at_source(session);
         }

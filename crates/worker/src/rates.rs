@@ -15,20 +15,39 @@ pub struct RateLimits {
     pub rtcp_packets: u64,
     /// Sequence numbers that one viewer reports missing (NACK).
     pub nacks: u64,
+    /// Data messages of one session.
+    pub data_messages: u64,
+    /// Bits of data messages of one session.
+    pub data_bits: u64,
 }
 
 impl Default for RateLimits {
     /// 100 Mbit/s and 20,000 packets of media: several times what 4K at 60 pictures takes. 1,000 RTCP packets: a
     /// browser with 50 videos sends some 200. 4,000 missing packets: a fifth of 20,000.
+    /// 100 data messages and 2 Mbit/s of them: what a room takes of a member (its own limits), so that nothing is read that the room
+    /// would refuse.
     fn default() -> Self {
-        Self { media_bits: 100_000_000, media_packets: 20_000, rtcp_packets: 1_000, nacks: 4_000 }
+        Self {
+            media_bits: 100_000_000,
+            media_packets: 20_000,
+            rtcp_packets: 1_000,
+            nacks: 4_000,
+            data_messages: 100,
+            data_bits: 2_000_000,
+        }
     }
 }
 
 impl RateLimits {
     /// No limits.
-    pub const NONE: RateLimits =
-        RateLimits { media_bits: 0, media_packets: 0, rtcp_packets: 0, nacks: 0 };
+    pub const NONE: RateLimits = RateLimits {
+        media_bits: 0,
+        media_packets: 0,
+        rtcp_packets: 0,
+        nacks: 0,
+        data_messages: 0,
+        data_bits: 0,
+    };
 }
 
 const NANOS: u64 = 1_000_000_000;
@@ -67,6 +86,31 @@ impl Bucket {
     fn take(&mut self, units: u64) {
         let units = i64::try_from(units.min(RATE_MAX) * NANOS).unwrap_or(i64::MAX);
         self.tokens = self.tokens.saturating_sub(units);
+    }
+}
+
+/// The buckets of the data messages of one session.
+#[derive(Debug)]
+pub(crate) struct DataRates {
+    messages: Bucket,
+    bytes: Bucket,
+}
+
+impl DataRates {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { messages: Bucket::full(now), bytes: Bucket::full(now) }
+    }
+
+    /// Whether a message may be taken now.
+    pub(crate) fn allow(&mut self, now: Instant, limits: &RateLimits) -> bool {
+        self.messages.allows(now, limits.data_messages)
+            && self.bytes.allows(now, limits.data_bits / 8)
+    }
+
+    /// Takes a message of this many bytes from the buckets.
+    pub(crate) fn took(&mut self, bytes: usize) {
+        self.messages.take(1);
+        self.bytes.take(bytes as u64);
     }
 }
 

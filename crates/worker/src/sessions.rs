@@ -10,6 +10,7 @@ use slab::Slab;
 use transport::{Peer, srtp};
 
 use crate::{
+    data::SessionData,
     directory::{Entry, Orders},
     exit::Exit,
     memory::Memory,
@@ -53,6 +54,8 @@ pub(crate) struct Session {
     pub(crate) twcc_media: Ssrc,
     /// The clock of the streams that the peer sends.
     pub(crate) clock: PublisherClock,
+    /// Its data channels, if its plan has them.
+    pub(crate) data: Option<Box<SessionData>>,
     /// Whether the peer is heard.
     pub(crate) presence: Presence,
     /// How good its connection is.

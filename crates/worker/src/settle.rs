@@ -11,6 +11,7 @@ use transport::Peer;
 use crate::{
     WorkerId,
     core::Worker,
+    data::SessionData,
     directory::{Entry, Orders},
     exit::Exit,
     mail::Message,
@@ -90,6 +91,7 @@ impl Worker {
             round_trip: (!plan.up.is_empty()).then(Box::default),
             twcc_media: Ssrc(0),
             clock: PublisherClock::default(),
+            data: plan.data.map(|_| SessionData::new(now)),
             presence: Presence::new(now),
             quality: QualityMeter::default(),
             heard_due: now,
@@ -166,6 +168,10 @@ impl Worker {
     fn renegotiate(&mut self, now: Instant, at: SessionRef, plan: &Arc<SessionPlan>) {
         let Some(session) = self.sessions.at(at) else { return };
         session.streams.update(plan);
+        if let Some(data) = plan.data {
+            session.peer.allow_data(data);
+            session.data.get_or_insert_with(|| SessionData::new(now));
+        }
         session.peer.set_receives(!plan.down.is_empty());
         match (&mut session.twcc, has_transport_cc(plan)) {
             (twcc @ None, true) => *twcc = Some(Box::new(twcc::Receiver::new(now))),

@@ -46,17 +46,24 @@ impl Worker {
         self.transmit(at);
         match over {
             Some(reason) => self.end_session(at, reason),
-            None => self.arm(now, at),
+            None => {
+                self.queue_data(at);
+                self.arm(now, at);
+            }
         }
     }
 
-    fn transmit(&mut self, at: SessionRef) {
+    /// Sends the transport's datagrams. Returns their bytes.
+    pub(crate) fn transmit(&mut self, at: SessionRef) -> usize {
+        let mut bytes = 0;
         let mut scratch = std::mem::take(&mut self.scratch);
         while let Some(path) = self.sessions.at(at).and_then(|s| s.peer.poll_transmit(&mut scratch))
         {
             self.outbox.datagram(path, &scratch);
+            bytes += scratch.len();
         }
         self.scratch = scratch;
+        bytes
     }
 
     fn add_path(&mut self, at: SessionRef, path: Path) {
@@ -119,6 +126,7 @@ impl Worker {
                 session.peer.handle_timeout(now);
                 self.after_peer(now, at);
             }
+            self.call_data(now, at);
             self.send_feedback(now, at);
             self.report_silence(now, at);
             self.look_for_loss(now, at);
@@ -172,7 +180,8 @@ impl Session {
     fn next_prompt(&self) -> Option<Instant> {
         let ups = self.ups.iter().filter_map(|u| u.up.poll_timeout());
         let ups = ups.filter(|_| self.crypto.is_some());
-        self.peer.poll_timeout().into_iter().chain(ups).min()
+        let data = self.data.as_ref().and_then(|data| data.due());
+        self.peer.poll_timeout().into_iter().chain(data).chain(ups).min()
     }
 
     /// When the next report or feedback is due.

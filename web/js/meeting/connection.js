@@ -126,7 +126,9 @@ const ABOUT = {
 function people(stats) {
   const rows = [];
   const self = me();
-  const own = stats.publications.flatMap(({ source, codec, layers }) => layers.map((layer) => ({ source, codec, ...layer })));
+  const order = Object.keys(LAYERS);
+  const own = stats.publications.flatMap(({ source, codec, layers }) =>
+    [...layers].sort((a, b) => order.indexOf(a.rid) - order.indexOf(b.rid)).map((layer) => ({ source, codec, ...layer })));
   if (self && own.length) rows.push(person(`${nameOf(self)} (you send)`, own.map(sent)));
   for (const member of others()) {
     const slots = stats.slots.filter((slot) => slot.member === member.identity);

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use signaling::{AuthConfig, FixedKeys, KeysFile, Secret, TokenConfig};
+use signaling::{
+    AuthConfig, ExpiredSessions, FixedKeys, KeysFile, KeysUrl, Outbound, OutboundUrl, Secret,
+    TokenConfig,
+};
 use toml::Value;
 
 use super::Mode;
@@ -19,6 +23,12 @@ pub(crate) struct AuthSettings {
     public_keys: BTreeMap<String, String>,
     /// The file of `auth.jwks_file`.
     jwks_file: Option<PathBuf>,
+    /// The URL of `auth.jwks_url`.
+    jwks_url: Option<OutboundUrl>,
+    /// How long a session stays after its token expired.
+    expiry_grace: Duration,
+    /// Which sessions end when their token expires.
+    expired_sessions: ExpiredSessions,
     /// The audience that tokens must name.
     pub(crate) audience: Option<String>,
     /// Authentication is off because the operator explicitly set it so.
@@ -49,13 +59,39 @@ impl AuthSettings {
             )?
             .unwrap_or_default();
         let jwks_file = raw.take("auth.jwks_file", "the path of a JSON file", path)?;
+        let jwks_url = raw.take(
+            "auth.jwks_url",
+            "an https URL (http only with an address of this machine)",
+            |raw| raw.text()?.parse().ok(),
+        )?;
+        let expiry_grace = raw.take(
+            "auth.expiry_grace_seconds",
+            "a whole number of seconds from 0 to 3600",
+            |raw| raw.parse().filter(|n: &u64| *n <= 3_600).map(Duration::from_secs),
+        )?;
+        let expired_sessions =
+            raw.take("auth.expired_sessions", "members, all or keep", |raw| match raw.text()? {
+                "members" => Some(ExpiredSessions::Members),
+                "all" => Some(ExpiredSessions::All),
+                "keep" => Some(ExpiredSessions::Keep),
+                _ => None,
+            })?;
         let audience = raw.take("auth.audience", "a text that is not empty", |raw| {
             raw.text().filter(|text| !text.is_empty()).map(str::to_owned)
         })?;
         let no_auth = raw
             .take("auth.insecure_no_auth", "true or false", |raw| raw.boolean())?
             .unwrap_or(false);
-        let settings = Self { keys, public_keys, jwks_file, audience, insecure_no_auth: no_auth };
+        let settings = Self {
+            keys,
+            public_keys,
+            jwks_file,
+            jwks_url,
+            expiry_grace: expiry_grace.unwrap_or(Duration::from_secs(30)),
+            expired_sessions: expired_sessions.unwrap_or_default(),
+            audience,
+            insecure_no_auth: no_auth,
+        };
         settings.check(mode, loopback)?;
         Ok(settings)
     }
@@ -73,8 +109,8 @@ impl AuthSettings {
         if self.is_open() && !no_auth && !loopback {
             return Err(ConfigError::Conflict(
                 "http.listen is no loopback address, and no key of tokens is set: everyone who reaches \
-                 the node could publish and watch. Set auth.keys, auth.public_keys or auth.jwks_file, \
-                 or allow this explicitly with auth.insecure_no_auth = true or --insecure-no-auth"
+                 the node could publish and watch. Set auth.keys, auth.public_keys, auth.jwks_file or \
+                 auth.jwks_url, or allow this explicitly with auth.insecure_no_auth = true or --insecure-no-auth"
                     .into(),
             ));
         }
@@ -87,6 +123,7 @@ impl AuthSettings {
             ("auth.keys", !self.keys.is_empty()),
             ("auth.public_keys", !self.public_keys.is_empty()),
             ("auth.jwks_file", self.jwks_file.is_some()),
+            ("auth.jwks_url", self.jwks_url.is_some()),
         ]
         .into_iter()
         .find_map(|(key, set)| set.then_some(key))
@@ -101,14 +138,16 @@ impl AuthSettings {
     ///
     /// # Errors
     /// A key or a file that cannot be used.
-    pub(crate) fn for_signaling(&self) -> Result<AuthConfig, ConfigError> {
+    pub(crate) fn for_signaling(&self, outbound: &Outbound) -> Result<AuthConfig, ConfigError> {
         if self.is_open() {
-            Ok(AuthConfig::Open)
-        } else {
-            self.token_config().map(AuthConfig::Tokens)
+            return Ok(AuthConfig::Open);
         }
+        let url = self.jwks_url.clone().map(|url| Arc::new(KeysUrl::new(url, outbound.clone())));
+        let tokens = self.token_config()?;
+        Ok(AuthConfig::Tokens(TokenConfig { url, ..tokens }))
     }
 
+    /// All but the keys of the URL.
     fn token_config(&self) -> Result<TokenConfig, ConfigError> {
         let mut keys = FixedKeys::default();
         for (id, secret) in &self.keys {
@@ -130,7 +169,14 @@ impl AuthSettings {
         let file = self.jwks_file.as_ref().map(load).transpose();
         let file =
             file.map_err(|error| ConfigError::Conflict(format!("auth.jwks_file: {error}")))?;
-        Ok(TokenConfig { keys, file: file.map(Arc::new), audience: self.audience.clone() })
+        Ok(TokenConfig {
+            keys,
+            file: file.map(Arc::new),
+            url: None,
+            audience: self.audience.clone(),
+            expiry_grace: self.expiry_grace,
+            expired_sessions: self.expired_sessions,
+        })
     }
 }
 

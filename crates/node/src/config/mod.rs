@@ -11,7 +11,9 @@ mod ice;
 mod limits;
 mod log;
 mod media;
+mod outbound;
 mod raw;
+mod rooms;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +25,7 @@ pub(crate) use bounds::MediaBounds;
 pub(crate) use http::HttpSettings;
 pub(crate) use log::{LogFormat, LogSettings};
 pub(crate) use media::MediaSettings;
+pub(crate) use outbound::OutboundSettings;
 pub(crate) use raw::ConfigError;
 use raw::RawConfig;
 
@@ -33,6 +36,8 @@ use crate::cli;
 pub(crate) struct Config {
     /// The HTTP listeners and their limits.
     pub(crate) http: HttpSettings,
+    /// Requests that the node makes itself.
+    pub(crate) outbound: OutboundSettings,
     /// The media port and the workers.
     pub(crate) media: MediaSettings,
     /// Authentication.
@@ -41,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) ice: Vec<signaling::IceServer>,
     /// The numbers of rooms, participants and sessions that are allowed.
     pub(crate) limits: room::Limits,
+    /// The settings of rooms that begin with their first session.
+    pub(crate) rooms: room::RoomSettings,
     /// Level and format of the log.
     pub(crate) log: LogSettings,
     /// The room of the test card, if there is one.
@@ -73,11 +80,13 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut raw = RawConfig::gather(flags, environment)?;
         let (mut http, origins) = HttpSettings::resolve(&mut raw)?;
+        let outbound = OutboundSettings::resolve(&mut raw)?;
         let media = MediaSettings::resolve(&mut raw)?;
         let auth = AuthSettings::resolve(&mut raw, mode, http.is_loopback())?;
         http.cors_origins = origins.unwrap_or_else(|| http.default_origins(auth.is_open()));
         let ice = ice::resolve(&mut raw)?;
         let limits = limits::resolve(&mut raw)?;
+        let rooms = rooms::resolve(&mut raw)?;
         let log = LogSettings::resolve(&mut raw)?;
         let test_card = test_card(&mut raw, mode, &http, &auth)?;
         let strangers = raw.finish()?;
@@ -88,7 +97,7 @@ impl Config {
                 http.listen
             )));
         }
-        Ok(Self { http, media, auth, ice, limits, log, test_card, strangers })
+        Ok(Self { http, outbound, media, auth, ice, limits, rooms, log, test_card, strangers })
     }
 }
 

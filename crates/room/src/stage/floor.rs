@@ -2,6 +2,7 @@
 //! deserve a slot, and the audio tracks that are heard. A change costs time for each track; fitting the slots of one
 //! member then costs time for each of its slots only, however many tracks there are.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use model::{MediaKind, ParticipantId, SessionId, TrackId, TrackSource};
@@ -171,11 +172,9 @@ impl Floor {
             source: t.source,
             live: t.live,
         });
-        let by_member = &self.by_member;
-        let is_present = |who: &ParticipantId| {
-            let (from, to) = range_of(tracks, by_member, who);
-            from < to
-        };
+        // A member whose connection is lost has no tracks, and is still there.
+        let members: BTreeSet<&ParticipantId> = publishers.iter().map(|p| &p.record.id).collect();
+        let is_present = |who: &ParticipantId| members.contains(who);
         self.speakers.set_tracks(now, voices, is_present, self.audible);
         let heard = self.speakers.update(now);
         self.rank();
@@ -257,7 +256,9 @@ impl Floor {
     }
 
     fn range_of(&self, member: &ParticipantId) -> (usize, usize) {
-        range_of(&self.tracks, &self.by_member, member)
+        let from = self.by_member.partition_point(|&at| self.tracks[at].member < *member);
+        let own = self.by_member[from..].iter();
+        (from, from + own.take_while(|at| self.tracks[**at].member == *member).count())
     }
 
     /// Something has to be tried again at this time.
@@ -287,11 +288,4 @@ impl Offered {
     pub(crate) fn is_of(&self, who: Who<'_>) -> bool {
         self.session == who.session || Some(&self.member) == who.identity
     }
-}
-
-/// The range of a member's tracks in a list of positions that is sorted by member.
-fn range_of(tracks: &[Offered], by_member: &[usize], member: &ParticipantId) -> (usize, usize) {
-    let from = by_member.partition_point(|&at| tracks[at].member < *member);
-    let own = by_member[from..].iter();
-    (from, from + own.take_while(|at| tracks[**at].member == *member).count())
 }

@@ -38,6 +38,15 @@ pub(crate) enum Owner {
     Token([u8; 32]),
 }
 
+/// What a session was opened with.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    /// Whom it belongs to.
+    pub(crate) owner: Owner,
+    /// When the token expires; `None` when authentication is off.
+    pub(crate) expires: Option<SystemTime>,
+}
+
 impl Owner {
     /// The subject of the token, whose sessions are counted.
     pub(crate) fn subject(&self) -> Option<&ParticipantId> {
@@ -175,6 +184,11 @@ impl Caller {
             Caller::Bearer(bearer) if bearer.owner.subject() == owner.subject() => Ok(()),
             Caller::Bearer(_) => Err(forbidden("The token is for another participant.")),
         }
+    }
+
+    /// What a session that this caller opens is opened with.
+    pub(crate) fn claim(&self) -> Claim {
+        Claim { owner: self.owner(), expires: self.expires() }
     }
 
     /// Whom this caller's sessions belong to.

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 
 use super::jwks::{self, Keys, Origin, SET_MAX};
 use super::keys::Key;
+use super::remote::KeysUrl;
 use crate::Secret;
 
 /// Keys that the configuration names; they stay as long as the node runs.
@@ -137,13 +138,19 @@ fn read(path: &Path) -> io::Result<Keys> {
 pub(super) struct Keyring {
     pub(super) fixed: FixedKeys,
     pub(super) file: Option<Arc<KeysFile>>,
+    pub(super) url: Option<Arc<KeysUrl>>,
 }
 
 impl Keyring {
     /// The key that a token names, with its id. A token without a name has the only key, if there is only one.
     pub(super) fn find(&self, kid: Option<&str>) -> Option<(String, Arc<Key>)> {
         let file = self.file.as_ref().map(|file| file.keys.load());
-        let sources = [Some(&self.fixed.0), file.as_ref().map(|keys| &***keys)];
+        let url = self.url.as_ref().map(|url| url.keys.load());
+        let sources = [
+            Some(&self.fixed.0),
+            file.as_ref().map(|keys| &***keys),
+            url.as_ref().map(|keys| &***keys),
+        ];
         let mut sources = sources.into_iter().flatten();
         match kid {
             Some(kid) => {

@@ -11,6 +11,7 @@ mod jwks;
 mod keyring;
 mod keys;
 mod mint;
+mod remote;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -22,10 +23,11 @@ use aws_lc_rs::hmac;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 
-pub(crate) use caller::{Caller, Owner};
+pub(crate) use caller::{Caller, Claim, Owner};
 pub(crate) use grants::Action;
 pub use keyring::{FixedKeys, KeysFile};
 pub use mint::{NewKeys, NewToken, SigningKey, mint, new_keys};
+pub use remote::KeysUrl;
 
 use caller::Bearer;
 use claims::Refusal;
@@ -57,19 +59,45 @@ impl Authenticator {
         // Without random numbers the owners of tokens without a subject could be computed, but not used: they never leave the node.
         aws_lc_rs::rand::fill(&mut secret).unwrap_or_default();
         Self(Some(Verifier {
-            keys: Keyring { fixed: tokens.keys.clone(), file: tokens.file.clone() },
+            keys: Keyring {
+                fixed: tokens.keys.clone(),
+                file: tokens.file.clone(),
+                url: tokens.url.clone(),
+            },
             audience: tokens.audience.clone(),
             clock,
             owners: hmac::Key::new(hmac::HMAC_SHA256, &secret),
         }))
     }
 
-    /// Reads a file of keys again when it changed; never returns.
+    /// Reads the file of keys again when it changed, and fetches those of the URL; never returns.
     pub(crate) async fn keep_fresh(&self) {
-        let file = self.0.as_ref().and_then(|verifier| verifier.keys.file.clone());
-        match file {
-            Some(file) => file.keep_fresh().await,
-            None => std::future::pending().await,
+        let keys = self.0.as_ref().map(|verifier| &verifier.keys);
+        let file = async {
+            if let Some(file) = keys.and_then(|keys| keys.file.clone()) {
+                file.keep_fresh().await;
+            }
+        };
+        let url = async {
+            if let Some(url) = keys.and_then(|keys| keys.url.clone()) {
+                url.keep_fresh().await;
+            }
+        };
+        tokio::join!(file, url, std::future::pending::<()>());
+    }
+
+    /// Fetches the key that a token names, if it is not known and there is a URL for keys. It comes before [`Authenticator::caller`] and
+    /// [`Authenticator::of_token`], which do not wait for anything.
+    pub(crate) async fn learn(&self, token: &str) {
+        let Some(Verifier { keys, .. }) = &self.0 else { return };
+        let Some(url) = &keys.url else { return };
+        if token.len() > MAX_TOKEN_LEN {
+            return;
+        }
+        let named = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid);
+        match named {
+            Some(kid) if keys.find(Some(&kid)).is_none() => url.learn(&kid).await,
+            _ => {}
         }
     }
 
@@ -143,6 +171,26 @@ impl Verifier {
         owner.copy_from_slice(hash.sign().as_ref());
         Owner::Token(owner)
     }
+}
+
+/// Checks a token as a node with these settings would: signature, times, claims. For tools, and for the fuzzer.
+///
+/// # Errors
+/// Why a node would refuse it.
+pub fn check_token(config: &AuthConfig, token: &str) -> Result<(), String> {
+    match Authenticator::new(config, Clock::system()).0 {
+        Some(verifier) => verifier.verify(token).map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+/// Checks a set of keys (JWKS) as a node would that fetched it. Returns the number of keys that it would use. For tools, and for the
+/// fuzzer.
+///
+/// # Errors
+/// Why a node would refuse the whole set.
+pub fn check_key_set(text: &[u8]) -> Result<usize, String> {
+    jwks::parse(text, jwks::Origin::Url).map(|set| set.keys.len())
 }
 
 /// The token of an `Authorization: Bearer` field (RFC 6750 section 2.1).

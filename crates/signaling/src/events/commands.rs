@@ -30,7 +30,7 @@ const ID_MAX: usize = 64;
 /// # Errors
 /// 400 when the text is no such message.
 pub(crate) fn read_command(text: &str) -> Result<ClientMessage, Problem> {
-    let message: ClientMessage = serde_json::from_str(text).map_err(|error| bad_json(&error))?;
+    let message = ClientMessage::read(text).map_err(|error| bad_json(&error))?;
     if message.id.as_ref().is_some_and(|id| id.len() > ID_MAX) {
         return Err(Problem::bad_request("bad-command", format!("The id is over {ID_MAX} bytes.")));
     }
@@ -174,6 +174,12 @@ fn member_command(command: Command) -> Result<Option<MemberCommand>, Problem> {
     }))
 }
 
+/// What a message of a client asks of its room, within the bounds of a command; `None` when it is no such message, or when it
+/// concerns the session alone.
+pub fn asked_of_room(text: &str) -> Option<MemberCommand> {
+    member_command(read_command(text).ok()?.command).ok()?
+}
+
 impl Signaling {
     /// Does what a client asks of its session.
     ///
@@ -205,10 +211,12 @@ impl Signaling {
         }
     }
 
-    /// Goes on with a newer token, which has to be one of the session's owner.
+    /// Goes on with a newer token, which has to be one of the session's owner. From then on the session belongs to that token, and ends
+    /// when that one expires.
     async fn refresh(&self, resource: &Arc<Resource>, token: &str) -> Result<(), Problem> {
+        self.auth().learn(token).await;
         let caller = self.auth().of_token(token)?;
-        caller.may_take_over(&resource.room, &resource.owner)?;
+        caller.may_take_over(&resource.room, &resource.owner())?;
         let permissions = caller.permissions(&resource.room)?;
         let (signaling, session) = (self.clone(), resource.session);
         let call = move || {
@@ -217,6 +225,15 @@ impl Signaling {
             signaling.0.changed.notify_one();
             done.map_err(|error| refused(&error))
         };
-        self.0.calls.run(&resource.room, call).await?
+        self.0.calls.run(&resource.room, call).await??;
+        *resource.owner() = caller.owner();
+        if let Some(expires) = caller.expires() {
+            self.0.expiry.set(session, expires);
+        }
+        if !self.core().contains(session) {
+            // It ended meanwhile, and the notice of its end came before the entry was made.
+            self.0.expiry.remove(session);
+        }
+        Ok(())
     }
 }

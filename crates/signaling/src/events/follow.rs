@@ -1,6 +1,7 @@
 //! Connects a client to the events of its session: what it gets first, and the numbered texts after that.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::convert;
 use super::hub::write;
@@ -8,6 +9,9 @@ use super::log::{Feed, Next, Reader};
 use super::messages::Message;
 use crate::http::problem::Problem;
 use crate::state::Signaling;
+
+/// Bytes in a second of a line on which a member can still take part.
+const SLOW_LINE: usize = 32 * 1024;
 
 /// A message as it is sent.
 #[derive(Debug)]
@@ -46,6 +50,11 @@ fn numbered(seq: u64, body: &str) -> Frame {
     Frame { seq: Some(seq), text: format!("{{\"seq\":{seq},{rest}") }
 }
 
+/// How long this many bytes may take on a slow line: a snapshot of a large room can have megabytes.
+pub(crate) fn transfer_time(bytes: usize) -> Duration {
+    Duration::from_secs((bytes / SLOW_LINE) as u64)
+}
+
 impl Signaling {
     /// Begins a connection: with what the client missed since the number `after`, else with a snapshot. Returns the messages with
     /// which it begins, and those that follow. An older connection of the session ends.
@@ -77,6 +86,8 @@ impl Signaling {
         let begun = self.0.calls.run(&feed.room, call).await?;
         let (snapshot, seq, frames) = begun.ok_or_else(Problem::not_found)?;
         self.hub().counts().began(false);
+        // A snapshot does not say that the token expires soon, and the client may have missed the message that did.
+        self.0.expiry.tell_again(feed.session);
         Ok((vec![welcome(feed, false, seq - 1)?, snapshot], frames))
     }
 }

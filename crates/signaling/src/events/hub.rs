@@ -71,7 +71,6 @@ impl Hub {
     }
 
     /// Sends a message to one session; nothing happens when there is no such room session.
-    #[allow(dead_code, reason = "the expiry of tokens is told through it")]
     pub(crate) fn tell(&self, session: SessionId, message: &Message) {
         if let Some(feed) = self.feed(session)
             && let Some(body) = write(message)

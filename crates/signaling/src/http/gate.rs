@@ -37,7 +37,12 @@ pub(crate) async fn gate(
     parts.extensions.insert(slot.clone());
 
     let mut response = match admit(&signaling, &parts) {
-        Ok(()) => next.run(Request::from_parts(parts, Body::empty())).await,
+        Ok(()) => {
+            if let Some(token) = auth::bearer(&parts.headers) {
+                signaling.auth().learn(token).await;
+            }
+            next.run(Request::from_parts(parts, Body::empty())).await
+        }
         Err(problem) => problem.into_response(),
     };
     if !waits {

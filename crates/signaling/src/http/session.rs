@@ -71,8 +71,8 @@ pub(crate) async fn join(
         tracks: section_descriptions(request.tracks)?,
         subscription: request.subscribe.map(subscription).transpose()?.unwrap_or_default(),
     };
-    let (owner, offer) = (caller.owner(), request.sdp);
-    let opened = signaling.join(Joining { room, identity, owner, admission, offer }).await?;
+    let (claim, offer) = (caller.claim(), request.sdp);
+    let opened = signaling.join(Joining { room, identity, claim, admission, offer }).await?;
     created(&signaling, opened, kind)
 }
 

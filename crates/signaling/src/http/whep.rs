@@ -77,6 +77,6 @@ async fn watch(
     });
     let offer = offer::read(signaling, headers, body).await?;
     let target = Target { participant, kind };
-    let opened = signaling.subscribe(room, viewer, target, caller.owner(), offer).await?;
+    let opened = signaling.subscribe(room, viewer, target, caller.claim(), offer).await?;
     Ok(offer::created(signaling, opened))
 }

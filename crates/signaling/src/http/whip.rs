@@ -33,7 +33,7 @@ pub(crate) async fn publish(
     let Query(query) = query.map_err(bad_query)?;
     let participant = caller.identity(query.participant.as_deref())?;
     let offer = offer::read(&signaling, &headers, &body).await?;
-    let opened = signaling.publish(room, participant, caller.owner(), offer).await?;
+    let opened = signaling.publish(room, participant, caller.claim(), offer).await?;
     Ok(offer::created(&signaling, opened))
 }
 

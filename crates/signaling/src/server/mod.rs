@@ -5,6 +5,8 @@
 
 mod activity;
 mod connection;
+#[cfg(test)]
+mod event_tests;
 mod places;
 mod proxy_protocol;
 mod stay;

@@ -201,4 +201,14 @@ impl EventStream {
             }
         }
     }
+
+    /// The next message of this type; others are passed over.
+    pub async fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let (_, _, message) = self.next().await;
+            if message["type"] == kind {
+                return message;
+            }
+        }
+    }
 }

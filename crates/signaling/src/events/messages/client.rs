@@ -17,6 +17,23 @@ pub struct ClientMessage {
     pub command: Command,
 }
 
+impl ClientMessage {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// The text is no such message.
+    pub fn read(text: &str) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(rename = "type")]
+            _type: String,
+        }
+        // serde takes a number for a variant's name too, but the type of a message is a text.
+        serde_json::from_str::<Named>(text)?;
+        serde_json::from_str(text)
+    }
+}
+
 /// What a client asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
