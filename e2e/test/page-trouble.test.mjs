@@ -45,6 +45,7 @@ describe("the meeting page with tokens", { timeout: 120_000 }, () => {
     await page.waitFor("the lobby asks for a token", 10_000, () => !document.getElementById("lobby").hidden && !document.getElementById("token-field").hidden);
     await page.click("#join");
     await page.waitFor("it says that a token is needed", 15_000, notices, "A valid token is needed");
+    await page.waitFor("the preview is back", 15_000, () => document.getElementById("preview-video").videoWidth > 0 && !document.getElementById("preview-video").hidden);
     await page.raw.fill("#token", token("--room", "other", "--identity", "mia", "--publish", "--subscribe"));
     await page.click("#join");
     await page.waitFor("the wrong room is named", 15_000, notices, "The token does not allow this");

@@ -201,7 +201,9 @@ describe("the meeting page", { timeout: 240_000 }, () => {
     await ada.raw.keyboard.press("r");
     await bela.waitFor("Béla is told", 10_000, () => document.getElementById("notices").textContent.includes("Ada records"));
     await new Promise((resolve) => setTimeout(resolve, 3_000));
+    const download = ada.raw.waitForEvent("download", { timeout: 15_000 });
     await ada.raw.keyboard.press("r");
+    assert.match((await download).suggestedFilename(), /^team-[\d-]+\.(webm|mp4)$/);
     await ada.waitFor("the file is there", 10_000, () => window.recording?.size > 10_000);
     const played = await ada.evaluate(async () => {
       const video = document.createElement("video");

@@ -43,7 +43,10 @@ mod server;
 mod sessions;
 mod state;
 
-pub use auth::{FixedKeys, KeysFile, KeysUrl, NewKeys, NewToken, SigningKey, mint, new_keys};
+pub use auth::{
+    FixedKeys, KeysFile, KeysUrl, NewKeys, NewToken, SigningKey, check_key_set, check_token, mint,
+    new_keys,
+};
 pub use client::{Network, NetworkError};
 pub use config::{AuthConfig, Config, IceServer, Limits, Rate, TokenConfig};
 pub use core::{CommandSink, Core, Observer};
