@@ -9,11 +9,13 @@ mod commands;
 mod datagrams;
 mod descriptions;
 mod media;
+mod tokens;
 
 pub use commands::commands;
 pub use datagrams::{demux, dtls, srtcp, srtp, stun};
 pub use descriptions::{sdp, sdpfrag};
 pub use media::{descriptor, payload, rtcp, rtp};
+pub use tokens::jwt;
 
 /// A fuzz target.
 #[derive(Clone, Copy)]
@@ -39,5 +41,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dtls", run: dtls, mutations: 500 },
     Target { name: "sdp", run: sdp, mutations: 500 },
     Target { name: "sdpfrag", run: sdpfrag, mutations: 1_000 },
+    Target { name: "jwt", run: jwt, mutations: 2_000 },
     Target { name: "commands", run: commands, mutations: 10_000 },
 ];

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 use super::ServerConfig;
 use super::connection::{At, Door, Peer};
 use super::places::Places;
-use crate::auth::Owner;
+use crate::auth::{Claim, Owner};
 use crate::events::messages;
 use crate::sessions::Joining;
 use crate::state::{Operations, Signaling};
@@ -50,7 +50,7 @@ impl Client {
         let joining = Joining {
             room: RoomId::parse("r").unwrap(),
             identity: None,
-            owner: Owner::Anyone,
+            claim: Claim { owner: Owner::Anyone, expires: None },
             admission: Admission::default(),
             offer: OFFER.to_owned(),
         };
