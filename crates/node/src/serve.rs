@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use model::{Command, WallClock};
-use room::{RoomConfig, RoomSettings};
+use room::RoomConfig;
 use signaling::{Certificates, CommandSink, Operations, ServerConfig, Signaling, Webhooks};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -90,7 +90,7 @@ impl Running {
             fingerprint,
             cname: random_name(),
             limits: config.limits,
-            default_settings: RoomSettings::default(),
+            default_settings: config.rooms.clone(),
         };
         let operations = operations(handle.clone(), started);
         let sink = WorkerSink(handle.clone());

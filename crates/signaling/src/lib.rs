@@ -13,6 +13,9 @@
 //!    go to the workers through the [`CommandSink`]. In `resources` the session gets a secret URL and an entity tag;
 //! 7. `http/offer` again: 201 with the answer. From there on PATCH and DELETE come to `http/resource`.
 //!
+//! A room session (`http/session`) has events beside: `events` makes numbered messages of what happens in a room, `http/events` carries them over a
+//! WebSocket or as Server-Sent Events and takes commands.
+//!
 //! Events of the workers and timers come in by `driver`.
 //!
 //! Signaling never sees a worker, only a [`CommandSink`] and a channel of events; it parses no SDP itself.
@@ -25,6 +28,7 @@ mod clock;
 mod config;
 pub mod core;
 mod counters;
+pub mod data;
 mod driver;
 mod events;
 mod expiry;

@@ -13,6 +13,7 @@ mod log;
 mod media;
 mod outbound;
 mod raw;
+mod rooms;
 #[cfg(test)]
 mod tests;
 mod webhooks;
@@ -48,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) ice: Vec<signaling::IceServer>,
     /// The numbers of rooms, participants and sessions that are allowed.
     pub(crate) limits: room::Limits,
+    /// The settings of rooms that begin with their first session.
+    pub(crate) rooms: room::RoomSettings,
     /// Level and format of the log.
     pub(crate) log: LogSettings,
     /// The room of the test card, if there is one.
@@ -87,6 +90,7 @@ impl Config {
         http.cors_origins = origins.unwrap_or_else(|| http.default_origins(auth.is_open()));
         let ice = ice::resolve(&mut raw)?;
         let limits = limits::resolve(&mut raw)?;
+        let rooms = rooms::resolve(&mut raw)?;
         let log = LogSettings::resolve(&mut raw)?;
         let test_card = test_card(&mut raw, mode, &http, &auth)?;
         let strangers = raw.finish()?;
@@ -97,7 +101,19 @@ impl Config {
                 http.listen
             )));
         }
-        Ok(Self { http, outbound, webhooks, media, auth, ice, limits, log, test_card, strangers })
+        Ok(Self {
+            http,
+            outbound,
+            webhooks,
+            media,
+            auth,
+            ice,
+            limits,
+            rooms,
+            log,
+            test_card,
+            strangers,
+        })
     }
 }
 

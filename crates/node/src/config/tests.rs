@@ -1,5 +1,7 @@
 //! Configuration in tables: settings, and the resulting values or errors.
 
+use std::time::Duration;
+
 use transport::Consent;
 
 use super::*;
@@ -142,8 +144,8 @@ fn errors_of_wrong_values_name_key_value_rule_and_origin() {
         ("media.session_bits_per_second", "-1"),
         ("media.session_packets_per_second", "1000001"),
         ("media.session_rtcp_per_second", "\"many\""),
-        ("media.session_data_messages_per_second", "-1"),
-        ("media.session_data_bits_per_second", "10000000001"),
+        ("media.session_data_messages_per_second", "0"),
+        ("media.session_data_bits_per_second", "2000001"),
         ("media.session_nacks_per_second", "1.5"),
         ("auth.insecure_no_auth", "1"),
         ("auth.audience", "\"\""),
@@ -159,6 +161,13 @@ fn errors_of_wrong_values_name_key_value_rule_and_origin() {
         ("limits.sessions", "\"many\""),
         ("limits.viewers_per_room", "-1"),
         ("limits.sessions_per_subject", "1000001"),
+        ("rooms.members_max", "-1"),
+        ("rooms.audible", "17"),
+        ("rooms.codecs", "[\"vp8\", \"theora\"]"),
+        ("rooms.empty_timeout_seconds", "604801"),
+        ("rooms.lost_timeout_seconds", "\"1h\""),
+        ("rooms.lifetime_seconds", "31622401"),
+        ("rooms.newer_wins", "1"),
         ("log.level", "\"loud\""),
         ("log.format", "\"xml\""),
         ("demo.test_card", "2"),
@@ -183,6 +192,34 @@ fn errors_of_wrong_values_name_key_value_rule_and_origin() {
     );
     let text = load("", &[], &["media.port=x"]).unwrap_err().to_string();
     assert!(text.contains("(as --set)"), "{text}");
+}
+
+#[test]
+fn rooms_have_the_settings_of_the_configuration() {
+    let settings = |set: &[&str]| load("", &[], set).unwrap().rooms;
+    assert_eq!(settings(&[]), room::RoomSettings::default());
+    let set = settings(&[
+        "rooms.members_max=20",
+        "rooms.audible=6",
+        "rooms.codecs=opus,vp8,H264",
+        "rooms.empty_timeout_seconds=60",
+        "rooms.lost_timeout_seconds=0",
+        "rooms.lifetime_seconds=3600",
+        "rooms.newer_wins=false",
+    ]);
+    let expected = room::RoomSettings {
+        metadata: "".into(),
+        members_max: 20,
+        audible: 6,
+        codecs: vec![model::Codec::Opus, model::Codec::Vp8, model::Codec::H264],
+        empty_timeout: Duration::from_secs(60),
+        lost_timeout: Duration::ZERO,
+        lifetime: Some(Duration::from_secs(3_600)),
+        newer_wins: false,
+    };
+    assert_eq!(set, expected);
+    assert!(set.check().is_ok());
+    assert_eq!(settings(&["rooms.lifetime_seconds=0"]).lifetime, None);
 }
 
 #[test]
