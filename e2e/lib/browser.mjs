@@ -34,6 +34,7 @@ const FIREFOX_PREFS = {
   "media.peerconnection.ice.loopback": true,
   "media.peerconnection.ice.obfuscate_host_addresses": false,
   "media.autoplay.default": 0,
+  "media.autoplay.block-webaudio": false,
   // No downloads in the background: the H.264 plugin, updates, telemetry.
   "media.gmp-manager.updateEnabled": false,
   "app.update.auto": false,

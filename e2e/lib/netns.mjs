@@ -57,14 +57,15 @@ export class Namespace {
     await child;
   }
 
-  /** Lets no UDP through to or from a port. HTTP goes on. */
-  async cut(port) {
+  /** Lets no UDP through to or from a port. HTTP goes on, unless `tcp` names its port, too. */
+  async cut(port, { tcp = null } = {}) {
     const rules = `
       table inet cut {
         chain arrive {
           type filter hook input priority 0;
           udp dport ${port} drop
           udp sport ${port} drop
+          ${tcp ? `tcp dport ${tcp} drop; tcp sport ${tcp} drop` : ""}
         }
       }`;
     const child = this.enter("nft", "-f", "-");

@@ -42,6 +42,8 @@ export class Connection {
   #owner;
   #everConnected = false;
   #renewing = false;
+  /** The session that is being made was lost before it was complete. */
+  #again = false;
   #end = new AbortController();
   /** Ends the pause before the next attempt. */
   #wake = new AbortController();
@@ -84,6 +86,11 @@ export class Connection {
     );
   }
 
+  /** Makes a new session in the place of the present one. */
+  replace() {
+    return this.#renew("replaced_by_ourselves");
+  }
+
   /** The network is another one, or is there again. */
   networkChanged() {
     this.#wake.abort();
@@ -123,7 +130,7 @@ export class Connection {
       slots: owner.slots,
       publications: owner.publications,
       admission: owner.admission,
-      protect: owner.protect,
+      encryption: owner.encryption,
       message: (from, message) => from === this.session && this.#take(message),
       data: (from, message) => from === this.session && owner.data(message),
       changed: (from) => from === this.session && this.#look(),
@@ -197,6 +204,7 @@ export class Connection {
   #lost(reason, error) {
     if (FINAL.has(reason)) this.close(reason, error?.detail ?? "", error);
     else if (this.#told) this.#told(error ?? new RoomError({ status: 0, title: "The session ended", detail: reason }));
+    else if (this.#renewing) this.#again = true;
     else if (reason === "expired" && !this.#owner.http.renews) this.close(reason, "The token expired.");
     else void this.#renew(reason);
   }
@@ -209,29 +217,36 @@ export class Connection {
     if (this.#renewing || this.#end.signal.aborted) return;
     this.#renewing = true;
     const old = this.session;
-    old?.close({ goodbye: false });
+    // Closed when the new one is there: the node would take a connection that ends for a member who left.
+    old?.retire();
     this.#look();
     const backoff = new Backoff({ firstMs: 300, longestMs: 10_000 });
     let renewToken = reason === "expired";
     while (!this.#end.signal.aborted) {
       try {
         if (renewToken) await this.#owner.http.renew();
+        this.#again = false;
         await this.#open();
+        if (this.#again) throw new RoomError({ status: 0, title: "The session ended" });
         break;
       } catch (error) {
-        this.session?.close();
+        if (this.session !== old) this.session?.close();
         if (this.#end.signal.aborted) break;
         const problem = error instanceof RoomError ? error : new RoomError({ status: 0, detail: String(error) });
         const refused = problem.status === 401 || problem.status === 403;
         // 409: the old session still counts as connected, and this room lets the older one win.
         if (problem.status === 409) void old?.peer.goodbye();
         else if (refused && this.#owner.http.renews && !renewToken) renewToken = true;
-        else if (!problem.retryable) return this.close(refused ? "refused" : "failed", problem.detail);
+        else if (!problem.retryable) {
+          old?.close({ goodbye: false });
+          return this.close(refused ? "refused" : "failed", problem.detail);
+        }
         this.#look("node");
         this.#wake = new AbortController();
         await pause(backoff.failed(problem.retryAfterSeconds * 1000), this.#wake.signal);
       }
     }
+    old?.close({ goodbye: false });
     this.#renewing = false;
     this.#look();
   }

@@ -4,48 +4,58 @@
 import { FrameOpener, FrameSealer } from "./e2ee-frames.js";
 
 /**
- * @typedef {object} TransformOptions
- * @property {"seal" | "open"} direction
- * @property {"audio" | "video"} kind
- * @property {CryptoKey} key
- * @property {string} name what to call it in messages to the page
+ * @typedef {{key: CryptoKey | null, version: number}} Key the room's key at the moment; null: frames pass as they are
+ * @typedef {Key & {direction: "seal" | "open", kind: "audio" | "video", name: string}} TransformOptions `name`: what to call it in
+ *   messages to the page
+ * @typedef {{data: ArrayBuffer}} EncodedFrame
  */
 
-/** @typedef {{data: ArrayBuffer}} EncodedFrame */
+/** @type {Key} */
+let current = { key: null, version: -1 };
 
-/** @type {any} */ (globalThis).onrtctransform = (/** @type {{transformer: any}} */ { transformer }) => {
-  const { direction, kind, key, name } = /** @type {TransformOptions} */ (transformer.options);
-  const transform = direction === "seal" ? sealing(kind, key) : opening(kind, key, name);
-  // Ends by itself with the sender or receiver; what fails in it is of no consequence elsewhere.
+/** Keys come with transforms and by themselves, in any order. @param {Key} key */
+function learn({ key, version }) {
+  if (version > current.version) current = { key, version };
+}
+
+globalThis.addEventListener("message", ({ data }) => learn(data));
+
+globalThis.addEventListener("rtctransform", (event) => {
+  const { transformer } = /** @type {any} */ (event);
+  const options = /** @type {TransformOptions} */ (transformer.options);
+  learn(options);
+  const transform = options.direction === "seal" ? sealing(options) : opening(options);
+  // Ends with the sender or receiver.
   transformer.readable.pipeThrough(transform).pipeTo(transformer.writable).catch(() => {});
-};
+});
 
-/**
- * @param {"audio" | "video"} kind
- * @param {CryptoKey} key
- */
-function sealing(kind, key) {
-  const sealer = new FrameSealer(key, kind);
+/** @param {TransformOptions} options */
+function sealing({ kind }) {
+  let version = -1;
+  /** @type {FrameSealer | null} */
+  let sealer = null;
   return new TransformStream({
     /**
      * @param {EncodedFrame} frame
      * @param {TransformStreamDefaultController<EncodedFrame>} controller
      */
     async transform(frame, controller) {
-      // Empty frames (DTX) carry nothing to hide.
-      if (frame.data.byteLength > 0) frame.data = (await sealer.seal(new Uint8Array(frame.data))).buffer;
+      if (version !== current.version) {
+        version = current.version;
+        sealer = current.key && new FrameSealer(current.key, kind);
+      }
+      // Empty frames carry nothing to hide.
+      if (sealer && frame.data.byteLength > 0) frame.data = (await sealer.seal(new Uint8Array(frame.data))).buffer;
       controller.enqueue(frame);
     },
   });
 }
 
-/**
- * @param {"audio" | "video"} kind
- * @param {CryptoKey} key
- * @param {string} name
- */
-function opening(kind, key, name) {
-  const opener = new FrameOpener(key, kind);
+/** @param {TransformOptions} options */
+function opening({ kind, name }) {
+  let version = -1;
+  /** @type {FrameOpener | null} */
+  let opener = null;
   /** @type {boolean | null} */
   let readable = null;
   return new TransformStream({
@@ -54,15 +64,22 @@ function opening(kind, key, name) {
      * @param {TransformStreamDefaultController<EncodedFrame>} controller
      */
     async transform(frame, controller) {
-      const opened = frame.data.byteLength > 0 ? await opener.open(new Uint8Array(frame.data)) : new Uint8Array(0);
-      if (readable !== (opened !== null)) {
-        readable = opened !== null;
-        postMessage({ name, readable });
+      if (version !== current.version) {
+        version = current.version;
+        opener = current.key && new FrameOpener(current.key, kind);
+        readable = null;
       }
-      // A frame that cannot be read never reaches a decoder: it would show garbage. What is sent in clear is not shown either, or
-      // anybody on the way could put pictures of their own in.
-      if (!opened) return;
-      frame.data = opened.buffer;
+      if (opener && frame.data.byteLength > 0) {
+        const opened = await opener.open(new Uint8Array(frame.data));
+        if (readable !== (opened !== null)) {
+          readable = opened !== null;
+          postMessage({ name, readable });
+        }
+        // A frame that cannot be read never reaches a decoder: it would show garbage. What is sent in clear is not shown either,
+        // or anybody on the way could put pictures of their own in.
+        if (!opened) return;
+        frame.data = opened.buffer;
+      }
       controller.enqueue(frame);
     },
   });

@@ -1,6 +1,7 @@
 // What the page sends: tracks of its own, each in a section of the peer connection. A section that is given up is kept for the
 // next track of its shape, since sections never go away.
 
+/** @import {Encryption} from "./e2ee.js" */
 /** @import {Kind, Source, TrackDescription} from "./types.js" */
 
 /**
@@ -155,8 +156,9 @@ export class Publication {
  * @param {RTCPeerConnection} pc
  * @param {Publication} publication
  * @param {Set<RTCRtpTransceiver>} free sections that were given up
+ * @param {Encryption} encryption
  */
-export async function offer(pc, publication, free) {
+export async function offer(pc, publication, free, encryption) {
   const { kind, encodings } = publication;
   const old = [...free].find(({ sender, receiver }) => receiver.track.kind === kind && sameShape(sender.getParameters().encodings, encodings));
   if (old) {
@@ -171,6 +173,7 @@ export async function offer(pc, publication, free) {
     await old.sender.setParameters(parameters);
   } else {
     publication.transceiver = pc.addTransceiver(kind, { direction: "sendonly", streams: [new MediaStream()], sendEncodings: encodings });
+    encryption.seal(publication.transceiver.sender, kind);
   }
   if (kind === "video") publication.transceiver.setCodecPreferences(preferring(publication.codec));
   await publication.apply();

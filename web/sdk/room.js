@@ -68,7 +68,7 @@ export class Room extends Emitter {
   #options;
   #known = new RoomState();
   #slots = new Slots(this.#known);
-  #subscriptions = new Subscriptions(this.#slots);
+  #subscriptions = new Subscriptions(this.#slots, this.#known);
   #meter = new Meter();
   #profile;
   #connection;
@@ -76,10 +76,6 @@ export class Room extends Emitter {
   #attachments;
   #loudspeaker;
   #encryption;
-  /** What encryption a sender or receiver has, by its transceiver. @type {WeakMap<RTCRtpTransceiver, number>} */
-  #protected = new WeakMap();
-  /** Counts the changes of the encryption. */
-  #keys = 0;
 
   /** For `join`. @param {RoomOptions} options */
   constructor(options) {
@@ -110,7 +106,7 @@ export class Room extends Emitter {
       slots: this.#slots,
       publications: () => this.#publishing.all,
       admission: () => this.#admission(),
-      protect: () => this.#protect(),
+      encryption: this.#encryption,
       message: (message) => this.#take(message),
       data: (message) => this.#receive(message),
       state: (state, trouble) => this.emit("state", { state, trouble }),
@@ -225,6 +221,11 @@ export class Room extends Emitter {
   async #opened(session) {
     await this.#subscriptions.placed(session);
     await this.#grow(this.#known.wanted);
+  }
+
+  async #place() {
+    const { session } = this.#connection;
+    if (session?.told && !session.ended) await this.#subscriptions.placed(session);
   }
 
   /**
@@ -348,35 +349,20 @@ export class Room extends Emitter {
 
   /**
    * Encrypts end to end with a passphrase that all members know; null: without encryption from now on. Video has to be VP8.
+   * A room that was joined without a passphrase is joined anew for it, which takes a moment.
    * @param {string | null} passphrase
    */
   async setEncryptionKey(passphrase) {
     if (passphrase !== null) for (const publication of this.#publishing.all) this.#publishing.mayEncrypt(publication);
     await this.#encryption.use(passphrase, this.#options.endpoint.split("/").at(-2) ?? "");
-    this.#keys += 1;
-    this.#protect();
+    const { session } = this.#connection;
+    if (passphrase !== null && session && !session.encryptable) await this.#connection.replace();
   }
 
   /** Figures of all slots and publications; rates are those since the last call. Null while there is no connection. */
   async stats() {
     const pc = this.peerConnection;
     return pc ? this.#meter.measure(pc, this.#slots.all, this.#publishing.all) : null;
-  }
-
-  /** Gives each sender and receiver its encryption, where it has not got it yet. */
-  #protect() {
-    const needs = (/** @type {RTCRtpTransceiver | null} */ transceiver) => {
-      if (!transceiver || this.#protected.get(transceiver) === this.#keys) return false;
-      const first = !this.#protected.has(transceiver);
-      this.#protected.set(transceiver, this.#keys);
-      return !first || this.#encryption.on;
-    };
-    for (const { transceiver, kind } of this.#publishing.all) {
-      if (transceiver && needs(transceiver)) this.#encryption.protect(transceiver.sender, kind);
-    }
-    this.#slots.all.forEach(({ transceiver, kind }, at) => {
-      if (transceiver && needs(transceiver)) this.#encryption.unprotect(transceiver.receiver, kind, String(at));
-    });
   }
 
   // What the node says -------------------------------------------------------------------------------------------------
@@ -430,6 +416,8 @@ export class Room extends Emitter {
         break;
       case "member":
         if (change.member.isMe) this.#publishing.onRecord();
+        // What fails here is told anew with the next session.
+        if (this.#subscriptions.followed(change.member)) this.#place().catch(() => {});
         this.#refresh();
         this.emit("member", change);
         break;

@@ -8,6 +8,7 @@ import { offer as offerPublication } from "./publications.js";
 
 /** @import {Http, RoomError} from "./http.js" */
 /** @import {Carrier} from "./events.js" */
+/** @import {Encryption} from "./e2ee.js" */
 /** @import {DataMessage} from "./datachannels.js" */
 /** @import {Publication} from "./publications.js" */
 /** @import {Slot, Slots} from "./slots.js" */
@@ -24,7 +25,7 @@ import { offer as offerPublication } from "./publications.js";
  * @property {Slots} slots
  * @property {() => Publication[]} publications
  * @property {() => Record<string, unknown>} admission
- * @property {(session: Session) => void} protect sets the encryption of all senders and receivers
+ * @property {Encryption} encryption
  * @property {(session: Session, message: Message) => void} message
  * @property {(session: Session, message: DataMessage) => void} data
  * @property {(session: Session) => void} changed media or events began or ceased to flow
@@ -48,6 +49,8 @@ export class Session {
   /** @param {Host} host */
   constructor(host) {
     this.host = host;
+    /** Whether frames may be encrypted in this session. */
+    this.encryptable = host.encryption.prepared;
     this.peer = new Peer(host.http, host.endpoint, {
       iceServers: host.iceServers,
       tracks: () => /** @type {TrackDescription[]} */ (host.publications().map(({ description }) => description).filter(Boolean)),
@@ -71,13 +74,12 @@ export class Session {
   async open() {
     const { host, peer } = this;
     // Slots come first: the section that carries the transport of all others must not be one that is given up some day.
-    host.slots.offer(peer.pc, host.slots.all);
-    for (const publication of host.publications()) await offerPublication(peer.pc, publication, this.free);
+    host.slots.offer(peer.pc, host.slots.all, host.encryption);
+    for (const publication of host.publications()) await offerPublication(peer.pc, publication, this.free, host.encryption);
     if (host.topics.length > 0) {
       this.data = new DataChannels(peer.pc, (message) => host.data(this, message));
       for (const topic of host.topics) this.data.prepare(topic, false);
     }
-    host.protect(this);
     await peer.negotiate();
     if (this.#ended || !peer.url) return;
     this.events = new EventChannel(
@@ -106,15 +108,13 @@ export class Session {
 
   /** @param {Slot[]} slots */
   async addSlots(slots) {
-    this.host.slots.offer(this.peer.pc, slots);
-    this.host.protect(this);
+    this.host.slots.offer(this.peer.pc, slots, this.host.encryption);
     await this.peer.negotiate();
   }
 
   /** @param {Publication} publication */
   async publish(publication) {
-    await offerPublication(this.peer.pc, publication, this.free);
-    this.host.protect(this);
+    await offerPublication(this.peer.pc, publication, this.free, this.host.encryption);
     await this.peer.negotiate();
   }
 
@@ -139,11 +139,16 @@ export class Session {
     if (!this.#ended) this.host.lost(this, reason, error);
   }
 
-  /** @param {{goodbye?: boolean}} [options] */
-  close(options) {
+  /** It is of no use any more, but the node goes on to think that its member is there. */
+  retire() {
     this.#ended = true;
     this.recovery?.end();
     this.events?.stop();
+  }
+
+  /** @param {{goodbye?: boolean}} [options] */
+  close(options) {
+    this.retire();
     this.peer.close(options);
   }
 }

@@ -1,6 +1,7 @@
 // Slots: receiving sections of the peer connection, which the node points at tracks. Here they meet the browser's streams, the
 // elements that show them, and the loudspeaker.
 
+/** @import {Encryption} from "./e2ee.js" */
 /** @import {Kind, SlotState, Source} from "./types.js" */
 /** @import {Member, RemoteTrack, RoomState} from "./state.js" */
 /** @import {Publication} from "./publications.js" */
@@ -92,10 +93,12 @@ export class Slots {
    * Gives slots their sections in a peer connection.
    * @param {RTCPeerConnection} pc
    * @param {Slot[]} slots
+   * @param {Encryption} encryption
    */
-  offer(pc, slots) {
+  offer(pc, slots, encryption) {
     for (const slot of slots) {
       slot.transceiver = pc.addTransceiver(slot.kind, { direction: "recvonly" });
+      encryption.open(slot.transceiver.receiver, slot.kind, String(this.all.indexOf(slot)));
       slot.trackId = slot.stream = null;
       slot.state = "empty";
     }
@@ -195,7 +198,12 @@ export class Attachments {
     const { slots, me, publications } = this.world;
     if (target instanceof Slot) return target.stream;
     if ("preview" in target) return target.preview;
-    if ("source" in target) return slots.find(target.member.identity, (slot) => slot.trackId === target.id)?.stream ?? null;
+    if ("source" in target) {
+      const { member, id, source } = target;
+      // A member that comes back with a new session publishes the same sources with other ids.
+      const slot = slots.find(member.identity, (slot) => slot.trackId === id) ?? slots.find(member.identity, (slot) => slot.track?.source === source);
+      return slot?.stream ?? null;
+    }
     /** @type {Source[]} */
     const wanted = source ? [source] : kind === "video" ? ["camera", "screen"] : ["microphone", "screen-audio"];
     for (const one of wanted) {

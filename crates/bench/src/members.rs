@@ -23,6 +23,9 @@ const SLICE: usize = 64;
 /// the machine.
 const CHANGES: u64 = 20;
 
+/// Fifths of a second for which everybody talks; the fastest one counts.
+const CROWD_TICKS: usize = 10;
+
 /// What a number of calls of the room took and put out.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
@@ -58,15 +61,15 @@ pub(crate) fn measure() -> io::Result<Table> {
         table.row(name, unit, lives.iter().map(|life| Some(of(life))));
     };
     let us = |time: Duration| time.as_secs_f64() * 1e6;
-    row("last members join: mean, all told", "us", &|l| us(l.join.all));
-    row("last members join: longest slice", "us", &|l| us(l.join.longest_slice));
+    row("a member joins: all told", "us", &|l| us(l.join.all));
+    row("a member joins: longest slice", "us", &|l| us(l.join.longest_slice));
     row("who speaks changes: all told", "us", &|l| us(l.speaker.all));
     row("who speaks changes: longest slice", "us", &|l| us(l.speaker.longest_slice));
     row("who speaks changes: commands", "", &|l| l.speaker.commands as f64);
-    row("everybody talks for a second", "us", &|l| us(l.crowd.all));
-    row("everybody talks for a second: commands", "", &|l| l.crowd.commands as f64);
-    row("everybody talks for a second: notices", "", &|l| l.crowd.notices as f64);
+    row("everybody talks for 200 ms", "us", &|l| us(l.crowd.all));
+    row("everybody talks for 200 ms: commands", "", &|l| l.crowd.commands as f64);
     table.note("each member sends sound and a picture; levels come five times a second from each who talks");
+    table.note("everybody talks: the fifth of a second that took least, in which the loudest set stays as it is; of the other rows too the fastest of several counts");
     table.note("slice: for so long the room answers nobody else");
     Ok(table)
 }
@@ -84,10 +87,9 @@ fn live(count: usize) -> io::Result<Life> {
     for at in 0..count {
         let cost = world.join(at, &offer)?;
         world.now += Duration::from_millis(50);
-        // The last ten joins are those of a full room.
-        if at + 10 >= count {
-            join.all += cost.all / 10;
-            join.longest_slice = join.longest_slice.max(cost.longest_slice);
+        // The last ten joins are those of a full room. The fastest one counts, as below.
+        if at + 10 >= count && (join.commands == 0 || cost.all < join.all) {
+            join = cost;
         }
     }
     world.pass(Duration::from_secs(10));
@@ -108,11 +110,15 @@ fn live(count: usize) -> io::Result<Life> {
         return Err(io::Error::other("a change of who speaks reached too few members"));
     }
     let mut crowd = Cost::default();
-    for tick in 0..5 {
+    for tick in 0..CROWD_TICKS {
+        let mut cost = Cost::default();
         for who in 0..count {
-            crowd.add(world.level(who, 20 + ((who * 7 + tick * 3) % 25) as u8));
+            cost.add(world.level(who, 20 + ((who * 7 + tick * 3) % 25) as u8));
         }
-        crowd.add(world.pass(Duration::from_millis(200)));
+        cost.add(world.pass(Duration::from_millis(200)));
+        if tick == 0 || cost.all < crowd.all {
+            crowd = cost;
+        }
     }
     Ok(Life { join, speaker, crowd })
 }
@@ -237,7 +243,7 @@ mod tests {
         let life = live(100).unwrap();
         // One command for the sound and one for the picture at most; the speaker is not shown to itself.
         assert!((99..=200).contains(&life.speaker.commands), "{:?}", life.speaker);
-        // At most ten times a second something is worked out, and each time a member gets one command at most.
-        assert!(life.crowd.commands <= 100 * 11, "{:?}", life.crowd);
+        // At most every 100 ms something is worked out, and each time a member gets one command at most.
+        assert!(life.crowd.commands <= 100 * 3, "{:?}", life.crowd);
     }
 }

@@ -370,6 +370,29 @@ fn a_track_whose_codecs_nobody_takes_is_named_in_a_wish_and_skipped_otherwise() 
 }
 
 #[test]
+fn a_slot_with_other_codecs_waits_for_nobody_who_does_not_fit() {
+    let mut stages = Stages::new();
+    stages.node.publish("bob", &only(&offer("v", ""), "96 97")).unwrap();
+    // Two sections: the first one takes AV1 alone, the second one VP8 alone.
+    let both = offer("", "vv");
+    let (head, sections) = both.split_once("m=").unwrap();
+    let parts: Vec<String> = sections.split("m=").map(|part| format!("m={part}")).collect();
+    let text = format!("{head}{}{}", only(&parts[0], "45 46"), only(&parts[1], "96 97"));
+    stages.check("enter ann - vv\n enter cid v -");
+    let session = stages.members["ann"].session;
+    stages.node.rooms.renegotiate(stages.node.now, session, &text).unwrap();
+    stages.drain();
+    let av1 = only(&offer("v", ""), "45 46");
+    stages.node.publish("dan", &only(&offer("v", ""), "96 97")).unwrap();
+    stages.check("leave cid");
+    stages.node.publish("eve", &av1).unwrap();
+    stages.drain();
+    let shown: Vec<_> = stages.views("ann").into_iter().map(|v| v.shows.unwrap().1).collect();
+    assert_eq!(shown[0].as_str(), "eve");
+    assert!(["bob", "dan"].contains(&shown[1].as_str()));
+}
+
+#[test]
 fn a_member_that_comes_back_after_a_loss_ranks_as_before() {
     check(
         "enter ann av -

@@ -8,9 +8,11 @@
 //! Offers are parsed and matched under no lock at all.
 
 mod commands;
+mod data;
 mod listings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -85,6 +87,8 @@ pub struct Core {
     /// Rooms with a change that not all of their viewers were fitted to.
     busy: Mutex<VecDeque<Arc<Cell>>>,
     totals: Totals,
+    /// Data messages that were refused.
+    data_refused: AtomicU64,
 }
 
 /// One room with its lock.
@@ -131,6 +135,7 @@ impl Core {
             deadlines: Mutex::default(),
             busy: Mutex::default(),
             totals: Totals::default(),
+            data_refused: AtomicU64::new(0),
         }
     }
 
@@ -300,6 +305,9 @@ impl Core {
     /// An event from a worker. Events of sessions that are gone are ignored.
     pub fn handle_event(&self, now: Instant, event: Event) {
         let session = event.session();
+        if let Event::Data { message, .. } = &event {
+            return self.take_data(now, session, message);
+        }
         let _gone = self.of_session(session, |room| room.handle_event(now, event));
     }
 
@@ -458,6 +466,7 @@ impl Core {
             lock(&self.sessions).remove(session);
             self.totals.forget(*session);
         }
+        self.send_data(notice);
         self.observer.notice(room, notice);
     }
 

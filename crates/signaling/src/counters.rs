@@ -36,6 +36,7 @@ impl Counters {
     pub(crate) fn encode(
         &self,
         counts: Counts,
+        data_refused: u64,
         encoder: &mut DescriptorEncoder<'_>,
     ) -> Result<(), std::fmt::Error> {
         let gauges = [
@@ -49,6 +50,10 @@ impl Counters {
             let mut gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             gauge.encode_gauge(&(value as u64))?;
         }
+        let name = "sfumato_data_messages_refused";
+        let help = "Messages of data channels that were refused, by their form or by the room.";
+        let mut refused = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        refused.encode_counter::<NoLabelSet, u64, u64>(&data_refused, None)?;
         let (name, help) = ("sfumato_http_responses", "HTTP answers by method and status.");
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,6 +13,9 @@
 //!    go to the workers through the [`CommandSink`]. In `resources` the session gets a secret URL and an entity tag;
 //! 7. `http/offer` again: 201 with the answer. From there on PATCH and DELETE come to `http/resource`.
 //!
+//! A room session (`http/session`) has events beside: `events` makes numbered messages of what happens in a room, `http/events` carries them over a
+//! WebSocket or as Server-Sent Events and takes commands.
+//!
 //! Events of the workers and timers come in by `driver`.
 //!
 //! Signaling never sees a worker, only a [`CommandSink`] and a channel of events; it parses no SDP itself.
@@ -25,6 +28,7 @@ mod clock;
 mod config;
 pub mod core;
 mod counters;
+pub mod data;
 mod driver;
 mod events;
 mod expiry;
@@ -38,8 +42,12 @@ mod secret;
 mod server;
 mod sessions;
 mod state;
+mod webhooks;
 
-pub use auth::{FixedKeys, KeysFile, KeysUrl, NewKeys, NewToken, SigningKey, mint, new_keys};
+pub use auth::{
+    FixedKeys, KeysFile, KeysUrl, NewKeys, NewToken, SigningKey, check_key_set, check_token, mint,
+    new_keys,
+};
 pub use client::{Network, NetworkError};
 pub use config::{AuthConfig, Config, IceServer, Limits, Rate, TokenConfig};
 pub use core::{CommandSink, Core, Observer};
@@ -50,6 +58,7 @@ pub use outbound::{Outbound, OutboundUrl, OutboundUrlError};
 pub use secret::Secret;
 pub use server::{Certificates, ServerConfig, serve};
 pub use state::{Operations, Signaling, WriteMetrics};
+pub use webhooks::{WebhookConfig, WebhookLimits, WebhookSecret, WebhookSecretError, Webhooks};
 
 impl Signaling {
     /// The routes of the public listener.

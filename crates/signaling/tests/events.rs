@@ -1,11 +1,14 @@
 //! The events of room sessions: what members are told, and how a connection goes on after it was cut.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use common::members::{EventStream, offer};
 use common::{Node, bearer, with_keys};
 use model::{Event, SessionId};
 use serde_json::{Value, json};
+use sfumato_signaling::{Config, Limits, Rate};
 
 /// The session that the welcome names.
 fn number(welcome: &Value) -> SessionId {
@@ -340,4 +343,25 @@ async fn events_come_as_a_stream_with_commands_as_posts() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn a_snapshot_of_five_hundred_members_is_one_message() {
+    let per = Rate { per_second: 0.0, burst: 0 };
+    let limits = Limits { per_address: per, per_token: per, ..Limits::default() };
+    let room_limits = room::Limits { participants_per_room: 500, ..room::Limits::default() };
+    let node = Node::with(Config { limits, ..Config::default() }, room_limits).await;
+    let first = node.join("m000", "AVav").await;
+    for n in 1..500 {
+        node.join(&format!("m{n:03}"), "AV").await;
+    }
+    let begin = std::time::Instant::now();
+    let (_events, snapshot) = node.snapshot(&first).await;
+    let took = begin.elapsed();
+    let members = snapshot["members"].as_array().unwrap();
+    assert_eq!(members.len(), 500);
+    assert_eq!(members[499]["tracks"].as_array().unwrap().len(), 2);
+    let bytes = snapshot.to_string().len();
+    println!("a snapshot of 500 members with two tracks: {bytes} bytes, {took:?}");
+    assert!(bytes < 400_000, "{bytes} bytes");
 }

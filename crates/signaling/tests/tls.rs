@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::members::offer;
 use common::{Node, PUBLISH, SDP};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -324,4 +325,60 @@ async fn slow_bodies_over_http_2_are_408() {
     };
     let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap();
     assert!(answer.contains("\"status\":408"), "{answer}");
+}
+
+/// Joins over HTTP/1.1; returns the session's path.
+async fn join_h1(secure: &Secure) -> String {
+    let body = serde_json::json!({ "sdp": offer("Aa"), "identity": "ann" }).to_string();
+    let mut stream = secure.connect(b"http/1.1").await.unwrap();
+    let head = format!(
+        "POST /v1/rooms/r/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    let location = answer.lines().find_map(|line| line.strip_prefix("location: "));
+    location.unwrap().trim().to_owned()
+}
+
+/// Reads the body of stream 1 until it contains the text.
+async fn read_until(stream: &mut TlsStream<TcpStream>, content: &mut String, text: &str) {
+    while !content.contains(text) {
+        let (kind, id, payload) = read_frame(stream).await.unwrap();
+        if (kind, id) == (DATA, 1) {
+            content.push_str(std::str::from_utf8(&payload).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn events_and_commands_go_over_http_2_and_outlast_the_idle_time() {
+    let limits = Limits { idle_timeout: Duration::from_millis(200), ..Limits::default() };
+    let secure = Secure::start("events", limits).await;
+    let session = join_h1(&secure).await;
+    let mut events = secure.connect_h2().await;
+    let accept = ("accept", "text/event-stream");
+    let get = block("GET", &format!("{session}/events"), &[accept]);
+    events.write_all(&frame(HEADERS, 5, 1, &get)).await.unwrap();
+    let mut content = String::new();
+    let read = read_until(&mut events, &mut content, "\"type\":\"snapshot\"");
+    tokio::time::timeout(Duration::from_secs(20), read).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut commands = secure.connect_h2().await;
+    let post =
+        block("POST", &format!("{session}/commands"), &[("content-type", "application/json")]);
+    let body = b"{\"type\":\"update_me\",\"name\":\"Ann\"}";
+    let (_, answer) = ask_h2(&mut commands, 1, &post, body).await;
+    assert_eq!(answer, b"{\"type\":\"reply\",\"id\":null,\"ok\":true}");
+    let read = read_until(&mut events, &mut content, "\"name\":\"Ann\"");
+    tokio::time::timeout(Duration::from_secs(20), read).await.unwrap();
+    // A WebSocket needs a connection of its own.
+    let upgrade = block("GET", &format!("{session}/events"), &[("accept", "*/*")]);
+    let (_, problem) = ask_h2(&mut commands, 3, &upgrade, b"").await;
+    assert!(String::from_utf8(problem).unwrap().contains("not-acceptable"));
 }

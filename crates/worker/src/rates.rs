@@ -24,15 +24,16 @@ pub struct RateLimits {
 impl Default for RateLimits {
     /// 100 Mbit/s and 20,000 packets of media: several times what 4K at 60 pictures takes. 1,000 RTCP packets: a
     /// browser with 50 videos sends some 200. 4,000 missing packets: a fifth of 20,000.
-    /// 200 data messages and 8 Mbit/s of them: each is sent to everybody in the room.
+    /// 100 data messages and 2 Mbit/s of them: what a room takes of a member (its own limits), so that nothing is read that the room
+    /// would refuse.
     fn default() -> Self {
         Self {
             media_bits: 100_000_000,
             media_packets: 20_000,
             rtcp_packets: 1_000,
             nacks: 4_000,
-            data_messages: 200,
-            data_bits: 8_000_000,
+            data_messages: 100,
+            data_bits: 2_000_000,
         }
     }
 }

@@ -16,7 +16,12 @@ const VIDEO_SLOTS = 9;
 export const others = () => [...(state.room?.members?.values() ?? [])].filter((member) => !member.isMe);
 export const me = () => state.room?.me ?? null;
 /** What to call a member. */
-export const nameOf = (member) => member?.name || member?.identity || "guest";
+export function nameOf(member) {
+  if (member?.name) return member.name;
+  // Identities that the server made up are long; four letters tell guests from each other.
+  const made = /^guest-(.+)$/.exec(member?.identity ?? "guest-");
+  return made ? `Guest ${made[1].replace(/[^A-Za-z0-9]/g, "").slice(0, 4)}` : member ? member.identity : "Guest";
+}
 
 const idOf = (thing) => (typeof thing === "object" && thing !== null ? (thing.id ?? thing.identity) : thing);
 

@@ -66,6 +66,7 @@ function overall(slots) {
 export function written(value, unit) {
   if (value === null || value === undefined) return "–";
   if (unit === "percent") return `${(value * 100).toFixed(value > 0 && value < 0.1 ? 1 : 0)} %`;
+  if (unit === "ms" && value > 0 && value < 1) return "< 1 ms";
   if (unit === "ms") return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
   if (value >= 1_000_000) return `${(value / 1_000_000).toFixed(1)} Mbit/s`;
   return `${Math.round(value / 1000)} kbit/s`;

@@ -56,6 +56,14 @@ export function showLobby(join) {
   void openWanted();
 }
 
+/** Shows the lobby again after a join that was refused: what was on is opened again, since the attempt gave it back. */
+export function backToLobby() {
+  byId("lobby").hidden = false;
+  byId("token").value = state.token;
+  navigator.mediaDevices?.addEventListener?.("devicechange", refresh);
+  void openWanted();
+}
+
 function fillIn() {
   const { name, sub } = claims(state.token);
   const field = byId("name");

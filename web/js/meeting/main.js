@@ -7,7 +7,7 @@ import { startConnection } from "./connection.js";
 import { startControls } from "./controls.js";
 import { byId, say } from "./dom.js";
 import { startEncryption } from "./encryption.js";
-import { showLobby, showStart } from "./lobby.js";
+import { backToLobby, showLobby, showStart } from "./lobby.js";
 import { explain, explainClosed } from "./messages.js";
 import { announce, notify, unnotify } from "./notices.js";
 import { startPanels } from "./panels.js";
@@ -29,6 +29,9 @@ async function start() {
   on("phase", showPhase);
   on("link", showLink);
   on("sound phase", showBlocked);
+  on("chat", showTitle);
+  on("phase", keepAwake);
+  document.addEventListener("visibilitychange", keepAwake);
   byId("rejoin").addEventListener("click", () => location.reload());
   byId("unmute-page").addEventListener("click", playSound);
   if (!readAddress()) {
@@ -37,7 +40,7 @@ async function start() {
   await loadConfig();
   if (!state.roomName) showStart();
   else {
-    document.title = `${state.roomName} – Sfumato`;
+    showTitle();
     say(byId("room-name"), state.roomName);
     byId("room-name").hidden = false;
     // The demo is to be looked at: it asks for nothing.
@@ -47,7 +50,7 @@ async function start() {
     } else {
       state.phase = "lobby";
       changed("phase");
-      showLobby(enter);
+      openLobby();
     }
   }
 }
@@ -61,6 +64,13 @@ async function loadConfig() {
     // Joining will say it again where it is still so; without the configuration the page asks for no token.
     notify("server", { level: "error", ...explain(typeof error.status === "number" ? error : { status: 0 }), action: { label: "Try again", run: () => location.reload() } });
   }
+}
+
+let lobbyShown = false;
+
+function openLobby() {
+  lobbyShown = true;
+  showLobby(enter);
 }
 
 // Joining ----------------------------------------------------------------------------------------------------------
@@ -83,9 +93,9 @@ async function enter(tracks) {
       // A token that was refused is not to be tried again.
       useToken("");
       byId("token-field").hidden = false;
-      byId("token").value = "";
     }
-    byId("lobby").hidden = false;
+    if (lobbyShown) backToLobby();
+    else openLobby();
     return;
   }
   announce(`You joined ${state.roomName}`);
@@ -105,6 +115,24 @@ function showPhase() {
   say(byId("over-detail"), words.detail);
   byId("rejoin").hidden = !words.again;
   byId("over-title").focus();
+}
+
+/** The number of unread messages stands in the tab, too. */
+function showTitle() {
+  document.title = `${state.unread > 0 ? `(${state.unread}) ` : ""}${state.roomName} – Sfumato`;
+}
+
+let awake = null;
+
+/** A phone does not darken its screen during a call. The browser takes this back whenever the page is hidden. */
+async function keepAwake() {
+  if (state.phase !== "call") {
+    await awake?.release().catch(() => {});
+    awake = null;
+  } else if (document.visibilityState === "visible" && (awake === null || awake.released)) {
+    // Refused where the battery is low: the call goes on all the same.
+    awake = (await navigator.wakeLock?.request("screen").catch(() => null)) ?? null;
+  }
 }
 
 function showLink() {

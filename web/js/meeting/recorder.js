@@ -191,11 +191,11 @@ class Recording {
   }
 }
 
-function drawTile(context, { video, name, screen, speaking }, { x, y, width, height }) {
+function drawTile(context, { video, name, screen, speaking, whole: all }, { x, y, width, height }) {
   context.fillStyle = "#241f2b";
   context.fillRect(x, y, width, height);
   if (video?.videoWidth) {
-    const whole = screen || video.videoHeight > video.videoWidth;
+    const whole = screen || all || video.videoHeight > video.videoWidth;
     const fit = whole ? Math.min : Math.max;
     const scale = fit(width / video.videoWidth, height / video.videoHeight);
     const w = Math.min(video.videoWidth, width / scale);

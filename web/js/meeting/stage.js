@@ -92,6 +92,8 @@ function entries() {
       stream,
       speaking: member.speaking,
       muted: !sends(member, "microphone"),
+      // A stream from a program is no face: its edges may hold what one wants to read.
+      whole: member.kind !== "session",
       words: PRESENCE[member.presence] ?? (state.otherKeys.has(member.identity) ? "Has another passphrase" : words),
     });
     for (const track of screens) out.push({ ...common, key: `${member.identity}/screen`, screen: true, quality: null, ...remote(track) });
@@ -228,7 +230,7 @@ export function onStage() {
     video: one.stream ? tiles.get(one.key).video : null,
     name: one.name,
     screen: Boolean(one.screen),
-    mirrored: false,
+    whole: Boolean(one.whole),
     speaking: one.speaking,
     large: one === shown.large,
   }));

@@ -33,13 +33,14 @@ export class Tile {
   }
 
   /** `stream`: what plays, or null for the face. `words`: said over the picture, or "". */
-  show({ name, self = false, screen = false, stream, mirrored = false, muted = false, quality = null, speaking = false, words = "", pinned = false }) {
+  show({ name, self = false, screen = false, stream, mirrored = false, muted = false, quality = null, speaking = false, words = "", pinned = false, whole = false }) {
     const title = screen ? `${name}: screen` : self ? `${name} (you)` : name;
     say(this.name, title);
     say(this.face.firstElementChild, initials(name));
     this.face.dataset.hue = String(hueOf(name));
     this.element.setAttribute("aria-label", title);
     this.element.classList.toggle("screen", screen);
+    this.element.classList.toggle("whole", whole);
     this.element.classList.toggle("speaking", speaking);
     this.element.classList.toggle("mirrored", mirrored);
     this.speaking.hidden = !speaking;

@@ -41,11 +41,19 @@ impl MediaBounds {
             ("media.session_packets_per_second", &mut rates.media_packets, 1_000_000),
             ("media.session_rtcp_per_second", &mut rates.rtcp_packets, 1_000_000),
             ("media.session_nacks_per_second", &mut rates.nacks, 1_000_000),
-            ("media.session_data_messages_per_second", &mut rates.data_messages, 1_000_000),
-            ("media.session_data_bits_per_second", &mut rates.data_bits, 10_000_000_000),
         ] {
             let allowed = format!("a whole number from 0 (no limit) to {max}");
             let value = raw.take(key, &allowed, |raw| raw.parse().filter(|n| *n <= max))?;
+            *rate = value.unwrap_or(*rate);
+        }
+        // A room takes no more than these of a member: what is read above them would be lost.
+        for (key, rate, min, max) in [
+            ("media.session_data_messages_per_second", &mut rates.data_messages, 1, 100),
+            ("media.session_data_bits_per_second", &mut rates.data_bits, 8_000, 2_000_000),
+        ] {
+            let allowed = format!("a whole number from {min} to {max}");
+            let fits = |n: &u64| (min..=max).contains(n);
+            let value = raw.take(key, &allowed, |raw| raw.parse().filter(fits))?;
             *rate = value.unwrap_or(*rate);
         }
         Ok(bounds)

@@ -5,6 +5,7 @@
 //! deserves its slot least goes, but no earlier than [`DWELL`] after it appeared: two people who interrupt each other
 //! do not make the pictures jump. Pinned tracks and screens do not wait.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{MediaKind, ParticipantId};
@@ -15,10 +16,14 @@ use crate::SlotState;
 
 /// How long a picture stays at least before a speaker replaces it.
 const DWELL: Duration = Duration::from_secs(2);
+/// Comparisons of a track's codecs with those of the slots in one fit. Enough for hundreds of tracks that a browser does
+/// not take; it bounds the work that a member causes whose slots all have other codecs, which nobody sends. Tracks that
+/// rank lower than those that were compared are then not shown.
+const LOOKS_MAX: usize = 4_096;
 
 /// Fits the room's video tracks into the video slots. Returns when it has to be done again, because a track waits until
-/// another one was shown for [`DWELL`]. Costs time for each slot; tracks beyond the number of slots are not looked at,
-/// except for those that no slot has a codec for.
+/// another one was shown for [`DWELL`]. Costs time for each slot: as soon as there are as many better tracks as slots, the
+/// rest is not looked at. Only tracks that the slots have no codec for are looked at beside, within [`LOOKS_MAX`].
 pub(super) fn fit(
     slots: &mut [Slot],
     pinned: &[ParticipantId],
@@ -42,20 +47,28 @@ pub(super) fn fit(
     let first = pinned.iter().flat_map(|member| floor.videos_of(member));
     let others = floor.ranking().filter(|o| !pinned.contains(&o.member));
     let claims = first.chain(others).filter(|offered| !offered.is_of(who));
+    let lists = codec_lists(slots);
+    let mut looks = LOOKS_MAX;
     for offered in claims {
-        if places == 0 {
+        if places == 0 || looks < lists.len() {
             break;
         }
         if slots.iter().any(|slot| slot.shows(offered.id)) {
             places -= 1;
             continue;
         }
-        if !slots.iter().any(|slot| slot.takes(offered)) {
+        looks -= lists.len();
+        if !lists.iter().any(|&at| slots[at].takes(offered)) {
             continue;
         }
-        places -= 1;
         let rank = rank_for(offered, pinned);
-        match place_for(slots, offered, rank, now) {
+        let place = place_for(slots, offered, rank, now);
+        // Where slots differ, one that this track does not fit may still be free for a later one.
+        match lists.len() > 1 && !matches!(place, Place::At(_)) {
+            true => looks = looks.saturating_sub(slots.len()),
+            false => places -= 1,
+        }
+        match place {
             Place::At(at) => {
                 slots[at].show(now, offered);
                 slots[at].rank = rank;
@@ -65,6 +78,18 @@ pub(super) fn fit(
         }
     }
     retry
+}
+
+/// The video slots with different codec lists, one of each; usually all slots have the same list.
+fn codec_lists(slots: &[Slot]) -> Vec<usize> {
+    let mut lists: Vec<usize> = Vec::new();
+    for (at, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.kind == MediaKind::Video) {
+        let same = |&other: &usize| Arc::ptr_eq(&slots[other].codecs.codecs, &slot.codecs.codecs);
+        if !lists.iter().any(same) {
+            lists.push(at);
+        }
+    }
+    lists
 }
 
 /// Where a track can be shown.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{
-    CloseReason, Command, Event, MediaKind, MemberKind, Mid, ParticipantId, SessionId, SessionPlan,
-    TrackId,
+    CloseReason, Command, Event, MediaKind, Mid, ParticipantId, SessionId, SessionPlan, TrackId,
 };
 use sfumato_room::{
     Admission, Entering, MemberCommand, Notice, Roles, RoomError, SlotState, SlotView, SlotWish,
@@ -388,12 +387,6 @@ impl Stages {
             (name, None) => Some(self.find(name, MediaKind::Video).1),
         };
         SlotWish { mid: Mid::parse(mid).unwrap(), track, size: None, priority: 0, paused }
-    }
-
-    /// The kinds of the members that publish.
-    pub(crate) fn kinds(&self) -> Vec<MemberKind> {
-        let records = self.node.rooms.get(&room("r")).unwrap().records();
-        records.iter().map(|r| r.kind).collect()
     }
 }
 

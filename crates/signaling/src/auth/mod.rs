@@ -173,6 +173,26 @@ impl Verifier {
     }
 }
 
+/// Checks a token as a node with these settings would: signature, times, claims. For tools, and for the fuzzer.
+///
+/// # Errors
+/// Why a node would refuse it.
+pub fn check_token(config: &AuthConfig, token: &str) -> Result<(), String> {
+    match Authenticator::new(config, Clock::system()).0 {
+        Some(verifier) => verifier.verify(token).map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+/// Checks a set of keys (JWKS) as a node would that fetched it. Returns the number of keys that it would use. For tools, and for the
+/// fuzzer.
+///
+/// # Errors
+/// Why a node would refuse the whole set.
+pub fn check_key_set(text: &[u8]) -> Result<usize, String> {
+    jwks::parse(text, jwks::Origin::Url).map(|set| set.keys.len())
+}
+
 /// The token of an `Authorization: Bearer` field (RFC 6750 section 2.1).
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;

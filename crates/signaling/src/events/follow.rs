@@ -1,6 +1,7 @@
 //! Connects a client to the events of its session: what it gets first, and the numbered texts after that.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::convert;
 use super::hub::write;
@@ -8,6 +9,9 @@ use super::log::{Feed, Next, Reader};
 use super::messages::Message;
 use crate::http::problem::Problem;
 use crate::state::Signaling;
+
+/// Bytes in a second of a line on which a member can still take part.
+const SLOW_LINE: usize = 32 * 1024;
 
 /// A message as it is sent.
 #[derive(Debug)]
@@ -44,6 +48,11 @@ impl Frames {
 fn numbered(seq: u64, body: &str) -> Frame {
     let rest = body.strip_prefix('{').unwrap_or(body);
     Frame { seq: Some(seq), text: format!("{{\"seq\":{seq},{rest}") }
+}
+
+/// How long this many bytes may take on a slow line: a snapshot of a large room can have megabytes.
+pub(crate) fn transfer_time(bytes: usize) -> Duration {
+    Duration::from_secs((bytes / SLOW_LINE) as u64)
 }
 
 impl Signaling {

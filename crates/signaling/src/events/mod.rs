@@ -14,7 +14,7 @@ mod metrics;
 
 pub use commands::asked_of_room;
 pub(crate) use commands::{bad_json, limited, read_command, section_descriptions, subscription};
-pub(crate) use follow::{Frame, Frames};
+pub(crate) use follow::{Frame, Frames, transfer_time};
 pub(crate) use hub::Hub;
 pub(crate) use log::{Feed, Next};
 pub(crate) use metrics::{Ending, Kind};

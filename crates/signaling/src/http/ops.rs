@@ -41,8 +41,12 @@ struct Numbers(Signaling);
 impl Collector for Numbers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let Numbers(signaling) = self;
-        signaling.counters().encode(signaling.core().counts(), &mut encoder)?;
+        let core = signaling.core();
+        signaling.counters().encode(core.counts(), core.data_refused(), &mut encoder)?;
         signaling.hub().counts().encode(&mut encoder)?;
+        if let Some(webhooks) = &signaling.config().webhooks {
+            webhooks.counts().encode(&mut encoder)?;
+        }
         (signaling.operations().metrics)(&mut encoder)
     }
 }

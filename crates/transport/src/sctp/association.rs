@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use model::data::{MESSAGE_MAX, TOPIC_MAX};
+use model::data::TOPIC_MAX;
 use model::{DataPlan, Delivery, DtlsRole, Payload};
 use sctp_proto::{DatagramEvent, Endpoint, Event, PayloadProtocolIdentifier as Ppid, StreamEvent};
 use thiserror::Error;
@@ -18,7 +18,7 @@ use super::guard::{Guard, Verdict};
 use super::payload::{decode, encode};
 use super::settings::{endpoint_config, server_config};
 use super::split::split;
-use super::{CHANNELS_MAX, SEND_BUFFER, SEND_MESSAGES_MAX};
+use super::{CHANNELS_MAX, SEND_BUFFER, SEND_MAX, SEND_MESSAGES_MAX};
 
 /// The library wants an address of the peer; packets go where DTLS goes.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -48,7 +48,7 @@ pub enum DataEvent {
     Message {
         /// The channel.
         channel: ChannelId,
-        /// At most [`MESSAGE_MAX`] bytes.
+        /// At most [`model::data::MESSAGE_MAX`] bytes.
         payload: Payload,
     },
     /// A channel ended, by the peer or because the peer did what is not allowed in it.
@@ -78,7 +78,7 @@ pub enum SendError {
     /// The channel is not open.
     #[error("the channel is not open")]
     NotOpen,
-    /// The message is longer than the peer takes, or than [`MESSAGE_MAX`].
+    /// The message is longer than the peer takes, or than [`SEND_MAX`].
     #[error("the message is longer than the peer takes")]
     TooLong,
     /// The send buffer is full. It empties as the peer acknowledges.
@@ -121,7 +121,7 @@ impl Association {
     pub fn new(now: Instant, plan: &DataPlan, role: DtlsRole) -> Self {
         // RFC 8841 section 6.1: 0 means any length.
         let most = plan.max_message_size;
-        let message_max = if most == 0 { MESSAGE_MAX } else { MESSAGE_MAX.min(most as usize) };
+        let message_max = if most == 0 { SEND_MAX } else { SEND_MAX.min(most as usize) };
         Self {
             role,
             message_max,

@@ -30,6 +30,8 @@
 //! The node opens no association itself: browsers always send INIT. Channels that are agreed outside of DCEP (`negotiated: true`).
 //! Message interleaving (RFC 8260), so that a long message delays the others of its association.
 
+use model::data::MESSAGE_MAX;
+
 mod association;
 mod channel;
 mod dcep;
@@ -51,6 +53,8 @@ pub const CHANNELS_MAX: usize = 64;
 /// Stream numbers go up to this number, exclusive. Browsers take the lowest free number of their parity, so 64 channels need 128;
 /// the rest is for numbers whose reset is under way.
 pub const STREAMS_MAX: u16 = 256;
+/// Longest message in bytes that is sent, if the peer takes it: the longest one that peers may send, in an envelope with escapes.
+pub const SEND_MAX: usize = 2 * MESSAGE_MAX;
 /// Bytes of messages that wait for the peer's acknowledgement, over all channels.
 pub const SEND_BUFFER: usize = 256 * 1_024;
 /// Messages that wait for the peer's acknowledgement, over all channels. Each costs memory however short it is, and the library looks

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{Message as Packet, Utf8Bytes};
 
 use super::guarded::{Guarded, TooMuch};
 use crate::events::messages::{Command, Message, ReplyOutcome};
-use crate::events::{Ending, Frames, Kind, Next, read_command};
+use crate::events::{Ending, Frames, Kind, Next, read_command, transfer_time};
 use crate::http::problem::Problem;
 use crate::resources::{Resource, ResourceKey};
 use crate::server::{Stay, Taken};
@@ -36,7 +36,8 @@ const FIRST_BYTES: usize = FIRST_MAX + 2 * READ_BUFFER;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// A client from which nothing came for so long is gone.
 const SILENT_AFTER: Duration = Duration::from_secs(60);
-/// A client that takes nothing for so long is too slow. It may come back and resume.
+/// A client that does not take a message for so long, and the time of the message on a slow line, is too slow. It may come back and
+/// resume.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 /// Time for the client to answer the close frame, so that it reads what came before.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -294,7 +295,8 @@ impl Client {
     }
 
     async fn send(&mut self, packet: Packet) -> Result<(), End> {
-        match timeout(SEND_WITHIN, self.socket.send(packet)).await {
+        let within = SEND_WITHIN + transfer_time(packet.len());
+        match timeout(within, self.socket.send(packet)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(GONE),
             Err(_) => Err(SLOW),

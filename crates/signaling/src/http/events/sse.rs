@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::EVENT_STREAM;
-use crate::events::{Ending, Feed, Frame, Frames, Kind, Next};
+use crate::events::{Ending, Feed, Frame, Frames, Kind, Next, transfer_time};
 use crate::http::problem::Problem;
 use crate::server::Stay;
 use crate::state::Signaling;
@@ -43,7 +43,7 @@ pub(super) async fn stream(
     let signaling = signaling.clone();
     tokio::spawn(async move {
         signaling.hub().counts().opened(Kind::Stream);
-        let mut sender = Sender { signaling: signaling.clone(), to_client };
+        let mut sender = Sender { signaling: signaling.clone(), to_client, before: 0 };
         let stopped = async {
             match &stay {
                 Some(stay) => stay.stopped().await,
@@ -74,6 +74,8 @@ fn response(body: Body) -> Response<Body> {
 struct Sender {
     signaling: Signaling,
     to_client: mpsc::Sender<Bytes>,
+    /// Bytes of the text before, which has to leave before the next one is taken.
+    before: usize,
 }
 
 impl Sender {
@@ -99,7 +101,7 @@ impl Sender {
         }
     }
 
-    async fn send(&self, frames: Vec<Frame>) -> Result<(), Ending> {
+    async fn send(&mut self, frames: Vec<Frame>) -> Result<(), Ending> {
         self.signaling.hub().counts().sent(frames.len());
         let mut text = String::new();
         for Frame { seq, text: json } in frames {
@@ -112,8 +114,9 @@ impl Sender {
         self.write(text).await
     }
 
-    async fn write(&self, text: String) -> Result<(), Ending> {
-        match timeout(SEND_WITHIN, self.to_client.send(text.into())).await {
+    async fn write(&mut self, text: String) -> Result<(), Ending> {
+        let within = SEND_WITHIN + transfer_time(std::mem::replace(&mut self.before, text.len()));
+        match timeout(within, self.to_client.send(text.into())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Ending::Client),
             Err(_) => Err(Ending::Slow),
