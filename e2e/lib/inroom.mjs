@@ -6,6 +6,7 @@ export function installMember() {
   const HEIGHT = 90;
   let room = null;
   let sdk = null;
+  let fetched = 0;
   const events = [];
   const messages = [];
   const elements = new Map();
@@ -50,8 +51,8 @@ export function installMember() {
     return { track: destination.stream.getAudioTracks()[0], loud: (value) => (gain.gain.value = value), end: () => oscillator.stop() };
   }
 
-  /** Joins with a camera of this colour and a microphone of this pitch. */
-  async function join({ url, token = null, colour = null, frequency = null, options = {}, camera = {} }) {
+  /** Joins with a camera of this colour and a microphone of this pitch. `tokens`: one after the other, whenever one is asked for. */
+  async function join({ url, token = null, tokens = null, colour = null, frequency = null, options = {}, camera = {} }) {
     sdk ??= await import("/sdk/index.js");
     const tracks = [];
     if (colour) {
@@ -63,7 +64,12 @@ export function installMember() {
       tracks.push({ track: sources.get("microphone").track, source: "microphone" });
     }
     const began = performance.now();
-    room = await sdk.join(url, token, { ...options, tracks });
+    const fresh = async () => {
+      fetched += 1;
+      return tokens[Math.min(fetched, tokens.length) - 1];
+    };
+    fetched = 0;
+    room = await sdk.join(url, tokens ? fresh : token, { ...options, tracks });
     if (frequency) speak(0);
     for (const type of ["state", "closed", "muted", "permissions", "memberleft", "unpublished", "encryption", "tokenexpiring", "speakers", "quality"]) {
       room.on(type, (detail) => events.push({ at: Math.round(performance.now()), type, ...flat(detail) }));
@@ -262,6 +268,7 @@ export function installMember() {
 
   async function leave() {
     await room?.leave();
+    room = null;
     for (const { end } of sources.values()) end();
     sources.clear();
     for (const element of elements.values()) element.remove();
@@ -271,9 +278,10 @@ export function installMember() {
   }
 
   const context = () => audio.context;
+  const tokensFetched = () => fetched;
 
   window.member = {
-    context,
+    context, tokensFetched,
     join, speak, view, show, colourOf, publish, unpublish, mute, unmute, muted, stats, send, subscribe, encrypt, update, took, saw, restart, cutEvents,
     resumptions, watchSockets, dataWay, switches, decoded, leave,
   };
