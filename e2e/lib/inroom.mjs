@@ -70,13 +70,27 @@ export function installMember() {
     };
     fetched = 0;
     room = await sdk.join(url, tokens ? fresh : token, { ...options, tracks });
+    const ms = Math.round(performance.now() - began);
     if (frequency) speak(0);
     for (const type of ["state", "closed", "muted", "permissions", "memberleft", "unpublished", "encryption", "tokenexpiring", "speakers", "quality"]) {
       room.on(type, (detail) => events.push({ at: Math.round(performance.now()), type, ...flat(detail) }));
     }
     room.on("member", ({ member, joined }) => joined && events.push({ at: Math.round(performance.now()), type: "joined", member: member.identity }));
     room.on("data", ({ identity, topic, text, bytes, lossy }) => messages.push({ identity, topic, lossy, ...(bytes ? { bytes: [...bytes] } : { text }) }));
-    return { identity: room.me.identity, ms: Math.round(performance.now() - began) };
+    return { identity: room.me.identity, began, ms };
+  }
+
+  /** Joins, and gives how long it took until `join` was done, and until a frame of somebody was decoded. */
+  async function joinTimed(how) {
+    const { ms, began } = await join(how);
+    const end = began + 15_000;
+    while (performance.now() < end) {
+      for (const { mid, kind } of room.slots) {
+        if (kind === "video" && (await decoded(mid))?.frames > 0) return { joinedMs: ms, firstFrameMs: Math.round(performance.now() - began) };
+      }
+      await new Promise((resolve) => setTimeout(resolve, 4));
+    }
+    throw new Error("no frame within 15 s");
   }
 
   /** A detail of an event without its objects. */
@@ -282,7 +296,7 @@ export function installMember() {
 
   window.member = {
     context, tokensFetched,
-    join, speak, view, show, colourOf, publish, unpublish, mute, unmute, muted, stats, send, subscribe, encrypt, update, took, saw, restart, cutEvents,
+    join, joinTimed, speak, view, show, colourOf, publish, unpublish, mute, unmute, muted, stats, send, subscribe, encrypt, update, took, saw, restart, cutEvents,
     resumptions, watchSockets, dataWay, switches, decoded, leave,
   };
 }
