@@ -220,8 +220,13 @@ export class Room extends Emitter {
 
   /** @param {Session} session */
   async #opened(session) {
-    await this.#subscriptions.placed(session);
-    await this.#grow(this.#known.wanted);
+    try {
+      await this.#subscriptions.placed(session);
+      await this.#grow(this.#known.wanted);
+    } catch (error) {
+      // Refused, or lost on the way: the session is a good one all the same, and what comes next tries again.
+      if (!(error instanceof RoomError)) throw error;
+    }
   }
 
   async #place() {
