@@ -127,10 +127,13 @@ describe("the meeting page in trouble", { timeout: 400_000 }, () => {
         throw new DOMException("denied", "NotAllowedError");
       };
     });
-    // The lobby may have had the camera before: off, and on again.
-    await page.waitFor("the lobby has asked", LIMIT, () => document.getElementById("lobby-camera").textContent.trim() !== "Camera");
-    if (await page.evaluate(() => document.getElementById("lobby-camera").getAttribute("aria-pressed") === "true")) await page.click("#lobby-camera");
-    await page.click("#lobby-camera");
+    const isOn = () => document.getElementById("lobby-camera").getAttribute("aria-pressed") === "true";
+    await page.waitFor("the lobby has the camera, or was refused", LIMIT, () => document.getElementById("lobby-camera").getAttribute("aria-pressed") === "true" || document.getElementById("notices").textContent.includes("No permission for the camera"));
+    if (await page.evaluate(isOn)) {
+      // It was faster than the refusal: off, and on again.
+      await page.click("#lobby-camera");
+      await page.click("#lobby-camera");
+    }
     await page.waitFor("it is explained", LIMIT, notices, "No permission for the camera");
     await page.click("#join");
     await page.waitFor("she is in", LIMIT, inCall);

@@ -229,11 +229,11 @@ describe("the meeting page", { timeout: 400_000 }, () => {
     await ada.evaluate(() => document.addEventListener("recorded", ({ detail }) => (window.recording = detail)));
     await ada.raw.keyboard.press("r");
     await bela.waitFor("Béla is told", LIMIT, () => document.getElementById("notices").textContent.includes("Ada records"));
-    await new Promise((resolve) => setTimeout(resolve, 3_000));
-    const download = ada.raw.waitForEvent("download", { timeout: 15_000 });
+    await ada.waitFor("some seconds are recorded", LIMIT, () => window.sfumato.state.recordedBytes > 60_000);
+    const download = ada.raw.waitForEvent("download", { timeout: LIMIT });
     await ada.raw.keyboard.press("r");
     assert.match((await download).suggestedFilename(), /^team-[\d-]+\.(webm|mp4)$/);
-    await ada.waitFor("the file is there", LIMIT, () => window.recording?.size > 10_000);
+    await ada.waitFor("the file is there", LIMIT, () => window.recording?.size > 60_000);
     const played = await ada.evaluate(async () => {
       const video = document.createElement("video");
       video.muted = true;
