@@ -165,6 +165,17 @@ describe("the meeting page in trouble", { timeout: 400_000 }, () => {
     await piet.close();
   });
 
+  test("a member whose connection is lost is marked, and kept for a while", { timeout: 120_000 }, async () => {
+    const url = `${cast.server.url}/?room=torn`;
+    const page = await join(cast.browsers.chromium, url, { name: "Rosa" });
+    await join(cast.browsers.strict, url, { name: "Sven" });
+    await page.waitFor("Sven is seen", LIMIT, moves, "Sven");
+    // No goodbye: as when a computer loses its power.
+    await cast.browsers.strict.kill();
+    await page.waitFor("he is marked", 2 * LIMIT, () => [...document.querySelectorAll(".tile")].some((tile) => tile.querySelector(".name").textContent === "Sven" && tile.querySelector(".words").textContent === "Reconnecting…"));
+    await page.close();
+  });
+
   // The last one: the node does not come back.
   test("when the server is gone the page says so, and goes on trying", { timeout: 120_000 }, async () => {
     const page = await join(cast.browsers.chromium, `${cast.server.url}/?room=lonely`, { name: "Quin" });
