@@ -81,6 +81,8 @@ describe("rooms on bad networks", { timeout: 240_000 }, () => {
 
   test("the node is restarted: new sessions with the same identities", { timeout: 75_000 }, async () => {
     const before = await sessions();
+    await members[0].call("subscribe", "manual", [{ track: await members[0].trackOf("bob", "camera") }]);
+    await members[0].untilFrames("bob");
     const { httpPort, mediaPort } = server;
     await server.stop();
     for (const member of members) await untilState(member, "reconnecting", 15_000);

@@ -68,7 +68,7 @@ export class Room extends Emitter {
   #options;
   #known = new RoomState();
   #slots = new Slots(this.#known);
-  #subscriptions = new Subscriptions(this.#slots);
+  #subscriptions = new Subscriptions(this.#slots, this.#known);
   #meter = new Meter();
   #profile;
   #connection;
@@ -221,6 +221,11 @@ export class Room extends Emitter {
   async #opened(session) {
     await this.#subscriptions.placed(session);
     await this.#grow(this.#known.wanted);
+  }
+
+  async #place() {
+    const { session } = this.#connection;
+    if (session?.told && !session.ended) await this.#subscriptions.placed(session);
   }
 
   /**
@@ -411,6 +416,8 @@ export class Room extends Emitter {
         break;
       case "member":
         if (change.member.isMe) this.#publishing.onRecord();
+        // What fails here is told anew with the next session.
+        if (this.#subscriptions.followed(change.member)) this.#place().catch(() => {});
         this.#refresh();
         this.emit("member", change);
         break;

@@ -198,7 +198,12 @@ export class Attachments {
     const { slots, me, publications } = this.world;
     if (target instanceof Slot) return target.stream;
     if ("preview" in target) return target.preview;
-    if ("source" in target) return slots.find(target.member.identity, (slot) => slot.trackId === target.id)?.stream ?? null;
+    if ("source" in target) {
+      const { member, id, source } = target;
+      // A member that comes back with a new session publishes the same sources with other ids.
+      const slot = slots.find(member.identity, (slot) => slot.trackId === id) ?? slots.find(member.identity, (slot) => slot.track?.source === source);
+      return slot?.stream ?? null;
+    }
     /** @type {Source[]} */
     const wanted = source ? [source] : kind === "video" ? ["camera", "screen"] : ["microphone", "screen-audio"];
     for (const one of wanted) {

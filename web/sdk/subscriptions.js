@@ -4,10 +4,10 @@
 import { place } from "./subscription.js";
 
 /** @import {Session} from "./session.js" */
-/** @import {Member, RemoteTrack} from "./state.js" */
+/** @import {Member, RemoteTrack, RoomState} from "./state.js" */
 /** @import {Slot, Slots} from "./slots.js" */
 /** @import {Wish} from "./subscription.js" */
-/** @import {Command} from "./types.js" */
+/** @import {Command, Source} from "./types.js" */
 
 /**
  * What the page wants in a slot.
@@ -21,7 +21,7 @@ import { place } from "./subscription.js";
  * @property {boolean} [paused] nothing flows for now
  */
 
-/** @typedef {{slot: Slot | null, wish: Wish}} Kept */
+/** A wish, and whose track it names: a member that comes back with a new session publishes the same sources with other ids. @typedef {{slot: Slot | null, wish: Wish, of: {identity: string, source: Source} | null}} Kept */
 
 export class Subscriptions {
   /** @type {"auto" | "manual"} */
@@ -31,10 +31,15 @@ export class Subscriptions {
   /** @type {Kept[]} */
   #wishes = [];
   #slots;
+  #known;
 
-  /** @param {Slots} slots */
-  constructor(slots) {
+  /**
+   * @param {Slots} slots
+   * @param {RoomState} known
+   */
+  constructor(slots, known) {
     this.#slots = slots;
+    this.#known = known;
   }
 
   /** What the first offer of a session says. Wishes follow when the sections have their names. */
@@ -53,7 +58,9 @@ export class Subscriptions {
   manual(wishes) {
     const fresh = wishes.map(({ track, slot, mid, ...rest }) => {
       const named = slot === undefined && mid === undefined ? null : this.#named(slot ?? /** @type {string} */ (mid));
-      return { slot: named, wish: { ...rest, track: typeof track === "string" || track === null ? track : track.id } };
+      const known = typeof track === "string" ? this.#known.track(track) : track;
+      const of = known && { identity: known.member.identity, source: known.source };
+      return { slot: named, of, wish: { ...rest, track: typeof track === "string" || track === null ? track : track.id } };
     });
     const named = new Set(fresh.map(({ slot }) => slot).filter(Boolean));
     // Slots that are not named stay as they were wanted.
@@ -66,6 +73,22 @@ export class Subscriptions {
     const slot = typeof which === "number" ? this.#slots.all[which] : typeof which === "string" ? this.#slots.all.find(({ mid }) => mid === which) : which;
     if (!slot || slot.kind !== "video") throw new RangeError(`there is no video slot ${typeof which === "object" ? which.mid : which}`);
     return slot;
+  }
+
+  /**
+   * Lets wishes for tracks that are gone go on with the tracks of the same member and source that are there now. Gives whether any did.
+   * @param {Member} member whose record changed
+   */
+  followed({ identity, tracks }) {
+    let changed = false;
+    for (const { wish, of } of this.#wishes) {
+      if (of?.identity !== identity || wish.track === null || this.#known.track(wish.track)) continue;
+      const now = [...tracks.values()].find(({ source }) => source === of.source);
+      if (!now) continue;
+      wish.track = now.id;
+      changed = true;
+    }
+    return changed;
   }
 
   /** @returns {{command: Command, missing: number}} */

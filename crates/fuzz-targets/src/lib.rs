@@ -6,12 +6,14 @@
 //! `fuzz/fuzz_targets/` with its entry in `fuzz/Cargo.toml`, and a directory in `fuzz/seeds/`.
 
 mod commands;
+mod data;
 mod datagrams;
 mod descriptions;
 mod media;
 mod tokens;
 
 pub use commands::commands;
+pub use data::{dcep, envelope, sctp};
 pub use datagrams::{demux, dtls, srtcp, srtp, stun};
 pub use descriptions::{sdp, sdpfrag};
 pub use media::{descriptor, payload, rtcp, rtp};
@@ -39,6 +41,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "srtp", run: srtp, mutations: 10_000 },
     Target { name: "srtcp", run: srtcp, mutations: 10_000 },
     Target { name: "dtls", run: dtls, mutations: 500 },
+    Target { name: "sctp", run: sctp, mutations: 1_000 },
+    Target { name: "dcep", run: dcep, mutations: 10_000 },
+    Target { name: "envelope", run: envelope, mutations: 5_000 },
     Target { name: "sdp", run: sdp, mutations: 500 },
     Target { name: "sdpfrag", run: sdpfrag, mutations: 1_000 },
     Target { name: "jwt", run: jwt, mutations: 2_000 },

@@ -8,10 +8,12 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod data;
 mod media;
 mod node;
 mod peer;
 
+pub use data::{DataMember, Got, channel, drive_data};
 pub use media::{Picture, Publisher, Seen, Viewer, drive, drive_until};
 pub use node::Node;
 pub use peer::{Network, Peer};

@@ -11,7 +11,10 @@ use std::{
 };
 
 use model::{Event, ParticipantId, RoomId, SessionId, WallClock};
-use room::{Accepted, Limits, Notice, Renegotiated, RoomConfig, RoomError, RoomSettings, Target};
+use room::{
+    Accepted, AdminCommand, DataRequest, Entering, Limits, Notice, Renegotiated, Roles, RoomConfig,
+    RoomError, RoomSettings, Target,
+};
 use signaling::Core;
 use transport::dtls::Certificate;
 use worker::{Config, WorkerMetrics, Workers, WorkersHandle};
@@ -96,6 +99,28 @@ impl Node {
     ) -> Result<Accepted, RoomError> {
         let target = whom.map_or_else(Target::any, |id| Target::participant(participant(id)));
         self.core.subscribe(Instant::now(), &room_id(room), None, target, offer)
+    }
+
+    /// A member joins with a room session.
+    pub fn join(&self, room: &str, who: &str, offer: &str) -> Result<Accepted, RoomError> {
+        let entering = Entering {
+            participant: Some(participant(who)),
+            identity: None,
+            target: Target::any(),
+            admission: Some(Box::default()),
+        };
+        self.core.enter(Instant::now(), &room_id(room), entering, Roles::Both, offer)
+    }
+
+    /// A data message from the application to everybody in a room.
+    pub fn tell(&self, room: &str, request: DataRequest) -> Result<(), RoomError> {
+        let command = AdminCommand::SendData(request);
+        self.core.administer(Instant::now(), &room_id(room), command)
+    }
+
+    /// Messages of data channels that were refused so far.
+    pub fn data_refused(&self) -> u64 {
+        self.core.data_refused()
     }
 
     /// Ends a session as DELETE does.

@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use model::{DropReason, NtpTime, Pt, Ssrc};
+use rtp::ParsedExtensions;
 use rtp::rtcp::{CompoundIter, ReportBlock, RtcpPacket, RtcpWriter};
 use sfumato_router::{PacketPool, PoolLimits, StreamRef, UpTrack};
 use support::*;
@@ -76,7 +77,7 @@ fn probes_on_the_ssrc_of_retransmissions_are_not_forwarded() {
 fn bytes_that_are_no_packet_are_refused_and_nothing_panics() {
     let t = start();
     let media = video(1, "0", &[], &[(11, 12)]);
-    let mut up = UpTrack::new(&media, &extensions());
+    let mut up = UpTrack::new(&media);
     let mut pool = PacketPool::new(t, PoolLimits::default());
     let account = pool.open();
     let mut random = Random(7);
@@ -94,13 +95,17 @@ fn bytes_that_are_no_packet_are_refused_and_nothing_panics() {
         let is_rtx = i % 4 == 2;
         let ssrc = Ssrc(if is_rtx { 12 } else { 11 });
         let layer = random.below(6) as u8;
-        let _ = up.ingest(t, StreamRef { up: 0, layer, is_rtx, ssrc }, &mut buf, len);
+        let view = rtp::parse_header_unprotected(&buf.space()[..len]);
+        let ext = view.ok().and_then(|view| ParsedExtensions::parse(&view, &extensions()).ok());
+        let ext = ext.unwrap_or_default();
+        let _ = up.ingest(t, StreamRef { up: 0, layer, is_rtx, ssrc }, &mut buf, len, &ext);
         pool.release(buf);
     }
     let mut buf = pool.alloc(account, 300).unwrap();
     let stream = StreamRef { up: 0, layer: 0, is_rtx: false, ssrc: Ssrc(11) };
-    assert_eq!(up.ingest(t, stream, &mut buf, 9_999).err(), Some(DropReason::RtpMalformed));
-    assert_eq!(up.ingest(t, stream, &mut buf, 11).err(), Some(DropReason::RtpMalformed));
+    let none = ParsedExtensions::default();
+    assert_eq!(up.ingest(t, stream, &mut buf, 9_999, &none).err(), Some(DropReason::RtpMalformed));
+    assert_eq!(up.ingest(t, stream, &mut buf, 11, &none).err(), Some(DropReason::RtpMalformed));
 }
 
 #[test]
@@ -173,7 +178,7 @@ fn renegotiation_changes_payload_types_and_keeps_the_numbering() {
     let first = r.receive(t, &packet(1, 1, true).bytes()).unwrap();
     let mut media = r.media.clone();
     media.codecs[0].pt = Pt(120);
-    r.up.update(&media, &extensions());
+    r.up.update(&media);
     let refused = r.receive(t, &packet(2, 2, false).bytes());
     assert_eq!(refused.err(), Some(DropReason::UnknownPayloadType));
     let next = r.receive(t, &Raw { pt: Pt(120), ..packet(3, 3, false) }.bytes()).unwrap();

@@ -5,6 +5,7 @@
 
 mod support;
 
+use rtp::ParsedExtensions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,7 +39,7 @@ fn take(rig: &mut Rig, now: Instant, raw: &Raw) -> Arc<Packet> {
     let mut buf = rig.pool.alloc(rig.account, bytes.len()).unwrap();
     buf.space()[..bytes.len()].copy_from_slice(&bytes);
     let stream = StreamRef { up: 0, layer: 0, is_rtx: false, ssrc: Ssrc(raw.ssrc) };
-    rig.up.ingest(now, stream, &mut buf, bytes.len()).unwrap();
+    rig.up.ingest(now, stream, &mut buf, bytes.len(), &ParsedExtensions::default()).unwrap();
     let packet = rig.pool.share(buf);
     rig.mirror.receive(Arc::clone(&packet));
     packet

@@ -9,6 +9,7 @@ use crate::Secret;
 use crate::auth::{FixedKeys, KeysFile, KeysUrl};
 use crate::expiry::ExpiredSessions;
 use crate::http::cors::OriginRule;
+use crate::webhooks::Webhooks;
 
 /// Settings of the HTTP side.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct Config {
     pub limits: Limits,
     /// STUN and TURN servers that clients are told to use.
     pub ice_servers: Vec<IceServer>,
+    /// Who is told what happens in the rooms.
+    pub webhooks: Option<Arc<Webhooks>>,
     /// The room that the page proposes.
     pub demo_room: Option<RoomId>,
     /// The version that `GET /api/config` returns.
@@ -39,6 +42,7 @@ impl Default for Config {
             local_names_only: false,
             limits: Limits::default(),
             ice_servers: Vec::new(),
+            webhooks: None,
             demo_room: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }

@@ -42,8 +42,13 @@ fn now() -> std::time::Instant {
 }
 
 impl Signaling {
-    /// Drives the rooms, keeps the keys of tokens fresh, and ends sessions whose tokens expired; never returns.
+    /// Drives the rooms, keeps the keys of tokens fresh, ends sessions whose tokens expired, and delivers webhooks; never returns.
     pub async fn drive(&self, events: UnboundedReceiver<Event>) {
+        // A task of its own, which ends with this one: webhooks have nothing to do with what the driver waits for.
+        let mut tasks = JoinSet::new();
+        if let Some(webhooks) = self.config().webhooks.clone() {
+            tasks.spawn(webhooks.run());
+        }
         tokio::join!(self.drive_rooms(events), self.auth().keep_fresh(), self.drive_expiry());
     }
 

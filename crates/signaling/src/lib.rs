@@ -42,6 +42,7 @@ mod secret;
 mod server;
 mod sessions;
 mod state;
+mod webhooks;
 
 pub use auth::{
     FixedKeys, KeysFile, KeysUrl, NewKeys, NewToken, SigningKey, check_key_set, check_token, mint,
@@ -57,6 +58,7 @@ pub use outbound::{Outbound, OutboundUrl, OutboundUrlError};
 pub use secret::Secret;
 pub use server::{Certificates, ServerConfig, serve};
 pub use state::{Operations, Signaling, WriteMetrics};
+pub use webhooks::{WebhookConfig, WebhookLimits, WebhookSecret, WebhookSecretError, Webhooks};
 
 impl Signaling {
     /// The routes of the public listener.

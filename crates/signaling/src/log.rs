@@ -36,6 +36,9 @@ pub(crate) static ACCEPT_LINES: Lines = Lines::new(1, Duration::from_secs(10));
 /// Defects and failures of the machine. Without a limit each request that meets one would write a line.
 pub(crate) static DEFECT_LINES: Lines = Lines::new(10, Duration::from_secs(1));
 
+/// Webhooks that were not delivered. A receiver that is down fails for each room.
+pub(crate) static WEBHOOK_LINES: Lines = Lines::new(1, Duration::from_secs(10));
+
 /// Lines about sessions, and the notices of the rooms that are not written yet.
 pub(crate) struct SessionLines {
     agreed: Lines,

@@ -10,6 +10,7 @@ use crate::events::Hub;
 use crate::expiry::Expiry;
 use crate::log::SessionLines;
 use crate::resources::Resources;
+use crate::webhooks::Webhooks;
 
 /// Tells the notices and records of the rooms to the parts that need them.
 pub(crate) struct Observers {
@@ -17,6 +18,7 @@ pub(crate) struct Observers {
     pub(crate) expiry: Arc<Expiry>,
     pub(crate) lines: Arc<SessionLines>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) webhooks: Option<Arc<Webhooks>>,
 }
 
 impl Observer for Observers {
@@ -30,13 +32,28 @@ impl Observer for Observers {
             self.lines.keep(notice);
         }
         self.hub.notice(room, notice);
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.notice(room, notice);
+        }
     }
 
     fn record(&self, room: &RoomId, change: &RecordChange) {
         self.hub.record(room, change);
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.record(room, change);
+        }
+    }
+
+    fn opened(&self, room: &RoomId) {
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.opened(room);
+        }
     }
 
     fn closed(&self, room: &RoomId) {
         self.hub.closed(room);
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.closed(room);
+        }
     }
 }

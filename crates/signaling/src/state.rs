@@ -92,6 +92,7 @@ impl Signaling {
             expiry: expiry.clone(),
             lines: lines.clone(),
             hub: hub.clone(),
+            webhooks: config.webhooks.clone(),
         };
         // The epoch has to differ from that of the process before this one. The start time will do: a node does not
         // start twice within a second.

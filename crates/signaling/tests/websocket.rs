@@ -261,3 +261,18 @@ async fn connections_of_events_are_counted() {
     assert_eq!(metrics("sfumato_events_connections_ended_total{reason=\"session\"}").await, "1");
     assert_eq!(metrics("sfumato_events_connections{kind=\"websocket\"}").await, "0");
 }
+
+#[tokio::test]
+async fn connections_of_events_count_against_the_limit_of_requests() {
+    let per_token = Rate { per_second: 0.01, burst: 3 };
+    let limits = Limits { per_token, ..Limits::default() };
+    let node = Node::configured(Config { limits, ..Config::default() }).await;
+    let (ann, bob) = (node.join("ann", "Aa").await, node.join("bob", "Aa").await);
+    for _ in 0..3 {
+        node.snapshot(&ann).await;
+    }
+    assert_eq!(node.try_events(&ann, &[]).await.err(), Some(429));
+    // The commands of a session count with its events.
+    assert_eq!(node.command(&ann, &json!({ "type": "ping" })).await.status, 429);
+    node.snapshot(&bob).await;
+}

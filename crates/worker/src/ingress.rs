@@ -68,17 +68,18 @@ impl Worker {
             twcc.record(sequence, self.arrived.unwrap_or(now));
             session.twcc_media = header.ssrc();
         }
-        let (streams, ups) = (&mut session.streams, &mut session.ups);
+        let (streams, ups, mut up) = (&mut session.streams, &mut session.ups, None);
         let taken = extensions.and_then(|e| {
             let stream = streams.resolve(now, header.ssrc(), header.pt(), &e)?;
-            ingest(now, ups, stream, &mut buf, opened.len)
+            up = Some(stream.up);
+            ingest(now, ups, stream, &mut buf, (opened.len, &e))
         });
         if let (Some(trip), Ok(Ingested { repair_time: Some(time), .. })) =
             (&mut session.round_trip, &taken)
         {
             trip.repaired(*time);
         }
-        self.arm(now, at);
+        session.arm_received(&mut self.timers, now, up);
         self.finish(now, at, buf, taken)
     }
 
@@ -181,10 +182,10 @@ fn ingest(
     ups: &mut [Up],
     stream: StreamRef,
     buf: &mut PacketBuf,
-    len: usize,
+    (len, ext): (usize, &ParsedExtensions),
 ) -> Result<Ingested, DropReason> {
     let up = ups.get_mut(usize::from(stream.up)).ok_or(DropReason::UnknownStream)?;
-    let accepted = up.up.ingest(now, stream, buf, len)?;
+    let accepted = up.up.ingest(now, stream, buf, len, ext)?;
     let repair_time = if stream.is_rtx { up.up.take_repair_time() } else { None };
     Ok(Ingested {
         up: stream.up,

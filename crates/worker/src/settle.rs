@@ -116,7 +116,7 @@ impl Worker {
     /// Makes the up-tracks of a publisher, and takes over tracks that subscribers opened before.
     fn open_tracks(&mut self, at: SessionRef, plan: &SessionPlan) {
         for (place, media) in plan.up.iter().enumerate() {
-            let up = self.open_up(at, place, media, plan);
+            let up = self.open_up(at, place, media);
             if let (Some(session), Some(up)) = (self.sessions.at(at), up) {
                 debug_assert_eq!(place, session.ups.len());
                 session.ups.push(up);
@@ -124,17 +124,11 @@ impl Worker {
         }
     }
 
-    fn open_up(
-        &mut self,
-        at: SessionRef,
-        place: usize,
-        media: &UpMedia,
-        plan: &SessionPlan,
-    ) -> Option<Up> {
+    fn open_up(&mut self, at: SessionRef, place: usize, media: &UpMedia) -> Option<Up> {
         let entry = self.sessions.at(at)?.entry.clone();
         let track = self.tracks.open(media, &entry);
         self.tracks.at(track)?.origin = Origin::Session(at, place);
-        Some(Up { track, up: UpTrack::new(media, &plan.extensions) })
+        Some(Up { track, up: UpTrack::new(media) })
     }
 
     /// Carries out what has changed in the orders of a session of this worker since they were last read.
@@ -208,13 +202,13 @@ impl Worker {
             let known = before.iter().position(|u| u.up.track() == media.track);
             let up = match known.map(|k| before.swap_remove(k)) {
                 Some(mut up) => {
-                    up.up.update(media, &plan.extensions);
+                    up.up.update(media);
                     if let Some(track) = self.tracks.at(up.track) {
                         track.origin = Origin::Session(at, place);
                     }
                     Some(up)
                 }
-                None => self.open_up(at, place, media, plan),
+                None => self.open_up(at, place, media),
             };
             ups.extend(up);
         }

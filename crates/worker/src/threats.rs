@@ -67,6 +67,7 @@ pub(crate) fn connect(worker: &mut Worker, now: Instant, slot: SessionRef) -> Se
     let receiver = Receiver::new(Profile::AeadAes128Gcm, &KEY, &SALT).unwrap();
     worker.sessions.at(slot).unwrap().peer.skip_handshake();
     worker.connected(now, slot, Crypto { sender: sender(), receiver });
+    worker.arm(now, slot);
     sender()
 }
 

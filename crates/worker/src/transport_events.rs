@@ -150,6 +150,22 @@ impl Session {
         }
     }
 
+    /// Arms the timers for what media that was received makes due: feedback about one up-track, and about the transport. The deadlines
+    /// of the slots stay as they are, and of those a member of a room has dozens, far apart in memory.
+    #[inline]
+    pub(crate) fn arm_received(&mut self, timers: &mut Timers, now: Instant, up: Option<u8>) {
+        let up = up.and_then(|up| self.ups.get(usize::from(up)));
+        if let Some(due) = up.and_then(|up| up.up.poll_timeout()) {
+            self.arm(timers, now, due, Urgency::Prompt);
+        }
+        if let Some(due) = self.twcc.as_ref().and_then(|twcc| twcc.poll_timeout()) {
+            self.arm(timers, now, due, Urgency::Patient);
+        }
+        if let Some(due) = self.presence.due() {
+            self.arm(timers, now, due, Urgency::Patient);
+        }
+    }
+
     /// The same for the deadlines of one down-track: when its first packets are sent, its first sender report becomes
     /// due.
     #[inline]

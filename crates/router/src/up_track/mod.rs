@@ -19,9 +19,7 @@ pub mod watch;
 
 use std::time::{Duration, Instant};
 
-use model::{
-    Codec, CodecSpec, DropReason, ExtensionMap, MediaKind, NtpTime, Pt, Ssrc, TrackId, UpMedia,
-};
+use model::{Codec, CodecSpec, DropReason, MediaKind, NtpTime, Pt, Ssrc, TrackId, UpMedia};
 use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 use rtp::{ParsedExtensions, RtpPacket};
@@ -58,7 +56,6 @@ pub struct UpTrack {
     kind: MediaKind,
     formats: Vec<Format>,
     offered: OfferedSets,
-    extensions: ExtensionMap,
     asks: Asks,
     layers: Vec<Layer>,
     /// When the last media packet arrived; `None` before the first one and after silence.
@@ -84,34 +81,31 @@ struct Header {
     timestamp: u32,
     marker: bool,
     layout: Layout,
-    ext: ParsedExtensions,
 }
 
 impl UpTrack {
-    /// A track as negotiated; `extensions` are the publisher's ids.
-    pub fn new(media: &UpMedia, extensions: &ExtensionMap) -> Self {
+    /// A track as negotiated.
+    pub fn new(media: &UpMedia) -> Self {
         let mut track = Self {
             track: media.track,
             kind: media.kind,
             formats: Vec::new(),
             offered: OfferedSets::default(),
-            extensions: extensions.clone(),
             asks: Asks::default(),
             layers: Vec::new(),
             heard: None,
             level: level::meter(media.kind),
             retry: DEFAULT_RETRY,
         };
-        track.update(media, extensions);
+        track.update(media);
         track
     }
 
     /// Applies a renegotiated media section; layers that stay keep their state.
-    pub fn update(&mut self, media: &UpMedia, extensions: &ExtensionMap) {
+    pub fn update(&mut self, media: &UpMedia) {
         self.track = media.track;
         self.formats = media.codecs.iter().map(Format::new).collect();
         self.offered = OfferedSets::new(&media.codecs);
-        self.extensions = extensions.clone();
         self.asks = Asks {
             nack: media.codecs.iter().any(|c| c.feedback.nack),
             pli: media.codecs.iter().any(|c| c.feedback.pli),
@@ -130,7 +124,8 @@ impl UpTrack {
         self.kind
     }
 
-    /// Takes a decrypted packet of `len` bytes in `buf`; a retransmission is unwrapped in place. On success `buf` is
+    /// Takes a decrypted packet of `len` bytes in `buf`, with its header extensions `ext`, resolved with the publisher's ids; a
+    /// retransmission is unwrapped in place. On success `buf` is
     /// ready to be shared.
     ///
     /// # Errors
@@ -142,9 +137,10 @@ impl UpTrack {
         stream: StreamRef,
         buf: &mut PacketBuf,
         len: usize,
+        ext: &ParsedExtensions,
     ) -> Result<Accepted, DropReason> {
         let packet = buf.packet_mut().ok_or(DropReason::PoolExhausted)?;
-        let mut header = read_header(packet.space(), len, &self.extensions)?;
+        let mut header = read_header(packet.space(), len)?;
         let layer =
             self.layers.get_mut(usize::from(stream.layer)).ok_or(DropReason::UnknownStream)?;
         let (ssrc, format) = if stream.is_rtx {
@@ -189,7 +185,7 @@ impl UpTrack {
         meta.payload_len = header.layout.payload_len as u16;
         meta.arrival = now;
         meta.is_retransmission = stream.is_rtx;
-        meta.ext = header.ext;
+        meta.ext = *ext;
         let dd = packet.meta.ext.dependency_descriptor(packet.bytes());
         let told = dd.map(rtp::dependency_descriptor::starts_key_frame);
         packet.meta.info = rtp::payload::inspect(format.codec, packet.payload(), dd);
@@ -339,7 +335,7 @@ pub(crate) fn layer_count(media: &UpMedia) -> usize {
     count.clamp(1, MAX_LAYERS)
 }
 
-fn read_header(buf: &mut [u8], len: usize, ids: &ExtensionMap) -> Result<Header, DropReason> {
+fn read_header(buf: &mut [u8], len: usize) -> Result<Header, DropReason> {
     let raw = buf.get(..len).ok_or(DropReason::RtpMalformed)?;
     let packet = RtpPacket::parse(raw)?;
     let header = Header {
@@ -348,7 +344,6 @@ fn read_header(buf: &mut [u8], len: usize, ids: &ExtensionMap) -> Result<Header,
         timestamp: packet.timestamp(),
         marker: packet.marker(),
         layout: Layout { header_len: packet.header_len(), payload_len: packet.payload().len() },
-        ext: ParsedExtensions::parse(&packet, ids)?,
     };
     if let Some(first) = buf.first_mut() {
         // The padding is removed, so the bit that announces it is cleared (RFC 3550 section 5.1).

@@ -276,7 +276,7 @@ impl Rig {
             account: pool.open(),
             pool,
             table: StreamTable::new(&plan(vec![media.clone()])),
-            up: UpTrack::new(&media, &extensions()),
+            up: UpTrack::new(&media),
             mirror: TrackMirror::new(&media),
             watch: LayerWatch::new(&media),
             media,
@@ -290,7 +290,7 @@ impl Rig {
         let stream = self.table.resolve(now, view.ssrc(), view.pt(), &ext)?;
         let mut buf = self.pool.alloc(self.account, raw.len())?;
         buf.space()[..raw.len()].copy_from_slice(raw);
-        match self.up.ingest(now, stream, &mut buf, raw.len()) {
+        match self.up.ingest(now, stream, &mut buf, raw.len(), &ext) {
             Ok(accepted) => {
                 self.last = Some(accepted);
                 let packet = self.pool.share(buf);

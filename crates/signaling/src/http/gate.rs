@@ -73,7 +73,9 @@ fn admit(signaling: &Signaling, parts: &axum::http::request::Parts) -> Result<()
     if parts.extensions.get::<Client>().is_some_and(|client| client.crowded) {
         return Err(too_many(CROWDED_WAIT));
     }
-    if !matches!(parts.method, Method::POST | Method::PATCH | Method::DELETE) {
+    // A connection of events may begin with a snapshot of the whole room, which costs more than most PATCHes.
+    let opens_events = parts.uri.path().ends_with("/events");
+    if !matches!(parts.method, Method::POST | Method::PATCH | Method::DELETE) && !opens_events {
         return Ok(());
     }
     let now = Instant::now();

@@ -44,6 +44,9 @@ impl Collector for Numbers {
         let core = signaling.core();
         signaling.counters().encode(core.counts(), core.data_refused(), &mut encoder)?;
         signaling.hub().counts().encode(&mut encoder)?;
+        if let Some(webhooks) = &signaling.config().webhooks {
+            webhooks.counts().encode(&mut encoder)?;
+        }
         (signaling.operations().metrics)(&mut encoder)
     }
 }

@@ -78,6 +78,11 @@ impl OutboundUrl {
         &self.host
     }
 
+    /// The whole URL, which may be a secret.
+    pub(crate) fn whole(&self) -> String {
+        format!("{self}{}", self.path)
+    }
+
     pub(super) fn port(&self) -> u16 {
         self.port
     }

@@ -1,0 +1,4 @@
+//! See `sfumato_fuzz_targets::sctp`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sfumato_fuzz_targets::sctp(data));
