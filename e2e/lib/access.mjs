@@ -15,7 +15,7 @@ export function nameless() {
     if (element.labels?.length) return [...element.labels].some((label) => text(label) !== "");
     return text(element) !== "" && ["BUTTON", "A", "SUMMARY"].includes(element.tagName);
   };
-  return [...document.querySelectorAll("button, a[href], input, select, textarea, summary, meter, video, canvas[role=img], aside, dialog[open]")]
+  return [...document.querySelectorAll("button, a[href], input, select, textarea, summary, [role=meter], video, canvas[role=img], aside, dialog[open]")]
     .filter((element) => element.checkVisibility?.() ?? element.offsetParent !== null)
     .filter((element) => !named(element))
     .map((element) => `${element.tagName.toLowerCase()}#${element.id}.${element.className}`);

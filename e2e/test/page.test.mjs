@@ -63,7 +63,7 @@ describe("the meeting page", { timeout: 400_000 }, () => {
     await ada.raw.fill("#room", "team");
     await ada.raw.press("#room", "Enter");
     await ada.waitFor("the preview plays", LIMIT, () => document.getElementById("preview-video")?.videoWidth > 0);
-    await ada.waitFor("the level moves", LIMIT, () => document.getElementById("meter").value > 0.2);
+    await ada.waitFor("the level moves", LIMIT, () => document.getElementById("meter-bar").offsetWidth > 20);
     await ada.waitFor("the devices are listed", LIMIT, () => document.getElementById("camera").options.length > 1 && document.getElementById("microphone").options.length > 1);
     await accessible(ada, "the lobby");
     await ada.raw.fill("#name", "Ada");
