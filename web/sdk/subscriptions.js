@@ -101,10 +101,15 @@ export class Subscriptions {
   }
 
   /**
-   * Tells the node of a session that is new, or has new slots. `auto` is told with the offer.
+   * Tells the node of a session that is new, or has new slots. `auto` is told with the offer. Tracks that are not there (any more) are
+   * left out, since the node would refuse the whole of it; `followed` finds those that take their place.
    * @param {Session} session
    */
   async placed(session) {
-    if (this.policy === "manual" && this.#wishes.length > 0) await session.events?.command(this.command.command);
+    if (this.policy !== "manual") return;
+    const { command } = this.command;
+    if (!("slots" in command)) return;
+    const slots = command.slots.filter(({ track }) => track === null || this.#known.track(track));
+    if (slots.length > 0) await session.events?.command({ ...command, slots });
   }
 }

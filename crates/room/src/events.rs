@@ -15,8 +15,8 @@ impl Room {
             Event::TrackActive { session, track } => self.set_active(now, session, track, true),
             Event::TrackSilent { session, track } => self.set_active(now, session, track, false),
             Event::AudioLevel { session, track, level } => self.hear(now, session, track, level),
-            Event::Lost { session } => self.set_lost(session, true),
-            Event::Back { session } => self.set_lost(session, false),
+            Event::Lost { session } => self.set_lost(now, session, true),
+            Event::Back { session } => self.set_lost(now, session, false),
             Event::Quality { session, quality } => self.note_quality(session, quality),
             Event::DataOpen { session } => self.set_channels(session, true),
             Event::DataClosed { session } => self.set_channels(session, false),
@@ -56,8 +56,16 @@ impl Room {
         }
     }
 
-    fn set_lost(&mut self, session: SessionId, lost: bool) {
-        self.publishers.update(session, &mut self.mappings, |record| record.lost = lost);
+    /// Records whether the peer of a session is lost for now. Its tracks do not count as live then, so slots may change.
+    fn set_lost(&mut self, now: Instant, session: SessionId, lost: bool) {
+        let mut changed = false;
+        self.publishers.update(session, &mut self.mappings, |record| {
+            changed =
+                std::mem::replace(&mut record.lost, lost) != lost && !record.tracks.is_empty();
+        });
+        if changed {
+            self.liveness_changed(now);
+        }
     }
 
     fn set_channels(&mut self, session: SessionId, open: bool) {

@@ -17,6 +17,8 @@
 //! [`messages`] and [`mail`] connect the workers. [`feedback`] is RTCP in both directions, [`timers`] are the sessions'
 //! deadlines. A [`source`] is a publisher without a peer connection; its packets enter behind ingest.
 //!
+//! [`data`] are the messages of data channels.
+//!
 //! What signaling is told of a peer beside its tracks: [`presence`] (lost and back, the quality of its connection).
 //!
 //! Limits for one participant: [`memory`] (packets) and [`rates`] (datagrams). [`health`] tells whether the workers run.

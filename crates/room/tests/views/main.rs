@@ -302,7 +302,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn views_that_follow_the_changes_equal_fresh_snapshots(steps in prop::collection::vec(step(), 1..80)) {
+    fn views_that_follow_the_changes_equal_fresh_snapshots(steps in prop::collection::vec(step(), 1..60)) {
         let mut world = World::new();
         for step in &steps {
             world.take(step);

@@ -92,64 +92,25 @@ impl Guard {
             return Verdict::Drop;
         }
         self.fill(now);
-        let (mut held, mut received, mut control) = (self.held, self.received, self.control);
-        let mut first = true;
+        let known = Known { established, caught_up };
+        let mut draft =
+            Draft { received: self.received, held: self.held, control: self.control, first: true };
         for chunk in chunks(packet) {
             let Some((kind, value)) = chunk else { return Verdict::Drop };
-            match kind {
-                kind::DATA => {
-                    let Some((tsn, stream)) = data(value) else { return Verdict::Drop };
-                    if stream >= STREAMS_MAX {
-                        return Verdict::Abort;
-                    }
-                    let ahead = tsn.wrapping_sub(received);
-                    // Only the first one decides: a sender that repeats what is missing may add what is too far ahead.
-                    let too_far = is_ahead(ahead) && ahead > AHEAD_MAX;
-                    let too_many = held >= HELD_MAX && ahead != 1;
-                    if first && (too_far || too_many) || held >= 2 * HELD_MAX {
-                        return Verdict::Drop;
-                    }
-                    first = false;
-                    held += u32::from(is_ahead(ahead));
-                    received = if ahead == 1 { tsn } else { received };
+            match draft.take(known, kind, value) {
+                Some(Verdict::Pass) => {}
+                Some(refused) => {
+                    // Chunks of a refused packet count too.
+                    self.control = draft.control;
+                    return refused;
                 }
-                kind::FORWARD_TSN => {
-                    let Some(to) = word(value, 0) else { return Verdict::Drop };
-                    let ahead = to.wrapping_sub(received);
-                    if is_ahead(ahead) && ahead > FORWARD_MAX {
-                        return Verdict::Drop;
-                    }
-                    // The streams that it names must be ones that may exist.
-                    if value[4..].chunks_exact(4).any(|s| half(s, 0) >= Some(STREAMS_MAX)) {
-                        return Verdict::Abort;
-                    }
-                    received = if is_ahead(ahead) { to } else { received };
-                }
-                kind::SACK if !gaps_rise(value) => return Verdict::Drop,
-                kind::SACK => {}
-                kind::ERROR => return Verdict::Drop,
-                kind::INIT if established => return Verdict::Drop,
-                _ if control == 0 => return Verdict::Drop,
-                _ => {
-                    control -= 1;
-                    match kind {
-                        kind::INIT => {
-                            let Some(first) = word(value, 12) else { return Verdict::Drop };
-                            received = first.wrapping_sub(1);
-                            self.streams = half(value, 10).unwrap_or(0).min(STREAMS_MAX);
-                        }
-                        // A reset that overtook data would make the library keep that data apart, and look through all of it
-                        // at each chunk. The peer asks again (RFC 6525 section 5.1.1).
-                        kind::RE_CONFIG if !caught_up || resets_ahead(value, received) => {
-                            self.control = control;
-                            return Verdict::Drop;
-                        }
-                        _ => {}
-                    }
-                }
+                None => return Verdict::Drop,
+            }
+            if kind == kind::INIT {
+                self.streams = half(value, 10).unwrap_or(0).min(STREAMS_MAX);
             }
         }
-        (self.held, self.received, self.control) = (held, received, control);
+        (self.held, self.received, self.control) = (draft.held, draft.received, draft.control);
         Verdict::Pass
     }
 
@@ -189,6 +150,80 @@ impl Guard {
             self.control = self.control.saturating_add(more).min(CONTROL_BURST);
             self.control_at = now;
         }
+    }
+}
+
+/// What is known before a packet.
+#[derive(Clone, Copy)]
+struct Known {
+    established: bool,
+    caught_up: bool,
+}
+
+/// The counts as they are if the library takes the packet.
+struct Draft {
+    received: u32,
+    held: u32,
+    control: u32,
+    /// No DATA chunk of the packet was looked at yet.
+    first: bool,
+}
+
+impl Draft {
+    /// Decides on a chunk; `None` if it is malformed.
+    fn take(&mut self, known: Known, kind: u8, value: &[u8]) -> Option<Verdict> {
+        match kind {
+            kind::DATA => return self.take_data(value),
+            kind::FORWARD_TSN => return self.take_forward(value),
+            kind::SACK if !gaps_rise(value) => return None,
+            kind::SACK => return Some(Verdict::Pass),
+            kind::ERROR => return Some(Verdict::Drop),
+            kind::INIT if known.established => return Some(Verdict::Drop),
+            _ if self.control == 0 => return Some(Verdict::Drop),
+            _ => self.control -= 1,
+        }
+        match kind {
+            kind::INIT => self.received = word(value, 12)?.wrapping_sub(1),
+            // A reset that overtook data would make the library keep that data apart, and look through all of it at each chunk. The
+            // peer asks again (RFC 6525 section 5.1.1).
+            kind::RE_CONFIG if !known.caught_up || resets_ahead(value, self.received) => {
+                return Some(Verdict::Drop);
+            }
+            _ => {}
+        }
+        Some(Verdict::Pass)
+    }
+
+    fn take_data(&mut self, value: &[u8]) -> Option<Verdict> {
+        let (tsn, stream) = data(value)?;
+        if stream >= STREAMS_MAX {
+            return Some(Verdict::Abort);
+        }
+        let ahead = tsn.wrapping_sub(self.received);
+        // Only the first one decides: a sender that repeats what is missing may add what is too far ahead.
+        let too_far = is_ahead(ahead) && ahead > AHEAD_MAX;
+        let too_many = self.held >= HELD_MAX && ahead != 1;
+        if self.first && (too_far || too_many) || self.held >= 2 * HELD_MAX {
+            return Some(Verdict::Drop);
+        }
+        self.first = false;
+        self.held += u32::from(is_ahead(ahead));
+        self.received = if ahead == 1 { tsn } else { self.received };
+        Some(Verdict::Pass)
+    }
+
+    fn take_forward(&mut self, value: &[u8]) -> Option<Verdict> {
+        let to = word(value, 0)?;
+        let ahead = to.wrapping_sub(self.received);
+        if is_ahead(ahead) && ahead > FORWARD_MAX {
+            return Some(Verdict::Drop);
+        }
+        // The streams that it names must be ones that may exist.
+        if value[4..].chunks_exact(4).any(|s| half(s, 0) >= Some(STREAMS_MAX)) {
+            return Some(Verdict::Abort);
+        }
+        self.received = if is_ahead(ahead) { to } else { self.received };
+        Some(Verdict::Pass)
     }
 }
 
