@@ -185,6 +185,14 @@ impl RoomSettings {
     pub const METADATA_MAX: usize = 16 * 1_024;
     /// Most audio tracks that a member hears at a time.
     pub const AUDIBLE_MAX: usize = 16;
+    /// Codecs that a room can be limited to. RED comes with Opus.
+    pub const CODECS: [Codec; 6] =
+        [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1];
+
+    /// The codec of [`RoomSettings::CODECS`] with this name, in any case.
+    pub fn codec(name: &str) -> Option<Codec> {
+        Self::CODECS.into_iter().find(|codec| codec.as_str().eq_ignore_ascii_case(name))
+    }
 }
 
 impl Default for RoomSettings {

@@ -47,7 +47,9 @@ impl RoomSettings {
         allows(&self.codecs, codec)
     }
 
-    fn changed(&self, change: SettingsChange) -> Self {
+    /// These settings with the change.
+    #[must_use]
+    pub fn changed(&self, change: SettingsChange) -> Self {
         let old = self.clone();
         Self {
             metadata: change.metadata.unwrap_or(old.metadata),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{ParticipantId, Permissions, SessionId};
+use model::{ParticipantId, Permissions, Quality, SessionId};
 
 use crate::room::{Room, not_found};
 use crate::{ParticipantRecord, RoomError, Snapshot};
@@ -43,5 +43,10 @@ impl Room {
     /// What a member may do now; `None` when there is no such member, or its connection is lost.
     pub fn permissions_of(&self, member: &ParticipantId) -> Option<Permissions> {
         self.permissions(self.publishers.session_of(member)?)
+    }
+
+    /// How good a member's connection is; `None` when it is not known, or when there is no such member.
+    pub fn quality_of(&self, member: &ParticipantId) -> Option<Quality> {
+        self.qualities.get(member).copied()
     }
 }

@@ -58,12 +58,13 @@ async fn requests_that_make_no_sense_are_refused() {
         (reply.status, reply.json()["type"].as_str().unwrap().to_owned())
     };
     let (bad, wrong) = ("urn:sfumato:problem:bad-command", "urn:sfumato:problem:bad-participant");
+    let field = "urn:sfumato:problem:bad-field";
     let refused = [
         (json!({}), 400, bad),
         (json!({ "sdp": 1 }), 400, bad),
         (json!({ "sdp": offer("A"), "identity": "a/b" }), 400, wrong),
-        (json!({ "sdp": offer("A"), "name": "n".repeat(257) }), 422, bad),
-        (json!({ "sdp": offer("A"), "metadata": "n".repeat(4_097) }), 422, bad),
+        (json!({ "sdp": offer("A"), "name": "n".repeat(257) }), 422, field),
+        (json!({ "sdp": offer("A"), "metadata": "n".repeat(4_097) }), 422, field),
         (json!({ "sdp": offer("A"), "tracks": [{ "mid": "0", "source": "tv" }] }), 400, bad),
         (json!({ "sdp": offer("A"), "subscribe": { "policy": "none" } }), 400, bad),
     ];

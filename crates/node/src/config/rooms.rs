@@ -7,10 +7,6 @@ use room::RoomSettings;
 
 use super::raw::{ConfigError, Raw, RawConfig};
 
-/// Codecs that a room can be limited to. RED comes with Opus.
-const CODECS: [Codec; 6] =
-    [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1];
-
 const WEEK: u64 = 7 * 24 * 3_600;
 const YEAR: u64 = 366 * 24 * 3_600;
 
@@ -24,7 +20,7 @@ pub(super) fn resolve(raw: &mut RawConfig) -> Result<RoomSettings, ConfigError> 
         let fits = |n: &usize| (least..=most).contains(n);
         *value = raw.take(key, &allowed, |raw| raw.parse().filter(fits))?.unwrap_or(*value);
     }
-    let names = CODECS.map(Codec::as_str).join(", ");
+    let names = RoomSettings::CODECS.map(Codec::as_str).join(", ");
     let codecs = raw.take("rooms.codecs", &format!("a list of {names}"), codecs)?;
     settings.codecs = codecs.unwrap_or_default();
     let mut seconds = |key: &'static str, most: u64| {
@@ -45,7 +41,5 @@ pub(super) fn resolve(raw: &mut RawConfig) -> Result<RoomSettings, ConfigError> 
 }
 
 fn codecs(raw: &Raw) -> Option<Vec<Codec>> {
-    let codec =
-        |name: &String| CODECS.into_iter().find(|codec| codec.as_str().eq_ignore_ascii_case(name));
-    raw.list()?.iter().map(codec).collect()
+    raw.list()?.iter().map(|name| RoomSettings::codec(name)).collect()
 }

@@ -40,6 +40,27 @@ impl Core {
         done.ok_or_else(|| RoomError::new(ErrorKind::NotFound, format!("no room {room}")))?
     }
 
+    /// As [`Core::administer`], with commands that depend on the state of the room: `decide` reads it, and what it asks for is
+    /// done before anything else can change the room. The commands are done in order, until one is refused.
+    ///
+    /// # Errors
+    /// Those of `decide` and of [`Core::administer`].
+    pub fn administer_after(
+        &self,
+        now: Instant,
+        room: &RoomId,
+        decide: impl FnOnce(&Room) -> Result<Vec<AdminCommand>, RoomError>,
+    ) -> Result<(), RoomError> {
+        let cell = lock(&self.names).get(room).cloned();
+        let done = cell.and_then(|cell| {
+            self.turn(&cell, |room| {
+                let commands = decide(room)?;
+                commands.into_iter().try_for_each(|command| room.administer(now, command))
+            })
+        });
+        done.ok_or_else(|| RoomError::new(ErrorKind::NotFound, format!("no room {room}")))?
+    }
+
     /// Creates a room, which then waits for its first session for its `empty_timeout`, and at least for a minute. True: the
     /// room is new. False: it was there, and stays as it is.
     ///
@@ -67,6 +88,11 @@ impl Core {
         // The turn enters the time at which the room ends if nobody comes.
         self.turn(&cell, |_| ());
         Ok(true)
+    }
+
+    /// The settings of rooms that are created without others.
+    pub fn default_settings(&self) -> &RoomSettings {
+        &self.default_settings
     }
 
     /// The settings of a room; `None` when there is no such room.

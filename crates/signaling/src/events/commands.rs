@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use model::data::{MESSAGE_MAX, TOPIC_MAX};
@@ -43,10 +42,6 @@ pub(crate) fn bad_json(error: &serde_json::Error) -> Problem {
     Problem::bad_request("bad-command", detail)
 }
 
-fn bad(why: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-command", "Unprocessable content", why)
-}
-
 /// How slots are to be filled.
 ///
 /// # Errors
@@ -69,7 +64,7 @@ fn wish(slot: SlotChoice) -> Result<SlotWish, Problem> {
     let size = match (width, height) {
         (Some(width), Some(height)) => Some((width, height)),
         (None, None) => None,
-        _ => return Err(bad("A slot has both width and height, or neither.")),
+        _ => return Err(Problem::bad_field("A slot has both width and height, or neither.")),
     };
     let track = track.as_deref().map(track_id).transpose()?;
     Ok(SlotWish { mid: section(&mid)?, track, size, priority, paused })
@@ -97,14 +92,16 @@ pub(crate) fn section_descriptions(
 /// 422 when it is too long.
 pub(crate) fn limited(what: &str, text: String, most: usize) -> Result<Arc<str>, Problem> {
     if text.len() > most {
-        return Err(bad(format!("{what} is over {most} bytes.")));
+        return Err(Problem::bad_field(format!("{what} is over {most} bytes.")));
     }
     Ok(text.into())
 }
 
 fn few(what: &str, count: usize) -> Result<(), Problem> {
     match count > LIST_MAX {
-        true => Err(bad(format!("{what} has {count} entries; at most {LIST_MAX} are allowed."))),
+        true => Err(Problem::bad_field(format!(
+            "{what} has {count} entries; at most {LIST_MAX} are allowed."
+        ))),
         false => Ok(()),
     }
 }
@@ -112,31 +109,40 @@ fn few(what: &str, count: usize) -> Result<(), Problem> {
 fn identities(what: &str, texts: &[String]) -> Result<Vec<ParticipantId>, Problem> {
     few(what, texts.len())?;
     let parse = |text: &String| {
-        ParticipantId::parse(text).map_err(|error| bad(format!("{what}: {error}.")))
+        ParticipantId::parse(text).map_err(|error| Problem::bad_field(format!("{what}: {error}.")))
     };
     texts.iter().map(parse).collect()
 }
 
 fn section(text: &str) -> Result<Mid, Problem> {
-    Mid::parse(text).map_err(|error| bad(format!("mid: {error}.")))
+    Mid::parse(text).map_err(|error| Problem::bad_field(format!("mid: {error}.")))
 }
 
-fn track_id(text: &str) -> Result<TrackId, Problem> {
+/// The track with this id.
+///
+/// # Errors
+/// 422 when the text is no id.
+pub(crate) fn track_id(text: &str) -> Result<TrackId, Problem> {
     let number = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    number.map(TrackId).ok_or_else(|| bad("A track's id is a number in digits."))
+    number.map(TrackId).ok_or_else(|| Problem::bad_field("A track's id is a number in digits."))
 }
 
-fn data(message: DataMessage) -> Result<DataRequest, Problem> {
+/// A data message that is to be sent.
+///
+/// # Errors
+/// 422 when it has not exactly one payload, or when a part of it is too long.
+pub(crate) fn data(message: DataMessage) -> Result<DataRequest, Problem> {
     let payload = match (message.text, message.base64) {
         (Some(text), None) => Payload::Text(text.into()),
         (None, Some(bytes)) => {
-            let bytes = STANDARD.decode(bytes).map_err(|_| bad("base64 does not parse."))?;
+            let bytes =
+                STANDARD.decode(bytes).map_err(|_| Problem::bad_field("base64 does not parse."))?;
             Payload::Binary(bytes.into())
         }
-        _ => return Err(bad("A data message has either text or base64.")),
+        _ => return Err(Problem::bad_field("A data message has either text or base64.")),
     };
     if payload.as_bytes().len() > MESSAGE_MAX {
-        return Err(bad(format!("The data message is over {MESSAGE_MAX} bytes.")));
+        return Err(Problem::bad_field(format!("The data message is over {MESSAGE_MAX} bytes.")));
     }
     let request = DataRequest {
         topic: message.topic.into(),
@@ -148,7 +154,7 @@ fn data(message: DataMessage) -> Result<DataRequest, Problem> {
         payload,
     };
     if !request.has_valid_topic() {
-        return Err(bad(format!("A topic has 1 to {TOPIC_MAX} bytes.")));
+        return Err(Problem::bad_field(format!("A topic has 1 to {TOPIC_MAX} bytes.")));
     }
     Ok(request)
 }

@@ -13,7 +13,7 @@ use room::{DataRequest, EndReason, ParticipantRecord, SlotState, SlotView, Track
 use super::messages as m;
 
 /// A room with its settings.
-pub(super) fn room(id: &RoomId, settings: &room::RoomSettings) -> m::Room {
+pub(crate) fn room(id: &RoomId, settings: &room::RoomSettings) -> m::Room {
     m::Room {
         id: id.to_string(),
         metadata: settings.metadata.to_string(),
@@ -30,7 +30,7 @@ pub(super) fn room(id: &RoomId, settings: &room::RoomSettings) -> m::Room {
 }
 
 /// A member as its record describes it.
-pub(super) fn member(record: &ParticipantRecord) -> m::Member {
+pub(crate) fn member(record: &ParticipantRecord) -> m::Member {
     m::Member {
         identity: record.id.to_string(),
         name: record.profile.name.to_string(),
@@ -49,7 +49,8 @@ pub(super) fn member(record: &ParticipantRecord) -> m::Member {
     }
 }
 
-fn track(track: &TrackRecord) -> m::Track {
+/// A track as its record describes it.
+pub(crate) fn track(track: &TrackRecord) -> m::Track {
     let mut codecs: Vec<String> = Vec::new();
     for name in track.codecs.iter().map(|spec| spec.codec.as_str()) {
         if !codecs.iter().any(|known| known == name) {
@@ -85,7 +86,7 @@ fn source(source: TrackSource) -> m::Source {
 }
 
 /// The source with this name in messages.
-pub(super) fn source_of(source: m::Source) -> TrackSource {
+pub(crate) fn source_of(source: m::Source) -> TrackSource {
     match source {
         m::Source::Camera => TrackSource::Camera,
         m::Source::Microphone => TrackSource::Microphone,
@@ -113,7 +114,7 @@ pub(super) fn slot(view: &SlotView, may_name: impl Fn(&ParticipantId) -> bool) -
 }
 
 /// What a member may do.
-pub(super) fn permissions(permissions: &Permissions) -> m::PermissionSet {
+pub(crate) fn permissions(permissions: &Permissions) -> m::PermissionSet {
     m::PermissionSet {
         publish: permissions.publish.iter().map(source).collect(),
         subscribe: permissions.subscribe,
@@ -134,7 +135,7 @@ pub(super) fn speakers(
 }
 
 /// The quality of a connection.
-pub(super) fn quality(quality: model::Quality) -> m::Quality {
+pub(crate) fn quality(quality: model::Quality) -> m::Quality {
     match quality {
         model::Quality::Good => m::Quality::Good,
         model::Quality::Fair => m::Quality::Fair,

@@ -5,7 +5,7 @@
 //! connects a client to it, `commands` does what clients ask, `metrics` counts. `messages` has the types.
 
 mod commands;
-mod convert;
+pub(crate) mod convert;
 mod follow;
 mod hub;
 mod log;
@@ -13,7 +13,9 @@ pub mod messages;
 mod metrics;
 
 pub use commands::asked_of_room;
-pub(crate) use commands::{bad_json, limited, read_command, section_descriptions, subscription};
+pub(crate) use commands::{
+    bad_json, data, limited, read_command, section_descriptions, subscription, track_id,
+};
 pub(crate) use follow::{Frame, Frames, transfer_time};
 pub(crate) use hub::Hub;
 pub(crate) use log::{Feed, Next};

@@ -189,13 +189,23 @@ impl Page {
     /// The `Link` to the next page (RFC 8288 section 3). Ids contain only unreserved characters of a URI, so nothing
     /// is escaped.
     pub(crate) fn next(&self, path: &str, last: &str) -> String {
-        format!("<{path}?limit={}&after={last}>; rel=\"next\"", self.limit)
+        Self::link(&self.path(path, last))
+    }
+
+    /// The path of the next page.
+    pub(crate) fn path(&self, path: &str, last: &str) -> String {
+        format!("{path}?limit={}&after={last}", self.limit)
+    }
+
+    /// The `Link` to the next page with this path.
+    pub(crate) fn link(path: &str) -> String {
+        format!("<{path}>; rel=\"next\"")
     }
 }
 
 /// `after` names a participant that has left, so it is unknown where the next page begins. An error is better than a
 /// page that skips a participant.
-fn gone() -> Problem {
+pub(crate) fn gone() -> Problem {
     Problem::new(
         StatusCode::GONE,
         "page-gone",

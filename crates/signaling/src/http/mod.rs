@@ -16,5 +16,6 @@ pub(crate) mod resource;
 pub(crate) mod router;
 pub(crate) mod session;
 pub(crate) mod stats;
+pub(crate) mod v1;
 pub(crate) mod whep;
 pub(crate) mod whip;

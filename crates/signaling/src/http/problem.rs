@@ -78,6 +78,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, slug, "Bad request", detail)
     }
 
+    /// A field of a body or message that is not known, is missing, or has a value that is not allowed.
+    pub(crate) fn bad_field(detail: impl Into<String>) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(status, "bad-field", "Unprocessable content", detail)
+    }
+
     /// A defect of this node; the log has the details.
     pub(crate) fn internal() -> Self {
         Self::new(

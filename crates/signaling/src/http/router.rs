@@ -4,7 +4,7 @@ use axum::routing::{get, options, post};
 use axum::{Extension, Router, middleware};
 
 use crate::http::{
-    api, events, gate, host, offer, ops, page, path, resource, session, stats, whep, whip,
+    api, events, gate, host, offer, ops, page, path, resource, session, stats, v1, whep, whip,
 };
 use crate::resources::Face;
 use crate::state::Signaling;
@@ -31,6 +31,7 @@ pub(crate) fn public(signaling: Signaling) -> Router {
         .route("/whip/{room}/sessions/{token}", resource_of(Face::Whip))
         .route("/whep/{room}/sessions/{token}", resource_of(Face::Whep))
         .merge(sessions())
+        .merge(v1::routes())
         .route("/api/config", readable(get(api::config)))
         .route("/api/rooms", readable(get(api::rooms)))
         .route("/api/rooms/{room}", readable(get(api::room)))
