@@ -233,7 +233,7 @@ impl Room {
         let mut given: &[TrackDescription] = &[];
         if let Some(admission) = admission {
             check_profile(&admission.profile)?;
-            record.kind = MemberKind::Session;
+            record.kind = admission.kind;
             record.profile = admission.profile.clone();
             (permissions, given) = (admission.permissions, &admission.tracks);
             record.hidden = permissions.hidden;
