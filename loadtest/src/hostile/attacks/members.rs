@@ -70,7 +70,7 @@ fn command(number: usize) -> Value {
     match number % 4 {
         0 => {
             let text = "\u{1}".repeat(METADATA);
-            json!({ "type": "update_me", "name": "\u{202e}mallory", "metadata": format!("{number}{text}") })
+            json!({ "type": "update_me", "metadata": format!("{number}{text}") })
         }
         1 => {
             json!({ "type": "subscribe", "policy": "auto", "pinned": [format!("nobody-{number}")] })
