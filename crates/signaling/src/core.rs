@@ -450,15 +450,24 @@ impl Core {
         while let Some(command) = state.room.poll_command() {
             self.sink.send(command);
         }
-        while let Some(notice) = state.room.poll_notice() {
-            self.take_notice(&cell.id, &notice);
-        }
-        while let Some(change) = state.room.poll_record() {
-            self.observer.record(&cell.id, &change);
-        }
+        self.tell(&cell.id, &mut state.room);
         self.totals.change(&before, &state.room.counts(), counted);
         self.list(cell, &mut state);
         Some(result)
+    }
+
+    /// Tells what happened in a call. The end of sessions comes first, since it says why a member left. Records come before the
+    /// other notices, which name members: a client that hears of a slot before it hears of the member in it does not know whom
+    /// it shows.
+    fn tell(&self, id: &RoomId, room: &mut Room) {
+        let notices: Vec<Notice> = std::iter::from_fn(|| room.poll_notice()).collect();
+        let is_end = |notice: &&Notice| matches!(notice, Notice::SessionClosed { .. });
+        notices.iter().filter(is_end).for_each(|notice| self.take_notice(id, notice));
+        while let Some(change) = room.poll_record() {
+            self.observer.record(id, &change);
+        }
+        let others = notices.iter().filter(|notice| !is_end(notice));
+        others.for_each(|notice| self.take_notice(id, notice));
     }
 
     fn take_notice(&self, room: &RoomId, notice: &Notice) {

@@ -2,7 +2,7 @@
 //! Tokens are never logged and never repeated in an answer.
 //!
 //! `keyring` has the keys by their ids ([`keys`], [`jwks`]); the one that a token names checks its signature; `claims` reads what it says
-//! into [`grants`]; [`caller`] answers what its bearer may do. [`mint`] makes tokens for operators and tests.
+//! into [`grants`]; [`caller`] answers what its bearer may do. [`mod@mint`] makes tokens for operators and tests.
 
 mod caller;
 mod claims;
