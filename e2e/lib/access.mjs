@@ -15,7 +15,7 @@ export function nameless() {
     if (element.labels?.length) return [...element.labels].some((label) => text(label) !== "");
     return text(element) !== "" && ["BUTTON", "A", "SUMMARY"].includes(element.tagName);
   };
-  return [...document.querySelectorAll("button, a[href], input, select, textarea, summary, meter, video, canvas[role=img], aside, dialog[open]")]
+  return [...document.querySelectorAll("button, a[href], input, select, textarea, summary, [role=meter], video, canvas[role=img], aside, dialog[open]")]
     .filter((element) => element.checkVisibility?.() ?? element.offsetParent !== null)
     .filter((element) => !named(element))
     .map((element) => `${element.tagName.toLowerCase()}#${element.id}.${element.className}`);
@@ -24,7 +24,12 @@ export function nameless() {
 /** Texts whose contrast to what is behind them is below 4.5:1, or 3:1 where they are large (WCAG 2.2, 1.4.3). */
 export function contrasts() {
   const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const known = new Map();
   const rgba = (color) => {
+    if (!known.has(color)) known.set(color, parsed(color));
+    return known.get(color);
+  };
+  const parsed = (color) => {
     canvas.clearRect(0, 0, 1, 1);
     canvas.fillStyle = color;
     canvas.fillRect(0, 0, 1, 1);

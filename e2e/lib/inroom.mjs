@@ -6,6 +6,7 @@ export function installMember() {
   const HEIGHT = 90;
   let room = null;
   let sdk = null;
+  let fetched = 0;
   const events = [];
   const messages = [];
   const elements = new Map();
@@ -50,8 +51,8 @@ export function installMember() {
     return { track: destination.stream.getAudioTracks()[0], loud: (value) => (gain.gain.value = value), end: () => oscillator.stop() };
   }
 
-  /** Joins with a camera of this colour and a microphone of this pitch. */
-  async function join({ url, token = null, colour = null, frequency = null, options = {}, camera = {} }) {
+  /** Joins with a camera of this colour and a microphone of this pitch. `tokens`: one after the other, whenever one is asked for. */
+  async function join({ url, token = null, tokens = null, colour = null, frequency = null, options = {}, camera = {} }) {
     sdk ??= await import("/sdk/index.js");
     const tracks = [];
     if (colour) {
@@ -63,14 +64,33 @@ export function installMember() {
       tracks.push({ track: sources.get("microphone").track, source: "microphone" });
     }
     const began = performance.now();
-    room = await sdk.join(url, token, { ...options, tracks });
+    const fresh = async () => {
+      fetched += 1;
+      return tokens[Math.min(fetched, tokens.length) - 1];
+    };
+    fetched = 0;
+    room = await sdk.join(url, tokens ? fresh : token, { ...options, tracks });
+    const ms = Math.round(performance.now() - began);
     if (frequency) speak(0);
     for (const type of ["state", "closed", "muted", "permissions", "memberleft", "unpublished", "encryption", "tokenexpiring", "speakers", "quality"]) {
       room.on(type, (detail) => events.push({ at: Math.round(performance.now()), type, ...flat(detail) }));
     }
     room.on("member", ({ member, joined }) => joined && events.push({ at: Math.round(performance.now()), type: "joined", member: member.identity }));
     room.on("data", ({ identity, topic, text, bytes, lossy }) => messages.push({ identity, topic, lossy, ...(bytes ? { bytes: [...bytes] } : { text }) }));
-    return { identity: room.me.identity, ms: Math.round(performance.now() - began) };
+    return { identity: room.me.identity, began, ms };
+  }
+
+  /** Joins, and gives how long it took until `join` was done, and until a frame of somebody was decoded. */
+  async function joinTimed(how) {
+    const { ms, began } = await join(how);
+    const end = began + 15_000;
+    while (performance.now() < end) {
+      for (const { mid, kind } of room.slots) {
+        if (kind === "video" && (await decoded(mid))?.frames > 0) return { joinedMs: ms, firstFrameMs: Math.round(performance.now() - began) };
+      }
+      await new Promise((resolve) => setTimeout(resolve, 4));
+    }
+    throw new Error("no frame within 15 s");
   }
 
   /** A detail of an event without its objects. */
@@ -262,6 +282,7 @@ export function installMember() {
 
   async function leave() {
     await room?.leave();
+    room = null;
     for (const { end } of sources.values()) end();
     sources.clear();
     for (const element of elements.values()) element.remove();
@@ -271,10 +292,11 @@ export function installMember() {
   }
 
   const context = () => audio.context;
+  const tokensFetched = () => fetched;
 
   window.member = {
-    context,
-    join, speak, view, show, colourOf, publish, unpublish, mute, unmute, muted, stats, send, subscribe, encrypt, update, took, saw, restart, cutEvents,
+    context, tokensFetched,
+    join, joinTimed, speak, view, show, colourOf, publish, unpublish, mute, unmute, muted, stats, send, subscribe, encrypt, update, took, saw, restart, cutEvents,
     resumptions, watchSockets, dataWay, switches, decoded, leave,
   };
 }

@@ -131,15 +131,17 @@ describe("a room", { timeout: 420_000 }, () => {
     const { times, frames, others } = await dora.call("switches", { slot: 2, control: 3, tracks: [{ id: red, rgb: RGB.red }, { id: blue, rgb: RGB.blue }], count: SWITCHES, pauseMs: SWITCH_PAUSE_MS });
     const now = await dora.call("decoded", (await dora.call("view")).slots[2].mid);
     await dora.call("subscribe", "auto", {});
-    const [stills, common] = longStills(frames, others);
+    // A slot beside it that is not switched shows what the machine costs: where that stands still for long, the switches are not to blame.
+    const [stills, beside] = [stillTimes(frames), stillTimes(others)];
+    const limit = Math.max(MOST_STILL_MS, 1.5 * beside[0]);
     const delta = Object.fromEntries(["frames", "keyFrames", "dropped", "plis", "freezes", "frozen", "lost"].map((key) => [key, now[key] - before[key]]));
-    console.log(`${times.length} switches, command to first frame of the new track: median ${median(times)} ms, p95 ${percentile(times, 95)} ms, longest ${Math.max(...times)} ms; times without a new frame over ${MOST_STILL_MS} ms: ${JSON.stringify(stills)}, and together with a slot that was not switched: ${JSON.stringify(common)}; ${JSON.stringify(delta)}`);
+    console.log(`${times.length} switches, command to first frame of the new track: median ${median(times)} ms, p95 ${percentile(times, 95)} ms, longest ${Math.max(...times)} ms, over 700 ms: ${JSON.stringify(times.filter((ms) => ms > 700))}; longest without a new frame ${stills.slice(0, 3).join(", ")} ms, in a slot that was not switched ${beside.slice(0, 3).join(", ")} ms; ${JSON.stringify(delta)}`);
     assert.equal(times.length, SWITCHES);
     assert.equal(now.ssrc, before.ssrc, "the slot keeps its SSRC");
     assert.ok(delta.keyFrames >= SWITCHES, `${delta.keyFrames} key frames for ${SWITCHES} switches`);
     assert.equal(delta.lost, 0, "packets that seem lost: the numbers are not continuous");
-    assert.ok(delta.dropped <= SWITCHES / 20, `${delta.dropped} frames dropped by the decoder`);
-    assert.deepEqual(stills, [], "times without a new frame");
+    assert.ok(delta.plis <= SWITCHES / 50, `the decoder asked for ${delta.plis} key frames: it could not read what it got`);
+    assert.ok(stills[0] <= limit, `${stills[0]} ms without a new frame`);
     assert.deepEqual(dora.errors, []);
   });
 
@@ -331,19 +333,7 @@ describe("a room", { timeout: 420_000 }, () => {
   });
 });
 
-/**
- * Times without a new frame in a slot that are too long, in two lists: those that are its own, and those in which a slot beside it
- * stood still, too, since the machine had no time for the browser.
- */
-function longStills(frames, others) {
-  const [own, common] = [[], []];
-  frames.forEach((at, index) => {
-    const still = at - (frames[index - 1] ?? at);
-    if (still <= MOST_STILL_MS) return;
-    const from = frames[index - 1];
-    const beside = others.filter((other) => other > from - MOST_STILL_MS && other < at + MOST_STILL_MS);
-    const longest = Math.max(0, ...beside.slice(1).map((other, next) => other - beside[next]));
-    (longest > MOST_STILL_MS / 2 ? common : own).push(still);
-  });
-  return [own, common];
+/** Times from each frame to the next one, the longest first. */
+function stillTimes(frames) {
+  return frames.slice(1).map((at, before) => at - frames[before]).sort((a, b) => b - a);
 }

@@ -57,6 +57,8 @@ export class Publication {
   transceiver = null;
   /** Muted: it keeps its section, and nothing of it is forwarded. */
   muted = false;
+  /** It is not sent, since its source is not allowed at the moment. */
+  withheld = false;
   /** An administrator muted it, not the page. */
   mutedByAdmin = false;
   /** For an element that shows it, muted or not. @type {MediaStream | null} */

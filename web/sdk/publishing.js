@@ -6,6 +6,7 @@ import { Publication } from "./publications.js";
 /** @import {PublishOptions} from "./publications.js" */
 /** @import {Session} from "./session.js" */
 /** @import {Member} from "./state.js" */
+/** @import {Permissions} from "./types.js" */
 
 /** How long the node's record may take to show a track after the answer. */
 const RECORD_TIMEOUT_MS = 5_000;
@@ -14,6 +15,7 @@ const RECORD_TIMEOUT_MS = 5_000;
  * @typedef {object} World
  * @property {() => Session | null} session
  * @property {() => Member | null} me
+ * @property {() => Permissions | null} permissions null before they are known
  * @property {() => boolean} encrypted
  * @property {(publication: Publication, muted: boolean) => void} onMuted
  * @property {(publication: Publication) => void} onUnpublished
@@ -24,10 +26,46 @@ export class Publishing {
   all = [];
   /** @type {Set<() => void>} */
   #waiting = new Set();
+  /** @type {Promise<void>} */
+  #obeying = Promise.resolve();
 
   /** @param {World} world */
   constructor(world) {
     this.world = world;
+  }
+
+  /** What a new session sends: all whose source is allowed, as far as that is known. */
+  get sent() {
+    for (const publication of this.all) publication.withheld = !this.#allowed(publication);
+    return this.all.filter(({ withheld }) => !withheld);
+  }
+
+  /** @param {Publication} publication */
+  #allowed({ source }) {
+    return this.world.permissions()?.publish.includes(source) ?? true;
+  }
+
+  /**
+   * Gives up the sections of what is not allowed any more, since the node would refuse every later offer with them in it, and sends
+   * what is allowed again.
+   */
+  onPermissions() {
+    this.#obeying = this.#obeying.then(() => this.#obey()).catch((error) => {
+      if (!(error instanceof RoomError)) throw error;
+    });
+    return this.#obeying;
+  }
+
+  async #obey() {
+    const session = this.world.session();
+    if (!session?.told || session.ended) return;
+    for (const publication of [...this.all]) {
+      const withheld = !this.#allowed(publication);
+      if (withheld === publication.withheld) continue;
+      publication.withheld = withheld;
+      if (withheld) await session.unpublish(publication);
+      else await session.publish(publication);
+    }
   }
 
   /**
@@ -57,6 +95,10 @@ export class Publishing {
    */
   async publish(track, options) {
     const publication = this.add(track, options);
+    if (!this.#allowed(publication)) {
+      this.#remove(publication);
+      throw new RoomError({ status: 403, title: "Not allowed", detail: `This member may not publish ${publication.source}.` });
+    }
     const session = this.world.session();
     try {
       // Without a session there will soon be one, which sends all that is in the list.
@@ -76,7 +118,6 @@ export class Publishing {
     if (!this.#remove(publication)) return;
     const session = this.world.session();
     if (session && !session.ended) await session.unpublish(publication);
-    publication.transceiver = null;
   }
 
   /** @param {Publication} publication */
@@ -103,7 +144,7 @@ export class Publishing {
    */
   trackOf(publication) {
     const of = (/** @type {{source: string, kind: string}} */ one) => one.source === publication.source && one.kind === publication.kind;
-    const at = this.all.filter(of).indexOf(publication);
+    const at = this.all.filter((one) => of(one) && !one.withheld).indexOf(publication);
     return at < 0 ? null : ([...(this.world.me()?.tracks.values() ?? [])].filter(of)[at] ?? null);
   }
 

@@ -89,6 +89,7 @@ export class Room extends Emitter {
     this.#publishing = new Publishing({
       session: () => this.#connection.session,
       me: () => this.#known.me,
+      permissions: () => (this.#known.info ? this.#known.permissions : null),
       encrypted: () => this.#encryption.on,
       onMuted: (publication, muted) => this.emit("muted", { publication, muted }),
       onUnpublished: (publication) => this.emit("unpublished", { publication }),
@@ -104,7 +105,7 @@ export class Room extends Emitter {
       carrier: options.carrier,
       topics: options.topics,
       slots: this.#slots,
-      publications: () => this.#publishing.all,
+      publications: () => this.#publishing.sent,
       admission: () => this.#admission(),
       encryption: this.#encryption,
       message: (message) => this.#take(message),
@@ -219,8 +220,13 @@ export class Room extends Emitter {
 
   /** @param {Session} session */
   async #opened(session) {
-    await this.#subscriptions.placed(session);
-    await this.#grow(this.#known.wanted);
+    try {
+      await this.#subscriptions.placed(session);
+      await this.#grow(this.#known.wanted);
+    } catch (error) {
+      // Refused, or lost on the way: the session is a good one all the same, and what comes next tries again.
+      if (!(error instanceof RoomError)) throw error;
+    }
   }
 
   async #place() {
@@ -420,6 +426,10 @@ export class Room extends Emitter {
         if (this.#subscriptions.followed(change.member)) this.#place().catch(() => {});
         this.#refresh();
         this.emit("member", change);
+        break;
+      case "permissions":
+        void this.#publishing.onPermissions();
+        this.emit("permissions", change);
         break;
       default:
         this.emit(change.type, /** @type {any} */ (change));

@@ -119,7 +119,9 @@ export class Session {
   }
 
   /** @param {Publication} publication */
-  async unpublish({ transceiver }) {
+  async unpublish(publication) {
+    const { transceiver } = publication;
+    publication.transceiver = null;
     if (!transceiver) return;
     await transceiver.sender.replaceTrack(null);
     if (transceiver.mid === null) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use model::{Command, WallClock};
 use room::RoomConfig;
-use signaling::{Certificates, CommandSink, Operations, ServerConfig, Signaling};
+use signaling::{Certificates, CommandSink, Operations, ServerConfig, Signaling, Webhooks};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -163,6 +163,7 @@ impl Running {
                 }
             };
             let (public, operators, goodbyes) = tokio::join!(finished(public), operators, goodbyes);
+            signaling.stop_webhooks().await;
             public.and(operators).and(goodbyes)
         };
         match tokio::time::timeout(STOP_DEADLINE, end).await {
@@ -234,12 +235,17 @@ fn candidates(config: &Config, workers: &WorkersHandle) -> io::Result<Vec<Socket
 
 fn signaling_config(config: &Config) -> io::Result<signaling::Config> {
     let outbound = config.outbound.build().map_err(io::Error::other)?;
+    let webhooks = config.webhooks.clone().map(|webhooks| {
+        let opened = Webhooks::open(webhooks, outbound.clone());
+        opened.map(Arc::new).map_err(|error| explain(error, "webhooks.dir"))
+    });
     Ok(signaling::Config {
         auth: config.auth.for_signaling(&outbound).map_err(io::Error::other)?,
         cors_origins: config.http.cors_origins.clone(),
         local_names_only: config.auth.is_open() && !config.auth.insecure_no_auth,
         limits: config.http.limits.clone(),
         ice_servers: config.ice.clone(),
+        webhooks: webhooks.transpose()?,
         demo_room: config.test_card.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })

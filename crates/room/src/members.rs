@@ -30,6 +30,8 @@ pub(crate) const PUBLISHER: Permissions = Permissions {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) permissions: Permissions,
+    /// An administrator set the permissions, so a refreshed token does not change them.
+    pub(crate) by_admin: bool,
     /// Its data channels are open.
     pub(crate) has_channels: bool,
     /// The session is that of a lost member that came back; until this time the member would have stayed without it.
@@ -43,6 +45,7 @@ impl Member {
     pub(crate) fn new(permissions: Permissions) -> Self {
         Self {
             permissions,
+            by_admin: false,
             has_channels: false,
             lost_until: None,
             messages: Budget::new(MESSAGES_PER_SECOND, 2 * MESSAGES_PER_SECOND),
@@ -105,7 +108,8 @@ impl Room {
         }
     }
 
-    /// Replaces what the member of a session may do, with effect at once: because its token was refreshed.
+    /// Replaces what the member of a session may do, with effect at once: because its token was refreshed. What an
+    /// administrator set stays: otherwise a member who was muted by its permissions would get them back with its next token.
     ///
     /// # Errors
     /// `NotFound` when the session is not of a member.
@@ -116,7 +120,10 @@ impl Room {
         permissions: Permissions,
     ) -> Result<(), RoomError> {
         self.handle_timeout(now);
-        self.permit(session, permissions)
+        match self.member_mut(session)?.by_admin {
+            true => Ok(()),
+            false => self.permit(session, permissions),
+        }
     }
 
     /// Replaces what the member of a session may do.

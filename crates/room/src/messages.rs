@@ -78,6 +78,9 @@ impl Room {
             }
         }
         if !channels.is_empty() || !events.is_empty() {
+            // A hidden sender is named to nobody.
+            let from =
+                from.filter(|id| self.publishers.of(id).is_some_and(|record| !record.hidden));
             let message = Arc::new(request);
             self.notices.push_back(Notice::Data { from, message, channels, events });
         }

@@ -66,6 +66,10 @@ fn a_message_goes_to_everybody_else_by_the_way_that_each_has() {
     node.administer(AdminCommand::SendData(message(None))).unwrap();
     let (from, _, channels, events) = told(&mut node).unwrap();
     assert_eq!((from, channels, events), (None, vec![ann], vec![bob, cem, eve]));
+    // A hidden sender is not named.
+    send(&mut node, eve, message(None)).unwrap();
+    let (from, _, channels, events) = told(&mut node).unwrap();
+    assert_eq!((from, channels, events), (None, vec![ann], vec![bob, cem]));
 }
 
 #[test]

@@ -127,6 +127,13 @@ impl Signaling {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Writes the events of webhooks to the disk that are not delivered, and delivers no more.
+    pub async fn stop_webhooks(&self) {
+        if let Some(webhooks) = &self.0.config.webhooks {
+            webhooks.stop().await;
+        }
+    }
+
     /// Adds a publisher without a peer connection to a room.
     ///
     /// # Errors

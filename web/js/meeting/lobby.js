@@ -140,8 +140,14 @@ function show(source) {
     return;
   }
   meter?.stop();
-  meter = on ? new Meter(one.track, (level) => (byId("meter").value = level)) : null;
-  if (!on) byId("meter").value = 0;
+  meter = on ? new Meter(one.track, showLevel) : null;
+  if (!on) showLevel(0);
+}
+
+function showLevel(level) {
+  const percent = Math.round(level * 100);
+  byId("meter").setAttribute("aria-valuenow", String(percent));
+  byId("meter-bar").style.width = `${percent}%`;
 }
 
 /** Takes the answers into the state, and hands over the tracks. */

@@ -107,7 +107,7 @@ function showPhase() {
   byId("call").hidden = state.phase !== "call";
   byId("over").hidden = state.phase !== "over";
   document.body.dataset.phase = state.phase;
-  if (state.phase === "joining") say(byId("link-text"), "Connecting…");
+  byId("joining").hidden = state.phase !== "joining";
   if (state.phase !== "over") return;
   const { reason, detail } = whyOver();
   const words = explainClosed(reason, detail);
@@ -135,9 +135,18 @@ async function keepAwake() {
   }
 }
 
+/** What the link lacks, by the client library's word for it. */
+const TROUBLE = {
+  "media-blocked": ["No way for picture and sound", "The server answers, but no UDP packet gets through to its media port. A firewall or a VPN is the usual cause: try another network."],
+  media: ["The connection is interrupted", "It is being mended; you need not do anything. If it takes long, check the network."],
+  events: ["News of the room do not arrive", "Picture and sound go on. It is being mended; you need not do anything."],
+  node: ["The connection is interrupted: the server does not answer", "It may be restarting. It is tried again and again; you need not do anything."],
+};
+
 function showLink() {
   if (state.phase !== "call") return;
-  if (state.link === "reconnecting") notify("link", { level: "warning", title: "The connection is interrupted", detail: "It is being mended; you need not do anything. If it takes long, check the network." });
+  const words = TROUBLE[state.trouble] ?? (state.link === "reconnecting" ? TROUBLE.media : null);
+  if (words) notify("link", { level: "warning", title: words[0], detail: words[1] });
   else unnotify("link");
 }
 

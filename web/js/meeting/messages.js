@@ -60,10 +60,10 @@ export function explainClosed(reason, detail = "") {
   const words = (title, text, again = true) => ({ title, detail: text + said, again });
   switch (reason) {
     case "left":
+    case "deleted":
       return words("You have left", "You can join again at any time.");
     case "replaced":
       return words("You are in the room somewhere else", "Somebody joined with your identity, perhaps you in another window. That session goes on.");
-    case "deleted":
     case "removed":
       return words("You were removed from the room", "Whoever runs the room ended your session.");
     case "room_closed":

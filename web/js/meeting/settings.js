@@ -16,6 +16,8 @@ export function startSettings() {
     remember("speaker", event.currentTarget.value);
     void useSpeaker();
   });
+  byId("set-shortcuts").checked = recall("shortcuts", true);
+  byId("set-shortcuts").addEventListener("change", (event) => remember("shortcuts", event.currentTarget.checked));
   navigator.mediaDevices?.addEventListener?.("devicechange", show);
   on("panel", show);
 }

@@ -6,6 +6,7 @@ import { ask, byId, el } from "./dom.js";
 import { closePanel, togglePanel } from "./panels.js";
 import { toggleRecording } from "./recorder.js";
 import { state } from "./state.js";
+import { recall } from "./store.js";
 import { nextTheme } from "./theme.js";
 
 /** Key, what it does in words, and the deed. Letters are compared without case; those with a modifier stay the browser's. */
@@ -49,12 +50,13 @@ function onKey(event) {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   // What is typed into a field is text; keys of a dialog or of a list of choices are theirs.
   if (event.target.closest?.("input, textarea, select, dialog, [contenteditable]")) return;
-  if (event.key === "?") {
+  if (event.key === "?" && recall("shortcuts", true)) {
     event.preventDefault();
     showHelp();
     return;
   }
-  if (state.phase !== "call") return;
+  // Who speaks to the computer, or hits keys by accident, can switch them off (WCAG 2.2, 2.1.4). Esc is none of them.
+  if (state.phase !== "call" || (event.key !== "Escape" && !recall("shortcuts", true))) return;
   const entry = KEYS.find(([key]) => key === event.key || key === event.key.toLowerCase());
   if (!entry) return;
   event.preventDefault();

@@ -27,6 +27,8 @@ export const state = {
   /** Identities of members who told that they record. */
   recorders: new Set(),
   recording: false,
+  /** Size of the present recording. */
+  recordedBytes: 0,
   /** Identities of members whose picture and sound cannot be decrypted. */
   otherKeys: new Set(),
   /** The browser holds the sound back until the user does something. */

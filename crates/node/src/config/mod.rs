@@ -16,6 +16,7 @@ mod raw;
 mod rooms;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 use model::RoomId;
 
@@ -38,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) http: HttpSettings,
     /// Requests that the node makes itself.
     pub(crate) outbound: OutboundSettings,
+    /// Who is told what happens in the rooms.
+    pub(crate) webhooks: Option<signaling::WebhookConfig>,
     /// The media port and the workers.
     pub(crate) media: MediaSettings,
     /// Authentication.
@@ -81,6 +84,7 @@ impl Config {
         let mut raw = RawConfig::gather(flags, environment)?;
         let (mut http, origins) = HttpSettings::resolve(&mut raw)?;
         let outbound = OutboundSettings::resolve(&mut raw)?;
+        let webhooks = webhooks::resolve(&mut raw)?;
         let media = MediaSettings::resolve(&mut raw)?;
         let auth = AuthSettings::resolve(&mut raw, mode, http.is_loopback())?;
         http.cors_origins = origins.unwrap_or_else(|| http.default_origins(auth.is_open()));
@@ -97,7 +101,19 @@ impl Config {
                 http.listen
             )));
         }
-        Ok(Self { http, outbound, media, auth, ice, limits, rooms, log, test_card, strangers })
+        Ok(Self {
+            http,
+            outbound,
+            webhooks,
+            media,
+            auth,
+            ice,
+            limits,
+            rooms,
+            log,
+            test_card,
+            strangers,
+        })
     }
 }
 

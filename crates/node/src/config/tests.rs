@@ -156,6 +156,7 @@ fn errors_of_wrong_values_name_key_value_rule_and_origin() {
         ("auth.expired_sessions", "\"some\""),
         ("http.outbound_allow", "[\"inside\"]"),
         ("http.outbound_ca", "\"\""),
+        ("webhooks.dir", "\"\""),
         ("limits.rooms", "0"),
         ("limits.sessions", "\"many\""),
         ("limits.viewers_per_room", "-1"),
@@ -304,6 +305,25 @@ fn public_keys_and_sets_of_keys_turn_authentication_on_and_are_checked() {
     let no_set = format!("auth.jwks_file={}", pem.display());
     assert!(why(&[&no_set]).contains("auth.jwks_file: "));
     std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn webhooks_need_a_secret_and_a_directory() {
+    let (urls, dir) = ("webhooks.urls=https://app.example/hook", "webhooks.dir=/tmp/x");
+    let secret = format!("webhooks.secret={SECRET}");
+    assert!(load("", &[], &[]).unwrap().webhooks.is_none());
+    assert!(load("", &[], &[&secret, dir]).unwrap().webhooks.is_none());
+    let why = |sets: &[&str]| load("", &[], sets).unwrap_err().to_string();
+    assert!(why(&[urls, dir]).contains("webhooks.secret is not"));
+    assert!(why(&[urls, &secret]).contains("webhooks.dir is not"));
+    let wrong = why(&["webhooks.urls=ftp://app.example/hidden", &secret, dir]);
+    assert!(wrong.starts_with("webhooks.urls = [redacted]"), "{wrong}");
+    assert!(why(&[urls, "webhooks.secret=short", dir]).starts_with("webhooks.secret = [redacted]"));
+    let set = load("", &[], &[urls, &secret, dir]).unwrap().webhooks.unwrap();
+    assert_eq!((set.urls.len(), set.secrets.len()), (1, 1));
+    assert!(!format!("{set:?}").contains(SECRET) && !format!("{set:?}").contains("/hook"));
+    let list = format!("[webhooks]\nsecret = [\"{SECRET}\", \"{SECRET}2\"]\n");
+    assert_eq!(load(&list, &[], &[urls, dir]).unwrap().webhooks.unwrap().secrets.len(), 2);
 }
 
 #[test]

@@ -123,7 +123,18 @@ fn fast() -> WebhookLimits {
 fn open(dir: &Dir, urls: Vec<OutboundUrl>, limits: WebhookLimits) -> Arc<Webhooks> {
     let secrets = vec![SECRET.parse().unwrap()];
     let config = WebhookConfig { urls, secrets, dir: dir.0.clone(), limits };
-    Arc::new(Webhooks::open(config, Outbound::to_loopback()).unwrap())
+    let begin = std::time::Instant::now();
+    loop {
+        match Webhooks::open(config.clone(), Outbound::to_loopback()) {
+            Ok(webhooks) => return Arc::new(webhooks),
+            // A write of an aborted run may still be under way on its thread, and holds the file.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                assert!(begin.elapsed() < Duration::from_secs(30), "{error}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 fn happens(webhooks: &Webhooks, room: &str) {
