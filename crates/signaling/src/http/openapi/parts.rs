@@ -79,8 +79,11 @@ pub(super) struct Content {
     pub(super) example: Option<&'static str>,
     /// Whether a text is such a body; `None` when the node does not read it.
     #[cfg_attr(not(test), expect(dead_code, reason = "a test holds the examples against it"))]
-    pub(super) check: Option<fn(&str) -> Result<(), String>>,
+    pub(super) check: Option<Check>,
 }
+
+/// Whether a text is such a body, and if not, why.
+pub(super) type Check = fn(&str) -> Result<(), String>;
 
 impl Content {
     pub(super) fn is_json(&self) -> bool {
