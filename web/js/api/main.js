@@ -17,6 +17,8 @@ function openTarget() {
   target.querySelector("summary").focus({ preventScroll: true });
 }
 
+const firstSentence = (text) => (text ?? "").replaceAll("`", "").split(/(?<=\.)\s/)[0];
+
 function entry(id, head, fill) {
   const details = el("details", { class: "entry", id }, el("summary", {}, ...head));
   // The inside is made when it is first opened: there are hundreds of rows in all.
@@ -56,7 +58,7 @@ function show(document_) {
       ...entries.map(({ path, method, described, shared }) => operation(path, method, described, shared))));
   }
   for (const [name, described] of Object.entries(document_.components.schemas).sort(([a], [b]) => a.localeCompare(b))) {
-    const head = [el("code", { textContent: name }), el("span", { class: "says", textContent: (described.description ?? "").split("\n")[0].replaceAll("`", "") })];
+    const head = [el("code", { textContent: name }), el("span", { class: "says", textContent: firstSentence(described.description) })];
     byId("schemas").append(entry(`schema-${name}`, head, () => schema(described)));
   }
 }
