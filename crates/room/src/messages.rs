@@ -34,21 +34,25 @@ impl Room {
             return Err(RoomError::new(ErrorKind::Forbidden, text));
         }
         member.spend_message(now, &request)?;
-        let from = self.session(session)?.identity.clone();
-        self.route(from, request)
+        let sender = self.session(session)?.identity.clone();
+        let hidden = self.publishers.of_session(session).is_some_and(|record| record.hidden);
+        // Whatever way a message takes, it would tell that a hidden member is there.
+        let from = sender.clone().filter(|_| !hidden);
+        self.route(sender, from, request)
     }
 
     /// A data message from the application.
     pub(crate) fn send_from_application(&mut self, request: DataRequest) -> Result<(), RoomError> {
         check(&request)?;
-        self.route(None, request)
+        self.route(None, None, request)
     }
 
-    /// Finds the receivers. Names that nobody in the room has are left out, as long as one name is known: members leave
+    /// Finds the receivers; `from` is what they are told of the sender. Names that nobody in the room has are left out, as long as one name is known: members leave
     /// while messages to them are under way. A member whose connection is lost gets nothing, since messages are not
     /// kept.
     fn route(
         &mut self,
+        sender: Option<ParticipantId>,
         from: Option<ParticipantId>,
         mut request: DataRequest,
     ) -> Result<(), RoomError> {
@@ -56,7 +60,7 @@ impl Room {
             request.to.as_ref().map(|names| names.iter().cloned().collect());
         let is_meant = |record: &&Arc<ParticipantRecord>| match &names {
             Some(names) => names.contains(&record.id),
-            None => Some(&record.id) != from.as_ref(),
+            None => Some(&record.id) != sender.as_ref(),
         };
         let records = self.publishers.iter().map(|publisher| &publisher.record);
         let records: Vec<Arc<ParticipantRecord>> = records.filter(is_meant).cloned().collect();
