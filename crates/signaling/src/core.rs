@@ -450,15 +450,23 @@ impl Core {
         while let Some(command) = state.room.poll_command() {
             self.sink.send(command);
         }
-        while let Some(notice) = state.room.poll_notice() {
-            self.take_notice(&cell.id, &notice);
-        }
-        while let Some(change) = state.room.poll_record() {
-            self.observer.record(&cell.id, &change);
-        }
+        self.tell(&cell.id, &mut state.room);
         self.totals.change(&before, &state.room.counts(), counted);
         self.list(cell, &mut state);
         Some(result)
+    }
+
+    /// Delivers what happened in a room. The ends of sessions come first, since a record that goes is told with the reason; then the
+    /// records, and then the other notices, which name members: who hears of a slot has to know its member already.
+    fn tell(&self, id: &RoomId, room: &mut Room) {
+        let all = std::iter::from_fn(|| room.poll_notice());
+        let (ends, others): (Vec<Notice>, Vec<Notice>) =
+            all.partition(|notice| matches!(notice, Notice::SessionClosed { .. }));
+        ends.iter().for_each(|notice| self.take_notice(id, notice));
+        while let Some(change) = room.poll_record() {
+            self.observer.record(id, &change);
+        }
+        others.iter().for_each(|notice| self.take_notice(id, notice));
     }
 
     fn take_notice(&self, room: &RoomId, notice: &Notice) {
