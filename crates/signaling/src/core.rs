@@ -456,18 +456,17 @@ impl Core {
         Some(result)
     }
 
-    /// Tells what happened in a call. The end of sessions comes first, since it says why a member left. Records come before the
-    /// other notices, which name members: a client that hears of a slot before it hears of the member in it does not know whom
-    /// it shows.
+    /// Delivers what happened in a room. The ends of sessions come first, since a record that goes is told with the reason; then the
+    /// records, and then the other notices, which name members: who hears of a slot has to know its member already.
     fn tell(&self, id: &RoomId, room: &mut Room) {
-        let notices: Vec<Notice> = std::iter::from_fn(|| room.poll_notice()).collect();
-        let is_end = |notice: &&Notice| matches!(notice, Notice::SessionClosed { .. });
-        notices.iter().filter(is_end).for_each(|notice| self.take_notice(id, notice));
+        let all = std::iter::from_fn(|| room.poll_notice());
+        let (ends, others): (Vec<Notice>, Vec<Notice>) =
+            all.partition(|notice| matches!(notice, Notice::SessionClosed { .. }));
+        ends.iter().for_each(|notice| self.take_notice(id, notice));
         while let Some(change) = room.poll_record() {
             self.observer.record(id, &change);
         }
-        let others = notices.iter().filter(|notice| !is_end(notice));
-        others.for_each(|notice| self.take_notice(id, notice));
+        others.iter().for_each(|notice| self.take_notice(id, notice));
     }
 
     fn take_notice(&self, room: &RoomId, notice: &Notice) {

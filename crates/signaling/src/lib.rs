@@ -51,6 +51,8 @@ pub use auth::{
 pub use client::{Network, NetworkError};
 pub use config::{AuthConfig, Config, IceServer, Limits, Rate, TokenConfig};
 pub use core::{CommandSink, Core, Observer};
+#[cfg(feature = "lab")]
+pub use events::lab;
 pub use events::{asked_of_room, messages};
 pub use expiry::ExpiredSessions;
 pub use http::cors::{OriginRule, OriginRuleError};
