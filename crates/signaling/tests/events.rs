@@ -66,6 +66,25 @@ async fn members_see_each_other_come_change_and_leave() {
 }
 
 #[tokio::test]
+async fn a_slot_names_a_member_that_just_came_and_the_member_is_told_before() {
+    let node = Node::start().await;
+    let ann = node.join("ann", "AVav").await;
+    let (mut events, _) = node.snapshot(&ann).await;
+    let _bob = node.join("bob", "AV").await;
+    let (mut known, mut named) = (false, 0);
+    while named < 2 {
+        let message = events.next().await;
+        known |= message["type"] == "member" && message["member"]["identity"] == "bob";
+        let Some(slots) = message["slots"].as_array() else { continue };
+        assert!(known, "the slots come before the member: {message}");
+        for slot in slots {
+            assert_eq!((&slot["member"], &slot["state"]), (&json!("bob"), &json!("flowing")));
+            named += 1;
+        }
+    }
+}
+
+#[tokio::test]
 async fn messages_are_numbered_without_a_gap_and_data_reaches_who_it_is_for() {
     let node = Node::start().await;
     let (ann, bob) = (node.join("ann", "Aa").await, node.join("bob", "Aa").await);
