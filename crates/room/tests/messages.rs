@@ -66,10 +66,20 @@ fn a_message_goes_to_everybody_else_by_the_way_that_each_has() {
     node.administer(AdminCommand::SendData(message(None))).unwrap();
     let (from, _, channels, events) = told(&mut node).unwrap();
     assert_eq!((from, channels, events), (None, vec![ann], vec![bob, cem, eve]));
-    // A hidden sender is not named.
+}
+
+/// By whatever way the message comes, the receiver is not told that the sender is in the room.
+#[test]
+fn the_sender_of_a_message_is_not_named_when_it_is_hidden() {
+    let mut node = Node::new();
+    let (ann, bob) = (node.meet("ann"), node.meet("bob"));
+    let hidden = Permissions { hidden: true, ..Permissions::ALL };
+    let admission = Admission { permissions: hidden, ..Admission::default() };
+    let eve = node.join("eve", admission, &slots("a")).unwrap();
+    node.event(Event::DataOpen { session: bob });
     send(&mut node, eve, message(None)).unwrap();
     let (from, _, channels, events) = told(&mut node).unwrap();
-    assert_eq!((from, channels, events), (None, vec![ann], vec![bob, cem]));
+    assert_eq!((from, channels, events), (None, vec![bob], vec![ann]));
 }
 
 #[test]
