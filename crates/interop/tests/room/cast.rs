@@ -45,7 +45,7 @@ impl Part {
             permissions,
             microphone: !hidden && index % 12 != 8,
             camera: !hidden && permissions.publish.contains(TrackSource::Camera),
-            channel: index % 2 == 0,
+            channel: index.is_multiple_of(2),
             audio_slots: 2 + usize::from(index % 3),
             video_slots: 1 + usize::from(index % 2),
         }

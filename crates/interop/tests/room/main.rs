@@ -4,7 +4,11 @@
 //!
 //! The seed says who does what and when. `SFUMATO_ROOM_SEEDS=1,2,3` runs with other seeds, `SFUMATO_ROOM_SECONDS` for another time.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and says its seed"
+)]
 
 mod act;
 mod cast;
@@ -49,9 +53,6 @@ fn run(seed: u64, seconds: u64) {
     };
     let mut world = World::new(seed, settings);
     for second in 0..seconds {
-        if second % 60 == 0 {
-            println!("{second} s: {} members", world.members.len());
-        }
         let absent = world.absent();
         let there = world.members.len();
         if there < wanted(second) {

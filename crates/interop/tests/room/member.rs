@@ -23,8 +23,8 @@ use str0m::{
 
 use crate::{cast::Part, view::View};
 
-const VIDEO_EVERY: Duration = Duration::from_millis(1_000);
-const SILENT_EVERY: Duration = Duration::from_millis(1_000);
+const VIDEO_EVERY: Duration = Duration::from_millis(1_500);
+const SILENT_EVERY: Duration = Duration::from_millis(1_500);
 const SPEECH_EVERY: Duration = Duration::from_millis(100);
 /// What every payload begins with, behind the header of its codec.
 const MAGIC: [u8; 4] = *b"ROOM";
@@ -349,7 +349,8 @@ impl Member {
                 self.picture.next = self.camera.map(|_| now);
             }
             Event::RtpPacket(packet) => {
-                let mid = packet.header.ext_vals.mid.expect("packets of slots carry their MID");
+                // Packets of slots carry their MID.
+                let mid = packet.header.ext_vals.mid.unwrap();
                 // RTX padding carries nothing.
                 let Some(stamp) = Stamp::read(&packet.payload) else { return };
                 self.heard.insert((stamp.sender, stamp.video), now);

@@ -79,6 +79,8 @@ pub(crate) struct View {
     /// The last word on how many slots could be used: audio, video.
     pub(crate) wanted: (usize, usize),
     pub(crate) closed: Option<String>,
+    /// When it began again with a snapshot; data messages before that may be missed.
+    pub(crate) restarted: Option<Instant>,
     /// Since when each slot has its track and state.
     pub(crate) since: BTreeMap<String, Instant>,
     before: BTreeMap<String, Before>,
@@ -90,7 +92,16 @@ impl View {
         let state = State::of(snapshot);
         let since = state.slots.keys().map(|mid| (mid.clone(), now)).collect();
         let me = me.to_owned();
-        Self { me, state, last: number, wanted, closed: None, since, before: BTreeMap::new() }
+        Self {
+            me,
+            state,
+            last: number,
+            wanted,
+            closed: None,
+            restarted: None,
+            since,
+            before: BTreeMap::new(),
+        }
     }
 
     /// Begins again with a snapshot, as after a connection that was away too long.
@@ -101,7 +112,7 @@ impl View {
         for slot in state.slots.values() {
             self.change_slot(slot.clone(), now);
         }
-        (self.state, self.last) = (state, number);
+        (self.state, self.last, self.restarted) = (state, number, Some(now));
     }
 
     /// The next message. Returns a data message: who sent it, and the text.
