@@ -165,6 +165,38 @@ fn a_member_that_floods_is_refused_by_messages_and_by_bytes_and_others_are_not()
 }
 
 #[test]
+fn one_member_cannot_multiply_its_line_by_the_size_of_the_room() {
+    let mut node = Node::new();
+    let ann = node.meet("ann");
+    let others: Vec<SessionId> = (0..60).map(|at| node.meet(&format!("m{at}"))).collect();
+    node.wait(Duration::from_secs(60));
+    node.notices();
+    let mut copies = [0; 2];
+    // Twenty seconds: as many bytes as one member may send, and as many small messages.
+    for (at, (request, step)) in
+        [(bytes(MESSAGE_MAX), 250), (bytes(10), 10)].into_iter().enumerate()
+    {
+        for _ in 0..20_000 / step {
+            if send(&mut node, ann, request.clone()).is_ok() {
+                copies[at] += told(&mut node).unwrap().3.len();
+            }
+            node.wait(Duration::from_millis(step));
+        }
+    }
+    // 48 MiB at once and 8 MiB a second, of 20 s.
+    let most = (48 + 20 * 8) << 20;
+    assert!(copies[0] * MESSAGE_MAX <= most, "{copies:?}");
+    assert!(copies[0] * MESSAGE_MAX >= most * 3 / 4, "{copies:?}");
+    assert_eq!(copies[1], 2_000 * others.len(), "small messages to 60 are within the limit");
+    // Others still send, until the limit of the room.
+    let asked = others.iter().map(|from| send(&mut node, *from, bytes(MESSAGE_MAX)));
+    let passed = asked.filter(Result::is_ok).count();
+    assert!((45..60).contains(&passed), "{passed}");
+    node.wait(Duration::from_secs(1));
+    send(&mut node, others[59], message(None)).unwrap();
+}
+
+#[test]
 fn lost_messages_are_told_to_members() {
     let mut node = Node::new();
     let ann = node.meet("ann");

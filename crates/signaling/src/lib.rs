@@ -56,6 +56,7 @@ pub use events::lab;
 pub use events::{asked_of_room, messages};
 pub use expiry::ExpiredSessions;
 pub use http::cors::{OriginRule, OriginRuleError};
+pub use http::kinds::ProblemKind;
 pub use http::v1::bodies as admin;
 pub use outbound::{Outbound, OutboundUrl, OutboundUrlError};
 pub use secret::Secret;
