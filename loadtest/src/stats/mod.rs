@@ -121,8 +121,8 @@ pub struct Times {
 impl Times {
     /// Restarts what describes the course of the run; what each bot has once stays.
     pub(crate) fn begin_anew(&mut self) {
-        let Times { join, first_frame, first_packet, key_wait, .. } = std::mem::take(self);
-        *self = Times { join, first_frame, first_packet, key_wait, ..Times::default() };
+        let Times { join, first_frame, key_wait, .. } = std::mem::take(self);
+        *self = Times { join, first_frame, key_wait, ..Times::default() };
     }
 
     /// Adds the delays of a viewer that leaves.
