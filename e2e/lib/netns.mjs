@@ -20,6 +20,8 @@ export class Namespace {
       await namespace.ip("link", "set", "lo", "gso_max_segs", "1");
       // Browsers gather no candidates where there is only loopback. Both ends of the pair stay here.
       await namespace.ip("link", "add", "media0", "type", "veth", "peer", "name", "media1");
+      // No link-local addresses: they become valid seconds later, which is a change of the network, on which Chromium fails all requests.
+      for (const end of ["media0", "media1"]) await namespace.ip("link", "set", end, "addrgenmode", "none");
       await namespace.ip("address", "add", `${address}/24`, "dev", "media0");
       await namespace.ip("link", "set", "media0", "up");
       await namespace.ip("link", "set", "media1", "up");

@@ -75,4 +75,33 @@ describe("what the page wants in its slots", () => {
     assert.ok(subscriptions.followed(known.members.get("cyn")));
     assert.equal(placed(subscriptions), "3:9 1:7");
   });
+
+  test("a node that was restarted gives old ids to other tracks", async () => {
+    const { known, subscriptions } = room();
+    subscriptions.manual([{ track: "1" }]);
+    const told = [];
+    const session = { events: { command: async ({ slots }) => told.push(slots.map(({ track }) => track).join()) } };
+    known.apply({ type: "member_left", seq: 2, identity: "bob", reason: "missed" });
+    known.apply(member("cyn", track("1")));
+    await subscriptions.placed(session);
+    assert.deepEqual(told, [], "the track of that number is another member's");
+    known.apply(member("bob", track("5"), track("6", "screen")));
+    assert.ok(subscriptions.followed(known.members.get("bob")));
+    await subscriptions.placed(session);
+    assert.deepEqual(told, ["5"]);
+  });
+
+  test("a track that comes back under its old number is told anew", async () => {
+    const { known, subscriptions } = room();
+    subscriptions.manual([{ track: "1" }]);
+    const told = [];
+    const session = { events: { command: async ({ slots }) => told.push(slots.map(({ track }) => track).join()) } };
+    known.apply({ type: "member_left", seq: 2, identity: "bob", reason: "missed" });
+    await subscriptions.placed(session);
+    known.apply(member("bob", track("1")));
+    assert.ok(subscriptions.followed(known.members.get("bob")));
+    await subscriptions.placed(session);
+    assert.deepEqual(told, ["1"]);
+    assert.ok(!subscriptions.followed(known.members.get("bob")));
+  });
 });

@@ -21,7 +21,11 @@ import { place } from "./subscription.js";
  * @property {boolean} [paused] nothing flows for now
  */
 
-/** A wish, and whose track it names: a member that comes back with a new session publishes the same sources with other ids. @typedef {{slot: Slot | null, wish: Wish, of: {identity: string, source: Source} | null}} Kept */
+/**
+ * A wish, and whose track it names: a member that comes back with a new session publishes the same sources with other ids. `untold`: it
+ * was left out when the node was told last.
+ * @typedef {{slot: Slot | null, wish: Wish, of: {identity: string, source: Source} | null, untold: boolean}} Kept
+ */
 
 export class Subscriptions {
   /** @type {"auto" | "manual"} */
@@ -60,7 +64,7 @@ export class Subscriptions {
       const named = slot === undefined && mid === undefined ? null : this.#named(slot ?? /** @type {string} */ (mid));
       const known = typeof track === "string" ? this.#known.track(track) : track;
       const of = known && { identity: known.member.identity, source: known.source };
-      return { slot: named, of, wish: { ...rest, track: typeof track === "string" || track === null ? track : track.id } };
+      return { slot: named, of, untold: false, wish: { ...rest, track: typeof track === "string" || track === null ? track : track.id } };
     });
     const named = new Set(fresh.map(({ slot }) => slot).filter(Boolean));
     // Slots that are not named stay as they were wanted.
@@ -81,8 +85,12 @@ export class Subscriptions {
    */
   followed({ identity, tracks }) {
     let changed = false;
-    for (const { wish, of } of this.#wishes) {
-      if (of?.identity !== identity || wish.track === null || this.#known.track(wish.track)) continue;
+    for (const { wish, of, untold } of this.#wishes) {
+      if (!of || of.identity !== identity || wish.track === null) continue;
+      if (this.#isThere(wish.track, of)) {
+        changed ||= untold;
+        continue;
+      }
       const now = [...tracks.values()].find(({ source }) => source === of.source);
       if (!now) continue;
       wish.track = now.id;
@@ -91,10 +99,28 @@ export class Subscriptions {
     return changed;
   }
 
+  /**
+   * Whether a track is still the one that was wished for. After a restart of the node its id may be that of another track.
+   * @param {string} id
+   * @param {{identity: string, source: Source} | null} of
+   */
+  #isThere(id, of) {
+    const track = this.#known.track(id);
+    return track !== null && (!of || (track.member.identity === of.identity && track.source === of.source));
+  }
+
   /** @returns {{command: Command, missing: number}} */
   get command() {
     if (this.policy === "auto") return { command: { type: "subscribe", policy: "auto", pinned: this.#pinned }, missing: 0 };
-    const wishes = this.#wishes.map(({ slot, wish }) => (slot ? { ...wish, mid: slot.mid } : wish));
+    return this.#place(this.#wishes);
+  }
+
+  /**
+   * @param {Kept[]} kept
+   * @returns {{command: Command, missing: number}}
+   */
+  #place(kept) {
+    const wishes = kept.map(({ slot, wish }) => (slot ? { ...wish, mid: slot.mid } : wish));
     const slots = this.#slots.all.filter(({ kind, mid }) => kind === "video" && mid !== "").map(({ mid, trackId }) => ({ mid, track: trackId }));
     const { placed, missing } = place(wishes, slots);
     return { command: { type: "subscribe", policy: "manual", slots: placed }, missing };
@@ -107,9 +133,9 @@ export class Subscriptions {
    */
   async placed(session) {
     if (this.policy !== "manual") return;
-    const { command } = this.command;
-    if (!("slots" in command)) return;
-    const slots = command.slots.filter(({ track }) => track === null || this.#known.track(track));
-    if (slots.length > 0) await session.events?.command({ ...command, slots });
+    for (const kept of this.#wishes) kept.untold = kept.wish.track !== null && !this.#isThere(kept.wish.track, kept.of);
+    const there = this.#wishes.filter(({ untold }) => !untold);
+    const { command } = this.#place(there);
+    if (there.length > 0) await session.events?.command(command);
   }
 }

@@ -71,8 +71,12 @@ impl Room {
             );
             return Err(RoomError::new(ErrorKind::Conflict, text));
         }
-        self.permit(session, permissions)?;
-        self.with_successor(member, |room, session| room.permit(session, permissions))
+        let permit = |room: &mut Room, session| {
+            room.member_mut(session)?.by_admin = true;
+            room.permit(session, permissions)
+        };
+        permit(self, session)?;
+        self.with_successor(member, permit)
     }
 
     /// Does something to the session that will take the place of the member's present one, if there is one.

@@ -123,6 +123,10 @@ fn a_refreshed_token_changes_what_its_own_session_may_do() {
     assert_eq!(node.snapshot(ann).permissions, sound());
     assert_eq!(node.told(), [Notice::Permissions { session: ann, permissions: sound() }]);
     assert!(node.record("ann").tracks[1].forbidden);
+    // An administrator's word counts for more than the next token.
+    permit(&mut node, "ann", Permissions::ALL);
+    change(&mut node, ann).unwrap();
+    assert_eq!(node.snapshot(ann).permissions, Permissions::ALL);
     assert_eq!(change(&mut node, viewer).unwrap_err().kind(), ErrorKind::NotFound);
 }
 

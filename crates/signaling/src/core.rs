@@ -10,6 +10,7 @@
 mod commands;
 mod data;
 mod listings;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::AtomicU64;
@@ -45,8 +46,9 @@ impl<F: Fn(Command) + Send + Sync> CommandSink for F {
 
 /// Hears what happens in the rooms.
 ///
-/// It is called under a room's lock, so that it hears things in the order in which they happened. It must neither block nor call
-/// back into the rooms.
+/// It is called under a room's lock, so that it hears things in the order in which they happened. Of one call into a room it hears
+/// first which members came or changed, then the notices, which may name them, and then which members left: the end of a session
+/// is a notice. It must neither block nor call back into the rooms.
 pub trait Observer: Send + Sync {
     /// Something happened to a session or a room.
     fn notice(&self, room: &RoomId, notice: &Notice);
@@ -450,24 +452,10 @@ impl Core {
         while let Some(command) = state.room.poll_command() {
             self.sink.send(command);
         }
-        while let Some(notice) = state.room.poll_notice() {
-            self.take_notice(&cell.id, &notice);
-        }
-        while let Some(change) = state.room.poll_record() {
-            self.observer.record(&cell.id, &change);
-        }
+        self.tell(&cell.id, &mut state.room);
         self.totals.change(&before, &state.room.counts(), counted);
         self.list(cell, &mut state);
         Some(result)
-    }
-
-    fn take_notice(&self, room: &RoomId, notice: &Notice) {
-        if let Notice::SessionClosed { session, .. } = notice {
-            lock(&self.sessions).remove(session);
-            self.totals.forget(*session);
-        }
-        self.send_data(notice);
-        self.observer.notice(room, notice);
     }
 
     /// Updates the tables of deadlines, busy rooms and names after a call into the room.

@@ -37,6 +37,9 @@ async fn members_see_each_other_come_change_and_leave() {
         (&came["member"]["identity"], &came["member"]["presence"]),
         (&json!("bob"), &json!("connecting"))
     );
+    // The slot that shows the newcomer is told after the newcomer itself, so it can be named.
+    let shown = events.next_of("slots").await;
+    assert_eq!(shown["slots"][0]["member"], "bob");
     let (mut of_bob, snapshot) = node.snapshot(&bob).await;
     assert_eq!(identities(&snapshot["members"]), ["ann", "bob"]);
 
@@ -63,6 +66,45 @@ async fn members_see_each_other_come_change_and_leave() {
     );
     let left = events.next_of("member_left").await;
     assert_eq!((&left["identity"], &left["reason"]), (&json!("bob"), &json!("deleted")));
+}
+
+#[tokio::test]
+async fn a_slot_names_a_member_that_just_came_and_the_member_is_told_before() {
+    let node = Node::start().await;
+    let ann = node.join("ann", "AVav").await;
+    let (mut events, _) = node.snapshot(&ann).await;
+    let _bob = node.join("bob", "AV").await;
+    let (mut known, mut named) = (false, 0);
+    while named < 2 {
+        let message = events.next().await;
+        known |= message["type"] == "member" && message["member"]["identity"] == "bob";
+        let Some(slots) = message["slots"].as_array() else { continue };
+        assert!(known, "the slots come before the member: {message}");
+        for slot in slots {
+            assert_eq!((&slot["member"], &slot["state"]), (&json!("bob"), &json!("flowing")));
+            named += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_a_record_that_shows_nothing_new_is_not_told() {
+    let node = Node::start().await;
+    let ann = node.join("ann", "Aa").await;
+    let (mut events, _) = node.snapshot(&ann).await;
+    let bob = node.join("bob", "A").await;
+    let (_, welcome) = node.events(&bob, None).await;
+    let core = node.signaling.core();
+    let (bob, start) = (number(&welcome), std::time::Instant::now());
+    core.handle_event(start, Event::Connected { session: bob });
+    // The time ends for which the tracks count as live before their first packet; members are not told of that.
+    core.handle_timeout(start + std::time::Duration::from_secs(4));
+    core.handle_event(start, Event::Lost { session: bob });
+    let mut presences = Vec::new();
+    while presences.last() != Some(&json!("lost")) {
+        presences.push(events.next_of("member").await["member"]["presence"].clone());
+    }
+    assert_eq!(presences, [json!("connecting"), json!("connected"), json!("lost")]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! The rooms call it under their lock, so it only makes messages, puts them into logs, and wakes connections. A message for several
 //! members is written once. In a room without room sessions no message is written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{ParticipantId, RoomId, SessionId};
@@ -26,8 +26,8 @@ pub(crate) struct Hub {
 #[derive(Default)]
 struct RoomFeeds {
     feeds: HashMap<SessionId, Arc<Feed>>,
-    /// The members that the others know of. One that is hidden is not among them, so it is named to nobody.
-    visible: HashSet<ParticipantId>,
+    /// The members as they were told last. One that is hidden is told to itself only, and named to nobody.
+    members: HashMap<ParticipantId, Arc<ParticipantRecord>>,
     /// The sessions of the records, and why they ended. A member whose connection was lost stays for a time.
     ended: HashMap<SessionId, Option<EndReason>>,
 }
@@ -134,28 +134,46 @@ impl Hub {
 
 impl RoomFeeds {
     fn is_empty(&self) -> bool {
-        self.feeds.is_empty() && self.visible.is_empty() && self.ended.is_empty()
+        self.feeds.is_empty() && self.members.is_empty() && self.ended.is_empty()
     }
 
-    fn put(&mut self, record: &ParticipantRecord) {
+    fn put(&mut self, record: &Arc<ParticipantRecord>) {
         self.ended.entry(record.session).or_insert(None);
-        if record.hidden {
-            self.leave(&record.id, "hidden");
-        } else {
-            self.visible.insert(record.id.clone());
+        let before = self.members.insert(record.id.clone(), record.clone());
+        if record.hidden && before.as_ref().is_some_and(|before| !before.hidden) {
+            self.tell_left(&record.id, "hidden");
         }
         let hears = |feed: &Feed| !record.hidden || feed.identity == record.id;
-        if self.feeds.values().any(|feed| hears(feed)) {
-            self.send(&Message::Member { member: convert::member(record) }, hears);
+        if !self.feeds.values().any(|feed| hears(feed)) {
+            return;
+        }
+        let member = convert::member(record);
+        // Records hold more than members are told, as how long the first packet of a track is awaited.
+        let same = |before: &Arc<ParticipantRecord>| {
+            before.hidden == record.hidden && convert::member(before) == member
+        };
+        if !before.as_ref().is_some_and(same) {
+            self.send(&Message::Member { member }, hears);
         }
     }
 
-    /// Tells the others that a member is not there any more, if they knew of it.
     fn leave(&mut self, id: &ParticipantId, reason: &str) {
-        if self.visible.remove(id) && !self.feeds.is_empty() {
+        if self.members.remove(id).is_some_and(|record| !record.hidden) {
+            self.tell_left(id, reason);
+        }
+    }
+
+    /// Tells the others that a member is not there any more.
+    fn tell_left(&self, id: &ParticipantId, reason: &str) {
+        if !self.feeds.is_empty() {
             let (identity, reason) = (id.to_string(), reason.to_owned());
             self.send(&Message::MemberLeft { identity, reason }, |feed| feed.identity != *id);
         }
+    }
+
+    /// Whether the others know of a member.
+    fn is_visible(&self, id: &ParticipantId) -> bool {
+        self.members.get(id).is_some_and(|record| !record.hidden)
     }
 
     fn notice(&self, room: &RoomId, notice: &Notice) {
@@ -168,12 +186,12 @@ impl RoomFeeds {
                 Message::SlotsWanted(SlotsWanted { audio: *audio, video: *video })
             }),
             Notice::Speakers(speakers) => {
-                let speakers = convert::speakers(speakers, |id| self.visible.contains(id));
+                let speakers = convert::speakers(speakers, |id| self.is_visible(id));
                 self.send(&Message::Speakers { speakers }, |_| true);
             }
             Notice::Quality { member, quality } => {
                 let (identity, quality) = (member.to_string(), convert::quality(*quality));
-                let to_all = self.visible.contains(member);
+                let to_all = self.is_visible(member);
                 self.send(&Message::Quality { identity, quality }, |feed| {
                     to_all || feed.identity == *member
                 });
@@ -188,7 +206,7 @@ impl RoomFeeds {
                 self.tell(*session, |_| Message::Muted { track: track.to_string(), muted: *muted })
             }
             Notice::Data { from, message, channels: _, events } => {
-                let from = from.as_ref().filter(|id| self.visible.contains(id));
+                let from = from.as_ref().filter(|id| self.is_visible(id));
                 let Some(body) = write(&convert::data(from, message)) else { return };
                 for feed in events.iter().filter_map(|session| self.feeds.get(session)) {
                     feed.push(body.clone());
@@ -203,7 +221,7 @@ impl RoomFeeds {
 
     /// Whether a member may be named to this session.
     fn names(&self, id: &ParticipantId, feed: &Feed) -> bool {
-        self.visible.contains(id) || feed.identity == *id
+        self.is_visible(id) || feed.identity == *id
     }
 
     fn tell(&self, session: SessionId, message: impl FnOnce(&Feed) -> Message) {
