@@ -314,6 +314,11 @@ async fn a_hidden_member_is_named_to_itself_alone() {
     node.signaling.core().administer(std::time::Instant::now(), &room, command).unwrap();
     let left = of_ann.next_of("member_left").await;
     assert_eq!((&left["identity"], &left["reason"]), (&json!("bob"), &json!("hidden")));
+    let token = token("ann");
+    let listing = node.request("GET", "/api/rooms/r", &[("Authorization", &token)], "").await;
+    let listing = listing.json();
+    let named = listing["participants"].as_array().unwrap().iter().map(|one| &one["id"]);
+    assert_eq!(named.collect::<Vec<_>>(), [&json!("ann")], "{listing}");
     let reply = of_bob.ask(json!({ "type": "update_me", "name": "Nobody" })).await;
     assert_eq!(reply["ok"], true);
     let data = json!({ "type": "send_data", "topic": "t", "text": "who am I" });

@@ -112,8 +112,8 @@ pub(crate) async fn rooms(
     Ok(fresh(Json(rooms).into_response(), link))
 }
 
-/// `GET /api/rooms/{room}?limit=&after=`: the publishers with their tracks, in order of arrival. A room that does not
-/// exist is shown as empty.
+/// `GET /api/rooms/{room}?limit=&after=`: the members with their tracks, in order of arrival. A room that does not
+/// exist is shown as empty. Hidden members are left out, since whoever may watch may read this.
 pub(crate) async fn room(
     State(signaling): State<Signaling>,
     Path(room): Path<String>,
@@ -124,7 +124,8 @@ pub(crate) async fn room(
     let room = offer::room(&room)?;
     caller.may(Action::Subscribe, &room)?;
     let page = Page::read(query)?;
-    let (records, viewers) = signaling.records(&room).await?;
+    let (mut records, viewers) = signaling.records(&room).await?;
+    records.retain(|record| !record.hidden);
     let from = match &page.after {
         Some(after) => {
             let place = records.iter().position(|record| record.id.as_str() == after);
