@@ -183,6 +183,17 @@ impl ParticipantRecord {
         }
     }
 
+    /// The tracks that it publishes, whether they are muted or not. A track of a source that it may not publish any more is
+    /// none of them.
+    pub fn published(&self) -> impl Iterator<Item = &TrackRecord> {
+        self.tracks.iter().filter(|track| !track.forbidden)
+    }
+
+    /// Whether a track of the record counts as live: its media comes or is expected, and the connection is not lost.
+    pub(crate) fn is_live(&self, track: &TrackRecord) -> bool {
+        (track.active || track.awaited) && !self.lost
+    }
+
     /// Whether this member sees the record: everybody sees a member that is not hidden, a hidden one sees only itself.
     /// Who shows members to others treats a record that became hidden as a member that left.
     pub fn is_seen_by(&self, member: &ParticipantId) -> bool {
@@ -196,7 +207,7 @@ impl ParticipantRecord {
             session: self.session,
             connected: self.connected,
             local: self.local,
-            tracks: self.tracks.iter().map(TrackRecord::info).collect(),
+            tracks: self.published().map(TrackRecord::info).collect(),
         }
     }
 
