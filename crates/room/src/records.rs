@@ -1,6 +1,6 @@
-//! What is known of a participant that publishes: one record, with a version and one author. The author is the node
-//! that the participant is connected to; other nodes of a cluster hold copies. Slots are filled from records alone,
-//! whichever node is the author.
+//! What is known of a member: one record, with a version and one author, also of a member that publishes nothing. The
+//! author is the node that the member is connected to; other nodes of a cluster hold copies. Slots are filled from records
+//! alone, whichever node is the author.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use model::{
 
 use crate::{LocalMedia, ParticipantInfo, TrackInfo};
 
-/// One participant, as the author of the record describes it.
+/// One member, as the author of the record describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParticipantRecord {
     /// Its identity.
     pub id: ParticipantId,
-    /// The session that it publishes with. In a copy: the session id under which this node has its tracks.
+    /// Its session; that of a lost member may be over. In a copy: the session id under which this node has its tracks.
     pub session: SessionId,
     /// The node that the participant is connected to. Only this node changes the record.
     pub author: NodeId,
@@ -69,11 +69,11 @@ pub struct TrackRecord {
 /// A change of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordChange {
-    /// The participant publishes, with this state.
+    /// The member is in the room, with this state.
     Put(Arc<ParticipantRecord>),
-    /// The participant publishes no more.
+    /// The member left, or goes on with another session.
     Gone {
-        /// The participant.
+        /// The member.
         id: ParticipantId,
         /// Its session.
         session: SessionId,

@@ -143,12 +143,12 @@ impl Client {
             Ok(begun) => begun,
             Err(problem) => return refusal(&problem),
         };
+        self.signaling.hub().counts().sent(first.len());
         for frame in first {
             if let Err(end) = self.send(Packet::text(frame.text)).await {
                 return end;
             }
         }
-        self.signaling.hub().counts().sent(2);
         match self.go_on(frames).await {
             Err(end) => end,
             Ok(never) => match never {},
