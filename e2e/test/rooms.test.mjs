@@ -279,14 +279,13 @@ describe("a room", { timeout: 420_000 }, () => {
     await untilShown(cyn, "ann", COLOURS.ann);
   });
 
-  test("an administrator mutes, changes permissions, sends, and removes", { timeout: 60_000 }, async (context) => {
+  test("an administrator mutes, changes permissions, sends, and removes", { timeout: 60_000 }, async () => {
     const { ann, bob, cyn, fox } = members;
     const admin = async (method, path, json) => {
       const response = await fetch(`${url()}${path}`, { method, headers: { "Content-Type": "application/json" }, body: json && JSON.stringify(json) });
       const text = await response.text();
       return { status: response.status, json: text ? JSON.parse(text) : null };
     };
-    if ((await admin("GET", "/members")).status === 404) return context.skip("this node has no admin API");
     const promptly = async (what, ask) => {
       const began = Date.now();
       await until(what, 5_000, ask, 25);

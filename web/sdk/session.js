@@ -14,6 +14,9 @@ import { offer as offerPublication } from "./publications.js";
 /** @import {Slot, Slots} from "./slots.js" */
 /** @import {Message, TrackDescription} from "./types.js" */
 
+/** From the end of the transport to the message of the events that says why. */
+const WORD_WITHIN_MS = 1_000;
+
 /**
  * What a session needs of its room.
  * @typedef {object} Host
@@ -102,7 +105,7 @@ export class Session {
     this.recovery = new Recovery(peer, {
       media: () => host.changed(this),
       blocked: () => host.blocked(this),
-      lost: (reason) => this.#lose(reason),
+      lost: (reason) => this.#lostMedia(reason),
     });
   }
 
@@ -131,6 +134,16 @@ export class Session {
     transceiver.direction = "inactive";
     this.free.add(transceiver);
     await this.peer.negotiate();
+  }
+
+  /**
+   * The end of the transport does not say why; the events do, and may come a moment later. Without them a member who was removed
+   * would be taken for one whose connection was lost, and would join again.
+   * @param {string} reason
+   */
+  #lostMedia(reason) {
+    if (reason === "peer_closed" && this.events?.up) setTimeout(() => this.#lose(reason), WORD_WITHIN_MS);
+    else this.#lose(reason);
   }
 
   /**

@@ -197,7 +197,7 @@ fn participant(text: &str) -> ParticipantId {
 }
 
 /// xorshift: tests want repeatable credentials; secrecy does not matter.
-fn random(seed: &mut u64, bytes: &mut [u8]) {
+pub(crate) fn random(seed: &mut u64, bytes: &mut [u8]) {
     for byte in bytes {
         *seed ^= *seed << 13;
         *seed ^= *seed >> 7;

@@ -53,6 +53,7 @@ mod slots;
 mod snapshot;
 mod sources;
 mod speakers;
+mod spending;
 mod stage;
 mod subscribing;
 pub mod view;

@@ -4,16 +4,11 @@ use std::time::Instant;
 
 use model::{Permissions, Quality, SessionId, Sources, TrackId};
 
-use crate::budget::Budget;
 use crate::describing::{check_length, check_profile, may_publish};
-use crate::messages::{BYTES_PER_SECOND, MESSAGES_PER_SECOND};
 use crate::records::ParticipantRecord;
 use crate::room::{AT_ONCE, Room, not_found};
+use crate::spending::{Spending, json_length};
 use crate::{ErrorKind, MemberCommand, Notice, ProfileChange, RoomError};
-
-/// Changes of its tracks and profile that a member may make in a second, and at once: each is told to all members.
-const CHANGES_PER_SECOND: u64 = 20;
-const CHANGES_AT_ONCE: u64 = 100;
 
 /// The permissions of a publisher that entered without any (WHIP, in-process): it publishes, and watches where its session
 /// has slots.
@@ -36,9 +31,7 @@ pub(crate) struct Member {
     pub(crate) has_channels: bool,
     /// The session is that of a lost member that came back; until this time the member would have stayed without it.
     pub(crate) lost_until: Option<Instant>,
-    pub(crate) messages: Budget,
-    pub(crate) bytes: Budget,
-    changes: Budget,
+    pub(crate) spending: Spending,
 }
 
 impl Member {
@@ -48,19 +41,8 @@ impl Member {
             by_admin: false,
             has_channels: false,
             lost_until: None,
-            messages: Budget::new(MESSAGES_PER_SECOND, 2 * MESSAGES_PER_SECOND),
-            bytes: Budget::new(BYTES_PER_SECOND, 2 * BYTES_PER_SECOND),
-            changes: Budget::new(CHANGES_PER_SECOND, CHANGES_AT_ONCE),
+            spending: Spending::default(),
         }
-    }
-
-    fn spend_change(&mut self, now: Instant) -> Result<(), RoomError> {
-        if !self.changes.has(now, 1) {
-            let text = format!("too many changes; {CHANGES_PER_SECOND} a second are allowed");
-            return Err(RoomError::new(ErrorKind::Quota, text));
-        }
-        self.changes.take(1);
-        Ok(())
     }
 }
 
@@ -87,7 +69,7 @@ impl Room {
                 if let Some(name) = &name {
                     check_length("name of a track", name, model::Profile::NAME_MAX)?;
                 }
-                self.member_mut(session)?.spend_change(now)?;
+                self.spend_change(now, session, name.as_deref().map_or(0, json_length))?;
                 self.update_track(session, track, |track| {
                     track.muted = muted.unwrap_or(track.muted);
                     if let Some(name) = name {
@@ -96,12 +78,12 @@ impl Room {
                 })
             }
             MemberCommand::UpdateProfile(change) => {
-                let member = self.member_mut(session)?;
-                if !member.permissions.update_self {
+                if !self.member_mut(session)?.permissions.update_self {
                     let text = "the member has no permission to change its name and metadata";
                     return Err(RoomError::new(ErrorKind::Forbidden, text));
                 }
-                member.spend_change(now)?;
+                let texts = [&change.name, &change.metadata].into_iter().flatten();
+                self.spend_change(now, session, texts.map(|text| json_length(text)).sum())?;
                 self.change_profile(session, change)
             }
             MemberCommand::SendData(request) => self.send_from(now, session, request),

@@ -8,14 +8,10 @@ use std::time::Instant;
 use model::data::{MESSAGE_MAX, TOPIC_MAX};
 use model::{MemberKind, ParticipantId, SessionId};
 
-use crate::members::Member;
 use crate::room::Room;
+use crate::spending::Spending;
 use crate::{DataRequest, ErrorKind, Notice, ParticipantRecord, RoomError};
 
-/// Messages that a member may send in a second; twice as many at once.
-pub(crate) const MESSAGES_PER_SECOND: u64 = 100;
-/// Bytes of messages that a member may send in a second; twice as many at once.
-pub(crate) const BYTES_PER_SECOND: u64 = 256 * 1_024;
 /// Receivers that a message may name.
 const TO_MAX: usize = 500;
 
@@ -33,25 +29,34 @@ impl Room {
             let text = "the member has no permission to send data messages";
             return Err(RoomError::new(ErrorKind::Forbidden, text));
         }
-        member.spend_message(now, &request)?;
+        let length = (request.payload.as_bytes().len() + request.topic.len()) as u64;
+        member.spending.message(now, length)?;
         let from = self.session(session)?.identity.clone();
-        self.route(from, request)
+        let Some((message, receivers)) = self.route(from, request)? else { return Ok(()) };
+        let sent = Spending::copies(length, receivers);
+        // The room is asked last: who is over its own limit takes nothing from the others.
+        self.member_mut(session)?.spending.sent(now, sent)?;
+        self.forwarding.spend(now, sent)?;
+        self.notices.push_back(message);
+        Ok(())
     }
 
     /// A data message from the application.
     pub(crate) fn send_from_application(&mut self, request: DataRequest) -> Result<(), RoomError> {
         check(&request)?;
-        self.route(None, request)
+        let routed = self.route(None, request)?;
+        self.notices.extend(routed.map(|(message, _)| message));
+        Ok(())
     }
 
     /// Finds the receivers. Names that nobody in the room has are left out, as long as one name is known: members leave
     /// while messages to them are under way. A member whose connection is lost gets nothing, since messages are not
-    /// kept.
+    /// kept. Returns the notice and the number of receivers; `None` when nobody gets it.
     fn route(
-        &mut self,
+        &self,
         from: Option<ParticipantId>,
         mut request: DataRequest,
-    ) -> Result<(), RoomError> {
+    ) -> Result<Option<(Notice, usize)>, RoomError> {
         let names: Option<BTreeSet<ParticipantId>> =
             request.to.as_ref().map(|names| names.iter().cloned().collect());
         let is_meant = |record: &&Arc<ParticipantRecord>| match &names {
@@ -77,29 +82,14 @@ impl Room {
                 _ => {}
             }
         }
-        if !channels.is_empty() || !events.is_empty() {
-            // A hidden sender is named to nobody.
-            let from =
-                from.filter(|id| self.publishers.of(id).is_some_and(|record| !record.hidden));
-            let message = Arc::new(request);
-            self.notices.push_back(Notice::Data { from, message, channels, events });
+        let receivers = channels.len() + events.len();
+        if receivers == 0 {
+            return Ok(None);
         }
-        Ok(())
-    }
-}
-
-impl Member {
-    fn spend_message(&mut self, now: Instant, request: &DataRequest) -> Result<(), RoomError> {
-        let bytes = (request.payload.as_bytes().len() + request.topic.len()) as u64;
-        if !self.messages.has(now, 1) || !self.bytes.has(now, bytes) {
-            let text = format!(
-                "too many data messages; {MESSAGES_PER_SECOND} messages and {BYTES_PER_SECOND} bytes a second are allowed"
-            );
-            return Err(RoomError::new(ErrorKind::Quota, text));
-        }
-        self.messages.take(1);
-        self.bytes.take(bytes);
-        Ok(())
+        // A hidden sender is named to nobody.
+        let from = from.filter(|id| self.publishers.of(id).is_some_and(|record| !record.hidden));
+        let message = Arc::new(request);
+        Ok(Some((Notice::Data { from, message, channels, events }, receivers)))
     }
 }
 

@@ -28,8 +28,8 @@ impl Room {
     ///
     /// # Errors
     /// `NotFound`; `Conflict` when the session changed after the negotiation took its [`Agreement`]; `Unsupported` when a
-    /// description does not fit the offer; `Forbidden` when a new track is of a source that the member may not publish.
-    /// Nothing has changed then.
+    /// description does not fit the offer; `Forbidden` when a new track is of a source that the member may not publish;
+    /// `Quota` when it changes its tracks too often. Nothing has changed then.
     pub fn renegotiate(
         &mut self,
         now: Instant,
@@ -45,6 +45,7 @@ impl Room {
             return Err(RoomError::new(ErrorKind::Conflict, text));
         }
         let described = self.describe_again(&agreement, tracks.unwrap_or_default())?;
+        self.spend_tracks(now, id, &described)?;
         agreement.number += 1;
         let ice = agreement.ice.clone();
         let mappings = &mut self.mappings;

@@ -17,6 +17,7 @@ use crate::publishers::Publishers;
 use crate::records::{ParticipantRecord, RecordChange};
 use crate::rounds::Round;
 use crate::session::Session;
+use crate::spending::Forwarding;
 use crate::stage::floor::Floor;
 use crate::{Admission, EndReason, ErrorKind, Notice, RoomError, RoomSettings, Target};
 
@@ -70,6 +71,8 @@ pub struct Room {
     pub(crate) stay: Stay,
     /// The quality of the members' connections, as far as known.
     pub(crate) qualities: BTreeMap<ParticipantId, Quality>,
+    /// What the members' data messages may use of the node, all together.
+    pub(crate) forwarding: Forwarding,
     /// Sessions that ended. Workers get their `Close` commands only after the viewers were moved to other sources.
     pub(crate) farewells: VecDeque<SessionId>,
     pub(crate) deadlines: BTreeSet<(Instant, SessionId)>,
@@ -106,6 +109,7 @@ impl Room {
             floor,
             stay: Stay::default(),
             qualities: BTreeMap::new(),
+            forwarding: Forwarding::default(),
             farewells: VecDeque::new(),
             deadlines: BTreeSet::new(),
             commands: VecDeque::new(),

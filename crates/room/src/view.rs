@@ -123,7 +123,7 @@ pub enum Notice {
     },
     /// A data message for members. Those with open data channels get it there, the others in their events.
     Data {
-        /// The sender; `None`: the application.
+        /// The sender; `None`: the application, or a member that is hidden.
         from: Option<ParticipantId>,
         /// The message. `to` is resolved already.
         message: Arc<DataRequest>,

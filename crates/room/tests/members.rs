@@ -217,6 +217,44 @@ fn a_profile_is_changed_by_its_member_or_an_administrator() {
 }
 
 #[test]
+fn changes_are_limited_by_the_bytes_that_they_tell_to_each_member() {
+    let mut node = Node::new();
+    let ann = node.meet("ann");
+    // Ten seconds, twenty changes in each.
+    let changed = |node: &mut Node, text: &str| {
+        node.wait(std::time::Duration::from_secs(60));
+        let mut passed = 0;
+        for at in 0..200 {
+            let metadata = Some(format!("{at:03}{text}").into());
+            let change = MemberCommand::UpdateProfile(ProfileChange { name: None, metadata });
+            match node.command(ann, change) {
+                Ok(()) => passed += 1,
+                Err(refused) => assert_eq!(refused.kind(), ErrorKind::Quota),
+            }
+            node.wait(std::time::Duration::from_millis(50));
+        }
+        passed
+    };
+    assert_eq!(changed(&mut node, "small"), 200);
+    // 128 KiB at once and 16 KiB a second are 288 KiB; each change tells what was there and what is new.
+    let big = changed(&mut node, &"x".repeat(4_000));
+    assert!((30..=45).contains(&big), "{big}");
+    // In JSON a control character has six bytes.
+    let biggest = changed(&mut node, &"\u{1}".repeat(4_000));
+    assert!((4..=10).contains(&biggest), "{biggest}");
+    // Later offers that change what the others see are changes too; those that do not are none.
+    let track =
+        TrackDescription { name: "\u{1}".repeat(250).into(), ..description("0", Microphone) };
+    let offer = meeting("av", "aavv");
+    let refused = (0..200).find_map(|at| {
+        let tracks = [TrackDescription { muted: at % 2 == 0, ..track.clone() }];
+        node.rooms.renegotiate_with(node.now, ann, &offer, Some(&tracks)).err()
+    });
+    assert_eq!(refused.unwrap().kind(), ErrorKind::Quota);
+    node.rooms.renegotiate(node.now, ann, &offer).unwrap();
+}
+
+#[test]
 fn a_room_holds_the_members_and_codecs_that_its_settings_allow() {
     let mut node = Node::new();
     node.meet("ann");

@@ -66,10 +66,20 @@ fn a_message_goes_to_everybody_else_by_the_way_that_each_has() {
     node.administer(AdminCommand::SendData(message(None))).unwrap();
     let (from, _, channels, events) = told(&mut node).unwrap();
     assert_eq!((from, channels, events), (None, vec![ann], vec![bob, cem, eve]));
-    // A hidden sender is not named.
+}
+
+/// By whatever way the message comes, the receiver is not told that the sender is in the room.
+#[test]
+fn the_sender_of_a_message_is_not_named_when_it_is_hidden() {
+    let mut node = Node::new();
+    let (ann, bob) = (node.meet("ann"), node.meet("bob"));
+    let hidden = Permissions { hidden: true, ..Permissions::ALL };
+    let admission = Admission { permissions: hidden, ..Admission::default() };
+    let eve = node.join("eve", admission, &slots("a")).unwrap();
+    node.event(Event::DataOpen { session: bob });
     send(&mut node, eve, message(None)).unwrap();
     let (from, _, channels, events) = told(&mut node).unwrap();
-    assert_eq!((from, channels, events), (None, vec![ann], vec![bob, cem]));
+    assert_eq!((from, channels, events), (None, vec![bob], vec![ann]));
 }
 
 #[test]
@@ -152,6 +162,38 @@ fn a_member_that_floods_is_refused_by_messages_and_by_bytes_and_others_are_not()
     }
     assert!((1_150..=1_200).contains(&passed[0]), "{passed:?}");
     assert!((40..=48).contains(&passed[1]), "{passed:?}");
+}
+
+#[test]
+fn one_member_cannot_multiply_its_line_by_the_size_of_the_room() {
+    let mut node = Node::new();
+    let ann = node.meet("ann");
+    let others: Vec<SessionId> = (0..60).map(|at| node.meet(&format!("m{at}"))).collect();
+    node.wait(Duration::from_secs(60));
+    node.notices();
+    let mut copies = [0; 2];
+    // Twenty seconds: as many bytes as one member may send, and as many small messages.
+    for (at, (request, step)) in
+        [(bytes(MESSAGE_MAX), 250), (bytes(10), 10)].into_iter().enumerate()
+    {
+        for _ in 0..20_000 / step {
+            if send(&mut node, ann, request.clone()).is_ok() {
+                copies[at] += told(&mut node).unwrap().3.len();
+            }
+            node.wait(Duration::from_millis(step));
+        }
+    }
+    // 48 MiB at once and 8 MiB a second, of 20 s.
+    let most = (48 + 20 * 8) << 20;
+    assert!(copies[0] * MESSAGE_MAX <= most, "{copies:?}");
+    assert!(copies[0] * MESSAGE_MAX >= most * 3 / 4, "{copies:?}");
+    assert_eq!(copies[1], 2_000 * others.len(), "small messages to 60 are within the limit");
+    // Others still send, until the limit of the room.
+    let asked = others.iter().map(|from| send(&mut node, *from, bytes(MESSAGE_MAX)));
+    let passed = asked.filter(Result::is_ok).count();
+    assert!((45..60).contains(&passed), "{passed}");
+    node.wait(Duration::from_secs(1));
+    send(&mut node, others[59], message(None)).unwrap();
 }
 
 #[test]

@@ -9,12 +9,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use model::RoomId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 
 /// Calls into one room at a time. More than one, since an offer is parsed and matched before its call takes the room's
 /// lock.
@@ -133,18 +132,15 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 fn busy() -> Problem {
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "busy",
-        "Service unavailable",
-        "The room is busy. Come back after the time in Retry-After.",
-    )
-    .retry_after(RETRY)
+    Problem::new(ProblemKind::BUSY, "The room is busy. Come back after the time in Retry-After.")
+        .retry_after(RETRY)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
+
+    use axum::http::StatusCode;
 
     use super::*;
 

@@ -51,9 +51,12 @@ pub use auth::{
 pub use client::{Network, NetworkError};
 pub use config::{AuthConfig, Config, IceServer, Limits, Rate, TokenConfig};
 pub use core::{CommandSink, Core, Observer};
+#[cfg(feature = "lab")]
+pub use events::lab;
 pub use events::{asked_of_room, messages};
 pub use expiry::ExpiredSessions;
 pub use http::cors::{OriginRule, OriginRuleError};
+pub use http::kinds::ProblemKind;
 pub use http::v1::bodies as admin;
 pub use outbound::{Outbound, OutboundUrl, OutboundUrlError};
 pub use secret::Secret;

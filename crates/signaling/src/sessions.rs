@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::http::HeaderValue;
 use axum::http::header::WWW_AUTHENTICATE;
-use axum::http::{HeaderValue, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use model::{ParticipantId, RoomId, SessionId};
@@ -16,7 +16,7 @@ use room::{
 
 use crate::auth::{Caller, Claim};
 use crate::core::Core;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::http::resource::Precondition;
 use crate::log::DEFECT_LINES;
 use crate::resources::{Face, Resource, ResourceKey};
@@ -272,9 +272,7 @@ impl Signaling {
         let mut etag = resource.etag();
         if !precondition.holds(&etag) {
             return Err(Problem::new(
-                StatusCode::PRECONDITION_FAILED,
-                "stale-etag",
-                "Precondition failed",
+                ProblemKind::STALE_ETAG,
                 "The ICE session has another ETag now.",
             ));
         }
@@ -334,29 +332,20 @@ impl Signaling {
 pub(crate) fn refused(error: &RoomError) -> Problem {
     let text = error.to_string();
     match error.kind() {
-        ErrorKind::BadSdp => Problem::bad_request("bad-sdp", text),
-        ErrorKind::Unsupported => Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "unsupported-offer",
-            "Unprocessable content",
-            text,
-        ),
+        ErrorKind::BadSdp => Problem::new(ProblemKind::BAD_SDP, text),
+        ErrorKind::Unsupported => Problem::new(ProblemKind::UNSUPPORTED_OFFER, text),
         ErrorKind::Forbidden => {
             // RFC 6750 section 3.1: another token may grant more.
             let challenge = "Bearer realm=\"sfumato\", error=\"insufficient_scope\"";
-            Problem::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", text)
+            Problem::new(ProblemKind::FORBIDDEN, text)
                 .header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
         }
         ErrorKind::NotFound => Problem::not_found(),
-        ErrorKind::Conflict => Problem::new(StatusCode::CONFLICT, "conflict", "Conflict", text),
+        ErrorKind::Conflict => Problem::new(ProblemKind::CONFLICT, text),
         ErrorKind::Full => unavailable(text),
-        ErrorKind::Quota => Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too-many-sessions",
-            "Too many requests",
-            text,
-        )
-        .retry_after(RETRY_WHEN_FULL),
+        ErrorKind::Quota => {
+            Problem::new(ProblemKind::TOO_MANY_SESSIONS, text).retry_after(RETRY_WHEN_FULL)
+        }
         ErrorKind::Internal => {
             if let Some(hidden) = DEFECT_LINES.pass() {
                 tracing::error!(error = text, hidden, "the rooms failed");
@@ -367,8 +356,7 @@ pub(crate) fn refused(error: &RoomError) -> Problem {
 }
 
 pub(crate) fn unavailable(why: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Service unavailable", why)
-        .retry_after(RETRY_WHEN_FULL)
+    Problem::new(ProblemKind::UNAVAILABLE, why).retry_after(RETRY_WHEN_FULL)
 }
 
 fn random_text<const N: usize>() -> Result<String, Problem> {

@@ -348,3 +348,53 @@ async fn a_token_administers_its_room_and_no_other() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn a_node_that_is_full_or_leaves_creates_no_room_and_administers_those_it_has() {
+    let limits = room::Limits { rooms: 1, ..room::Limits::default() };
+    let node = Node::with(Config::default(), limits).await;
+    done(&node, "POST", "/v1/rooms", json!({ "id": "a" }), 201).await;
+    let (status, slug, _) = fails(&node, "POST", "/v1/rooms", json!({ "id": "b" })).await;
+    assert_eq!((status, slug.as_str()), (503, "unavailable"));
+    done(&node, "POST", "/v1/rooms", json!({ "id": "a" }), 200).await;
+    node.signaling.drain();
+    assert_eq!(fails(&node, "POST", "/v1/rooms", json!({ "id": "a" })).await.0, 503);
+    done(&node, "PATCH", "/v1/rooms/a", json!({ "metadata": "last call" }), 200).await;
+    done(&node, "DELETE", "/v1/rooms/a", Value::Null, 204).await;
+}
+
+#[tokio::test]
+async fn a_lifetime_that_is_over_already_ends_the_room() {
+    let node = Node::start().await;
+    let ann = node.join("ann", "Aa").await;
+    let (mut events, _) = node.snapshot(&ann).await;
+    let body = json!({ "settings": { "lifetime_seconds": 0 } });
+    done(&node, "PATCH", "/v1/rooms/r", body, 204).await;
+    assert_eq!(events.end().await.0.unwrap()["reason"], "room_closed");
+}
+
+#[tokio::test]
+async fn what_is_inside_the_node_is_shown_and_can_neither_be_removed_nor_permitted() {
+    let node = Node::start().await;
+    let (room, card) =
+        (model::RoomId::parse("r").unwrap(), model::ParticipantId::parse("card").unwrap());
+    let codec = model::CodecSpec {
+        pt: model::Pt(96),
+        rtx_pt: None,
+        codec: model::Codec::Vp8,
+        clock_rate: 90_000,
+        channels: 1,
+        fmtp: String::new(),
+        feedback: model::Feedback::default(),
+        parameter_sets: None,
+    };
+    let media =
+        room::LocalMedia { kind: model::MediaKind::Video, codecs: vec![codec], rids: vec![] };
+    node.signaling.publish_local(&room, &card, vec![media]).unwrap();
+    let path = "/v1/rooms/r/members/card";
+    assert_eq!(done(&node, "GET", path, Value::Null, 200).await["kind"], "local");
+    assert_eq!(fails(&node, "DELETE", path, Value::Null).await.0, 409);
+    let body = json!({ "permissions": { "publish": [] } });
+    assert_eq!(fails(&node, "PATCH", path, body).await.0, 409);
+    assert_eq!(done(&node, "PATCH", path, json!({ "name": "Card" }), 200).await["name"], "Card");
+}

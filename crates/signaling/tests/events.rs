@@ -37,6 +37,9 @@ async fn members_see_each_other_come_change_and_leave() {
         (&came["member"]["identity"], &came["member"]["presence"]),
         (&json!("bob"), &json!("connecting"))
     );
+    // The slot that shows the newcomer is told after the newcomer itself, so it can be named.
+    let shown = events.next_of("slots").await;
+    assert_eq!(shown["slots"][0]["member"], "bob");
     let (mut of_bob, snapshot) = node.snapshot(&bob).await;
     assert_eq!(identities(&snapshot["members"]), ["ann", "bob"]);
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use axum::http::HeaderValue;
 use axum::http::header::WWW_AUTHENTICATE;
-use axum::http::{HeaderValue, StatusCode};
 use model::{ParticipantId, Permissions, Profile, RoomId};
 
 use super::grants::{Action, Grants, RoomGrant};
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 
 /// The caller of a request.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ impl Owner {
 
 fn forbidden(why: &'static str) -> Problem {
     let challenge = "Bearer realm=\"sfumato\", error=\"insufficient_scope\"";
-    Problem::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", why)
+    Problem::new(ProblemKind::FORBIDDEN, why)
         .header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }
 
@@ -150,7 +150,7 @@ impl Caller {
     /// 400 when the requested name is no id; 403 when it is not the token's.
     pub(crate) fn identity(&self, wish: Option<&str>) -> Result<Option<ParticipantId>, Problem> {
         let wish = wish.map(ParticipantId::parse).transpose().map_err(|e| {
-            Problem::bad_request("bad-participant", format!("The participant: {e}."))
+            Problem::new(ProblemKind::BAD_PARTICIPANT, format!("The participant: {e}."))
         })?;
         match self {
             Caller::Anyone => Ok(wish),

@@ -2,7 +2,7 @@
 //! Tokens are never logged and never repeated in an answer.
 //!
 //! `keyring` has the keys by their ids ([`keys`], [`jwks`]); the one that a token names checks its signature; `claims` reads what it says
-//! into [`grants`]; [`caller`] answers what its bearer may do. [`mint`] makes tokens for operators and tests.
+//! into [`grants`]; [`caller`] answers what its bearer may do. [`mod@mint`] makes tokens for operators and tests.
 
 mod caller;
 mod claims;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue};
 
 pub(crate) use caller::{Caller, Claim, Owner};
 pub(crate) use grants::Action;
@@ -35,7 +35,7 @@ use keyring::Keyring;
 
 use crate::clock::Clock;
 use crate::config::AuthConfig;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 
 /// Checks bearer tokens; without a verifier authentication is off.
 pub(crate) struct Authenticator(Option<Verifier>);
@@ -203,6 +203,6 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn unauthorized(challenge: &'static str, why: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized", why)
+    Problem::new(ProblemKind::UNAUTHORIZED, why)
         .header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }

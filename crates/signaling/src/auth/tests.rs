@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::http::StatusCode;
 use model::{ParticipantId, RoomId, Sources};
 use serde_json::{Value, json};
 

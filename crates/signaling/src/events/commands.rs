@@ -14,7 +14,7 @@ use super::messages::{
     ClientMessage, Command, DataMessage, DeliveryName, SectionDescription, SlotChoice,
     SubscribePolicy,
 };
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::resources::Resource;
 use crate::sessions::refused;
 use crate::state::Signaling;
@@ -31,7 +31,10 @@ const ID_MAX: usize = 64;
 pub(crate) fn read_command(text: &str) -> Result<ClientMessage, Problem> {
     let message = ClientMessage::read(text).map_err(|error| bad_json(&error))?;
     if message.id.as_ref().is_some_and(|id| id.len() > ID_MAX) {
-        return Err(Problem::bad_request("bad-command", format!("The id is over {ID_MAX} bytes.")));
+        return Err(Problem::new(
+            ProblemKind::BAD_COMMAND,
+            format!("The id is over {ID_MAX} bytes."),
+        ));
     }
     Ok(message)
 }
@@ -39,7 +42,7 @@ pub(crate) fn read_command(text: &str) -> Result<ClientMessage, Problem> {
 /// A text that is not the JSON that is expected. The reason names a field or a place, and no value of the text.
 pub(crate) fn bad_json(error: &serde_json::Error) -> Problem {
     let detail = format!("The text is not the JSON that is expected here: {error}.");
-    Problem::bad_request("bad-command", detail)
+    Problem::new(ProblemKind::BAD_COMMAND, detail)
 }
 
 /// How slots are to be filled.
@@ -198,8 +201,8 @@ impl Signaling {
     ) -> Result<(), Problem> {
         let (signaling, session) = (self.clone(), resource.session);
         match command {
-            Command::Hello { .. } => Err(Problem::bad_request(
-                "bad-command",
+            Command::Hello { .. } => Err(Problem::new(
+                ProblemKind::BAD_COMMAND,
                 "hello is the first message of a WebSocket and of nothing else.",
             )),
             Command::Ping => Ok(()),

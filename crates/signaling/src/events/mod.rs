@@ -8,6 +8,8 @@ mod commands;
 pub(crate) mod convert;
 mod follow;
 mod hub;
+#[cfg(feature = "lab")]
+pub mod lab;
 mod log;
 pub mod messages;
 mod metrics;

@@ -4,27 +4,30 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CACHE_CONTROL, LINK};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use room::{ParticipantInfo, TrackInfo};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Action;
 use crate::config::IceServer;
 use crate::http::offer;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::state::Signaling;
 
-#[derive(Serialize)]
-struct ConfigView<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NodeConfiguration")]
+pub(crate) struct ConfigView<'a> {
     auth: &'static str,
     version: &'a str,
     ice_servers: Vec<IceServerView<'a>>,
     demo_room: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct IceServerView<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IceServer")]
+pub(crate) struct IceServerView<'a> {
     urls: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<&'a str>,
@@ -32,23 +35,26 @@ struct IceServerView<'a> {
     credential: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct RoomView<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RoomPublishers")]
+pub(crate) struct RoomView<'a> {
     room: &'a str,
     participants: Vec<ParticipantView<'a>>,
     viewers: usize,
 }
 
-#[derive(Serialize)]
-struct ParticipantView<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Publisher")]
+pub(crate) struct ParticipantView<'a> {
     id: &'a str,
     connected: bool,
     local: bool,
     tracks: Vec<TrackView<'a>>,
 }
 
-#[derive(Serialize)]
-struct TrackView<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PublishedTrack")]
+pub(crate) struct TrackView<'a> {
     id: u64,
     kind: &'static str,
     codecs: &'a [&'static str],
@@ -56,8 +62,9 @@ struct TrackView<'a> {
     active: bool,
 }
 
-#[derive(Serialize)]
-struct RoomSummary {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RoomSummary")]
+pub(crate) struct RoomSummary {
     room: String,
     participants: usize,
     viewers: usize,
@@ -168,7 +175,7 @@ impl Page {
             let text = format!(
                 "limit is a number from 1 to {LARGEST_PAGE}, after is the last entry of the page before."
             );
-            Problem::bad_request("bad-query", text)
+            Problem::new(ProblemKind::BAD_QUERY, text)
         };
         let Query(PageQuery { limit, after }) = query.map_err(|_| bad())?;
         let limit = limit.unwrap_or(PAGE);
@@ -208,9 +215,7 @@ impl Page {
 /// page that skips a participant.
 pub(crate) fn gone() -> Problem {
     Problem::new(
-        StatusCode::GONE,
-        "page-gone",
-        "Gone",
+        ProblemKind::PAGE_GONE,
         "The participant named in after has left the room. Begin with the first page again.",
     )
 }

@@ -4,12 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use crate::config::Limits;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 
 /// The body of a request, stored in its extensions. When a handler answers without reading the body, the body stays
 /// here, and the gate reads and discards it.
@@ -43,26 +42,22 @@ impl BodySlot {
             Ok(Ok(None)) => {
                 drain(body).await;
                 return Err(Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "body-too-large",
-                    "Content too large",
+                    ProblemKind::BODY_TOO_LARGE,
                     format!("The body is over {} bytes.", limits.body_size),
                 ));
             }
             Ok(Err(_)) => {
-                return Err(Problem::bad_request("bad-body", "The body broke off."));
+                return Err(Problem::new(ProblemKind::BAD_BODY, "The body broke off."));
             }
             Err(_) => {
                 return Err(Problem::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "body-too-slow",
-                    "Request timeout",
+                    ProblemKind::BODY_TOO_SLOW,
                     "The body did not come in time.",
                 ));
             }
         };
         String::from_utf8(bytes)
-            .map_err(|_| Problem::bad_request("bad-body", "The body is not UTF-8."))
+            .map_err(|_| Problem::new(ProblemKind::BAD_BODY, "The body is not UTF-8."))
     }
 
     /// Reads and discards the rest of the body, within the bounds.

@@ -12,7 +12,7 @@ use axum::response::IntoResponse;
 use crate::auth;
 use crate::http::body::BodySlot;
 use crate::http::cors;
-use crate::http::problem::{Problem, render};
+use crate::http::problem::{Problem, ProblemKind, render};
 use crate::limits::address_key;
 use crate::server::Client;
 use crate::state::Signaling;
@@ -97,13 +97,8 @@ fn session_token(path: &str) -> Option<&str> {
 
 /// 429.
 pub(crate) fn too_many(wait: Duration) -> Problem {
-    Problem::new(
-        StatusCode::TOO_MANY_REQUESTS,
-        "too-many-requests",
-        "Too many requests",
-        "Come back after the time in Retry-After.",
-    )
-    .retry_after(wait)
+    Problem::new(ProblemKind::TOO_MANY_REQUESTS, "Come back after the time in Retry-After.")
+        .retry_after(wait)
 }
 
 /// Gives an error that a library made (for a path that is not UTF-8, say) the body that all errors have.
@@ -113,8 +108,7 @@ fn explain(response: Response<Body>) -> Response<Body> {
     {
         return response;
     }
-    let title = status.canonical_reason().unwrap_or("Error");
-    let problem = Problem::new(status, "http", title, "The request cannot be served.");
+    let problem = Problem::of_http(status);
     let headers = response.headers().clone();
     let mut answer = problem.into_response();
     for (name, value) in &headers {

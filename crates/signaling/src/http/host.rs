@@ -5,12 +5,12 @@
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
+use axum::http::Response;
 use axum::http::header::HOST;
-use axum::http::{Response, StatusCode};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::state::Signaling;
 
 /// Refuses requests to foreign host names, if so configured.
@@ -21,10 +21,7 @@ pub(crate) async fn known_names(
 ) -> Response<axum::body::Body> {
     if signaling.config().local_names_only && !names_this_machine(&request) {
         // RFC 9110 section 15.5.20.
-        return Problem::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "misdirected-request",
-            "Misdirected request",
+        return Problem::new(ProblemKind::MISDIRECTED_REQUEST,
             "Without authentication the node answers to localhost and to IP addresses only. For other names set \
              auth.keys, or auth.insecure_no_auth = true.",
         )

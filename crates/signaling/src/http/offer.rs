@@ -8,7 +8,7 @@ use model::RoomId;
 
 use crate::config::IceServer;
 use crate::http::body::BodySlot;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::sessions::Opened;
 use crate::state::Signaling;
 
@@ -44,9 +44,7 @@ pub(crate) async fn read(
 ) -> Result<String, Problem> {
     if !has_type(headers, SDP) {
         return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "Unsupported media type",
+            ProblemKind::UNSUPPORTED_MEDIA_TYPE,
             "An offer has the type application/sdp.",
         )
         .header(ACCEPT_POST, HeaderValue::from_static(SDP)));
@@ -64,9 +62,7 @@ pub(crate) fn require_acceptance(headers: &HeaderMap, kind: &str) -> Result<(), 
         return Ok(());
     }
     Err(Problem::new(
-        StatusCode::NOT_ACCEPTABLE,
-        "not-acceptable",
-        "Not acceptable",
+        ProblemKind::NOT_ACCEPTABLE,
         format!("The answer has the type {kind}, and Accept excludes it."),
     ))
 }
@@ -83,9 +79,7 @@ pub(crate) fn require_type(
     let kind = kinds.iter().find(|kind| has_type(headers, kind));
     kind.copied().ok_or_else(|| {
         Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "Unsupported media type",
+            ProblemKind::UNSUPPORTED_MEDIA_TYPE,
             format!("{what} has the type {}.", kinds.join(" or ")),
         )
     })
@@ -96,7 +90,7 @@ pub(crate) fn require_type(
 /// # Errors
 /// 400 when the text is no room id.
 pub(crate) fn room(text: &str) -> Result<RoomId, Problem> {
-    RoomId::parse(text).map_err(|e| Problem::bad_request("bad-room", format!("The room: {e}.")))
+    RoomId::parse(text).map_err(|e| Problem::new(ProblemKind::BAD_ROOM, format!("The room: {e}.")))
 }
 
 /// 201 with the answer (RFC 9725 section 4.2).
@@ -173,14 +167,9 @@ pub(crate) async fn refuse_readable() -> Response<Body> {
 
 /// 405 with the methods that are allowed (RFC 9110 section 15.5.6).
 pub(crate) fn method_not_allowed(allowed: &'static str) -> Response<Body> {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method-not-allowed",
-        "Method not allowed",
-        format!("Allowed here: {allowed}."),
-    )
-    .header(ALLOW, HeaderValue::from_static(allowed))
-    .into_response()
+    Problem::new(ProblemKind::METHOD_NOT_ALLOWED, format!("Allowed here: {allowed}."))
+        .header(ALLOW, HeaderValue::from_static(allowed))
+        .into_response()
 }
 
 /// Whether the content type is `wanted`; parameters are ignored.

@@ -1,15 +1,15 @@
 //! For operators: metrics and health.
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, prometheus_text};
 use prometheus_client::registry::Registry;
 
 use crate::calls::blocking;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::state::Signaling;
 
 /// `GET /metrics` on the public listener: with authentication on, only for administrators.
@@ -80,8 +80,7 @@ pub(crate) async fn ready(State(signaling): State<Signaling>) -> Response {
         }
         Err(why) => why,
     };
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    Problem::new(status, "not-ready", "Service unavailable", why)
+    Problem::new(ProblemKind::NOT_READY, why)
         .retry_after(std::time::Duration::from_secs(5))
         .into_response()
 }

@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
 };
-use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rust_embed::RustEmbed;
@@ -37,13 +37,7 @@ pub(crate) async fn serve(request: Request) -> Result<Response<Body>, Problem> {
     }
     let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&file.metadata.sha256_hash()[..18]));
     let etag = HeaderValue::from_str(&etag).map_err(|_| Problem::internal())?;
-    let unchanged = request
-        .headers()
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|tag| tag.trim().trim_start_matches("W/").as_bytes() == etag.as_bytes());
+    let unchanged = has_tag(request.headers(), &etag);
 
     let mut response = if unchanged {
         let mut response = Response::new(Body::empty());
@@ -64,6 +58,16 @@ pub(crate) async fn serve(request: Request) -> Result<Response<Body>, Problem> {
         HeaderValue::from_static(PERMISSIONS),
     );
     Ok(response)
+}
+
+/// Whether `If-None-Match` names this tag (RFC 9110 section 13.1.2: the comparison is weak).
+pub(crate) fn has_tag(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|tag| tag.trim().trim_start_matches("W/").as_bytes() == etag.as_bytes())
 }
 
 /// The content types of the page's files; other files are not served.

@@ -8,26 +8,27 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 
 use crate::events::messages::ProblemDetails;
+pub(crate) use crate::http::kinds::ProblemKind;
 
 /// An error answer. [`render`] writes the body, once the request's path is known.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
-    status: StatusCode,
-    slug: &'static str,
-    title: &'static str,
+    kind: ProblemKind,
     detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
-    /// A problem of the kind `slug`. The slug ends the `type` URI, so its meaning never changes.
-    pub(crate) fn new(
-        status: StatusCode,
-        slug: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
-        Self { status, slug, title, detail: detail.into(), headers: Vec::new() }
+    /// A problem of this kind; `detail` says what was wrong with this request.
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), headers: Vec::new() }
+    }
+
+    /// An error that a library found in a request, with the status that it chose.
+    pub(crate) fn of_http(status: StatusCode) -> Self {
+        let title = status.canonical_reason().unwrap_or(ProblemKind::HTTP.title);
+        let kind = ProblemKind { status, title, ..ProblemKind::HTTP };
+        Self::new(kind, "The request cannot be served.")
     }
 
     /// Adds a header field to the answer.
@@ -45,60 +46,40 @@ impl Problem {
     /// The problem as a message of the session API tells it.
     pub(crate) fn details(&self) -> ProblemDetails {
         ProblemDetails {
-            r#type: self.type_uri(),
-            title: self.title.to_owned(),
-            status: self.status.as_u16(),
+            r#type: self.kind.uri(),
+            title: self.kind.title.to_owned(),
+            status: self.kind.status.as_u16(),
             detail: self.detail.clone(),
         }
-    }
-
-    fn type_uri(&self) -> String {
-        format!("urn:sfumato:problem:{}", self.slug)
     }
 
     /// The status code.
     #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
-        self.status
+        self.kind.status
     }
 
     /// The same answer for resources that never existed, have ended, or belong to another caller, so that it tells
     /// nothing.
     pub(crate) fn not_found() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "not-found",
-            "Not found",
-            "There is nothing here for this request.",
-        )
-    }
-
-    /// The request does not parse.
-    pub(crate) fn bad_request(slug: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, slug, "Bad request", detail)
+        Self::new(ProblemKind::NOT_FOUND, "There is nothing here for this request.")
     }
 
     /// A field of a body or message that is not known, is missing, or has a value that is not allowed.
     pub(crate) fn bad_field(detail: impl Into<String>) -> Self {
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        Self::new(status, "bad-field", "Unprocessable content", detail)
+        Self::new(ProblemKind::BAD_FIELD, detail)
     }
 
     /// A defect of this node; the log has the details.
     pub(crate) fn internal() -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "Internal error",
-            "The server failed; its log has the cause.",
-        )
+        Self::new(ProblemKind::INTERNAL, "The server failed; its log has the cause.")
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = self.status;
+        *response.status_mut() = self.kind.status;
         for (name, value) in &self.headers {
             response.headers_mut().append(name.clone(), value.clone());
         }
@@ -120,9 +101,9 @@ struct Details<'a> {
 pub(crate) fn render(mut response: Response<Body>, path: &str) -> Response<Body> {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let details = Details {
-        r#type: problem.type_uri(),
-        title: problem.title,
-        status: problem.status.as_u16(),
+        r#type: problem.kind.uri(),
+        title: problem.kind.title,
+        status: problem.kind.status.as_u16(),
         detail: &problem.detail,
         instance: path,
     };

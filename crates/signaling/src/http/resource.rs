@@ -13,7 +13,7 @@ use crate::http::offer::{
     ACCEPT_PATCH, ACCEPT_POST, JSON, PATCHES, SDP, SDP_FRAGMENT, SESSION_PATCHES, has_type,
     method_not_allowed,
 };
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::http::session;
 use crate::resources::{Face, ResourceKey};
 use crate::sessions::{Patch, Patched};
@@ -62,10 +62,7 @@ fn patch_type(face: Face, headers: &HeaderMap) -> Result<&'static str, Problem> 
     };
     let kind = wanted.iter().find(|kind| has_type(headers, kind));
     kind.copied().ok_or_else(|| {
-        Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "Unsupported media type",
+        Problem::new(ProblemKind::UNSUPPORTED_MEDIA_TYPE,
             "A PATCH has the type application/trickle-ice-sdpfrag to trickle or to restart ICE, application/sdp (or, for a room \
              session, application/json) to renegotiate.",
         )
@@ -173,9 +170,7 @@ impl Precondition {
         }
         if tags.is_empty() {
             return Err(Problem::new(
-                StatusCode::PRECONDITION_REQUIRED,
-                "precondition-required",
-                "Precondition required",
+                ProblemKind::PRECONDITION_REQUIRED,
                 "A PATCH has an If-Match: the ETag of the session to trickle or to renegotiate, * to restart ICE.",
             ));
         }

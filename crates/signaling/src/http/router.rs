@@ -4,7 +4,8 @@ use axum::routing::{get, options, post};
 use axum::{Extension, Router, middleware};
 
 use crate::http::{
-    api, events, gate, host, offer, ops, page, path, resource, session, stats, v1, whep, whip,
+    api, events, gate, host, offer, openapi, ops, page, path, resource, session, stats, v1, whep,
+    whip,
 };
 use crate::resources::Face;
 use crate::state::Signaling;
@@ -20,25 +21,15 @@ use crate::state::Signaling;
 /// | `/v1/rooms/{room}/sessions/{token}` | PATCH, DELETE, GET, HEAD, OPTIONS |
 /// | `/v1/rooms/{room}/sessions/{token}/events` | GET, HEAD, OPTIONS |
 /// | `/v1/rooms/{room}/sessions/{token}/commands` | POST, OPTIONS |
+/// | `/v1/rooms`, `/v1/rooms/{room}` and below: the admin API | see [`v1`] |
+/// | `/v1/openapi.json` | GET, HEAD, OPTIONS |
 /// | `/api/config`, `/api/rooms`, `/api/rooms/{room}`, `/api/rooms/{room}/stats` | GET, HEAD, OPTIONS |
 /// | `/metrics`, `/healthz`, `/readyz` | GET, HEAD, OPTIONS |
 /// | everything else | the files of the page |
 pub(crate) fn public(signaling: Signaling) -> Router {
-    let routes = Router::new()
-        .route("/whip/{room}", endpoint(post(whip::publish)))
-        .route("/whep/{room}", endpoint(post(whep::watch_room)))
-        .route("/whep/{room}/{participant}", endpoint(post(whep::watch_participant)))
-        .route("/whip/{room}/sessions/{token}", resource_of(Face::Whip))
-        .route("/whep/{room}/sessions/{token}", resource_of(Face::Whep))
-        .merge(sessions())
-        .merge(v1::routes())
-        .route("/api/config", readable(get(api::config)))
-        .route("/api/rooms", readable(get(api::rooms)))
-        .route("/api/rooms/{room}", readable(get(api::room)))
-        .route("/api/rooms/{room}/stats", readable(get(stats::stats)))
-        .route("/metrics", readable(get(ops::guarded_metrics)))
-        .route("/healthz", readable(get(ops::health)))
-        .route("/readyz", readable(get(ops::ready)))
+    let routes = table()
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
         .fallback(page::serve)
         .layer(middleware::from_fn_with_state(signaling.clone(), host::known_names))
         .layer(middleware::from_fn_with_state(signaling.clone(), gate::gate))
@@ -46,6 +37,43 @@ pub(crate) fn public(signaling: Signaling) -> Router {
     // The layers of a router run after its routes were matched. The path has to be changed before that, so this layer
     // is on a second router around the routes.
     Router::new().fallback_service(routes).layer(middleware::from_fn(path::plain))
+}
+
+/// All paths but those of the page. The OpenAPI document has the same ones, which a test checks.
+pub(crate) fn table() -> Vec<Route> {
+    let mut table = vec![
+        ("/whip/{room}", endpoint(post(whip::publish))),
+        ("/whep/{room}", endpoint(post(whep::watch_room))),
+        ("/whep/{room}/{participant}", endpoint(post(whep::watch_participant))),
+        ("/whip/{room}/sessions/{token}", resource_of(Face::Whip)),
+        ("/whep/{room}/sessions/{token}", resource_of(Face::Whep)),
+        (
+            "/v1/rooms/{room}/sessions",
+            post(session::join)
+                .get(session::found)
+                .options(session::options)
+                .fallback(offer::refuse),
+        ),
+        ("/v1/rooms/{room}/sessions/{token}", resource_of(Face::Session)),
+        (
+            "/v1/rooms/{room}/sessions/{token}/events",
+            get(events::get).options(events::options).fallback(events::refuse),
+        ),
+        (
+            "/v1/rooms/{room}/sessions/{token}/commands",
+            post(events::post).options(events::command_options).fallback(events::refuse_command),
+        ),
+        ("/v1/openapi.json", readable(get(openapi::serve))),
+        ("/api/config", readable(get(api::config))),
+        ("/api/rooms", readable(get(api::rooms))),
+        ("/api/rooms/{room}", readable(get(api::room))),
+        ("/api/rooms/{room}/stats", readable(get(stats::stats))),
+        ("/metrics", readable(get(ops::guarded_metrics))),
+        ("/healthz", readable(get(ops::health))),
+        ("/readyz", readable(get(ops::ready))),
+    ];
+    table.extend(v1::routes());
+    table
 }
 
 /// The routes of the operators' listener, without authentication.
@@ -60,29 +88,11 @@ pub(crate) fn operations(signaling: Signaling) -> Router {
 
 type Methods = axum::routing::MethodRouter<Signaling>;
 
+/// A path and its methods.
+pub(crate) type Route = (&'static str, Methods);
+
 fn endpoint(methods: Methods) -> Methods {
     methods.get(offer::found).options(offer::options).fallback(offer::refuse)
-}
-
-/// The session API.
-fn sessions() -> Router<Signaling> {
-    Router::new()
-        .route(
-            "/v1/rooms/{room}/sessions",
-            post(session::join)
-                .get(session::found)
-                .options(session::options)
-                .fallback(offer::refuse),
-        )
-        .route("/v1/rooms/{room}/sessions/{token}", resource_of(Face::Session))
-        .route(
-            "/v1/rooms/{room}/sessions/{token}/events",
-            get(events::get).options(events::options).fallback(events::refuse),
-        )
-        .route(
-            "/v1/rooms/{room}/sessions/{token}/commands",
-            post(events::post).options(events::command_options).fallback(events::refuse_command),
-        )
 }
 
 fn resource_of(face: Face) -> Methods {

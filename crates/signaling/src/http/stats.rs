@@ -13,26 +13,29 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use model::{DownSection, LayerStats, SessionId, SessionStats, UpSection};
 use room::SessionInfo;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::http::api::{Page, PageQuery, fresh};
 use crate::http::offer;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::state::Signaling;
 
 /// How long to wait for the workers' answers. A worker answers within one of its turns; one that does not is stuck,
 /// and its sessions are shown without measurements.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
-#[derive(Serialize)]
-struct RoomStats<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RoomMeasurements")]
+pub(crate) struct RoomStats<'a> {
     room: &'a str,
     sessions: Vec<SessionView<'a>>,
 }
 
-#[derive(Serialize)]
-struct SessionView<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SessionMeasurements")]
+pub(crate) struct SessionView<'a> {
     session: u64,
     participant: Option<&'a str>,
     connected: bool,
@@ -44,16 +47,18 @@ struct SessionView<'a> {
     receives: Vec<DownView<'a>>,
 }
 
-#[derive(Serialize)]
-struct UpView<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SendingMeasurements")]
+pub(crate) struct UpView<'a> {
     mid: &'a str,
     track: u64,
     kind: &'static str,
     layers: Vec<LayerView<'a>>,
 }
 
-#[derive(Serialize)]
-struct LayerView<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LayerMeasurements")]
+pub(crate) struct LayerView<'a> {
     rid: Option<&'a str>,
     ssrc: Option<u32>,
     packets: u64,
@@ -67,8 +72,9 @@ struct LayerView<'a> {
     jitter_ms: f64,
 }
 
-#[derive(Serialize)]
-struct DownView<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ReceivingMeasurements")]
+pub(crate) struct DownView<'a> {
     mid: &'a str,
     kind: &'static str,
     ssrc: u32,
@@ -117,8 +123,8 @@ pub(crate) async fn stats(
 
 fn session_number(text: &str) -> Result<SessionId, Problem> {
     text.parse().map(SessionId).map_err(|_| {
-        Problem::bad_request(
-            "bad-query",
+        Problem::new(
+            ProblemKind::BAD_QUERY,
             "after is the number of the last session of the page before.",
         )
     })

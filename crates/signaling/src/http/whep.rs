@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::auth::Action;
 use crate::http::body::BodySlot;
 use crate::http::offer;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::http::whip::bad_query;
 use crate::state::Signaling;
 
@@ -67,10 +67,9 @@ async fn watch(
     caller.may(Action::Subscribe, &room)?;
     let Query(query) = query.map_err(bad_query)?;
     let viewer = caller.identity(query.participant.as_deref())?;
-    let participant = watched
-        .map(ParticipantId::parse)
-        .transpose()
-        .map_err(|e| Problem::bad_request("bad-participant", format!("The participant: {e}.")))?;
+    let participant = watched.map(ParticipantId::parse).transpose().map_err(|e| {
+        Problem::new(ProblemKind::BAD_PARTICIPANT, format!("The participant: {e}."))
+    })?;
     let kind = query.kind.map(|kind| match kind {
         Kind::Audio => MediaKind::Audio,
         Kind::Video => MediaKind::Video,

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::auth::Action;
 use crate::http::body::BodySlot;
 use crate::http::offer;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::state::Signaling;
 
 /// The query of a WHIP endpoint.
@@ -38,8 +38,8 @@ pub(crate) async fn publish(
 }
 
 pub(crate) fn bad_query(_: QueryRejection) -> Problem {
-    Problem::bad_request(
-        "bad-query",
+    Problem::new(
+        ProblemKind::BAD_QUERY,
         "The query does not parse: each parameter may stand once, and kind is audio or video.",
     )
 }

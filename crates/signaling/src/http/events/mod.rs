@@ -13,12 +13,12 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::header::{ACCEPT, AUTHORIZATION, HeaderName};
-use axum::http::{HeaderMap, Method, Response, StatusCode};
+use axum::http::{HeaderMap, Method, Response};
 use model::RoomId;
 use serde::Deserialize;
 
 use crate::http::cors;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::http::whip::bad_query;
 use crate::resources::{Face, ResourceKey};
 use crate::server::Stay;
@@ -44,9 +44,7 @@ pub(crate) async fn get(
 ) -> Result<Response<Body>, Problem> {
     if !cors::may_connect(&signaling.config().cors_origins, &headers) {
         return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "foreign-origin",
-            "Forbidden",
+            ProblemKind::FOREIGN_ORIGIN,
             "Pages of this origin may not connect; http.cors_origins names those that may.",
         ));
     }
@@ -72,9 +70,7 @@ pub(crate) async fn get(
     let resource = signaling.0.resources.find(&key, &caller)?;
     if !accepts_events(&headers) {
         return Err(Problem::new(
-            StatusCode::NOT_ACCEPTABLE,
-            "not-acceptable",
-            "Not acceptable",
+            ProblemKind::NOT_ACCEPTABLE,
             "Events come over a WebSocket (Upgrade: websocket), or as text/event-stream, which Accept has to name.",
         ));
     }

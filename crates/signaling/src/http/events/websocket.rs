@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::conversation;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::resources::{Resource, ResourceKey};
 use crate::server::Stay;
 use crate::state::Signaling;
@@ -31,7 +31,7 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
 
 /// The refusal of a WebSocket on a connection that carries other requests too.
 pub(super) fn needs_http1() -> Problem {
-    Problem::bad_request("bad-upgrade", "A WebSocket begins with a GET over HTTP/1.1.")
+    Problem::new(ProblemKind::BAD_UPGRADE, "A WebSocket begins with a GET over HTTP/1.1.")
 }
 
 /// Answers the handshake; the conversation begins when the answer is sent. `unknown` is the key under which the resource is looked
@@ -48,9 +48,7 @@ pub(super) fn accept(
 ) -> Result<Response<Body>, Problem> {
     if headers.get(SEC_WEBSOCKET_VERSION) != Some(&VERSION) {
         return Err(Problem::new(
-            StatusCode::UPGRADE_REQUIRED,
-            "bad-upgrade",
-            "Upgrade required",
+            ProblemKind::UPGRADE_REQUIRED,
             "The version of the WebSocket protocol has to be 13.",
         )
         .header(SEC_WEBSOCKET_VERSION, VERSION));
@@ -59,7 +57,7 @@ pub(super) fn accept(
     let is_key = STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16);
     if !is_key || !has_token(headers, &CONNECTION, "upgrade") {
         let why = "The handshake needs Connection: Upgrade and a Sec-WebSocket-Key of 16 bytes.";
-        return Err(Problem::bad_request("bad-upgrade", why));
+        return Err(Problem::new(ProblemKind::BAD_UPGRADE, why));
     }
     let answer = HeaderValue::from_str(&derive_accept_key(key)).map_err(|_| Problem::internal())?;
     let held = stay.clone();

@@ -106,7 +106,7 @@ pub struct MemberView {
     pub hidden: bool,
     /// How good its connection is; null: not known yet.
     pub quality: Option<Quality>,
-    /// What it may do; null: its connection is lost, and its next session brings its own, or it is a publisher inside the node.
+    /// What it may do; null: its connection is lost, and its next session brings its own.
     pub permissions: Option<PermissionSet>,
     /// The session's number: digits, as in the measurements.
     pub session: String,

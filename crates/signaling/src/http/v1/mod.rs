@@ -12,44 +12,33 @@ mod rooms;
 
 use std::time::Instant;
 
-use axum::Router;
-use axum::http::StatusCode;
 use axum::routing::{MethodRouter, get, patch, post};
 use model::RoomId;
 use room::{AdminCommand, ErrorKind, Room, RoomError};
 
 use crate::http::offer;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
+use crate::http::router::Route;
 use crate::sessions::refused;
 use crate::state::Signaling;
 
 /// The routes of the admin API.
-pub(crate) fn routes() -> Router<Signaling> {
-    Router::new()
-        .route(
-            "/v1/rooms",
-            allowing(get(rooms::list).post(rooms::create), "GET, HEAD, POST, OPTIONS"),
-        )
-        .route(
-            "/v1/rooms/{room}",
-            allowing(
-                get(rooms::read).patch(rooms::change).delete(rooms::close),
-                "GET, HEAD, PATCH, DELETE, OPTIONS",
-            ),
-        )
-        .route("/v1/rooms/{room}/members", allowing(get(members::list), "GET, HEAD, OPTIONS"))
-        .route(
+pub(crate) fn routes() -> [Route; 6] {
+    let rooms = get(rooms::list).post(rooms::create);
+    let room = get(rooms::read).patch(rooms::change).delete(rooms::close);
+    let member = get(members::read).patch(members::change).delete(members::remove);
+    let (track, data) = (patch(members::mute), post(data::send));
+    [
+        ("/v1/rooms", allowing(rooms, "GET, HEAD, POST, OPTIONS")),
+        ("/v1/rooms/{room}", allowing(room, "GET, HEAD, PATCH, DELETE, OPTIONS")),
+        ("/v1/rooms/{room}/members", allowing(get(members::list), "GET, HEAD, OPTIONS")),
+        (
             "/v1/rooms/{room}/members/{identity}",
-            allowing(
-                get(members::read).patch(members::change).delete(members::remove),
-                "GET, HEAD, PATCH, DELETE, OPTIONS",
-            ),
-        )
-        .route(
-            "/v1/rooms/{room}/members/{identity}/tracks/{track}",
-            allowing(patch(members::mute), "PATCH, OPTIONS"),
-        )
-        .route("/v1/rooms/{room}/data", allowing(post(data::send), "POST, OPTIONS"))
+            allowing(member, "GET, HEAD, PATCH, DELETE, OPTIONS"),
+        ),
+        ("/v1/rooms/{room}/members/{identity}/tracks/{track}", allowing(track, "PATCH, OPTIONS")),
+        ("/v1/rooms/{room}/data", allowing(data, "POST, OPTIONS")),
+    ]
 }
 
 /// Adds OPTIONS, and 405 for all methods that are not `allowed`.
@@ -62,9 +51,7 @@ fn allowing(methods: MethodRouter<Signaling>, allowed: &'static str) -> MethodRo
 /// What a room refused, told to an administrator of it: he may know what is in the room and what is not.
 fn refused_to_admin(error: &RoomError) -> Problem {
     match error.kind() {
-        ErrorKind::NotFound => {
-            Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", format!("{error}."))
-        }
+        ErrorKind::NotFound => Problem::new(ProblemKind::NOT_FOUND, format!("{error}.")),
         ErrorKind::Unsupported => Problem::bad_field(format!("{error}.")),
         _ => refused(error),
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::http::body::BodySlot;
 use crate::http::offer::{ACCEPT_PATCH, ACCEPT_POST, JSON, require_type};
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::state::Signaling;
 
 /// The media type of RFC 7396, which a PATCH may have too.
@@ -67,5 +67,5 @@ fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
 }
 
 fn not_json(error: &serde_json::Error) -> Problem {
-    Problem::bad_request("bad-body", format!("The body is no JSON: {error}."))
+    Problem::new(ProblemKind::BAD_BODY, format!("The body is no JSON: {error}."))
 }

@@ -22,7 +22,7 @@ use crate::events::messages::Room;
 use crate::http::api::{Page, PageQuery, fresh};
 use crate::http::body::BodySlot;
 use crate::http::offer;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, ProblemKind};
 use crate::state::Signaling;
 
 /// Random bytes in the id of a room that the node names: 96 bits, so that who knows one room cannot guess another.
@@ -45,7 +45,7 @@ fn view((info, settings): Shown) -> RoomView {
 /// The answer for a room that is not there.
 pub(super) fn no_room(room: &RoomId) -> Problem {
     let text = format!("There is no room {room}.");
-    Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", text)
+    Problem::new(ProblemKind::NOT_FOUND, text)
 }
 
 /// `GET /v1/rooms?limit=&after=`: the rooms by name, for administrators of all rooms.
@@ -121,12 +121,12 @@ fn create_now(
             let text = format!(
                 "Room {id} exists with other settings than the body names; PATCH changes them."
             );
-            return Err(Problem::new(StatusCode::CONFLICT, "room-exists", "Conflict", text));
+            return Err(Problem::new(ProblemKind::ROOM_EXISTS, text));
         }
         return Ok((StatusCode::OK, (info, is)));
     }
     let text = format!("Room {id} ended each time that it was to be created.");
-    Err(Problem::new(StatusCode::CONFLICT, "conflict", "Conflict", text))
+    Err(Problem::new(ProblemKind::CONFLICT, text))
 }
 
 fn new_id() -> Result<RoomId, Problem> {
