@@ -7,7 +7,7 @@ use std::{
 };
 
 use ::room::{Admission, Entering, Ids, Negotiator, Roles, Room, RoomConfig, Target};
-use model::{Event, NodeId, ParticipantId, RoomId, SessionId, TrackId};
+use model::{Event, Loudness, NodeId, ParticipantId, RoomId, SessionId, TrackId};
 
 use crate::report::Table;
 use crate::room::{WATCH, random, refused, room_config};
@@ -202,7 +202,7 @@ impl World {
 
     fn level(&mut self, who: usize, level: u8) -> Cost {
         let (session, track) = self.members[who];
-        let event = Event::AudioLevel { session, track, level };
+        let event = Event::AudioLevel { session, track, level: Loudness::Level(level) };
         self.turn(|room, now| room.handle_event(now, event))
     }
 

@@ -59,6 +59,15 @@ impl Command {
     }
 }
 
+/// How loud an audio track is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loudness {
+    /// A smoothed level in -dBov: 0 is the loudest, 127 is silence.
+    Level(u8),
+    /// Sound comes, and its packets carry no level (RFC 6464): whether somebody speaks is not known.
+    Unknown,
+}
+
 /// From the workers to signaling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -82,15 +91,15 @@ pub enum Event {
         track: TrackId,
     },
     /// The level of an audio track changed (RFC 6464). While somebody speaks it comes at most five times a second for a track; when
-    /// the track falls below the threshold of speech it comes once more, with 127. Silent tracks cause no events.
+    /// the track falls below the threshold of speech it comes once more, with 127. Silent tracks cause no events. A track whose
+    /// packets carry no level causes one each second, and one with 127 when its packets cease.
     AudioLevel {
         /// The publisher's session.
         session: SessionId,
         /// The track.
         track: TrackId,
-        /// Smoothed level in -dBov: 0 is the loudest, 127 is silence. A track without the header extension has a fixed middle
-        /// level while its packets come.
-        level: u8,
+        /// How loud it is.
+        level: Loudness,
     },
     /// Nothing authentic came from the peer for some seconds; it may have lost its network. Its consent has not run out yet.
     Lost {

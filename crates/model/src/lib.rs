@@ -26,7 +26,7 @@ pub mod plan;
 pub mod stats;
 pub mod time;
 
-pub use control::{CloseReason, Command, Event};
+pub use control::{CloseReason, Command, Event, Loudness};
 pub use data::{DataPlan, DataReceived, DataToSend, Delivery, Payload};
 pub use drops::DropReason;
 pub use ids::{IdError, Mid, NodeId, ParticipantId, Pt, Rid, RoomId, SessionId, Ssrc, TrackId};

@@ -1,5 +1,5 @@
-//! The publishers of a room in order of arrival, as records: those of this node, which only this node changes, and
-//! copies of records of other nodes.
+//! The members of a room in order of arrival, as records: those of this node, which only this node changes, and copies of
+//! records of other nodes. A member counts here as a publisher whether it has tracks now or not.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

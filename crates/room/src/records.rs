@@ -1,6 +1,6 @@
-//! What is known of a participant that publishes: one record, with a version and one author. The author is the node
-//! that the participant is connected to; other nodes of a cluster hold copies. Slots are filled from records alone,
-//! whichever node is the author.
+//! What is known of a member: one record, with a version and one author, also of a member that publishes nothing. The
+//! author is the node that the member is connected to; other nodes of a cluster hold copies. Slots are filled from records
+//! alone, whichever node is the author.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use model::{
 
 use crate::{LocalMedia, ParticipantInfo, TrackInfo};
 
-/// One participant, as the author of the record describes it.
+/// One member, as the author of the record describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParticipantRecord {
     /// Its identity.
     pub id: ParticipantId,
-    /// The session that it publishes with. In a copy: the session id under which this node has its tracks.
+    /// Its session; that of a lost member may be over. In a copy: the session id under which this node has its tracks.
     pub session: SessionId,
     /// The node that the participant is connected to. Only this node changes the record.
     pub author: NodeId,
@@ -69,11 +69,11 @@ pub struct TrackRecord {
 /// A change of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordChange {
-    /// The participant publishes, with this state.
+    /// The member is in the room, with this state.
     Put(Arc<ParticipantRecord>),
-    /// The participant publishes no more.
+    /// The member left, or goes on with another session.
     Gone {
-        /// The participant.
+        /// The member.
         id: ParticipantId,
         /// Its session.
         session: SessionId,
@@ -183,6 +183,17 @@ impl ParticipantRecord {
         }
     }
 
+    /// The tracks that it publishes, whether they are muted or not. A track of a source that it may not publish any more is
+    /// none of them.
+    pub fn published(&self) -> impl Iterator<Item = &TrackRecord> {
+        self.tracks.iter().filter(|track| !track.forbidden)
+    }
+
+    /// Whether a track of the record counts as live: its media comes or is expected, and the connection is not lost.
+    pub(crate) fn is_live(&self, track: &TrackRecord) -> bool {
+        (track.active || track.awaited) && !self.lost
+    }
+
     /// Whether this member sees the record: everybody sees a member that is not hidden, a hidden one sees only itself.
     /// Who shows members to others treats a record that became hidden as a member that left.
     pub fn is_seen_by(&self, member: &ParticipantId) -> bool {
@@ -196,7 +207,7 @@ impl ParticipantRecord {
             session: self.session,
             connected: self.connected,
             local: self.local,
-            tracks: self.tracks.iter().map(TrackRecord::info).collect(),
+            tracks: self.published().map(TrackRecord::info).collect(),
         }
     }
 

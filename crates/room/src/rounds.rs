@@ -137,11 +137,14 @@ impl Room {
 
     /// Asks for a round because a track fell silent or sends again: where a source waits for slots, a silent source
     /// may have to give up its group. A publisher can cause this as often as it likes, so rounds for this reason alone
-    /// begin at most once a second.
+    /// begin at most once a second. Where nothing waits, nobody's slots change now; who comes later, with fewer slots than
+    /// there are tracks, is fitted to what is live then.
     pub(crate) fn liveness_changed(&mut self, now: Instant) {
         if self.round.crowded > 0 {
             let next = self.round.liveness_last.map_or(now, |last| last + LIVENESS_EVERY);
             self.round.liveness_due = Some(next.max(now));
+        } else {
+            self.floor.tracks_changed();
         }
     }
 

@@ -76,7 +76,8 @@ impl Room {
         &self.settings
     }
 
-    /// Changes the settings. Codecs and numbers of members bind later offers only; times bind at once.
+    /// Changes the settings. Codecs and numbers of members bind later offers only; the loudest set and the
+    /// lifetime follow at once. How long a lost member or the empty room stays is decided when that begins.
     pub(crate) fn change_settings(
         &mut self,
         now: Instant,

@@ -98,7 +98,11 @@ fn pair<'p>(
         let tracks = publisher
             .tracks()
             .filter(move |(track, _)| wanted && track.kind == kind && track.is_candidate());
-        tracks.map(|(t, codecs)| SourceTrack { id: t.id, codecs, live: t.active || t.awaited })
+        tracks.map(|(t, codecs)| SourceTrack {
+            id: t.id,
+            codecs,
+            live: publisher.record.is_live(t),
+        })
     };
     let known = |kind, id: Option<TrackId>| id.and_then(|id| of_kind(kind).find(|t| t.id == id));
     let mut audio = of_kind(MediaKind::Audio).filter(|t| !flows(t.id));

@@ -10,6 +10,9 @@
 //!   that, it holds all of them, so that nobody's first word is lost. A track outside comes in when a place is free; when a track
 //!   inside was silent for [`HOLD`]; or when it speaks, and is louder than the quietest one inside by [`MARGIN_DB`].
 //!
+//! A track whose packets carry no level (many WHIP publishers) is heard as one of [`UNKNOWN`], and makes nobody a speaker: it would be
+//! one as long as it sends.
+//!
 //! Which level counts as speech is decided by the worker, which tells 127 for everything below. Tracks that are silent
 //! cause no events and no work: only the *warm* voices, which spoke within [`HOLD`], are looked at.
 
@@ -17,12 +20,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{ParticipantId, SessionId, TrackId, TrackSource};
+use model::{Loudness, ParticipantId, SessionId, TrackId, TrackSource};
 
 use crate::Speaker;
 
 /// The level that the worker tells when a track does not speak (RFC 6464 section 3: digital silence).
 const SILENCE: u8 = 127;
+/// The level that a track of unknown loudness has in the loudest set: less than a loud voice, more than silence.
+const UNKNOWN: u8 = 40;
 /// How long a voice has to be above the threshold of speech until its member is a speaker.
 const ATTACK: Duration = Duration::from_millis(300);
 /// How long a speaker stays one after its last sound.
@@ -83,6 +88,8 @@ pub(crate) struct Speakers {
     told_at: Option<Instant>,
     updated: Option<Instant>,
     due: Option<Instant>,
+    /// The order changed since the last [`Speakers::update`], by a voice whose loudness is not known any more.
+    reordered: bool,
 }
 
 #[derive(Debug)]
@@ -95,6 +102,8 @@ struct Voice {
     arrival: usize,
     /// The level told last; [`SILENCE`] below the threshold of speech.
     level: u8,
+    /// Its packets carry a level, as far as is known.
+    measured: bool,
     /// Since when it is above the threshold without a break.
     above_since: Option<Instant>,
     last_above: Option<Instant>,
@@ -129,6 +138,7 @@ impl Default for Speakers {
             told_at: None,
             updated: None,
             due: None,
+            reordered: false,
         }
     }
 }
@@ -158,7 +168,7 @@ impl Speakers {
         for (id, gone) in before {
             self.warm.remove(&id);
             self.order.retain(|speaking| *speaking != id);
-            if gone.speaks && gone.is_person() {
+            if gone.speaks && gone.may_be_speaker() {
                 self.turns += 1;
                 self.spoke.insert(gone.member, self.turns);
             }
@@ -170,17 +180,34 @@ impl Speakers {
 
     /// The level of a track, as the worker told it. A track that is not known is ignored, and so is one of another
     /// session than the worker says.
-    pub(crate) fn level(&mut self, now: Instant, session: SessionId, track: TrackId, level: u8) {
+    pub(crate) fn level(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        track: TrackId,
+        level: Loudness,
+    ) {
         let Some(voice) = self.voices.get_mut(&track).filter(|v| v.session == session) else {
             return;
         };
-        let level = level.min(SILENCE);
+        let (level, measured) = match level {
+            Loudness::Level(level) => (level.min(SILENCE), true),
+            Loudness::Unknown => (UNKNOWN, false),
+        };
         if !voice.live && level < SILENCE {
             // The first packets of a track may be heard of before the track is known to be active.
             voice.live = true;
         }
-        if voice.level == level {
+        if (voice.level, voice.measured) == (level, measured) {
             return;
+        }
+        if voice.measured != measured {
+            // It begins anew, so that it becomes a speaker by what is known of it only.
+            voice.measured = measured;
+            (voice.speaks, voice.above_since) = (false, None);
+            let before = self.order.len();
+            self.order.retain(|speaking| *speaking != track);
+            self.reordered |= self.order.len() != before;
         }
         voice.set_level(now, level);
         self.warm.insert(track);
@@ -225,7 +252,7 @@ impl Speakers {
 
     /// Lets voices become speakers and cease to be; notes when the next one will.
     fn turns_of_speech(&mut self, now: Instant) -> bool {
-        let mut changed = false;
+        let mut changed = std::mem::take(&mut self.reordered);
         let (mut above, mut settles) = (0, false);
         let mut next: Option<Instant> = None;
         let mut cooled: Vec<TrackId> = Vec::new();
@@ -236,11 +263,11 @@ impl Speakers {
             settles |= voice.is_above() && !voice.is_settled();
             let at = voice.next_turn();
             if at.is_some_and(|at| at <= now) {
-                changed |= voice.is_person();
+                changed |= voice.may_be_speaker();
                 voice.speaks = !voice.speaks;
-                if voice.speaks && voice.is_person() {
+                if voice.speaks && voice.may_be_speaker() {
                     self.order.push(id);
-                } else if voice.is_person() {
+                } else if voice.may_be_speaker() {
                     self.order.retain(|speaking| *speaking != id);
                     self.turns += 1;
                     self.spoke.insert(voice.member.clone(), self.turns);
@@ -351,6 +378,7 @@ impl Voice {
             live: track.live,
             arrival: 0,
             level: SILENCE,
+            measured: true,
             above_since: None,
             last_above: None,
             speaks: false,
@@ -359,8 +387,9 @@ impl Voice {
         }
     }
 
-    fn is_person(&self) -> bool {
-        self.source != TrackSource::ScreenAudio
+    /// Whether it makes its member a speaker when it speaks.
+    fn may_be_speaker(&self) -> bool {
+        self.source != TrackSource::ScreenAudio && self.measured
     }
 
     fn is_above(&self) -> bool {

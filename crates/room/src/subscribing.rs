@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use model::{Command, SessionId, TrackId};
+use model::{Command, Loudness, SessionId, TrackId};
 
 use crate::agreement::Agreement;
 use crate::room::{AT_ONCE, Room, not_found};
@@ -101,7 +101,13 @@ impl Room {
     }
 
     /// The level of an audio track, as a worker told it.
-    pub(crate) fn hear(&mut self, now: Instant, session: SessionId, track: TrackId, level: u8) {
+    pub(crate) fn hear(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        track: TrackId,
+        level: Loudness,
+    ) {
         if self.floor.stages > 0 {
             self.refresh_floor();
             self.floor.speakers.level(now, session, track, level);

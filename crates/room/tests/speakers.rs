@@ -54,6 +54,36 @@ fn a_cough_makes_no_speaker_and_a_pause_ends_none() {
 }
 
 #[test]
+fn sound_without_a_level_is_heard_and_makes_no_speaker() {
+    check(
+        "audible 1
+         enter wim - a
+         enter ann a -
+         whip obs a
+         level obs ?
+         wait 1000
+         speakers
+         =
+         show wim
+         = a: obs | v:
+         level ann 25
+         wait 1000
+         speakers
+         = ann 25
+         show wim
+         = a: ann | v:
+         level obs 30
+         wait 1000
+         speakers
+         = ann 25, obs 30
+         level obs ?
+         wait 1000
+         speakers
+         = ann 25",
+    );
+}
+
+#[test]
 fn lists_come_at_most_four_times_a_second_and_only_with_news() {
     let mut stages = Stages::new();
     stages.check(

@@ -173,6 +173,26 @@ fn a_pinned_member_that_comes_later_gets_a_slot_at_once() {
 }
 
 #[test]
+fn who_comes_to_a_room_is_shown_what_is_live_then() {
+    check(
+        "enter ann v -
+         enter bob v -
+         silent bob
+         wait 5000
+         enter eve - v
+         show eve
+         = a: | v: ann
+         leave eve
+         active bob
+         silent ann
+         wait 5000
+         enter eve - v
+         show eve
+         = a: | v: bob",
+    );
+}
+
+#[test]
 fn a_picture_that_stands_still_gives_way_to_one_that_comes() {
     check(
         "enter ann v -

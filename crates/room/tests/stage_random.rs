@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::members::{Stages, offer, pins};
 use common::room;
-use model::{Event, MediaKind, Mid, SessionId, TrackId};
+use model::{Event, Loudness, MediaKind, Mid, SessionId, TrackId};
 use proptest::prelude::*;
 use sfumato_room::{
     MemberCommand, ParticipantRecord, SlotState, SlotWish, Subscription, TrackRecord,
@@ -123,7 +123,10 @@ impl World {
                 let now = self.stages.node.now;
                 let rooms = &mut self.stages.node.rooms;
                 rooms.handle_event(now, Event::TrackActive { session, track });
-                rooms.handle_event(now, Event::AudioLevel { session, track, level: *level });
+                rooms.handle_event(
+                    now,
+                    Event::AudioLevel { session, track, level: Loudness::Level(*level) },
+                );
                 self.stages.drain();
             }
             Step::Active { track, active } => {

@@ -108,6 +108,24 @@ async fn a_change_of_a_record_that_shows_nothing_new_is_not_told() {
 }
 
 #[tokio::test]
+async fn a_track_whose_source_is_forbidden_is_no_track_of_its_member() {
+    let node = Node::start().await;
+    let (ann, bob) = (node.join("ann", "Aa").await, node.join("bob", "AV").await);
+    let (mut events, snapshot) = node.snapshot(&ann).await;
+    let sources = |member: &Value| {
+        let tracks = member["tracks"].as_array().unwrap().iter();
+        tracks.map(|track| track["source"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(sources(&snapshot["members"][1]), ["microphone", "camera"]);
+    let (_, welcome) = node.events(&bob, None).await;
+    let publish = model::Sources::NONE.with(model::TrackSource::Microphone);
+    let fewer = model::Permissions { publish, ..model::Permissions::ALL };
+    let now = std::time::Instant::now();
+    node.signaling.core().change_permissions_of(now, number(&welcome), fewer).unwrap();
+    assert_eq!(sources(&events.next_of("member").await["member"]), ["microphone"]);
+}
+
+#[tokio::test]
 async fn messages_are_numbered_without_a_gap_and_data_reaches_who_it_is_for() {
     let node = Node::start().await;
     let (ann, bob) = (node.join("ann", "Aa").await, node.join("bob", "Aa").await);
@@ -317,6 +335,11 @@ async fn a_hidden_member_is_named_to_itself_alone() {
     node.signaling.core().administer(std::time::Instant::now(), &room, command).unwrap();
     let left = of_ann.next_of("member_left").await;
     assert_eq!((&left["identity"], &left["reason"]), (&json!("bob"), &json!("hidden")));
+    let token = token("ann");
+    let listing = node.request("GET", "/api/rooms/r", &[("Authorization", &token)], "").await;
+    let listing = listing.json();
+    let named = listing["participants"].as_array().unwrap().iter().map(|one| &one["id"]);
+    assert_eq!(named.collect::<Vec<_>>(), [&json!("ann")], "{listing}");
     let reply = of_bob.ask(json!({ "type": "update_me", "name": "Nobody" })).await;
     assert_eq!(reply["ok"], true);
     let data = json!({ "type": "send_data", "topic": "t", "text": "who am I" });

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Node, PUBLISH, SDP, WATCH};
-use model::{CloseReason, Command, Event, SessionId};
+use model::{CloseReason, Command, Event, Permissions, SessionId, Sources, TrackSource};
 use serde_json::{Value, json};
 use sfumato_signaling::{Config, Outbound, WebhookConfig, WebhookLimits, Webhooks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -143,6 +143,23 @@ async fn who_never_connects_joins_never_and_viewers_are_no_members() {
     told.tell(Event::Closed { session, reason: CloseReason::NeverConnected });
     told.tell(Event::Closed { session: viewer, reason: CloseReason::PeerClosed });
     told.next(&["room_ended"]).await;
+}
+
+#[tokio::test]
+async fn a_track_that_may_not_be_published_any_more_is_unpublished() {
+    let mut told = Told::start("forbidden").await;
+    let session = told.join("ann").await;
+    told.tell(Event::Connected { session });
+    told.next(&["room_started", "member_joined", "track_published", "track_published"]).await;
+    let may = |publish| {
+        let permissions = Permissions { publish, ..Permissions::ALL };
+        let core = told.node.signaling.core();
+        core.change_permissions_of(Instant::now(), session, permissions).unwrap();
+    };
+    may(Sources::NONE.with(TrackSource::Microphone));
+    may(Sources::ALL);
+    let events = told.next(&["track_unpublished", "track_published"]).await;
+    assert!(events.iter().all(|event| event["track"]["source"] == "camera"));
 }
 
 #[tokio::test]

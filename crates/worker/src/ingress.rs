@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use model::{DropReason, Event, Path, TrackId};
+use model::{DropReason, Event, Loudness, Path, TrackId};
 use router::{LEAD_MAX, Packet, PacketBuf, StreamRef};
 use rtp::ParsedExtensions;
 
@@ -96,7 +96,8 @@ impl Worker {
         for up in &mut session.ups {
             if up.up.level_fell_silent(now) {
                 let track = up.up.track();
-                let event = Event::AudioLevel { session: publisher, track, level: SILENT };
+                let event =
+                    Event::AudioLevel { session: publisher, track, level: Loudness::Level(SILENT) };
                 (self.config.events)(event);
             }
         }
@@ -139,7 +140,7 @@ impl Worker {
 
 impl Worker {
     #[cold]
-    fn report_level(&mut self, at: SessionRef, track: TrackId, level: u8) {
+    fn report_level(&mut self, at: SessionRef, track: TrackId, level: Loudness) {
         let Some(session) = self.sessions.at(at).map(|session| session.id) else { return };
         self.report(Event::AudioLevel { session, track, level });
     }
@@ -171,7 +172,7 @@ struct Ingested {
     /// Whether it is the first packet of the track.
     first: bool,
     /// The level of the track, if it is to be reported now.
-    level: Option<u8>,
+    level: Option<Loudness>,
     /// For a retransmission: the time since it was requested.
     repair_time: Option<Duration>,
 }

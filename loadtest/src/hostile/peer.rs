@@ -283,6 +283,7 @@ impl Begun {
         let local = Credentials { ufrag: random.ice_text(8), pwd: random.ice_text(24) };
         let head = OfferHead {
             id: random.next(),
+            version: 1,
             credentials: &local,
             fingerprint: &scene.certificate.fingerprint_text(),
             cname: "mallory",

@@ -152,7 +152,7 @@ impl Floor {
                 muted: track.muted,
                 rank: Rank::Silent,
                 source: track.source,
-                live: (track.active || track.awaited) && !record.lost,
+                live: record.is_live(track),
             }));
         }
         let tracks = &self.tracks;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{
-    CloseReason, Command, Event, MediaKind, Mid, ParticipantId, SessionId, SessionPlan, TrackId,
+    CloseReason, Command, Event, Loudness, MediaKind, Mid, ParticipantId, SessionId, SessionPlan,
+    TrackId,
 };
 use sfumato_room::{
     Admission, Entering, MemberCommand, Notice, Roles, RoomError, SlotState, SlotView, SlotWish,
@@ -105,7 +106,8 @@ impl Stages {
                 self.node.rooms.renegotiate(self.node.now, session, &offer).unwrap();
                 self.drain();
             }
-            ["level", track, level] => self.level(track, level.parse().unwrap()),
+            ["level", track, "?"] => self.level(track, Loudness::Unknown),
+            ["level", track, level] => self.level(track, Loudness::Level(level.parse().unwrap())),
             ["mute", track] => self.mute(track, true),
             ["unmute", track] => self.mute(track, false),
             ["active", track] => self.active(track, true),
@@ -219,7 +221,7 @@ impl Stages {
         result
     }
 
-    pub(crate) fn level(&mut self, track: &str, level: u8) {
+    pub(crate) fn level(&mut self, track: &str, level: Loudness) {
         let (session, track) = self.find(track, MediaKind::Audio);
         // A worker tells of a track's media before it tells of its level.
         self.node.rooms.handle_event(self.node.now, Event::TrackActive { session, track });

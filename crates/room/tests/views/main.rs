@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use common::*;
 use model::{
-    CloseReason, Event, Mid, Permissions, Quality, SessionId, Sources, TrackId, TrackSource,
+    CloseReason, Event, Loudness, Mid, Permissions, Quality, SessionId, Sources, TrackId,
+    TrackSource,
 };
 use proptest::prelude::*;
 use sfumato_room::{
@@ -245,7 +246,7 @@ impl World {
         let Some(session) = self.model.session(at) else { return };
         if let Some(track) = self.track(at, 0) {
             self.node.event(Event::TrackActive { session, track });
-            self.node.event(Event::AudioLevel { session, track, level });
+            self.node.event(Event::AudioLevel { session, track, level: Loudness::Level(level) });
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use model::MediaKind;
+use model::{Loudness, MediaKind};
 
 /// Packets are averaged over this time. It is also the least time between two levels that are told.
 const WINDOW: Duration = Duration::from_millis(200);
@@ -18,10 +18,10 @@ const FLOOR: u8 = 70;
 const SPEECH: u8 = 50;
 /// A track that speaks does so until it is quieter than this: the level of speech swings around [`SPEECH`].
 const SPEECH_ENDS: u8 = 55;
-/// What a track has whose packets carry no level: it ranks below who speaks loudly, and above who is silent.
-const FIXED: u8 = 40;
-/// How often the level of such a track is told.
-const FIXED_EVERY: Duration = Duration::from_secs(1);
+/// How often it is told that a track sends packets without a level.
+const UNKNOWN_EVERY: Duration = Duration::from_secs(1);
+/// A track whose packets carry a level now and then is measured by those that do, until none came for this long.
+const UNKNOWN_AFTER: Duration = Duration::from_millis(800);
 /// A track that spoke and sends no packet for this long is silent. Opus with DTX sends every 400 ms (RFC 7587 section
 /// 3.1.3).
 const SILENT_AFTER: Duration = Duration::from_millis(800);
@@ -41,19 +41,24 @@ pub struct LevelMeter {
     count: u64,
     /// The smoothed loudness, in dB above [`FLOOR`] times [`SCALE`].
     smoothed: u32,
+    /// The track speaks, or sends packets without a level: silence has to be told when it ceases to.
     speaks: bool,
     /// When the last packet arrived.
     heard: Option<Instant>,
+    /// When the last packet with a level arrived.
+    measured: Option<Instant>,
 }
 
 impl LevelMeter {
-    /// Takes the level of a packet (0 to 127 in -dBov; `None`: it carries none). Returns the smoothed level that is to be
-    /// told now, if any: at most five times a second while the track speaks, and 127 when it ceases to.
+    /// Takes the level of a packet (0 to 127 in -dBov; `None`: it carries none). Returns what is to be told now, if
+    /// anything: the smoothed level at most five times a second while the track speaks, and 127 when it ceases to; once a
+    /// second that the level is not known.
     #[inline]
-    pub fn packet(&mut self, now: Instant, level: Option<u8>) -> Option<u8> {
+    pub fn packet(&mut self, now: Instant, level: Option<u8>) -> Option<Loudness> {
         self.heard = Some(now);
         let since = *self.since.get_or_insert(now);
-        let Some(level) = level else { return self.fixed(now, since) };
+        let Some(level) = level else { return self.unmeasured(now, since) };
+        self.measured = Some(now);
         self.sum += u64::from(FLOOR.saturating_sub(level));
         self.count += 1;
         let passed = now.saturating_duration_since(since);
@@ -75,17 +80,18 @@ impl LevelMeter {
     }
 
     #[cold]
-    fn fixed(&mut self, now: Instant, since: Instant) -> Option<u8> {
-        let every = if self.speaks { FIXED_EVERY } else { WINDOW };
-        if now.saturating_duration_since(since) < every {
+    fn unmeasured(&mut self, now: Instant, since: Instant) -> Option<Loudness> {
+        let recent = |at: Instant| now.saturating_duration_since(at) < UNKNOWN_AFTER;
+        let every = if self.speaks { UNKNOWN_EVERY } else { WINDOW };
+        if self.measured.is_some_and(recent) || now.saturating_duration_since(since) < every {
             return None;
         }
-        (self.since, self.speaks) = (Some(now), true);
-        (self.sum, self.count) = (0, 0);
-        Some(FIXED)
+        (self.since, self.speaks, self.measured) = (Some(now), true, None);
+        (self.sum, self.count, self.smoothed) = (0, 0, 0);
+        Some(Loudness::Unknown)
     }
 
-    fn end_window(&mut self, now: Instant, passed: Duration) -> Option<u8> {
+    fn end_window(&mut self, now: Instant, passed: Duration) -> Option<Loudness> {
         let mean = (self.sum * u64::from(SCALE) / self.count.max(1)) as u32;
         // It rises within a window and falls over several: a speaker is seen at once, and goes on through a pause
         // between words.
@@ -103,8 +109,8 @@ impl LevelMeter {
         let spoke = self.speaks;
         self.speaks = level <= if spoke { SPEECH_ENDS } else { SPEECH };
         match (spoke, self.speaks) {
-            (_, true) => Some(level),
-            (true, false) => Some(SILENCE),
+            (_, true) => Some(Loudness::Level(level)),
+            (true, false) => Some(Loudness::Level(SILENCE)),
             (false, false) => None,
         }
     }
@@ -119,6 +125,16 @@ pub(crate) fn meter(kind: MediaKind) -> Option<Box<LevelMeter>> {
 mod tests {
     use super::*;
 
+    /// What [`run`] returns for [`Loudness::Unknown`].
+    const UNKNOWN: u8 = 255;
+
+    fn number(told: Loudness) -> u8 {
+        match told {
+            Loudness::Level(level) => level,
+            Loudness::Unknown => UNKNOWN,
+        }
+    }
+
     /// Sends a packet every `every` ms from `from` on; returns what was told, with times.
     fn run(
         meter: &mut LevelMeter,
@@ -129,7 +145,7 @@ mod tests {
         let packets = (from..to).step_by(every);
         let tell = |ms| {
             let told = meter.packet(start + Duration::from_millis(ms), level(ms));
-            told.map(|level| (ms, level))
+            told.map(|told| (ms, number(told)))
         };
         packets.filter_map(tell).collect()
     }
@@ -201,18 +217,33 @@ mod tests {
     }
 
     #[test]
-    fn packets_without_a_level_have_a_middle_one_once_a_second() {
+    fn packets_without_a_level_are_told_of_once_a_second() {
         let (mut meter, start) = (LevelMeter::default(), crate::fixtures::start());
         let told = run(&mut meter, start, (0, 3_500, 20), |_| None);
-        assert_eq!(told, [(200, 40), (1_200, 40), (2_200, 40), (3_200, 40)]);
+        assert_eq!(told, [200, 1_200, 2_200, 3_200].map(|at| (at, UNKNOWN)));
         assert!(meter.fell_silent(start + Duration::from_millis(5_000)));
+    }
+
+    #[test]
+    fn a_track_may_begin_to_carry_levels_and_cease_to() {
+        let (mut meter, start) = (LevelMeter::default(), crate::fixtures::start());
+        run(&mut meter, start, (0, 2_000, 20), |_| None);
+        let told = run(&mut meter, start, (2_000, 4_000, 20), |_| Some(90));
+        assert_eq!(told.iter().map(|(_, level)| *level).collect::<Vec<_>>(), [127]);
+        let told = run(&mut meter, start, (4_000, 6_000, 20), |_| Some(30));
+        assert!(told.len() > 5 && told.iter().all(|(_, level)| *level <= SPEECH), "{told:?}");
+        let told = run(&mut meter, start, (6_000, 10_000, 20), |_| None);
+        assert!(told.len() >= 3 && told.iter().all(|(_, level)| *level == UNKNOWN), "{told:?}");
     }
 
     #[test]
     fn packets_that_carry_a_level_now_and_then_cause_no_more_reports_than_others() {
         let (mut meter, start) = (LevelMeter::default(), crate::fixtures::start());
         let told = run(&mut meter, start, (0, 20_000, 20), |ms| (ms % 40 == 0).then_some(127));
+        assert_eq!(told, [], "it is silent, as the packets say that carry a level");
+        let told = run(&mut meter, start, (20_000, 40_000, 20), |ms| (ms % 40 == 0).then_some(30));
         assert!(told.windows(2).all(|w| w[1].0 - w[0].0 >= 200), "{told:?}");
+        assert!(told.iter().all(|(_, level)| *level <= SPEECH), "{told:?}");
     }
 
     #[test]
@@ -221,6 +252,6 @@ mod tests {
         for _ in 0..1_000_000 {
             assert_eq!(meter.packet(start, Some(0)), None);
         }
-        assert_eq!(meter.packet(start + WINDOW, Some(0)), Some(17));
+        assert_eq!(meter.packet(start + WINDOW, Some(0)), Some(Loudness::Level(17)));
     }
 }

@@ -19,7 +19,9 @@ pub mod watch;
 
 use std::time::{Duration, Instant};
 
-use model::{Codec, CodecSpec, DropReason, MediaKind, NtpTime, Pt, Ssrc, TrackId, UpMedia};
+use model::{
+    Codec, CodecSpec, DropReason, Loudness, MediaKind, NtpTime, Pt, Ssrc, TrackId, UpMedia,
+};
 use rtp::rtcp::{NoRoom, ReportBlock, RtcpWriter};
 use rtp::sequence::ExtSeq;
 use rtp::{ParsedExtensions, RtpPacket};
@@ -45,8 +47,8 @@ pub struct Accepted {
     pub first_of_track: bool,
     /// The packets of [`UpTrack::lead`] are to be sent before it.
     pub has_lead: bool,
-    /// The level of the track, 0 to 127 in -dBov, if it is to be told now: the caller emits `model::Event::AudioLevel`.
-    pub level: Option<u8>,
+    /// How loud the track is, if it is to be told now: the caller emits `model::Event::AudioLevel`.
+    pub level: Option<Loudness>,
 }
 
 /// One track of a publisher.

@@ -45,7 +45,7 @@ pub(crate) fn member(record: &ParticipantRecord) -> m::Member {
             Presence::Connected => m::PresenceName::Connected,
             Presence::Lost => m::PresenceName::Lost,
         },
-        tracks: record.tracks.iter().map(track).collect(),
+        tracks: record.published().map(track).collect(),
     }
 }
 

@@ -119,8 +119,8 @@ pub(crate) async fn rooms(
     Ok(fresh(Json(rooms).into_response(), link))
 }
 
-/// `GET /api/rooms/{room}?limit=&after=`: the publishers with their tracks, in order of arrival. A room that does not
-/// exist is shown as empty.
+/// `GET /api/rooms/{room}?limit=&after=`: the members with their tracks, in order of arrival. A room that does not
+/// exist is shown as empty. Hidden members are left out, since whoever may watch may read this.
 pub(crate) async fn room(
     State(signaling): State<Signaling>,
     Path(room): Path<String>,

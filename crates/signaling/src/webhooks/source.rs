@@ -51,7 +51,7 @@ impl Known {
             let member = Member { record: record.clone(), joined: now, ended: None };
             self.members.insert(record.id.clone(), member);
             let published =
-                record.tracks.iter().map(|track| What::Published(record.clone(), track.clone()));
+                record.published().map(|track| What::Published(record.clone(), track.clone()));
             return std::iter::once(What::Joined(record.clone())).chain(published).collect();
         };
         let before = std::mem::replace(&mut member.record, record.clone());
@@ -59,10 +59,10 @@ impl Known {
         if before.session != record.session {
             self.sessions.remove(&before.session);
         }
-        let has = |record: &ParticipantRecord, id| record.tracks.iter().any(|t| t.id == id);
-        let gone = before.tracks.iter().filter(|track| !has(record, track.id));
+        let has = |record: &ParticipantRecord, id| record.published().any(|t| t.id == id);
+        let gone = before.published().filter(|track| !has(record, track.id));
         let gone = gone.map(|track| What::Unpublished(before.clone(), track.clone()));
-        let new = record.tracks.iter().filter(|track| !has(&before, track.id));
+        let new = record.published().filter(|track| !has(&before, track.id));
         gone.chain(new.map(|track| What::Published(record.clone(), track.clone()))).collect()
     }
 
@@ -71,7 +71,7 @@ impl Known {
             return Vec::new();
         };
         self.sessions.retain(|_, of| of != id);
-        let tracks = record.tracks.iter();
+        let tracks = record.published();
         let mut all: Vec<What> =
             tracks.map(|track| What::Unpublished(record.clone(), track.clone())).collect();
         let reason = ended.map_or("left", EndReason::as_str);

@@ -159,10 +159,10 @@ impl Client {
     }
 
     async fn serve(&mut self, first: Vec<Frame>, frames: Frames) -> Result<Infallible, End> {
+        self.signaling.hub().counts().sent(first.len());
         for frame in first {
             self.send(Packet::text(frame.text)).await?;
         }
-        self.signaling.hub().counts().sent(2);
         self.go_on(frames).await
     }
 
