@@ -100,6 +100,20 @@ fn who_says_goodbye_or_publishes_over_whip_is_gone_at_once() {
     assert!(!node.exists());
 }
 
+/// A member that is only announced holds its name and its place for 15 s, whatever the room's `lost_timeout`.
+#[test]
+fn a_member_that_never_connects_is_gone_after_fifteen_seconds() {
+    let mut node = Node::new();
+    node.meet("bob");
+    let ann = node.join("ann", Admission::default(), &slots("a")).unwrap();
+    node.changes();
+    node.wait(14 * SECOND);
+    assert!(node.rooms.contains(ann) && node.changes().is_empty());
+    node.wait(SECOND);
+    assert!(!node.rooms.contains(ann));
+    assert_eq!(node.changes(), [format!("ann {ann} gone")]);
+}
+
 #[test]
 fn a_lost_member_that_comes_back_is_the_same_member_at_the_same_place() {
     let mut node = Node::new();
