@@ -1,7 +1,10 @@
 //! A thread of bots: waits for all their sockets at once, reads in batches, keeps their timers, takes orders, counts.
 //! What a bot does is decided in `bot`; when it joins, by the director. `rooms`: what members of rooms need besides.
 
+mod orders;
 mod rooms;
+
+pub(crate) use orders::{News, Order};
 
 use std::{
     cmp::Reverse,
@@ -21,68 +24,11 @@ use rustix::event::{Timespec, epoll};
 use udp::{RecvBatch, SendBatch, UdpSocket, WakeFd};
 
 use crate::{
-    bot::{BATCH, Bot, BotEvent, BotId, BotPlan, Buffers, Shared, events::Events},
+    bot::{BATCH, Bot, BotEvent, BotId, BotPlan, Buffers, Shared},
     random::Random,
     signal::{Answered, Job, Mailbox, Request, Signaler},
     stats::{Histogram, Sample, Tally},
 };
-
-/// An order to a thread.
-pub(crate) enum Order {
-    /// A new bot.
-    Join(Box<BotPlan>),
-    /// The server's answer to a bot's offer.
-    Answer {
-        /// Which bot.
-        bot: BotId,
-        /// The answer.
-        result: Result<Answered, String>,
-    },
-    /// The events of a bot's room session are open, or could not be opened.
-    Events {
-        /// Which bot.
-        bot: BotId,
-        /// The events.
-        result: Result<Box<Events>, String>,
-    },
-    /// The server's answer to a later offer of a bot.
-    LaterAnswer {
-        /// Which bot.
-        bot: BotId,
-        /// The answer.
-        result: Result<String, String>,
-    },
-    /// A bot leaves; `silent`: without a goodbye.
-    Leave {
-        /// Which bot.
-        bot: BotId,
-        /// Without a goodbye, as when its machine is gone.
-        silent: bool,
-    },
-    /// A bot changes its address.
-    Move {
-        /// Which bot.
-        bot: BotId,
-    },
-    /// All bots stop sending new media.
-    Mute,
-    /// All bots leave, and the thread ends.
-    Finish,
-}
-
-/// What a thread reports.
-pub(crate) enum News {
-    /// A bot is connected.
-    Joined(BotId),
-    /// A bot has stopped reading, as planned.
-    Stalled(BotId),
-    /// A bot has failed.
-    Failed(BotId, String),
-    /// A second has ended.
-    Sample(Box<Sample>),
-    /// The thread has ended; what it counted since the last sample.
-    Finished,
-}
 
 /// Time between two samples.
 pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(1);
