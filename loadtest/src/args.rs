@@ -29,6 +29,7 @@ const AFTER_HELP: &str = "\
 Examples:
   sfumato-loadtest webinar --server http://127.0.0.1:8080 --viewers 200
   sfumato-loadtest churn --server http://127.0.0.1:8080 --fail-if 'loss > 0.1%' --html report.html
+  sfumato-loadtest meeting --mode room --server http://127.0.0.1:8080 --publishers 10
   sfumato-loadtest webinar --whip http://host:8889/{room}/whip --whep http://host:8889/{room}/whep
 
 A node of Sfumato limits requests by address, and all bots share one: start it with
@@ -48,14 +49,15 @@ TIME is 500ms, 10s or 5m; SHARE is 2% or 0.02; BITRATE is 500k or 2M.
 
 Thresholds (--fail-if, may be repeated; the exit code is 1 when one is broken):
   loss, frame_loss, failed (shares or counts), corrupted, duplicates, reordered, undecryptable, freezes, joined, packets,
-  freeze_time, delay_p50 _p95 _p99 _p999 _max, join_p50 _p99 _max, first_frame_p50 _p99, key_wait_p99, jitter_p99,
-  lag_p99, bitrate, server_cpu, server_memory, bystander_delay_p50 _p99, bystander_loss, bystander_freezes
+  freeze_time, delay_p50 _p95 _p99 _p999 _max, join_p50 _p99 _max, first_frame_p50 _p99, first_packet_p50 _p95, switch_p50 _p95,
+  key_wait_p99, jitter_p99, lag_p99, bitrate, server_cpu, server_memory, bystander_delay_p50 _p99, bystander_loss, bystander_freezes
 
 Exit codes: 0 all is well, 1 a threshold is broken or no peer could join, 2 the run was not possible.";
 
 // The headings of the flags in the help.
 const SERVER: &str = "Server";
 const PEOPLE: &str = "Rooms, publishers and viewers";
+const MEMBERS: &str = "Members with room sessions (--mode room)";
 const MEDIA: &str = "Media";
 const LINES: &str = "Bad lines";
 const REPORTS: &str = "Reports";
@@ -90,6 +92,18 @@ pub enum Audio {
     Opus,
     /// Generated packets of a given size, fifty per second.
     Synthetic,
+    /// Silence as an encoder with discontinuous transmission sends it: a small packet every 400 ms.
+    Dtx,
+}
+
+/// How bots join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Publishers by WHIP, viewers by WHEP.
+    Whip,
+    /// Members, each with one room session that sends and receives, and with its events (session API).
+    Room,
 }
 
 /// All settings of a run. Settings that are not given have the scenario's default.
@@ -170,6 +184,31 @@ pub struct Settings {
     /// In a ramp: the number of viewers at which it ends
     #[arg(help_heading = PEOPLE, long, value_name = "N")]
     pub max_viewers: Option<u32>,
+
+    /// How bots join: by WHIP and WHEP, or as members of a room with sessions in both directions
+    #[arg(help_heading = MEMBERS, long, value_enum)]
+    pub mode: Option<Mode>,
+    /// Publishers of each room that have a camera; by default all of them
+    #[arg(help_heading = MEMBERS, long, value_name = "N")]
+    pub cameras: Option<u32>,
+    /// Most slots for sound of a member
+    #[arg(help_heading = MEMBERS, long, value_name = "N")]
+    pub audio_slots: Option<u8>,
+    /// Most slots for pictures of a member
+    #[arg(help_heading = MEMBERS, long, value_name = "N")]
+    pub video_slots: Option<u8>,
+    /// Members begin with one slot of each kind, and renegotiate when the server wants more
+    #[arg(help_heading = MEMBERS, long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub grow: Option<bool>,
+    /// How long a publisher of a room speaks, before the next one does
+    #[arg(help_heading = MEMBERS, long, value_name = "TIME")]
+    pub speaker_every: Option<Time>,
+    /// The sound of all publishers is muted
+    #[arg(help_heading = MEMBERS, long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub muted: Option<bool>,
+    /// How often each viewer, who then has one slot for pictures, chooses another track for it
+    #[arg(help_heading = MEMBERS, long, value_name = "TIME")]
+    pub switch_every: Option<Time>,
 
     /// The publishers' video
     #[arg(help_heading = MEDIA, long, value_enum)]
@@ -293,6 +332,14 @@ impl Settings {
             step,
             step_time,
             max_viewers,
+            mode,
+            cameras,
+            audio_slots,
+            video_slots,
+            grow,
+            speaker_every,
+            muted,
+            switch_every,
             video,
             audio,
             fps,
@@ -346,6 +393,13 @@ mod tests {
             "freezes > 0",
             "--key-packets",
             "40-150",
+            "--mode",
+            "room",
+            "--cameras",
+            "2",
+            "--speaker-every",
+            "4s",
+            "--grow",
             "--gso",
             "--gro",
             "false",
@@ -353,7 +407,8 @@ mod tests {
         let file: Settings = toml::from_str(
             "server = 'http://x/'\njoin-over = '2s'\nwarm-up = '3s'\n\
              bystanders = 4\nstalled = '10%'\nfail-if = ['loss > 1%', 'freezes > 0']\n\
-             key-packets = '40-150'\ngso = true\ngro = false\n",
+             key-packets = '40-150'\nmode = 'room'\ncameras = 2\n\
+             speaker-every = '4s'\ngrow = true\ngso = true\ngro = false\n",
         )
         .unwrap();
         assert_eq!(format!("{:?}", flags.settings), format!("{file:?}"));

@@ -18,6 +18,8 @@ pub(crate) struct OfferedSection {
     pub(crate) codecs: Vec<Codec>,
     /// What the bot sends there; `None`: it receives.
     pub(crate) sending: Option<OfferedSending>,
+    /// Its packets say how loud they are (RFC 6464).
+    pub(crate) levels: bool,
 }
 
 /// What is sent in a section.
@@ -34,6 +36,8 @@ pub(crate) enum OfferedSending {
 pub(crate) struct OfferHead<'a> {
     /// `o=` line.
     pub(crate) id: u64,
+    /// The number of the offer in the same line: it rises (RFC 8866 section 5.2).
+    pub(crate) version: u32,
     pub(crate) credentials: &'a Credentials,
     /// Value of the `a=fingerprint` line.
     pub(crate) fingerprint: &'a str,
@@ -44,7 +48,8 @@ pub(crate) struct OfferHead<'a> {
 
 /// The header extensions that bots offer, with their ids: the same in every section, as a bundle needs it (RFC 8843
 /// section 9.2).
-const EXTENSIONS: [(Extension, u8); 4] = [
+const EXTENSIONS: [(Extension, u8); 5] = [
+    (Extension::AudioLevel, 1),
     (Extension::Mid, 4),
     (Extension::TransportCc, 3),
     (Extension::Rid, 10),
@@ -53,7 +58,11 @@ const EXTENSIONS: [(Extension, u8); 4] = [
 
 /// Writes an offer.
 pub(crate) fn offer(head: OfferHead<'_>, sections: &[OfferedSection]) -> String {
-    let mut sdp = format!("v=0\r\no=- {} 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n", head.id >> 1);
+    let mut sdp = format!(
+        "v=0\r\no=- {} {} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n",
+        head.id >> 1,
+        head.version
+    );
     let mids: Vec<String> = (0..sections.len()).map(|mid| mid.to_string()).collect();
     _ = write!(sdp, "a=group:BUNDLE {}\r\na=msid-semantic: WMS *\r\n", mids.join(" "));
     for (mid, section) in sections.iter().enumerate() {
@@ -61,8 +70,12 @@ pub(crate) fn offer(head: OfferHead<'_>, sections: &[OfferedSection]) -> String 
         transport_lines(&mut sdp, head, mid == 0);
         _ = write!(sdp, "a=mid:{mid}\r\n");
         for (extension, id) in EXTENSIONS {
-            let layers = matches!(extension, Extension::Rid | Extension::RepairedRid);
-            if !layers || section.kind == MediaKind::Video {
+            let fits = match extension {
+                Extension::AudioLevel => section.levels,
+                Extension::Rid | Extension::RepairedRid => section.kind == MediaKind::Video,
+                _ => true,
+            };
+            if fits {
                 _ = write!(sdp, "a=extmap:{id} {}\r\n", extension.uri());
             }
         }
@@ -252,6 +265,7 @@ mod tests {
     fn head(credentials: &Credentials) -> OfferHead<'_> {
         OfferHead {
             id: 99,
+            version: 1,
             credentials,
             fingerprint: "sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF",
             cname: "bot",
@@ -272,18 +286,26 @@ mod tests {
                 kind: MediaKind::Audio,
                 codecs: vec![Codec::Opus],
                 sending: Some(OfferedSending::Single(audio)),
+                levels: true,
             },
             OfferedSection {
                 kind: MediaKind::Video,
                 codecs: vec![Codec::Vp8, Codec::H264],
                 sending: Some(OfferedSending::Single(single)),
+                levels: false,
             },
             OfferedSection {
                 kind: MediaKind::Video,
                 codecs: vec![Codec::Vp8],
                 sending: Some(OfferedSending::Simulcast(vec!["l", "m", "h"])),
+                levels: false,
             },
-            OfferedSection { kind: MediaKind::Audio, codecs: vec![Codec::Opus], sending: None },
+            OfferedSection {
+                kind: MediaKind::Audio,
+                codecs: vec![Codec::Opus],
+                sending: None,
+                levels: false,
+            },
         ];
         let credentials = credentials();
         let text = offer(head(&credentials), &sections);
@@ -305,6 +327,7 @@ mod tests {
             kind: MediaKind::Video,
             codecs: vec![Codec::H264, Codec::Vp8],
             sending: None,
+            levels: false,
         };
         let text = offer(head(&credentials), &[section]).replace("actpass", "passive");
         let answer = Answer::parse(&text).unwrap();

@@ -20,6 +20,11 @@ const KEY_PACKETS: Span = Span { low: 40, high: 150 };
 /// Seconds from one key frame to the next in real video by default.
 const KEY_SECONDS: u32 = 3;
 
+/// Bytes of a packet of silence, and the time from one to the next, as Opus does it with discontinuous transmission
+/// (RFC 6716 section 2.1.9). An encoder's packet has fewer bytes; this one carries a stamp.
+const SILENCE: u16 = 36;
+const SILENCE_EVERY: Duration = Duration::from_millis(400);
+
 /// What publishers send.
 #[derive(Debug, Clone)]
 pub(crate) struct Feeds {
@@ -142,6 +147,16 @@ fn audio(settings: &Settings) -> Result<(Option<Feed>, Option<String>), String> 
             };
             (Feed::Synthetic(feed), format!("50 sounds a second of {payload} bytes"))
         }
+        Audio::Dtx => (
+            Feed::Synthetic(Synthetic {
+                kind: MediaKind::Audio,
+                packets: 1,
+                payload: SILENCE,
+                interval: SILENCE_EVERY,
+                key_every: 0,
+            }),
+            format!("silence of {SILENCE} bytes every {SILENCE_EVERY:?}"),
+        ),
     };
     Ok((Some(feed), Some(words)))
 }

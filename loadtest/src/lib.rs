@@ -1,7 +1,7 @@
-//! A swarm of WebRTC peers that loads a WHIP/WHEP server over the wire, as thousands of real ones would, and reports
-//! what they measured. It uses no private interface of any server.
+//! A swarm of WebRTC peers that loads a WHIP/WHEP server over the wire, or rooms of members over the session API, as
+//! thousands of real ones would, and reports what they measured. It uses no private interface of any server.
 //!
-//! - [`args`], [`plan`], `feeds`: the settings, and the plan made of them
+//! - [`args`], [`plan`], `feeds`, `members`: the settings, and the plan made of them
 //! - `director`: when peers join and leave
 //! - `swarm`, `thread`: few threads that carry many bots
 //! - `signal`: the HTTP requests of all bots
@@ -24,6 +24,7 @@ mod director;
 mod feeds;
 pub mod hostile;
 mod media;
+mod members;
 pub mod plan;
 mod proc;
 mod random;

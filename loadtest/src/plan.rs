@@ -15,6 +15,7 @@ use crate::{
     bot::link::Faults,
     feeds::{self, Feeds},
     media::Feed,
+    members::{self, Members},
     random::Random,
     threshold::Threshold,
     units::Time,
@@ -52,6 +53,8 @@ pub struct Plan {
     pub(crate) silent: f64,
     pub(crate) moves: f64,
     pub(crate) ramp: Option<Ramp>,
+    /// Bots join as members with room sessions.
+    pub(crate) members: Option<Members>,
     pub(crate) audio: Option<Feed>,
     pub(crate) video: Vec<Feed>,
     pub(crate) faults: Faults,
@@ -130,6 +133,7 @@ impl Plan {
         let duration = time(settings.duration, 30);
         let plan = Plan {
             ramp: ramp(&settings),
+            members: members::resolve(&settings)?,
             name,
             whip,
             whep,
@@ -180,7 +184,9 @@ impl Plan {
     }
 
     fn check(self) -> Result<Plan, String> {
-        let members = u64::from(self.publishers) * if self.meeting { 2 } else { 1 };
+        // A member with a room session is one bot, also where it sends and receives.
+        let sessions = if self.meeting && self.members.is_none() { 2 } else { 1 };
+        let members = u64::from(self.publishers) * sessions;
         let viewers = self.ramp.map_or(u64::from(self.viewers), |ramp| {
             u64::from(ramp.max).div_ceil(u64::from(self.rooms).max(1))
         });
@@ -188,7 +194,7 @@ impl Plan {
         if bots == 0 || bots > MAX_BOTS {
             return Err(format!("{bots} bots; 1 to {MAX_BOTS} are allowed"));
         }
-        if self.audio.is_none() && self.video.is_empty() {
+        if self.audio.is_none() && self.video.is_empty() && self.members.is_none() {
             return Err("video = off and audio = off: one of them has to be there".to_owned());
         }
         if self.duration < Duration::from_secs(1) {
@@ -209,7 +215,7 @@ impl Plan {
             plural(self.rooms, "room"),
             plural(self.publishers, "publisher"),
         );
-        if self.meeting {
+        if self.meeting && self.members.is_none() {
             text += " that watch each other";
         }
         match self.ramp {
@@ -226,6 +232,9 @@ impl Plan {
             text += &format!(" beside {}", plural(self.bystanders, "bystander"));
         }
         text += &format!(", {:?}; {}", self.duration, self.media);
+        if let Some(members) = &self.members {
+            text += &format!("; {}", members.describe());
+        }
         if self.churn > 0.0 {
             text += &format!("; {} viewers a second come and go", self.churn);
         }
@@ -250,8 +259,11 @@ impl Plan {
 
     /// The plan with endpoints, joins, threads, reports and thresholds.
     pub fn explain(&self) -> String {
-        let mut text =
-            format!("{}\n\nwhip       {}\nwhep       {}\n", self.describe(), self.whip, self.whep);
+        let mut text = format!("{}\n\n", self.describe());
+        text += &match &self.members {
+            None => format!("whip       {}\nwhep       {}\n", self.whip, self.whep),
+            Some(members) => format!("sessions   {}\n", members.endpoint()),
+        };
         let tokens = match self.tokens.len() {
             0 => String::new(),
             some => format!(", {} in turn", plural(some as u32, "token")),
@@ -290,7 +302,7 @@ impl Plan {
 
     /// Whether viewers need a session for each publisher.
     pub(crate) fn watches_one_by_one(&self) -> bool {
-        self.whep.contains("{participant}")
+        self.members.is_none() && self.whep.contains("{participant}")
     }
 }
 

@@ -1,5 +1,6 @@
 //! The HTTP side of all bots: a few threads that send requests to the server, one after the other, and put the answers
-//! into the mailboxes of the bots' threads. WHIP (RFC 9725) and WHEP: POST an offer, DELETE the session.
+//! into the mailboxes of the bots' threads. WHIP (RFC 9725) and WHEP: POST an offer, DELETE the session. Room sessions:
+//! the same with JSON, PATCH for a later offer, and the opening of the events.
 
 use std::{
     io,
@@ -20,7 +21,13 @@ use ureq::{
 };
 use url::Url;
 
-use crate::{bot::BotId, thread::Order};
+use crate::{
+    bot::{BotId, events::Events},
+    thread::Order,
+};
+
+const SDP: &str = "application/sdp";
+const JSON: &str = "application/json";
 
 /// Longest answer that is read.
 const MAX_BODY: u64 = 1 << 20;
@@ -50,7 +57,12 @@ impl Mailbox {
 /// A request to the server.
 pub(crate) enum Request {
     /// A new session. The answer goes to the mailbox.
-    Post { bot: BotId, offer: String, deadline: Instant, mailbox: Mailbox },
+    /// `json`: the body and the answer are JSON around the descriptions.
+    Post { bot: BotId, offer: String, json: bool, deadline: Instant, mailbox: Mailbox },
+    /// A later offer in JSON. The answer goes to the mailbox.
+    Patch { bot: BotId, body: String, deadline: Instant, mailbox: Mailbox },
+    /// The events of a session. They go to the mailbox when they are open.
+    Events { bot: BotId, deadline: Instant, mailbox: Mailbox },
     /// The end of a session.
     Delete,
 }
@@ -154,10 +166,19 @@ impl Client {
     fn run(&self, job: Job) {
         let Job { url, token, request } = job;
         match request {
-            Request::Post { bot, offer, deadline, mailbox } => {
-                let result = self.post(url, token.as_deref(), &offer, deadline);
+            Request::Post { bot, offer, json, deadline, mailbox } => {
+                let kind = if json { JSON } else { SDP };
+                let result = self.post(url, token.as_deref(), &offer, kind, deadline);
                 let result = result.map(|answered| Answered { token, ..answered });
                 mailbox.send(Order::Answer { bot, result });
+            }
+            Request::Patch { bot, body, deadline, mailbox } => {
+                let result = self.patch(&url, token.as_deref(), &body, deadline);
+                mailbox.send(Order::LaterAnswer { bot, result });
+            }
+            Request::Events { bot, deadline, mailbox } => {
+                let result = Events::open(&url, token.as_deref(), deadline).map(Box::new);
+                mailbox.send(Order::Events { bot, result });
             }
             Request::Delete => {
                 let mut request = self.agent.delete(url.as_str());
@@ -181,6 +202,7 @@ impl Client {
         mut url: Url,
         token: Option<&str>,
         offer: &str,
+        kind: &'static str,
         deadline: Instant,
     ) -> Result<Answered, String> {
         let mut redirects = 0;
@@ -190,16 +212,16 @@ impl Client {
             if left.is_zero() {
                 return Err("http: no answer in time".to_owned());
             }
-            let mut request = self.agent.post(url.as_str()).content_type("application/sdp");
+            let mut request = self.agent.post(url.as_str()).content_type(kind);
             if let Some(token) = token {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
-            let request = request.header("accept", "application/sdp");
+            let request = request.header("accept", kind);
             let response = request.config().timeout_global(Some(left)).build().send(offer);
             let mut response = response.map_err(|error| transport_error(&error))?;
             let status = response.status().as_u16();
             match (status, retry_after(response.headers())) {
-                (201, _) => return answered(&mut response, &url),
+                (201, _) => return answered(&mut response, &url, kind),
                 // RFC 9725 section 4.6: 307 and 308 keep the method.
                 (307 | 308, _) if redirects < MAX_REDIRECTS => {
                     redirects += 1;
@@ -222,15 +244,60 @@ impl Client {
     }
 }
 
-fn answered(response: &mut Response<ureq::Body>, url: &Url) -> Result<Answered, String> {
+impl Client {
+    /// A later offer of a room session.
+    fn patch(
+        &self,
+        url: &Url,
+        token: Option<&str>,
+        body: &str,
+        deadline: Instant,
+    ) -> Result<String, String> {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        // Whichever the present ICE session is: this bot never restarts it.
+        let mut request = self.agent.patch(url.as_str()).header("if-match", "*");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.content_type(JSON).header("accept", JSON);
+        let response = request.config().timeout_global(Some(left)).build().send(body);
+        let mut response = response.map_err(|error| transport_error(&error))?;
+        match response.status().as_u16() {
+            200 => description(&mut response, JSON),
+            status => Err(reason(status, &mut response)),
+        }
+    }
+}
+
+fn answered(
+    response: &mut Response<ureq::Body>,
+    url: &Url,
+    kind: &'static str,
+) -> Result<Answered, String> {
     let resource = location(response.headers(), url);
-    let sdp = response.body_mut().with_config().limit(MAX_BODY).read_to_string();
-    let sdp = sdp.map_err(|error| transport_error(&error))?;
+    let sdp = description(response, kind)?;
     match resource {
         // RFC 9725 section 4.2 requires it: without it the session cannot be ended.
         None => Err("http 201 without a Location".to_owned()),
         resource => Ok(Answered { sdp, resource, token: None }),
     }
+}
+
+/// The description in an answer: the body, or a member of its JSON.
+fn description(response: &mut Response<ureq::Body>, kind: &str) -> Result<String, String> {
+    let body = response.body_mut().with_config().limit(MAX_BODY).read_to_string();
+    let body = body.map_err(|error| transport_error(&error))?;
+    if kind != JSON {
+        return Ok(body);
+    }
+    let answer: Description =
+        serde_json::from_str(&body).map_err(|_| "http: the answer is not the JSON asked for")?;
+    Ok(answer.sdp)
+}
+
+#[derive(serde::Deserialize)]
+struct Description {
+    sdp: String,
 }
 
 fn location(headers: &HeaderMap, base: &Url) -> Option<Url> {

@@ -1,5 +1,7 @@
 //! A thread of bots: waits for all their sockets at once, reads in batches, keeps their timers, takes orders, counts.
-//! What a bot does is decided in `bot`; when it joins, by the director.
+//! What a bot does is decided in `bot`; when it joins, by the director. `rooms`: what members of rooms need besides.
+
+mod rooms;
 
 use std::{
     cmp::Reverse,
@@ -19,7 +21,7 @@ use rustix::event::{Timespec, epoll};
 use udp::{RecvBatch, SendBatch, UdpSocket, WakeFd};
 
 use crate::{
-    bot::{BATCH, Bot, BotEvent, BotId, BotPlan, Buffers, Shared},
+    bot::{BATCH, Bot, BotEvent, BotId, BotPlan, Buffers, Shared, events::Events},
     random::Random,
     signal::{Answered, Job, Mailbox, Request, Signaler},
     stats::{Histogram, Sample, Tally},
@@ -35,6 +37,20 @@ pub(crate) enum Order {
         bot: BotId,
         /// The answer.
         result: Result<Answered, String>,
+    },
+    /// The events of a bot's room session are open, or could not be opened.
+    Events {
+        /// Which bot.
+        bot: BotId,
+        /// The events.
+        result: Result<Box<Events>, String>,
+    },
+    /// The server's answer to a later offer of a bot.
+    LaterAnswer {
+        /// Which bot.
+        bot: BotId,
+        /// The answer.
+        result: Result<String, String>,
     },
     /// A bot leaves; `silent`: without a goodbye.
     Leave {
@@ -198,7 +214,10 @@ impl BotThread {
             for event in ready.iter() {
                 match event.data.u64() {
                     WAKE => orders = true,
-                    place => self.receive(place as usize),
+                    token => match BotThread::events_of(token) {
+                        Some(place) => self.read_events(place),
+                        None => self.receive(token as usize),
+                    },
                 }
             }
             if orders {
@@ -294,6 +313,7 @@ impl BotThread {
             Some(BotEvent::Joined) => {
                 self.joining.remove(&place);
                 self.tell(News::Joined(id));
+                self.offer_again(place);
             }
             Some(BotEvent::Stalled) => {
                 // A socket that is full of what nobody reads would wake us for ever.
@@ -338,6 +358,8 @@ impl BotThread {
         match order {
             Order::Join(plan) => self.join(*plan),
             Order::Answer { bot, result } => self.take_answer(bot, result),
+            Order::Events { bot, result } => self.take_events(bot, result),
+            Order::LaterAnswer { bot, result } => self.take_later_answer(bot, result),
             Order::Leave { bot, silent } => {
                 if let Some(&place) = self.places.get(&bot) {
                     self.remove(place, silent, !silent);
@@ -378,11 +400,11 @@ impl BotThread {
             }
         };
         let deadline = now + bot.plan.patience;
-        let mailbox = self.mailbox.clone();
+        let (mailbox, json) = (self.mailbox.clone(), bot.plan.role.is_member());
         self.signaler.send(Job {
             url: bot.plan.url.clone(),
             token: bot.plan.token.clone(),
-            request: Request::Post { bot: id, offer, deadline, mailbox },
+            request: Request::Post { bot: id, offer, json, deadline, mailbox },
         });
         if place == self.bots.len() {
             self.bots.push(None);
@@ -409,6 +431,9 @@ impl BotThread {
             Ok(answered) => bot.accept(now, answered.resource, &answered.sdp, &self.shared),
             Err(reason) => Some(BotEvent::Failed(reason)),
         };
+        if event.is_none() {
+            self.ask_for_events(place);
+        }
         self.after(place, event);
     }
 

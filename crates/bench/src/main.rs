@@ -114,6 +114,8 @@ enum Part {
     Room,
     /// 2,000 idle sessions and 500 active ones at once.
     Crowd,
+    /// Rooms of members: memory, silence, switches, joins.
+    Meetings,
     /// Two workers.
     Workers,
     /// Whether slow viewers hurt others.
@@ -320,6 +322,9 @@ fn measure(cli: &Cli, bench: &Bench, tables: &mut Vec<Table>) -> io::Result<()> 
     }
     if wanted(Part::Crowd) {
         show(tables, extra::crowd::measure(bench)?);
+    }
+    if wanted(Part::Meetings) {
+        extra::meetings::measure(bench)?.into_iter().for_each(|table| show(tables, table));
     }
     if wanted(Part::Workers) {
         show(tables, extra::workers::measure(bench)?);

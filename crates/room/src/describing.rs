@@ -60,13 +60,35 @@ pub(crate) fn may_publish(permissions: &Permissions, source: TrackSource) -> boo
     !permissions.hidden && permissions.publish.contains(source)
 }
 
-/// Checks the lengths of a profile.
+/// Checks a profile: the name, and the length of the metadata.
 ///
 /// # Errors
 /// `Unsupported`.
 pub(crate) fn check_profile(profile: &Profile) -> Result<(), RoomError> {
-    check_length("name", &profile.name, Profile::NAME_MAX)?;
+    check_name("name", &profile.name)?;
     check_length("metadata", &profile.metadata, Profile::METADATA_MAX)
+}
+
+/// Checks a name for people. Control characters and those that turn the direction of what follows are refused (as in names of RFC 8264
+/// section 9): with them a member could look like another one, or turn around the text beside its name.
+///
+/// # Errors
+/// `Unsupported`.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), RoomError> {
+    check_length(what, name, Profile::NAME_MAX)?;
+    let is_bad = |c: &char| {
+        let turns = matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        c.is_control() || turns
+    };
+    match name.chars().find(is_bad) {
+        Some(bad) => {
+            let code = u32::from(bad);
+            let text =
+                format!("the {what} has the control character U+{code:04X}; none is allowed");
+            Err(RoomError::new(ErrorKind::Unsupported, text))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Checks the length of a text.
@@ -97,7 +119,7 @@ fn check(given: &[TrackDescription], up: &[UpMedia]) -> Result<(), RoomError> {
             let (is, kind) = (source.kind().as_str(), media.kind.as_str());
             return wrong(format!("source {source} is {is}, and the section is {kind}"));
         }
-        check_length("name of a track", name, Profile::NAME_MAX)?;
+        check_name("name of a track", name)?;
     }
     Ok(())
 }

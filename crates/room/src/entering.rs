@@ -18,6 +18,7 @@ use crate::records::{ParticipantRecord, TrackRecord};
 use crate::room::{AT_ONCE, CONNECT_TIMEOUT, Entering, Room};
 use crate::session::{Session, Viewing, Watching};
 use crate::slots::SlotTable;
+use crate::spending::Spending;
 use crate::stage::floor::Who;
 use crate::{
     Accepted, Admission, EndReason, ErrorKind, Ids, LocalMedia, LocalPublished, Notice, RoomConfig,
@@ -89,7 +90,8 @@ impl Room {
     /// begins.
     ///
     /// # Errors
-    /// Those of [`Room::check_publisher`] and [`Room::check_viewer`]. The room is then unchanged.
+    /// Those of [`Room::check_publisher`] and [`Room::check_viewer`]; `Quota` when the participant comes again and again. The room is
+    /// then unchanged.
     pub fn enter(
         &mut self,
         now: Instant,
@@ -140,7 +142,8 @@ impl Room {
         let mut entered = None;
         if let Some(id) = &participant {
             let record = self.record(id.clone(), &agreement, admission.as_deref())?;
-            let member = Member::new(admission.as_ref().map_or(PUBLISHER, |a| a.permissions));
+            let permissions = admission.as_ref().map_or(PUBLISHER, |a| a.permissions);
+            let member = Member::new(permissions, self.spend_entry(now, &record)?);
             entered = Some((record, Box::new(member)));
         }
         let watching = match agreement.roles.to_peer() {
@@ -233,7 +236,7 @@ impl Room {
         let mut given: &[TrackDescription] = &[];
         if let Some(admission) = admission {
             check_profile(&admission.profile)?;
-            record.kind = MemberKind::Session;
+            record.kind = admission.kind;
             record.profile = admission.profile.clone();
             (permissions, given) = (admission.permissions, &admission.tracks);
             record.hidden = permissions.hidden;
@@ -289,7 +292,7 @@ impl Room {
             connected: true,
             deadline: None,
             agreement: None,
-            member: Some(Box::new(Member::new(PUBLISHER))),
+            member: Some(Box::new(Member::new(PUBLISHER, Spending::default()))),
             watching: None,
         };
         self.sessions.insert(session, state);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use model::{Permissions, Quality, SessionId, Sources, TrackId};
 
-use crate::describing::{check_length, check_profile, may_publish};
+use crate::describing::{check_name, check_profile, may_publish};
 use crate::records::ParticipantRecord;
 use crate::room::{AT_ONCE, Room, not_found};
 use crate::spending::{Spending, json_length};
@@ -35,14 +35,8 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn new(permissions: Permissions) -> Self {
-        Self {
-            permissions,
-            by_admin: false,
-            has_channels: false,
-            lost_until: None,
-            spending: Spending::default(),
-        }
+    pub(crate) fn new(permissions: Permissions, spending: Spending) -> Self {
+        Self { permissions, by_admin: false, has_channels: false, lost_until: None, spending }
     }
 }
 
@@ -67,7 +61,7 @@ impl Room {
             }
             MemberCommand::UpdateTrack { track, muted, name } => {
                 if let Some(name) = &name {
-                    check_length("name of a track", name, model::Profile::NAME_MAX)?;
+                    check_name("name of a track", name)?;
                 }
                 self.spend_change(now, session, name.as_deref().map_or(0, json_length))?;
                 self.update_track(session, track, |track| {

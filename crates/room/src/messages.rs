@@ -60,7 +60,11 @@ impl Room {
         let names: Option<BTreeSet<ParticipantId>> =
             request.to.as_ref().map(|names| names.iter().cloned().collect());
         let is_meant = |record: &&Arc<ParticipantRecord>| match &names {
-            Some(names) => names.contains(&record.id),
+            // A member that names a hidden one is answered as if nobody had that name: it could find hidden members otherwise.
+            Some(names) => {
+                let sees = from.as_ref().is_none_or(|from| record.is_seen_by(from));
+                sees && names.contains(&record.id)
+            }
             None => Some(&record.id) != from.as_ref(),
         };
         let records = self.publishers.iter().map(|publisher| &publisher.record);

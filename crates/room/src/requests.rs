@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use model::data::TOPIC_MAX;
 use model::{
-    Codec, Delivery, Mid, ParticipantId, Payload, Permissions, Profile, TrackId, TrackSource,
+    Codec, Delivery, MemberKind, Mid, ParticipantId, Payload, Permissions, Profile, TrackId,
+    TrackSource,
 };
 
-/// How a member enters a room with a room session.
+/// How a member enters a room with a peer connection, and what it may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
+    /// How it takes part: with a room session, or over WHIP, without slots and events.
+    pub kind: MemberKind,
     /// How the others see it.
     pub profile: Profile,
     /// What it may do.
@@ -26,6 +29,7 @@ pub struct Admission {
 impl Default for Admission {
     fn default() -> Self {
         Self {
+            kind: MemberKind::Session,
             profile: Profile::default(),
             permissions: Permissions::ALL,
             tracks: Vec::new(),

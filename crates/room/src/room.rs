@@ -35,7 +35,7 @@ pub struct Entering {
     pub identity: Option<ParticipantId>,
     /// What it watches, if it does.
     pub target: Target,
-    /// How it enters as a member with a room session; `None` for WHIP and WHEP.
+    /// How it enters as a member; `None` for WHEP, and for WHIP where everybody may publish everything.
     pub admission: Option<Box<Admission>>,
 }
 

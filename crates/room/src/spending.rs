@@ -36,7 +36,7 @@ const RECORD: u64 = 128;
 const TRACK: u64 = 160;
 
 /// The limits of one member.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Spending {
     messages: Budget,
     bytes: Budget,
@@ -147,6 +147,24 @@ impl Room {
     ) -> Result<(), RoomError> {
         let told = self.record_of(session).map_or(0, told);
         self.member_mut(session)?.spending.change(now, told + new)
+    }
+
+    /// Counts the record of a participant that enters. Whoever is in the room already spends what its session has left: otherwise new
+    /// sessions would be a way around all limits.
+    ///
+    /// # Errors
+    /// `Quota`.
+    pub(crate) fn spend_entry(
+        &self,
+        now: Instant,
+        record: &ParticipantRecord,
+    ) -> Result<Spending, RoomError> {
+        let successor = self.successors.get(&record.id).map(|record| record.session);
+        let before = successor.or_else(|| self.publishers.session_of(&record.id));
+        let member = before.and_then(|id| self.sessions.get(&id)?.member.as_ref());
+        let mut spending = member.map(|member| member.spending.clone()).unwrap_or_default();
+        spending.change(now, told(record))?;
+        Ok(spending)
     }
 
     /// Counts the tracks of a later offer as a change, when the others are told of other tracks than before.

@@ -217,6 +217,55 @@ fn a_profile_is_changed_by_its_member_or_an_administrator() {
 }
 
 #[test]
+fn names_have_no_characters_that_turn_or_break_the_text_around_them() {
+    let mut node = Node::new();
+    let ann = node.meet("ann");
+    let track = node.tracks_of("ann")[0];
+    for bad in ["a\nb", "\u{0}", "a\u{7f}", "\u{85}", "\u{202e}nna", "\u{2067}x", "\u{2029}"] {
+        let name: std::sync::Arc<str> = bad.into();
+        let profile = Profile { name: name.clone(), metadata: "".into() };
+        let admission = Admission { profile, ..Admission::default() };
+        let joined = node.join("bob", admission, &slots("a"));
+        let change = ProfileChange { name: Some(name.clone()), metadata: None };
+        let renamed = node.command(ann, MemberCommand::UpdateProfile(change));
+        let command = MemberCommand::UpdateTrack { track, muted: None, name: Some(name.clone()) };
+        let named = node.command(ann, command);
+        let again = [TrackDescription { name, ..description("0", Microphone) }];
+        let offered =
+            node.rooms.renegotiate_with(node.now, ann, &meeting("av", "aavv"), Some(&again));
+        for refused in [joined.map(|_| ()), renamed, named, offered.map(|_| ())] {
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Unsupported, "{bad:?}");
+            assert!(refused.to_string().contains("control character U+"), "{refused}");
+        }
+    }
+    for good in ["Ann Å", "عائشة", "山田 👩\u{200d}💻", "O'Neill \"x\" <b>"] {
+        let change = ProfileChange { name: Some(good.into()), metadata: Some("\n\u{202e}".into()) };
+        node.command(ann, MemberCommand::UpdateProfile(change)).unwrap();
+    }
+}
+
+#[test]
+fn whoever_joins_again_and_again_is_refused_in_the_end() {
+    let mut node = Node::new();
+    let profile = Profile { name: "".into(), metadata: "x".repeat(4_000).into() };
+    let admission = Admission { profile, ..Admission::default() };
+    // Twenty times a second for ten seconds, without ever connecting: each time the others are told of a member with metadata.
+    let mut passed = 0;
+    for _ in 0..200 {
+        match node.join("ann", admission.clone(), &meeting("av", "a")) {
+            Ok(_) => passed += 1,
+            Err(refused) => assert_eq!(refused.kind(), ErrorKind::Quota),
+        }
+        node.wait(std::time::Duration::from_millis(50));
+    }
+    assert!((50..=80).contains(&passed), "{passed}");
+    node.join("bob", admission.clone(), &meeting("av", "a")).unwrap();
+    node.wait(std::time::Duration::from_secs(1));
+    node.join("ann", admission, &meeting("av", "a")).unwrap();
+}
+
+#[test]
 fn changes_are_limited_by_the_bytes_that_they_tell_to_each_member() {
     let mut node = Node::new();
     let ann = node.meet("ann");
@@ -243,8 +292,7 @@ fn changes_are_limited_by_the_bytes_that_they_tell_to_each_member() {
     let biggest = changed(&mut node, &"\u{1}".repeat(4_000));
     assert!((4..=10).contains(&biggest), "{biggest}");
     // Later offers that change what the others see are changes too; those that do not are none.
-    let track =
-        TrackDescription { name: "\u{1}".repeat(250).into(), ..description("0", Microphone) };
+    let track = TrackDescription { name: "\"".repeat(250).into(), ..description("0", Microphone) };
     let offer = meeting("av", "aavv");
     let refused = (0..200).find_map(|at| {
         let tracks = [TrackDescription { muted: at % 2 == 0, ..track.clone() }];

@@ -95,6 +95,14 @@ fn names_that_are_not_there_are_skipped_unless_no_other_is() {
         let refused = node.administer(AdminCommand::SendData(message(Some(to)))).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::NotFound);
     }
+    // A hidden member is not found by its name, except by the application.
+    let hidden = Permissions { hidden: true, ..Permissions::ALL };
+    let admission = Admission { permissions: hidden, ..Admission::default() };
+    let eve = node.join("eve", admission, &slots("a")).unwrap();
+    let refused = send(&mut node, ann, message(Some(&["eve"]))).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotFound);
+    node.administer(AdminCommand::SendData(message(Some(&["eve"])))).unwrap();
+    assert_eq!(told(&mut node).unwrap().3, [eve]);
     // Messages to a member whose connection is lost are not kept.
     node.event(Event::Closed { session: bob, reason: CloseReason::ConsentExpired });
     send(&mut node, ann, message(Some(&["bob"]))).unwrap();

@@ -8,7 +8,7 @@ use axum::http::HeaderValue;
 use axum::http::header::WWW_AUTHENTICATE;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use model::{ParticipantId, RoomId, SessionId};
+use model::{MemberKind, ParticipantId, Permissions, RoomId, SessionId};
 use room::{
     Accepted, Admission, Entering, ErrorKind, ParticipantRecord, Roles, RoomError, SessionInfo,
     Target, TrackDescription,
@@ -128,12 +128,14 @@ impl Signaling {
         self.0.calls.run_alone(move || read(signaling.core())).await
     }
 
-    /// Opens a publishing session; a participant without a name gets a generated one.
+    /// Opens a publishing session; a participant without a name gets a generated one. It publishes the sources that its token grants, as
+    /// with a room session: otherwise a token for a microphone would do for a camera here.
     pub(crate) async fn publish(
         &self,
         room: RoomId,
         participant: Option<ParticipantId>,
         claim: Claim,
+        permissions: Permissions,
         offer: String,
     ) -> Result<Opened, Problem> {
         let participant = match participant {
@@ -141,8 +143,12 @@ impl Signaling {
             None => guest()?,
         };
         let participant = Some(participant);
-        let entering =
-            Entering { participant, identity: None, target: Target::any(), admission: None };
+        // WHIP has no messages, so there is nothing else that it may do.
+        let permissions =
+            Permissions { data: false, update_self: false, admin: false, ..permissions };
+        let admission = Admission { kind: MemberKind::Whip, permissions, ..Admission::default() };
+        let admission = Some(Box::new(admission));
+        let entering = Entering { participant, identity: None, target: Target::any(), admission };
         self.open(Face::Whip, room, claim, entering, offer).await
     }
 

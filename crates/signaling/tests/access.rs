@@ -5,8 +5,11 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{FRAGMENT, Node, PUBLISH, SDP, WATCH, bearer, trickle, with_ice_servers, with_keys};
-use sfumato_signaling::{Config, Limits, OriginRule, Rate};
+use common::{
+    FRAGMENT, Node, PUBLISH, SDP, WATCH, bearer, bearer_of, trickle, with_ice_servers, with_keys,
+};
+use model::{ParticipantId, TrackSource};
+use sfumato_signaling::{Config, Limits, NewToken, OriginRule, Rate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -44,6 +47,54 @@ async fn tokens_open_what_they_grant() {
     assert_eq!(listing(Some(&ann)).await.status, 403);
     let seen = listing(Some(&bob)).await;
     assert_eq!(seen.json()["participants"][0]["id"], "ann", "the sub of the token");
+}
+
+#[tokio::test]
+async fn a_source_that_the_token_does_not_grant_is_not_published_over_whip_either() {
+    let node = Node::configured(with_keys()).await;
+    let token = |publish: &[TrackSource], hidden| {
+        let publish = publish.iter().copied().collect();
+        let (room, identity) = ("r".to_owned(), Some(ParticipantId::parse("ann").unwrap()));
+        bearer_of(NewToken { room, identity, publish, hidden, ..NewToken::default() })
+    };
+    let sound = token(&[TrackSource::Microphone], false);
+    let refused = post_as(&node, "/whip/r", &sound, PUBLISH).await;
+    assert_eq!(refused.status, 403, "{refused:?}");
+    assert!(refused.body.contains("source camera may not be published"), "{refused:?}");
+    let all = [TrackSource::Microphone, TrackSource::Camera];
+    let ghost = post_as(&node, "/whip/r", &token(&all, true), PUBLISH).await;
+    assert_eq!(ghost.status, 403, "who is hidden publishes nothing: {ghost:?}");
+    post_as(&node, "/whip/r", &token(&all, false), PUBLISH).await.session();
+}
+
+#[tokio::test]
+async fn hidden_members_are_listed_to_administrators_alone() {
+    let node = Node::configured(with_keys()).await;
+    let room = || "r".to_owned();
+    let identity = Some(ParticipantId::parse("ghost").unwrap());
+    let ghost =
+        NewToken { room: room(), identity, subscribe: true, hidden: true, ..NewToken::default() };
+    let headers = [("Content-Type", SDP), ("Authorization", &bearer_of(ghost))];
+    node.request("POST", "/v1/rooms/r/sessions", &headers, WATCH).await.session();
+    post_as(&node, "/whip/r", &bearer(Some("ann"), "r", "p"), PUBLISH).await.session();
+    let listed = async |grants: &str, query: &str| {
+        let token = bearer(None, "r", grants);
+        let path = format!("/api/rooms/r{query}");
+        node.request("GET", &path, &[("Authorization", &token)], "").await
+    };
+    let names = |reply: &common::Reply| -> Vec<String> {
+        let listing = reply.json();
+        let all = listing["participants"].as_array().unwrap().iter();
+        all.map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&listed("sa", "").await), ["ghost", "ann"]);
+    assert_eq!(names(&listed("s", "").await), ["ann"]);
+    assert_eq!(listed("s", "?after=ghost").await.status, 410, "as for a name that is not there");
+    for path in ["/v1/rooms/r/members", "/v1/rooms/r/members/ghost", "/api/rooms/r/stats"] {
+        let token = bearer(Some("ann"), "r", "ps");
+        let reply = node.request("GET", path, &[("Authorization", &token)], "").await;
+        assert_eq!(reply.status, 403, "{path}");
+    }
 }
 
 #[tokio::test]

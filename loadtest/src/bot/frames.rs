@@ -44,6 +44,16 @@ pub(crate) struct Context<'a> {
     pub(crate) awaits: MediaKind,
     /// The first picture or sound was counted.
     pub(crate) has_begun: &'a mut bool,
+    /// The first stamped packet was counted.
+    pub(crate) has_heard: &'a mut bool,
+    /// Since when a member awaits the pictures of another track, where it chooses tracks.
+    pub(crate) awaited: Option<&'a mut Option<Instant>>,
+}
+
+/// Since when both the bot and the publisher of a stamp are there.
+fn since_both(context: &Context<'_>, stamp: &Stamp) -> u64 {
+    let live = context.directory.live_since(stamp.publisher).unwrap_or(0);
+    context.joined_ns.max(live)
 }
 
 /// A media packet with its place in the stream.
@@ -60,6 +70,8 @@ pub(crate) struct Frames {
     codec: Codec,
     open: VecDeque<Open>,
     publisher: Option<u32>,
+    /// Since when the stream carries this publisher, if it carried another one before.
+    shown_since_ns: u64,
     shown: Option<u32>,
     shown_at: Option<Instant>,
     highest: Option<u32>,
@@ -90,6 +102,7 @@ impl Frames {
             codec,
             open: VecDeque::new(),
             publisher: None,
+            shown_since_ns: 0,
             shown: None,
             shown_at: None,
             highest: None,
@@ -134,22 +147,33 @@ impl Frames {
     }
 
     fn take_stamped(&mut self, context: &mut Context<'_>, packet: Arrived<'_>, stamp: &Stamp) {
-        // A packet that was sent before the bot joined is old because of the join, and tells nothing of the network's
-        // delay.
-        if stamp.sent_ns >= context.joined_ns {
+        if !media::is_genuine(self.codec, stamp, packet.payload) {
+            context.tally.counters.corrupted += 1;
+            return;
+        }
+        if !*context.has_heard {
+            *context.has_heard = true;
+            let since = since_both(context, stamp);
+            context.tally.times.first_packet.record(context.clock.since(context.now, since));
+        }
+        if self.publisher != Some(stamp.publisher) {
+            if self.codec.kind() == MediaKind::Video
+                && let Some(since) = context.awaited.as_mut().and_then(|awaited| awaited.take())
+            {
+                let took = context.now.saturating_duration_since(since);
+                context.tally.times.switch.record(took);
+            }
+            self.begin_publisher(context, stamp.publisher);
+        }
+        // A packet that was sent before the bot joined, or before a slot showed this publisher, is old because of that (a
+        // server may begin with a key frame that it kept), and tells nothing of the network's delay.
+        if stamp.sent_ns >= context.joined_ns.max(self.shown_since_ns) {
             let delay = context.clock.since(context.now, stamp.sent_ns);
             context.tally.times.delay.record(delay);
             context.delays.record(delay);
             if stamp.key {
                 context.tally.times.key_delay.record(delay);
             }
-        }
-        if !media::is_genuine(self.codec, stamp, packet.payload) {
-            context.tally.counters.corrupted += 1;
-            return;
-        }
-        if self.publisher != Some(stamp.publisher) {
-            self.begin_publisher(context.now, stamp.publisher);
         }
         if self.codec.kind() == MediaKind::Audio {
             self.begun(context, stamp);
@@ -315,13 +339,13 @@ impl Frames {
     fn begun(&self, context: &mut Context<'_>, stamp: &Stamp) {
         if !*context.has_begun && context.awaits == self.codec.kind() {
             *context.has_begun = true;
-            let live = context.directory.live_since(stamp.publisher).unwrap_or(0);
-            let since = context.joined_ns.max(live);
+            let since = since_both(context, stamp);
             context.tally.times.first_frame.record(context.clock.since(context.now, since));
         }
     }
 
-    fn begin_publisher(&mut self, now: Instant, publisher: u32) {
+    fn begin_publisher(&mut self, context: &Context<'_>, publisher: u32) {
+        let now = context.now;
         let is_first = self.publisher.is_none();
         // Open frames may already be part of the new stream.
         let open = std::mem::take(&mut self.open);
@@ -329,6 +353,7 @@ impl Frames {
         *self = Frames::new(self.codec, now);
         self.open = open.into_iter().filter(|open| open.stamp.is_none()).collect();
         self.publisher = Some(publisher);
+        self.shown_since_ns = if is_first { 0 } else { context.clock.ns(now) };
         self.blocked_since = blocked_since;
     }
 }
@@ -345,6 +370,8 @@ mod tests {
         tally: Tally,
         delays: Histogram,
         has_begun: bool,
+        has_heard: bool,
+        awaited: Option<Instant>,
         frames: Frames,
         /// When the viewer joined.
         joined: Duration,
@@ -367,6 +394,8 @@ mod tests {
                 tally: Tally::default(),
                 delays: Histogram::default(),
                 has_begun: false,
+                has_heard: false,
+                awaited: None,
                 frames,
                 joined: Duration::ZERO,
             }
@@ -387,6 +416,8 @@ mod tests {
                 joined_ns: self.clock.ns(self.start + self.joined),
                 awaits: MediaKind::Video,
                 has_begun: &mut self.has_begun,
+                has_heard: &mut self.has_heard,
+                awaited: Some(&mut self.awaited),
             };
             act(&mut self.frames, &mut context)
         }

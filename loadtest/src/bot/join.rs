@@ -7,14 +7,17 @@ use transport::srtp::Keys;
 use url::Url;
 
 use super::{
-    Bot, BotEvent, Phase, Role, Shared,
+    Bot, BotEvent, Phase, Role, Sends, Shared, Turns,
+    attend::{received, receiving_sections},
     ice::Agent,
+    member::Conversation,
     publish::{Identity, Publisher, StreamPlan},
     watch::Watcher,
 };
 use crate::{
-    describe::{self, Answer, AnsweredSection, OfferHead, OfferedSection, OfferedSending},
+    describe::{Answer, AnsweredSection, OfferedSection, OfferedSending},
     media::Feed,
+    random::Random,
 };
 
 /// Names of simulcast layers, the lowest first.
@@ -23,36 +26,27 @@ const RIDS: [&str; 3] = ["l", "m", "h"];
 const MAX_STREAMS: u32 = 512;
 
 impl Bot {
-    /// The offer, and its sections.
+    /// The body of the request that joins, with the offer.
     pub(super) fn offer(&mut self, shared: &Shared) -> String {
+        let random = &mut self.random;
         self.sections = match &self.plan.role {
-            Role::Publish { audio, video, .. } => {
-                let audio = audio.iter().map(std::slice::from_ref);
-                let video = Some(video.as_slice()).filter(|layers| !layers.is_empty());
-                let feeds: Vec<&[Feed]> = audio.chain(video).collect();
-                feeds.into_iter().map(|feeds| sending_section(feeds, &mut self.random)).collect()
-            }
-            Role::Watch { audio, video } => {
-                let section = |kind, codecs: &[_]| OfferedSection {
-                    kind,
-                    codecs: codecs.to_vec(),
-                    sending: None,
-                };
-                let audio = (0..*audio).map(|_| section(MediaKind::Audio, &[model::Codec::Opus]));
-                let both = [model::Codec::Vp8, model::Codec::H264];
-                let video = (0..*video).map(|_| section(MediaKind::Video, &both));
-                audio.chain(video).collect()
+            Role::Publish { audio, video, .. } => sending_sections(audio, video, false, random),
+            Role::Watch { audio, video } => receiving_sections([*audio, *video]).collect(),
+            Role::Member(membership) => {
+                let sends = membership.sends.as_ref();
+                let sent = sends.map(|s| sending_sections(&s.audio, &s.video, true, random));
+                let slots = receiving_sections(membership.slots);
+                sent.into_iter().flatten().chain(slots).collect()
             }
         };
-        let port = self.socket.local_addr().port();
-        let head = OfferHead {
-            id: self.random.next(),
-            credentials: &self.local,
-            fingerprint: &shared.certificate.fingerprint_text(),
-            cname: &self.cname(),
-            candidate: SocketAddr::new(shared.local.ip(), port),
-        };
-        describe::offer(head, &self.sections)
+        let sdp = self.describe(shared, 1);
+        match &self.plan.role {
+            Role::Publish { .. } | Role::Watch { .. } => sdp,
+            Role::Member(membership) => {
+                self.conversation = Some(Box::new(Conversation::new(membership)));
+                membership.join_body(&sdp)
+            }
+        }
     }
 
     /// Takes the server's answer: checks begin.
@@ -100,36 +94,57 @@ impl Bot {
         };
         self.keys = Some(Box::new((sender, receiver.with_ssrc_limit(MAX_STREAMS))));
         self.phase = Phase::Connected;
-        let cname = self.cname();
-        match self.plan.role.clone() {
+        let (sends, turns, receives) = match self.plan.role.clone() {
             Role::Publish { publisher, audio, video } => {
-                let plans = match self.stream_plans(&answer, audio.as_ref(), &video) {
-                    Ok(plans) => plans,
-                    Err(reason) => return self.fail(reason),
-                };
-                let identity = Identity {
-                    run: shared.run,
-                    publisher,
-                    cname,
-                    extensions: answer.extensions.clone(),
-                    clock: shared.clock,
-                };
-                let random = &mut self.random;
-                let publisher_of =
-                    Publisher::new(now, identity, plans, shared.burst, || random.next() as u32);
-                self.publisher = Some(Box::new(publisher_of));
-                shared.directory.begin(publisher, shared.clock.ns(now));
+                (Some(Sends { publisher, audio, video }), None, false)
             }
-            Role::Watch { .. } => {
-                let own = Ssrc(self.random.ssrc());
-                self.watcher = Some(Box::new(Watcher::new(now, own, cname, &answer)));
-            }
+            Role::Watch { .. } => (None, None, true),
+            Role::Member(membership) => (membership.sends, membership.turns, true),
+        };
+        if let Some(sends) = sends
+            && let Err(reason) = self.begin_to_send(now, &answer, &sends, turns, shared)
+        {
+            return self.fail(reason);
         }
-        self.sections = Vec::new();
+        if receives {
+            let (own, cname) = (Ssrc(self.random.ssrc()), self.cname());
+            let answer = received(*answer, &self.sections);
+            self.watcher = Some(Box::new(Watcher::new(now, own, cname, &answer)));
+        }
+        let switch_every = self.membership().map(|membership| membership.switch_every);
+        match &mut self.conversation {
+            // A member may offer again.
+            Some(conversation) => conversation.begin_to_choose(now, switch_every.flatten()),
+            None => self.sections = Vec::new(),
+        }
         BotEvent::Joined
     }
 
-    fn cname(&self) -> String {
+    fn begin_to_send(
+        &mut self,
+        now: Instant,
+        answer: &Answer,
+        sends: &Sends,
+        turns: Option<Turns>,
+        shared: &Shared,
+    ) -> Result<(), String> {
+        let plans = self.stream_plans(answer, sends.audio.as_ref(), &sends.video)?;
+        let identity = Identity {
+            run: shared.run,
+            publisher: sends.publisher,
+            cname: self.cname(),
+            extensions: answer.extensions.clone(),
+            clock: shared.clock,
+            turns,
+        };
+        let random = &mut self.random;
+        let publisher = Publisher::new(now, identity, plans, shared.burst, || random.next() as u32);
+        self.publisher = Some(Box::new(publisher));
+        shared.directory.begin(sends.publisher, shared.clock.ns(now));
+        Ok(())
+    }
+
+    pub(super) fn cname(&self) -> String {
         format!("bot{}", self.plan.id.0)
     }
 
@@ -171,7 +186,19 @@ impl Bot {
     }
 }
 
-fn sending_section(feeds: &[Feed], random: &mut crate::random::Random) -> OfferedSection {
+/// Sections that send: sound before pictures. `levels`: sound says how loud it is.
+fn sending_sections(
+    audio: &Option<Feed>,
+    video: &[Feed],
+    levels: bool,
+    random: &mut Random,
+) -> Vec<OfferedSection> {
+    let audio = audio.iter().map(std::slice::from_ref);
+    let video = Some(video).filter(|layers| !layers.is_empty());
+    audio.chain(video).map(|feeds| sending_section(feeds, levels, random)).collect()
+}
+
+fn sending_section(feeds: &[Feed], levels: bool, random: &mut Random) -> OfferedSection {
     let codec = feeds[0].codec();
     let kind = codec.kind();
     let sending = if feeds.len() > 1 {
@@ -180,7 +207,8 @@ fn sending_section(feeds: &[Feed], random: &mut crate::random::Random) -> Offere
         let rtx = (kind == MediaKind::Video).then(|| Ssrc(random.ssrc()));
         OfferedSending::Single(StreamSsrc { media: Ssrc(random.ssrc()), rtx })
     };
-    OfferedSection { kind, codecs: vec![codec], sending: Some(sending) }
+    let levels = levels && kind == MediaKind::Audio;
+    OfferedSection { kind, codecs: vec![codec], sending: Some(sending), levels }
 }
 
 fn stream_plan(

@@ -5,17 +5,21 @@
 //! - [`publish`]: what it sends
 //! - [`watch`], [`track`], [`frames`]: what it receives
 //! - `join`, `receive`: how it joins, and what its socket receives
+//! - [`member`], [`events`], `attend`: a member of a room, whose one session sends and receives
 //! - [`outlet`], [`link`]: sending, and a bad line
 
+pub(crate) mod events;
 pub(crate) mod frames;
 pub(crate) mod ice;
 pub(crate) mod link;
+pub(crate) mod member;
 pub(crate) mod outlet;
 pub(crate) mod publish;
 pub(crate) mod stun;
 pub(crate) mod track;
 pub(crate) mod watch;
 
+mod attend;
 mod join;
 mod receive;
 
@@ -34,10 +38,13 @@ use transport::{
 use udp::{RecvBatch, SendBatch, UdpConfig, UdpSocket};
 use url::Url;
 
+pub(crate) use self::member::{Membership, Sends, Turns};
 use self::{
+    events::Events,
     frames::Context,
     ice::{Agent, Credentials, IceEvent},
     link::{Faults, Link},
+    member::Conversation,
     outlet::Outlet,
     publish::Publisher,
     watch::Watcher,
@@ -71,13 +78,30 @@ pub(crate) enum Role {
         audio: usize,
         video: usize,
     },
+    /// Both, in one room session.
+    Member(Box<Membership>),
 }
 
 impl Role {
     fn awaits(&self) -> MediaKind {
         match self {
             Role::Watch { video: 0, .. } => MediaKind::Audio,
+            Role::Member(membership) if !membership.awaits_video => MediaKind::Audio,
             _ => MediaKind::Video,
+        }
+    }
+
+    /// It has a room session.
+    pub(crate) fn is_member(&self) -> bool {
+        matches!(self, Role::Member(_))
+    }
+
+    /// Its number in stamps, when it sends.
+    pub(crate) fn publisher(&self) -> Option<u32> {
+        match self {
+            Role::Publish { publisher, .. } => Some(*publisher),
+            Role::Watch { .. } => None,
+            Role::Member(membership) => membership.sends.as_ref().map(|sends| sends.publisher),
         }
     }
 }
@@ -87,7 +111,7 @@ impl Role {
 pub(crate) struct BotPlan {
     pub(crate) id: BotId,
     pub(crate) role: Role,
-    /// The WHIP or WHEP endpoint.
+    /// The endpoint: WHIP, WHEP, or the sessions of a room.
     pub(crate) url: Url,
     pub(crate) token: Option<Arc<str>>,
     pub(crate) faults: Faults,
@@ -163,6 +187,8 @@ pub(crate) struct Bot {
     started: Instant,
     deadline: Instant,
     sections: Vec<OfferedSection>,
+    /// The o= line of its offers.
+    description: u64,
     local: Credentials,
     random: Random,
     answer: Option<Box<Answer>>,
@@ -175,10 +201,15 @@ pub(crate) struct Bot {
     keys: Option<Box<(Sender, Receiver)>>,
     publisher: Option<Box<Publisher>>,
     watcher: Option<Box<Watcher>>,
+    /// What a member knows, and its events.
+    conversation: Option<Box<Conversation>>,
+    pub(crate) events: Option<Box<Events>>,
     link: Option<Box<Link>>,
     /// Delays since the warm-up ended.
     pub(crate) delays: Histogram,
     has_begun: bool,
+    /// The first stamped packet came.
+    has_heard: bool,
     muted: bool,
     /// Received packets may have changed timers other than those of received media.
     stirred: bool,
@@ -189,7 +220,7 @@ pub(crate) struct Bot {
 }
 
 impl Bot {
-    /// A bot with a socket, and its offer.
+    /// A bot with a socket, and the body of the request with its offer.
     ///
     /// # Errors
     /// The system has no socket left.
@@ -210,6 +241,7 @@ impl Bot {
             phase: Phase::Asking,
             started: now,
             sections: Vec::new(),
+            description: random.next(),
             local,
             random,
             answer: None,
@@ -220,9 +252,12 @@ impl Bot {
             keys: None,
             publisher: None,
             watcher: None,
+            conversation: None,
+            events: None,
             link,
             delays: Histogram::default(),
             has_begun: false,
+            has_heard: false,
             muted: false,
             stirred: false,
             read_in: 0,
@@ -246,6 +281,7 @@ impl Bot {
             self.dtls.as_ref().and_then(|dtls| dtls.poll_timeout()),
             media.flatten(),
             self.link.as_ref().and_then(|link| link.poll_timeout()),
+            self.conversation.as_ref().and_then(|conversation| conversation.choice_due()),
         ];
         let due = due.into_iter().flatten().min();
         due.filter(|_| !matches!(self.phase, Phase::Stalled | Phase::Over))
@@ -264,7 +300,7 @@ impl Bot {
 
     /// It sends media.
     pub(crate) fn publishes(&self) -> bool {
-        matches!(self.plan.role, Role::Publish { .. })
+        self.plan.role.publisher().is_some()
     }
 
     /// It does not read any more.
@@ -319,7 +355,8 @@ impl Bot {
         outlet.flush();
         let news = self.news.take();
         let dtls_event = self.drain_dtls(now, shared, &mut buffers.outgoing, tally);
-        let event = self.settle(event.or(news).or(dtls_event));
+        let chosen = self.choose(&mut tally.counters);
+        let event = self.settle(event.or(news).or(dtls_event).or(chosen));
         event.or_else(|| self.stall(tally))
     }
 
@@ -340,6 +377,8 @@ impl Bot {
                 joined_ns,
                 awaits: self.plan.role.awaits(),
                 has_begun: &mut self.has_begun,
+                has_heard: &mut self.has_heard,
+                awaited: None,
             });
         }
     }
@@ -402,7 +441,7 @@ impl Bot {
     }
 
     fn leave_directory(&self, shared: &Shared) {
-        if let Role::Publish { publisher, .. } = self.plan.role {
+        if let Some(publisher) = self.plan.role.publisher() {
             shared.directory.end(publisher);
         }
     }

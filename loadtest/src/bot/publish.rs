@@ -10,12 +10,12 @@ use std::{
 
 use model::{Extension, ExtensionMap, MediaKind, Mid, Pt, Rid, Ssrc};
 use rtp::{
-    HeaderWriter,
+    AudioLevel, HeaderWriter,
     rtcp::{RtcpPacket, RtcpWriter, SenderInfo},
 };
 use transport::srtp::Sender;
 
-use super::outlet::Outlet;
+use super::{member::Turns, outlet::Outlet};
 use crate::{
     clock::Clock,
     media::{Feed, Frame, Piece},
@@ -34,6 +34,10 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 const FIRST_REPORT: Duration = Duration::from_millis(200);
 /// An encoder that was late by more than this skips frames.
 const MAX_BEHIND: Duration = Duration::from_millis(200);
+
+/// Levels of a voice and of silence, in -dBov (RFC 6464 section 3).
+const LOUD: u8 = 25;
+const SILENT: u8 = 127;
 
 /// One stream of a publisher: audio, video, or one simulcast layer.
 #[derive(Debug)]
@@ -55,6 +59,8 @@ pub(crate) struct Identity {
     pub(crate) cname: String,
     pub(crate) extensions: ExtensionMap,
     pub(crate) clock: Clock,
+    /// When it speaks, where sound says how loud it is; `None`: never.
+    pub(crate) turns: Option<Turns>,
 }
 
 /// The sending side.
@@ -381,13 +387,17 @@ impl Stream {
         let rid_extension = if again.is_some() { Extension::RepairedRid } else { Extension::Rid };
         let rid_id = if rid.is_empty() { 0 } else { id(rid_extension) };
         let number = transport_cc.to_be_bytes();
+        let is_audio = self.plan.feed.codec().kind() == MediaKind::Audio;
+        let speaks = identity.turns.is_some_and(|turns| turns.speaks_at(packet.sent_ns));
+        let level =
+            [AudioLevel { voice: speaks, level: if speaks { LOUD } else { SILENT } }.to_byte()];
         let extensions = [
+            (if is_audio { id(Extension::AudioLevel) } else { 0 }, &level[..]),
             (id(Extension::TransportCc), &number[..]),
             (id(Extension::Mid), self.plan.mid.as_bytes()),
             (rid_id, rid),
         ];
-        let marker = packet.index + 1 == packet.frame.packets
-            && self.plan.feed.codec().kind() == MediaKind::Video;
+        let marker = packet.index + 1 == packet.frame.packets && !is_audio;
         let (sequence, timestamp) = (sequence as u16, packet.timestamp);
         HeaderWriter { marker, pt, sequence, timestamp, ssrc }.write(out, &extensions).ok()
     }

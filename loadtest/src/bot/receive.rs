@@ -147,6 +147,8 @@ impl Bot {
             joined_ns,
             awaits: self.plan.role.awaits(),
             has_begun: &mut self.has_begun,
+            has_heard: &mut self.has_heard,
+            awaited: self.conversation.as_mut().map(|conversation| &mut conversation.awaited),
         };
         watcher.handle_rtp(&mut context, &plain[..opened.len]);
     }

@@ -58,33 +58,48 @@ pub(crate) struct Watcher {
 impl Watcher {
     /// A receiver of the streams that the answer names.
     pub(crate) fn new(now: Instant, own: Ssrc, cname: String, answer: &Answer) -> Watcher {
-        let mut meanings = Vec::new();
+        let mut watcher = Watcher {
+            own,
+            cname,
+            tracks: Vec::new(),
+            meanings: Vec::new(),
+            repairs: Vec::new(),
+            extensions: answer.extensions.clone(),
+            transport_cc: None,
+            report_every: REPORT_AUDIO,
+            next_report: now,
+            numbers: Vec::new(),
+        };
+        watcher.learn(answer);
+        let has_cc = answer.extensions.id(Extension::TransportCc).is_some();
+        watcher.transport_cc = has_cc.then(|| Box::new(twcc::Receiver::new(now)));
+        watcher.next_report = now + watcher.report_every;
+        watcher
+    }
+
+    /// Takes note of payload types and streams that an answer names, the first one or a later one. Its sections are
+    /// those that receive.
+    pub(crate) fn learn(&mut self, answer: &Answer) {
         let codecs = answer.sections.iter().flat_map(|section| &section.codecs);
         for codec in codecs {
             let (nack, pli) = (codec.feedback.nack, codec.feedback.pli);
             let media = Meaning { pt: codec.pt, codec: codec.codec, is_rtx: false, nack, pli };
             let rtx = codec.rtx_pt.map(|pt| Meaning { pt, is_rtx: true, ..media });
             for meaning in [Some(media), rtx].into_iter().flatten() {
-                if !meanings.iter().any(|known: &Meaning| known.pt == meaning.pt) {
-                    meanings.push(meaning);
+                if !self.meanings.iter().any(|known| known.pt == meaning.pt) {
+                    self.meanings.push(meaning);
                 }
             }
         }
-        let has_video = meanings.iter().any(|meaning| meaning.codec.kind() == MediaKind::Video);
-        let report_every = if has_video { REPORT_VIDEO } else { REPORT_AUDIO };
+        let is_video = |meaning: &Meaning| meaning.codec.kind() == MediaKind::Video;
+        if self.meanings.iter().any(is_video) {
+            self.report_every = REPORT_VIDEO;
+        }
         let streams = answer.sections.iter().flat_map(|section| &section.streams);
-        let has_cc = answer.extensions.id(Extension::TransportCc).is_some();
-        Watcher {
-            own,
-            cname,
-            tracks: Vec::new(),
-            meanings,
-            repairs: streams.filter_map(|s| s.rtx.map(|rtx| (rtx, s.media))).collect(),
-            extensions: answer.extensions.clone(),
-            transport_cc: has_cc.then(|| Box::new(twcc::Receiver::new(now))),
-            report_every,
-            next_report: now + report_every,
-            numbers: Vec::new(),
+        for (rtx, media) in streams.filter_map(|s| s.rtx.map(|rtx| (rtx, s.media))) {
+            if !self.repairs.contains(&(rtx, media)) && self.repairs.len() < MAX_TRACKS {
+                self.repairs.push((rtx, media));
+            }
         }
     }
 

@@ -43,10 +43,11 @@ impl Member {
 impl Director<'_> {
     pub(super) fn call_publishers(&mut self, start: Instant) {
         let plan = self.plan;
-        let kind = if plan.meeting { Kind::Both } else { Kind::Publishes };
+        let both = plan.meeting || plan.members.is_some();
+        let kind = if both { Kind::Both } else { Kind::Publishes };
         let all = u64::from(plan.rooms) * u64::from(plan.publishers);
         // Members that only publish are connected when the viewers come; a meeting gathers over the whole time.
-        let over = if plan.meeting {
+        let over = if both {
             plan.join_over
         } else {
             plan.join_over.min(Duration::from_millis(20) * all as u32)
@@ -137,6 +138,16 @@ impl Director<'_> {
         self.participants += 1;
         let participant = format!("p{place}-{}", self.participants);
         let mut bots = Vec::new();
+        if let Some(members) = &self.plan.members {
+            let publishes = matches!(kind, Kind::Publishes | Kind::Both);
+            self.publishers += u32::from(publishes);
+            let publisher = publishes.then_some(self.publishers);
+            let membership = members.member(self.plan, &participant, place, publisher);
+            let (role, url) = (Role::Member(Box::new(membership)), members.url(&name));
+            bots.extend(self.start(kind, role, url, token.clone()));
+            self.members.push(Member { room, place, kind, participant, token, bots });
+            return;
+        }
         if matches!(kind, Kind::Publishes | Kind::Both) {
             self.tell_of(room, &name, &participant);
             self.publishers += 1;
@@ -204,7 +215,7 @@ impl Director<'_> {
         // The templates were checked when the plan was made, and the inserted values are plain letters.
         let url = url.ok()?;
         let id = BotId(self.records.len() as u32);
-        let publishes = matches!(role, Role::Publish { .. });
+        let publishes = role.publisher().is_some();
         let bystands = kind == Kind::Bystands;
         let faulty = match self.plan.faulty {
             _ if bystands => false,

@@ -78,6 +78,27 @@ impl Client {
         self.request("POST", path, Some(token), offer)
     }
 
+    /// Opens a WebSocket over a connection of its own; `None` when the answer is not 101.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(super) fn websocket(
+        &self,
+        path: &str,
+        token: &str,
+    ) -> io::Result<(Reply, Option<WebSocket>)> {
+        let mut stream = BufReader::new(self.open()?);
+        let text = format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\nconnection: Upgrade\r\n\
+             upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+            self.server
+        );
+        stream.get_mut().write_all(text.as_bytes())?;
+        let (reply, _) = read_reply(&mut stream)?;
+        let socket = (reply.status == 101).then(|| WebSocket(stream.into_inner()));
+        Ok((reply, socket))
+    }
+
     fn request(
         &mut self,
         method: &str,
@@ -124,6 +145,52 @@ impl Client {
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
         stream.set_write_timeout(Some(ANSWER_WITHIN))?;
         Ok(stream)
+    }
+}
+
+/// A WebSocket that only writes (RFC 6455 section 5.2). What comes stays in the kernel's buffers, or is thrown away.
+#[derive(Debug)]
+pub(super) struct WebSocket(TcpStream);
+
+impl WebSocket {
+    /// Sends a text, masked with zeros.
+    ///
+    /// # Errors
+    /// Those of the connection: also when the node takes nothing for long.
+    pub(super) fn say(&mut self, text: &str) -> io::Result<()> {
+        let mut frame = vec![0x81];
+        match text.len() {
+            len @ 0..=125 => frame.push(0x80 | len as u8),
+            len @ 126..=0xffff => {
+                frame.push(0x80 | 126);
+                frame.extend((len as u16).to_be_bytes());
+            }
+            len => {
+                frame.push(0x80 | 127);
+                frame.extend((len as u64).to_be_bytes());
+            }
+        }
+        frame.extend([0; 4]);
+        frame.extend(text.as_bytes());
+        self.0.write_all(&frame)
+    }
+
+    /// Throws away what is there to read now.
+    ///
+    /// # Errors
+    /// Those of the connection; `UnexpectedEof` when the node ended it.
+    pub(super) fn discard(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 16 << 10];
+        self.0.set_nonblocking(true)?;
+        // As much as the buffers of the kernel may hold.
+        let read = (0..1_024).find_map(|_| match self.0.read(&mut buffer) {
+            Ok(0) => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Ok(())),
+            Err(error) => Some(Err(error)),
+        });
+        self.0.set_nonblocking(false)?;
+        read.unwrap_or(Ok(()))
     }
 }
 

@@ -16,7 +16,11 @@ use transport::{
 };
 use udp::{RecvBatch, SendBatch, UdpConfig, UdpSocket};
 
-use super::{attacks::Scene, deeds::Deeds, http::Client};
+use super::{
+    attacks::Scene,
+    deeds::Deeds,
+    http::{Client, WebSocket},
+};
 use crate::{
     bot::{
         ice::{Agent, Credentials, IceEvent},
@@ -37,11 +41,12 @@ const MAX_RTCP: usize = 1_200;
 /// Bytes that may wait for a flush.
 const ARENA: usize = 256 << 10;
 
-/// WHIP or WHEP.
+/// WHIP, WHEP or a room session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     Whip,
     Whep,
+    Room,
 }
 
 impl Way {
@@ -50,6 +55,7 @@ impl Way {
         match self {
             Way::Whip => format!("/whip/{room}"),
             Way::Whep => format!("/whep/{room}"),
+            Way::Room => format!("/v1/rooms/{room}/sessions"),
         }
     }
 }
@@ -225,6 +231,19 @@ impl Peer {
         count
     }
 
+    /// A WebSocket of the events of a room session; the first message was not sent yet.
+    ///
+    /// # Errors
+    /// Those of the connection; why the node refused it. Its answer is counted in `deeds`.
+    pub(super) fn events(&self, deeds: &mut Deeds) -> Result<WebSocket, String> {
+        let path = format!("{}/events", self.resource);
+        let opened = self.client.websocket(&path, &self.token);
+        let (reply, socket) = opened.map_err(|error| format!("events: {}", error.kind()))?;
+        let status = reply.status;
+        deeds.answered(&Ok(reply));
+        socket.ok_or_else(|| format!("events: http {status}"))
+    }
+
     /// Ends the session with all goodbyes, so that it does not affect the measurement of the next attack.
     pub(super) fn leave(mut self, deeds: &mut Deeds) {
         self.dtls.close();
@@ -264,6 +283,7 @@ impl Begun {
         let local = Credentials { ufrag: random.ice_text(8), pwd: random.ice_text(24) };
         let head = OfferHead {
             id: random.next(),
+            version: 1,
             credentials: &local,
             fingerprint: &scene.certificate.fingerprint_text(),
             cname: "mallory",

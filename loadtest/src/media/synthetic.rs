@@ -43,6 +43,9 @@ impl Synthetic {
     /// Least bytes of payload.
     pub(crate) const MIN_PAYLOAD: usize = 4 + KEY_HEADER.len() + STAMP_LEN;
 
+    /// Least bytes of payload of sound, which has a shorter header.
+    const MIN_SOUND: usize = 1 + STAMP_LEN;
+
     pub(crate) fn codec(&self) -> Codec {
         match self.kind {
             MediaKind::Audio => Codec::Opus,
@@ -57,7 +60,11 @@ impl Synthetic {
     }
 
     pub(crate) fn write(&self, piece: &Piece, out: &mut [u8]) -> Option<usize> {
-        let len = usize::from(self.payload).clamp(Self::MIN_PAYLOAD, super::MAX_PAYLOAD);
+        let least = match self.kind {
+            MediaKind::Audio => Self::MIN_SOUND,
+            MediaKind::Video => Self::MIN_PAYLOAD,
+        };
+        let len = usize::from(self.payload).clamp(least, super::MAX_PAYLOAD);
         let out = out.get_mut(..len)?;
         let mut at = 0;
         let header = header(self.kind, piece.frame.key, piece.index);

@@ -101,6 +101,15 @@ fn media(out: &mut String, report: &Report) -> std::fmt::Result {
         show_count(c.plis_sent),
         show_count(c.nacks_sent),
     )?;
+    if c.event_messages > 0 {
+        writeln!(
+            out,
+            "events     {} messages; {} renegotiations, {} choices without a picture",
+            show_count(c.event_messages),
+            show_count(c.renegotiations),
+            show_count(c.unswitched),
+        )?;
+    }
     if let Some(bystanders) = &report.bystanders {
         let c = &bystanders.tally.counters;
         writeln!(
@@ -210,7 +219,7 @@ fn verdicts(out: &mut String, report: &Report) -> std::fmt::Result {
 }
 
 /// The times of a report with their names.
-pub(crate) fn rows(times: &crate::stats::Times) -> [(&'static str, &Histogram); 9] {
+pub(crate) fn rows(times: &crate::stats::Times) -> [(&'static str, &Histogram); 11] {
     [
         ("delay", &times.delay),
         ("key delay", &times.key_delay),
@@ -218,6 +227,8 @@ pub(crate) fn rows(times: &crate::stats::Times) -> [(&'static str, &Histogram); 
         ("viewer worst", &times.viewer_worst),
         ("join", &times.join),
         ("first frame", &times.first_frame),
+        ("first packet", &times.first_packet),
+        ("switch", &times.switch),
         ("key wait", &times.key_wait),
         ("jitter", &times.jitter),
         ("swarm lag", &times.lag),

@@ -82,6 +82,12 @@ counters! {
     unsendable,
     /// Datagrams dropped by the faults of a bad line.
     dropped_by_fault,
+    /// Messages over the events of room sessions.
+    event_messages,
+    /// Renegotiations of room sessions that were answered.
+    renegotiations,
+    /// Choices of another track of which nothing came before the next choice.
+    unswitched,
 }
 
 /// Times.
@@ -100,6 +106,10 @@ pub struct Times {
     /// From the request (or the publisher's start, if later) to the first picture, or sound where
     /// there are no pictures.
     pub first_frame: Histogram,
+    /// From the request (or the publisher's start, if later) to the first stamped packet of any kind.
+    pub first_packet: Histogram,
+    /// From a command that chooses another track for a slot to the first packet of that track.
+    pub switch: Histogram,
     /// From the need of a key frame to its arrival.
     pub key_wait: Histogram,
     /// Interarrival jitter (RFC 3550 section 6.4.1), one sample per stream and report.
@@ -137,6 +147,8 @@ impl Times {
         self.viewer_worst.merge(&other.viewer_worst);
         self.join.merge(&other.join);
         self.first_frame.merge(&other.first_frame);
+        self.first_packet.merge(&other.first_packet);
+        self.switch.merge(&other.switch);
         self.key_wait.merge(&other.key_wait);
         self.jitter.merge(&other.jitter);
         self.lag.merge(&other.lag);

@@ -42,6 +42,11 @@ impl Frames {
     pub(crate) async fn changed(&self) {
         self.reader.changed().await;
     }
+
+    /// Resolves when another connection took this one's place.
+    pub(crate) fn replaced(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.reader.replaced()
+    }
 }
 
 /// Writes the number in front of a message, which is a JSON object.

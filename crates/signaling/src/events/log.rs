@@ -44,8 +44,17 @@ struct State {
     keeping: bool,
     /// The session ended; its last message is in the log.
     ended: bool,
-    /// Wakes the connection. `None`: there is no connection.
-    reader: Option<Arc<Notify>>,
+    /// The place of the connection. `None`: there is no connection.
+    reader: Option<Arc<Place>>,
+}
+
+/// What one connection waits for.
+#[derive(Default)]
+struct Place {
+    /// There may be something to take.
+    wake: Notify,
+    /// Another connection took the place.
+    lost: Notify,
 }
 
 impl State {
@@ -78,18 +87,19 @@ impl State {
             self.keep(body);
         }
         if let Some(reader) = &self.reader {
-            reader.notify_one();
+            reader.wake.notify_one();
         }
     }
 
-    /// A new connection takes the place of the one before, which is woken to end.
-    fn attach(&mut self) -> Arc<Notify> {
-        let wake = Arc::new(Notify::new());
-        if let Some(before) = self.reader.replace(wake.clone()) {
-            before.notify_one();
+    /// A new connection takes the place of the one before, which is told to end.
+    fn attach(&mut self) -> Arc<Place> {
+        let place = Arc::new(Place::default());
+        if let Some(before) = self.reader.replace(place.clone()) {
+            before.wake.notify_one();
+            before.lost.notify_one();
         }
         self.keeping = true;
-        wake
+        place
     }
 }
 
@@ -135,9 +145,9 @@ impl Feed {
         if !state.keeping || after > state.last || after + 1 < state.first() {
             return None;
         }
-        let wake = state.attach();
+        let place = state.attach();
         drop(state);
-        Some(Reader { feed: self.clone(), wake, next: after + 1 })
+        Some(Reader { feed: self.clone(), place, next: after + 1 })
     }
 
     /// A connection that begins with a snapshot, and the number of the snapshot. The caller holds the lock of the room while it
@@ -146,9 +156,9 @@ impl Feed {
         let mut state = self.lock();
         state.last += 1;
         state.forget();
-        let (wake, number) = (state.attach(), state.last);
+        let (place, number) = (state.attach(), state.last);
         drop(state);
-        (Reader { feed: self.clone(), wake, next: number + 1 }, number)
+        (Reader { feed: self.clone(), place, next: number + 1 }, number)
     }
 
     /// Counts one command against the session's limit.
@@ -164,7 +174,7 @@ impl Feed {
 /// One connection's place in the log.
 pub(crate) struct Reader {
     feed: Arc<Feed>,
-    wake: Arc<Notify>,
+    place: Arc<Place>,
     /// The number of the message that the connection needs next.
     next: u64,
 }
@@ -188,7 +198,7 @@ impl Reader {
     /// Takes the next messages, 64 KiB at most, but at least one.
     pub(crate) fn take(&mut self) -> Next {
         let state = self.feed.lock();
-        if !state.reader.as_ref().is_some_and(|reader| Arc::ptr_eq(reader, &self.wake)) {
+        if !state.reader.as_ref().is_some_and(|reader| Arc::ptr_eq(reader, &self.place)) {
             return Next::Replaced;
         }
         let first = state.first();
@@ -216,14 +226,21 @@ impl Reader {
 
     /// Resolves when there may be something to take.
     pub(crate) async fn changed(&self) {
-        self.wake.notified().await;
+        self.place.wake.notified().await;
+    }
+
+    /// Resolves when another connection took this one's place. Whoever sends waits for this too: a client that does not read, and
+    /// connects again and again, would otherwise have a snapshot of the room under way on every one of its connections.
+    pub(crate) fn replaced(&self) -> impl Future<Output = ()> + Send + use<> {
+        let place = self.place.clone();
+        async move { place.lost.notified().await }
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
         let mut state = self.feed.lock();
-        if state.reader.as_ref().is_some_and(|reader| Arc::ptr_eq(reader, &self.wake)) {
+        if state.reader.as_ref().is_some_and(|reader| Arc::ptr_eq(reader, &self.place)) {
             state.reader = None;
         }
     }

@@ -131,7 +131,11 @@ pub(crate) async fn room(
     let room = offer::room(&room)?;
     caller.may(Action::Subscribe, &room)?;
     let page = Page::read(query)?;
-    let (records, viewers) = signaling.records(&room).await?;
+    let (mut records, viewers) = signaling.records(&room).await?;
+    if caller.may_administer_room(&room).is_err() {
+        // Hidden members are there for administrators alone.
+        records.retain(|record| !record.hidden);
+    }
     let from = match &page.after {
         Some(after) => {
             let place = records.iter().position(|record| record.id.as_str() == after);

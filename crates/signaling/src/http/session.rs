@@ -5,7 +5,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Response};
-use model::Profile;
+use model::{MemberKind, Profile};
 use room::Admission;
 use serde::Deserialize;
 
@@ -66,6 +66,7 @@ pub(crate) async fn join(
         metadata: limited("metadata", request.metadata.unwrap_or_default(), Profile::METADATA_MAX)?,
     };
     let admission = Admission {
+        kind: MemberKind::Session,
         profile: granted(caller.profile(), asked),
         permissions,
         tracks: section_descriptions(request.tracks)?,

@@ -30,10 +30,11 @@ pub(crate) async fn publish(
     let caller = signaling.auth().caller(&headers)?;
     let room = offer::room(&room)?;
     caller.may(Action::Publish, &room)?;
+    let permissions = caller.permissions(&room)?;
     let Query(query) = query.map_err(bad_query)?;
     let participant = caller.identity(query.participant.as_deref())?;
     let offer = offer::read(&signaling, &headers, &body).await?;
-    let opened = signaling.publish(room, participant, caller.claim(), offer).await?;
+    let opened = signaling.publish(room, participant, caller.claim(), permissions, offer).await?;
     Ok(offer::created(&signaling, opened))
 }
 

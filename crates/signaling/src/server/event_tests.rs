@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use model::RoomId;
 use room::{Admission, RoomConfig, RoomSettings};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
+use tokio::io::{
+    AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_tungstenite::WebSocketStream;
@@ -181,6 +183,49 @@ async fn who_does_not_read_loses_the_connection_and_may_resume() {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
     assert!(rest.len() < 200_000, "{}", rest.len());
+}
+
+/// What is left to read on a connection whose client does not read, after another connection took its place.
+async fn rest_when_replaced(client: &Client, pipe: &mut (impl AsyncRead + Unpin)) -> usize {
+    let text = Some("x".repeat(2_000_000));
+    let (from, topic, base64) = (None, "t".to_owned(), None);
+    let delivery = messages::DeliveryName::Reliable;
+    let big = messages::Message::Data { from, topic, text, base64, delivery };
+    client.signaling.hub().tell(client.session, &big);
+    sleep(Duration::from_secs(1)).await;
+    let _newer = client.signaling.hub().feed(client.session).unwrap().restart();
+    sleep(Duration::from_secs(5)).await;
+    let mut rest = Vec::new();
+    pipe.read_to_end(&mut rest).await.unwrap();
+    rest.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_connection_ends_an_older_one_that_is_sent_something_large() {
+    let mut client = Client::open().await;
+    let mut socket = client.greeted().await;
+    let rest = rest_when_replaced(&client, socket.get_mut()).await;
+    assert!(rest < 100_000, "{rest}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_without_end_end_the_connection() {
+    let mut client = Client::open().await;
+    let mut socket = client.greeted().await;
+    // Ten in a second for half a minute are nothing.
+    for _ in 0..300 {
+        futures_util::SinkExt::send(&mut socket, Message::Ping(Default::default())).await.unwrap();
+        // The server's own pings come between.
+        while !matches!(socket.next().await.unwrap().unwrap(), Message::Pong(_)) {}
+        sleep(Duration::from_millis(100)).await;
+    }
+    for _ in 0..200 {
+        let ping = Message::Ping(Default::default());
+        if futures_util::SinkExt::send(&mut socket, ping).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(code(&mut socket).await, Some(1008));
 }
 
 #[tokio::test(start_paused = true)]

@@ -51,12 +51,14 @@ impl Webhooks {
         }
         let mut requests = JoinSet::new();
         loop {
+            // Read before what was noted is taken: what comes while the file is written is taken in another round.
+            let stopping = self.stopping.load(Ordering::Acquire);
             self.take(&mut queue, &mut to);
             if let Err(error) = queue.flush().await {
                 self.counts.damaged.add(1);
                 tracing::error!(%error, "the file of the webhooks cannot be written; events wait in memory alone");
             }
-            if self.stopping.load(Ordering::Acquire) {
+            if stopping {
                 self.finish(requests, &mut queue, &mut to).await;
                 return;
             }

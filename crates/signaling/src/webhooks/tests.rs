@@ -120,17 +120,17 @@ fn fast() -> WebhookLimits {
     WebhookLimits { first_pause, longest_pause, ..WebhookLimits::default() }
 }
 
-fn open(dir: &Dir, urls: Vec<OutboundUrl>, limits: WebhookLimits) -> Arc<Webhooks> {
+async fn open(dir: &Dir, urls: Vec<OutboundUrl>, limits: WebhookLimits) -> Arc<Webhooks> {
     let secrets = vec![SECRET.parse().unwrap()];
     let config = WebhookConfig { urls, secrets, dir: dir.0.clone(), limits };
     let begin = std::time::Instant::now();
     loop {
         match Webhooks::open(config.clone(), Outbound::to_loopback()) {
             Ok(webhooks) => return Arc::new(webhooks),
-            // A write of an aborted run may still be under way on its thread, and holds the file.
+            // The tasks of an aborted run end when the runtime comes to them, and hold the file until then.
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                 assert!(begin.elapsed() < Duration::from_secs(30), "{error}");
-                std::thread::sleep(Duration::from_millis(10));
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             Err(error) => panic!("{error}"),
         }
@@ -151,7 +151,7 @@ fn ids(got: &[Got], room: &str) -> Vec<String> {
 async fn events_are_signed_and_come_in_order() {
     let (dir, receiver) =
         (Dir::new("order"), Receiver::start(Box::new(|_| "204 No Content")).await);
-    let webhooks = open(&dir, vec![receiver.url()], fast());
+    let webhooks = open(&dir, vec![receiver.url()], fast()).await;
     let running = tokio::spawn(webhooks.clone().run());
     for _ in 0..20 {
         happens(&webhooks, "a");
@@ -189,7 +189,7 @@ async fn a_room_whose_event_fails_waits_and_other_rooms_go_on() {
         "200 OK"
     };
     let (dir, receiver) = (Dir::new("fail"), Receiver::start(Box::new(judge)).await);
-    let webhooks = open(&dir, vec![receiver.url()], fast());
+    let webhooks = open(&dir, vec![receiver.url()], fast()).await;
     tokio::spawn(webhooks.clone().run());
     for room in ["bad", "bad", "good", "good", "bad"] {
         happens(&webhooks, room);
@@ -208,7 +208,7 @@ async fn a_room_whose_event_fails_waits_and_other_rooms_go_on() {
 async fn what_was_not_delivered_is_delivered_after_a_restart_with_the_same_id() {
     let dir = Dir::new("restart");
     let down = Receiver::start(Box::new(|_| "503 Later")).await;
-    let webhooks = open(&dir, vec![down.url()], fast());
+    let webhooks = open(&dir, vec![down.url()], fast()).await;
     let running = tokio::spawn(webhooks.clone().run());
     happens(&webhooks, "a");
     let first = down.wait_for(2).await;
@@ -230,7 +230,7 @@ async fn what_was_not_delivered_is_delivered_after_a_restart_with_the_same_id() 
     std::fs::write(&path, &text).unwrap();
 
     let before = down.got().len();
-    let webhooks = open(&dir, vec![url.clone()], fast());
+    let webhooks = open(&dir, vec![url.clone()], fast()).await;
     assert_eq!((webhooks.counts.waiting.get(), webhooks.counts.damaged.get()), (3, 1));
     tokio::spawn(webhooks.clone().run());
     let again = down.wait_for(before + 2).await;
@@ -242,7 +242,7 @@ async fn what_was_not_delivered_is_delivered_after_a_restart_with_the_same_id() 
 
     // Another URL than before gets none of the old events, and the old one's are dropped.
     let other = Receiver::start(Box::new(|_| "200 OK")).await;
-    let webhooks = open(&dir, vec![other.url()], fast());
+    let webhooks = open(&dir, vec![other.url()], fast()).await;
     assert_eq!(webhooks.counts.waiting.get(), 0);
     assert!(!std::fs::read_to_string(&path).unwrap().contains("hidden"), "no URL in the file");
 }
@@ -252,7 +252,7 @@ async fn stopping_writes_what_was_noted() {
     let dir = Dir::new("stop");
     let receiver = Receiver::start(Box::new(|_| "200 OK")).await;
     let limits = fast();
-    let webhooks = open(&dir, vec![receiver.url()], limits);
+    let webhooks = open(&dir, vec![receiver.url()], limits).await;
     let running = tokio::spawn(webhooks.clone().run());
     happens(&webhooks, "a");
     receiver.wait_for(1).await;
@@ -264,7 +264,7 @@ async fn stopping_writes_what_was_noted() {
     let (waiting, delivered) = (webhooks.counts.waiting.get(), webhooks.counts.delivered.get());
     assert_eq!(waiting + delivered, 101);
     drop(webhooks);
-    let webhooks = open(&dir, vec![receiver.url()], limits);
+    let webhooks = open(&dir, vec![receiver.url()], limits).await;
     // A request that was under way at the stop may be repeated, none is missing.
     assert_eq!(webhooks.counts.waiting.get(), waiting);
 }
@@ -274,7 +274,7 @@ async fn at_the_bound_the_oldest_events_are_dropped_and_counted() {
     let dir = Dir::new("bound");
     let receiver = Receiver::start(Box::new(|_| "200 OK")).await;
     let limits = WebhookLimits { events: 10, ..fast() };
-    let webhooks = open(&dir, vec![receiver.url()], limits);
+    let webhooks = open(&dir, vec![receiver.url()], limits).await;
     // Nothing takes them yet.
     for n in 0..15 {
         happens(&webhooks, &format!("room-{n}"));
@@ -289,7 +289,7 @@ async fn at_the_bound_the_oldest_events_are_dropped_and_counted() {
     let dir = Dir::new("bytes");
     let down = Receiver::start(Box::new(|_| "503 Later")).await;
     let limits = WebhookLimits { bytes: 2_000, ..fast() };
-    let webhooks = open(&dir, vec![down.url()], limits);
+    let webhooks = open(&dir, vec![down.url()], limits).await;
     let running = tokio::spawn(webhooks.clone().run());
     for _ in 0..100 {
         happens(&webhooks, "a");
@@ -303,7 +303,7 @@ async fn at_the_bound_the_oldest_events_are_dropped_and_counted() {
     running.await.unwrap_err();
     let waiting = webhooks.counts.waiting.get();
     drop(webhooks);
-    let webhooks = open(&dir, vec![down.url()], limits);
+    let webhooks = open(&dir, vec![down.url()], limits).await;
     assert_eq!(webhooks.counts.waiting.get(), waiting, "the file says the same");
 }
 
@@ -311,7 +311,7 @@ async fn at_the_bound_the_oldest_events_are_dropped_and_counted() {
 async fn a_url_that_is_gone_gets_nothing_until_the_next_start() {
     let (dir, gone) = (Dir::new("gone"), Receiver::start(Box::new(|_| "410 Gone")).await);
     let there = Receiver::start(Box::new(|_| "200 OK")).await;
-    let webhooks = open(&dir, vec![gone.url(), there.url()], fast());
+    let webhooks = open(&dir, vec![gone.url(), there.url()], fast()).await;
     tokio::spawn(webhooks.clone().run());
     happens(&webhooks, "a");
     gone.wait_for(1).await;
@@ -324,7 +324,7 @@ async fn a_url_that_is_gone_gets_nothing_until_the_next_start() {
     assert_eq!(gone.got().len(), 1);
     assert_eq!(webhooks.counts.waiting.get(), 0, "nothing waits for a URL that is gone");
     drop(webhooks);
-    let webhooks = open(&dir, vec![gone.url()], fast());
+    let webhooks = open(&dir, vec![gone.url()], fast()).await;
     tokio::spawn(webhooks.clone().run());
     happens(&webhooks, "a");
     gone.wait_for(2).await;
@@ -335,7 +335,7 @@ async fn an_event_that_becomes_too_old_is_given_up_and_the_next_one_goes() {
     let judge = |got: &Got| if got.room == "bad" { "500 Oops" } else { "200 OK" };
     let (dir, receiver) = (Dir::new("old"), Receiver::start(Box::new(judge)).await);
     let limits = WebhookLimits { age: Duration::from_millis(300), ..fast() };
-    let webhooks = open(&dir, vec![receiver.url()], limits);
+    let webhooks = open(&dir, vec![receiver.url()], limits).await;
     tokio::spawn(webhooks.clone().run());
     happens(&webhooks, "bad");
     happens(&webhooks, "bad");

@@ -334,9 +334,14 @@ pub fn bearer(identity: Option<&str>, room: &str, grants: &str) -> String {
         publish: if grants.contains('p') { Sources::ALL } else { Sources::NONE },
         subscribe: grants.contains('s'),
         admin: grants.contains('a'),
-        ttl: Duration::from_secs(60),
         ..NewToken::default()
     };
+    bearer_of(token)
+}
+
+/// An `Authorization` value with this token, for a minute.
+pub fn bearer_of(token: NewToken) -> String {
+    let token = NewToken { ttl: Duration::from_secs(60), ..token };
     let key = SigningKey::secret("k", &Secret::new(KEY));
     let made = mint(&key, &token, std::time::SystemTime::now()).unwrap();
     format!("Bearer {made}")

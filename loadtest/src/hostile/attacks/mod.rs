@@ -9,6 +9,7 @@ mod churn;
 mod feedback;
 mod listings;
 mod media;
+mod members;
 mod offers;
 mod pool;
 mod restarts;
@@ -199,6 +200,20 @@ pub(super) const ATTACKS: &[Attack] = &[
         },
         threads: 4,
         run: pool::run,
+    },
+    Attack {
+        name: "members",
+        threats: "36, 44, 57",
+        what: "members of the good peers' room that flood metadata, messages and subscriptions, and do not read their events",
+        expects: Expects {
+            least: ("commands", 30.0),
+            counted_from: 0.0,
+            rises: &[],
+            answers: &[101],
+            never: BROKEN,
+        },
+        threads: 3,
+        run: members::run,
     },
     Attack {
         name: "roaming",

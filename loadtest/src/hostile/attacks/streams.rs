@@ -17,25 +17,30 @@ const LAYER: &str = "h";
 pub(super) fn video(random: &mut Random) -> OfferedSection {
     let (media, rtx) = (Ssrc(random.ssrc()), Some(Ssrc(random.ssrc())));
     let sending = Some(OfferedSending::Single(StreamSsrc { media, rtx }));
-    OfferedSection { kind: MediaKind::Video, codecs: vec![Codec::Vp8], sending }
+    OfferedSection { kind: MediaKind::Video, codecs: vec![Codec::Vp8], sending, levels: false }
 }
 
 /// A section that sends VP8 and names no SSRC (RFC 8853, one layer). Only of this form an offer may have as many as it
 /// may have sections.
 pub(super) fn nameless_video() -> OfferedSection {
     let sending = Some(OfferedSending::Simulcast(vec![LAYER]));
-    OfferedSection { kind: MediaKind::Video, codecs: vec![Codec::Vp8], sending }
+    OfferedSection { kind: MediaKind::Video, codecs: vec![Codec::Vp8], sending, levels: false }
 }
 
 /// A section that receives video.
 pub(super) fn watched_video() -> OfferedSection {
-    OfferedSection { kind: MediaKind::Video, codecs: vec![Codec::Vp8], sending: None }
+    OfferedSection {
+        kind: MediaKind::Video,
+        codecs: vec![Codec::Vp8],
+        sending: None,
+        levels: false,
+    }
 }
 
 /// Sections that receive one audio and one video track.
 pub(super) fn watching() -> Vec<OfferedSection> {
     let kind = MediaKind::Audio;
-    let sound = OfferedSection { kind, codecs: vec![Codec::Opus], sending: None };
+    let sound = OfferedSection { kind, codecs: vec![Codec::Opus], sending: None, levels: false };
     vec![sound, watched_video()]
 }
 

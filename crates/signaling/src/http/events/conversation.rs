@@ -3,6 +3,7 @@
 //! One task holds it. It sends what the session's log has, reads a command only when the one before was answered, and so keeps the
 //! order of replies. Every wait has an end: for the first message, for a client that does not read, for one that is silent.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use tokio_tungstenite::tungstenite::{Message as Packet, Utf8Bytes};
 
 use super::guarded::{Guarded, TooMuch};
 use crate::events::messages::{Command, Message, ReplyOutcome};
-use crate::events::{Ending, Frames, Kind, Next, read_command, transfer_time};
+use crate::events::{Ending, Frame, Frames, Kind, Next, read_command, transfer_time};
 use crate::http::problem::Problem;
+use crate::limits;
 use crate::resources::{Resource, ResourceKey};
 use crate::server::{Stay, Taken};
 use crate::state::Signaling;
@@ -46,6 +48,11 @@ const REFUSED_MAX: u32 = 100;
 /// Bad messages in a row that are answered; after that the connection ends.
 const BAD_MAX: u32 = 20;
 
+/// Pings and pongs that a client may send: 10 in a second, 100 at once. Each ping is answered by a write of its own, and small
+/// frames cost the client nothing.
+const CONTROL_INTERVAL: Duration = Duration::from_millis(100);
+const CONTROL_DEPTH: Duration = Duration::from_secs(10);
+
 /// Why the node ends the connection: what the client is told, and under what it is counted.
 struct End {
     code: u16,
@@ -64,6 +71,7 @@ const PROTOCOL: End = end(1002, "not the WebSocket protocol", Ending::Rule);
 const BINARY: End = end(1003, "messages are text", Ending::Rule);
 const NOT_UTF8: End = end(1007, "a text is UTF-8", Ending::Rule);
 const TOO_MANY: End = end(1008, "too many commands", Ending::Rule);
+const TOO_MANY_PINGS: End = end(1008, "too many pings", Ending::Rule);
 const TOO_BAD: End = end(1008, "too many bad messages", Ending::Rule);
 const TOO_BIG: End = end(1009, "the message is too big", Ending::Rule);
 const FAILED: End = end(1011, "the server failed", Ending::Refused);
@@ -143,16 +151,19 @@ impl Client {
             Ok(begun) => begun,
             Err(problem) => return refusal(&problem),
         };
+        let replaced = frames.replaced();
+        tokio::select! {
+            Err(end) = self.serve(first, frames) => end,
+            () = replaced => REPLACED,
+        }
+    }
+
+    async fn serve(&mut self, first: Vec<Frame>, frames: Frames) -> Result<Infallible, End> {
         for frame in first {
-            if let Err(end) = self.send(Packet::text(frame.text)).await {
-                return end;
-            }
+            self.send(Packet::text(frame.text)).await?;
         }
         self.signaling.hub().counts().sent(2);
-        match self.go_on(frames).await {
-            Err(end) => end,
-            Ok(never) => match never {},
-        }
+        self.go_on(frames).await
     }
 
     /// Reads the first message: token and number of the last message that the client has.
@@ -181,11 +192,12 @@ impl Client {
         self.signaling.0.resources.find(key, &caller).map_err(|_| NOT_FOUND)
     }
 
-    async fn go_on(&mut self, mut frames: Frames) -> Result<std::convert::Infallible, End> {
+    async fn go_on(&mut self, mut frames: Frames) -> Result<Infallible, End> {
         let (mut refused, mut bad) = (0, 0);
         let mut pending: Option<Pending> = None;
         let (mut busy, mut leaving) = (false, false);
         let mut heard = Instant::now();
+        let mut controls_full_at = heard.into_std();
         let mut ping = interval(PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ping.reset();
@@ -215,6 +227,10 @@ impl Client {
                         leaving = asked.as_ref().is_some_and(|asked| asked.leaves);
                         pending = asked.map(|asked| asked.reply);
                         busy = pending.is_some();
+                    } else {
+                        let at = heard.into_std();
+                        limits::spend(&mut controls_full_at, at, CONTROL_INTERVAL, CONTROL_DEPTH)
+                            .map_err(|_| TOO_MANY_PINGS)?;
                     }
                 }
                 _ = ping.tick() => {

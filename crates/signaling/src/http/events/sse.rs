@@ -50,9 +50,11 @@ pub(super) async fn stream(
                 None => std::future::pending().await,
             }
         };
+        let replaced = frames.replaced();
         let ending = tokio::select! {
             Err(ending) = sender.run(first, frames) => ending,
             () = stopped => Ending::Stop,
+            () = replaced => Ending::Replaced,
         };
         sender.end(ending).await;
         signaling.hub().counts().closed(Kind::Stream, ending);
