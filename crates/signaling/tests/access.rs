@@ -178,6 +178,38 @@ async fn requests_are_limited_by_address() {
     assert_eq!(node.request("GET", "/api/config", &[], "").await.status, 200, "reading goes on");
 }
 
+/// The session API and the admin API share the limit with WHIP and WHEP.
+#[tokio::test]
+async fn sessions_commands_and_the_admin_api_are_limited_by_address() {
+    let per_address = Rate { per_second: 0.5, burst: 3 };
+    let limits = Limits { per_address, ..Limits::default() };
+    let node = Node::configured(Config { limits, ..Config::default() }).await;
+    let joined = node.post("/v1/rooms/r/sessions", PUBLISH).await;
+    assert_eq!(joined.status, 201, "{joined:?}");
+    let session = joined.header("location").unwrap().to_owned();
+    let json = [("content-type", "application/json")];
+    let commands = format!("{session}/commands");
+    let ping = r#"{"type":"ping"}"#;
+    assert_eq!(node.request("POST", &commands, &json, ping).await.status, 200);
+    assert_eq!(node.request("POST", "/v1/rooms", &json, "{}").await.status, 201);
+    let floods = [
+        ("POST", "/v1/rooms/r/sessions", "{}"),
+        ("POST", commands.as_str(), ping),
+        ("PATCH", session.as_str(), "{}"),
+        ("DELETE", session.as_str(), ""),
+        ("POST", "/v1/rooms", "{}"),
+        ("PATCH", "/v1/rooms/r", "{}"),
+        ("DELETE", "/v1/rooms/r/members/ann", ""),
+        ("POST", "/v1/rooms/r/data", "{}"),
+    ];
+    for (method, path, body) in floods {
+        let refused = node.request(method, path, &json, body).await;
+        assert_eq!(refused.status, 429, "{method} {path}");
+        assert!(refused.header("retry-after").is_some(), "{method} {path}");
+    }
+    assert_eq!(node.request("GET", "/v1/rooms/r", &[], "").await.status, 200, "reading goes on");
+}
+
 #[tokio::test]
 async fn requests_are_limited_by_token_and_by_session() {
     let per_token = Rate { per_second: 0.1, burst: 2 };

@@ -270,9 +270,11 @@ async fn floods_of_http_2_frames_end_the_connection() {
         assert_eq!(secure.flood(endless).await, Some(ENHANCE_YOUR_CALM), "{size}");
     }
     // Empty body frames (CVE-2019-9518).
-    let mut empty = frame(HEADERS, 4, 1, &block("POST", "/whip/r", &[("content-type", SDP)]));
-    empty.extend(frame(DATA, 0, 1, b"").repeat(100_000));
-    assert_eq!(secure.flood(empty).await, Some(ENHANCE_YOUR_CALM));
+    for path in ["/whip/r", "/v1/rooms/r/sessions"] {
+        let mut empty = frame(HEADERS, 4, 1, &block("POST", path, &[("content-type", SDP)]));
+        empty.extend(frame(DATA, 0, 1, b"").repeat(100_000));
+        assert_eq!(secure.flood(empty).await, Some(ENHANCE_YOUR_CALM), "{path}");
+    }
 
     let (head, _) = ask_h2(&mut secure.connect_h2().await, 1, &get, b"").await;
     assert_eq!(head[0], 0x88, "the others are served");
