@@ -65,7 +65,7 @@ describe("sessions come and go", { timeout: 180_000 }, () => {
 
   test("the page comes back by itself when the node was restarted", { timeout: 60_000 }, async () => {
     const own = await Server.start();
-    const page = await cast.browsers.chromium.open(`${own.url}/?room=demo`);
+    const page = await cast.browsers.chromium.open(`${own.url}/whip.html?room=demo`);
     const ready = () => window.sfumato?.viewers.size === 1 && [...window.sfumato.viewers.values()][0].tile.element.dataset.veil === "";
     await page.waitFor("the test card plays", 15_000, ready);
     await page.evaluate(() => {

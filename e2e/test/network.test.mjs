@@ -66,7 +66,7 @@ describe("bad networks", { timeout: 180_000 }, () => {
   });
 
   test("UDP is cut for 10 s: the page restarts ICE, and the same session plays on", { timeout: 60_000 }, async () => {
-    const page = await browser.open(`${server.url}/?room=demo`);
+    const page = await browser.open(`${server.url}/whip.html?room=demo`);
     const [card] = await server.participants("demo");
     const state = (id) => {
       const { session } = window.sfumato.viewers.get(id)?.keeper ?? {};
@@ -89,7 +89,7 @@ describe("bad networks", { timeout: 180_000 }, () => {
 
   test("UDP is blocked from the start: the page says so", { timeout: 45_000 }, async () => {
     await namespace.cut(server.mediaPort);
-    const page = await browser.open(`${server.url}/?room=demo`);
+    const page = await browser.open(`${server.url}/whip.html?room=demo`);
     await page.waitFor("the tile says that UDP does not get through", 25_000, () => document.querySelector(".tile .veil-text")?.textContent.includes("No way for picture and sound"));
     await page.close();
     await namespace.mend("cut");
