@@ -29,6 +29,8 @@ globalThis.addEventListener("rtctransform", (event) => {
   transformer.readable.pipeThrough(transform).pipeTo(transformer.writable).catch(() => {});
 });
 
+const TELL_EVERY_MS = 1_000;
+
 /** @param {TransformOptions} options */
 function sealing({ kind }) {
   let version = -1;
@@ -58,6 +60,7 @@ function opening({ kind, name }) {
   let opener = null;
   /** @type {boolean | null} */
   let readable = null;
+  let toldAt = 0;
   return new TransformStream({
     /**
      * @param {EncodedFrame} frame
@@ -71,8 +74,11 @@ function opening({ kind, name }) {
       }
       if (opener && frame.data.byteLength > 0) {
         const opened = await opener.open(new Uint8Array(frame.data));
-        if (readable !== (opened !== null)) {
+        // Told again every second: the slot may show another member by now, or the page may not have known yet whom it shows.
+        const now = performance.now();
+        if (readable !== (opened !== null) || now - toldAt >= TELL_EVERY_MS) {
           readable = opened !== null;
+          toldAt = now;
           postMessage({ name, readable });
         }
         // A frame that cannot be read never reaches a decoder: it would show garbage. What is sent in clear is not shown either,
