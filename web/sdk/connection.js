@@ -128,6 +128,7 @@ export class Connection {
       carrier: owner.carrier,
       topics: owner.topics,
       slots: owner.slots,
+      beginSession: owner.beginSession,
       publications: owner.publications,
       admission: owner.admission,
       encryption: owner.encryption,

@@ -34,10 +34,14 @@ export class Publishing {
     this.world = world;
   }
 
-  /** What a new session sends: all whose source is allowed, as far as that is known. */
+  /** What the session sends. */
   get sent() {
-    for (const publication of this.all) publication.withheld = !this.#allowed(publication);
     return this.all.filter(({ withheld }) => !withheld);
+  }
+
+  /** Decides what a new session sends: all whose source is allowed, as far as that is known. */
+  beginSession() {
+    for (const publication of this.all) publication.withheld = !this.#allowed(publication);
   }
 
   /** @param {Publication} publication */

@@ -105,6 +105,7 @@ export class Room extends Emitter {
       carrier: options.carrier,
       topics: options.topics,
       slots: this.#slots,
+      beginSession: () => this.#publishing.beginSession(),
       publications: () => this.#publishing.sent,
       admission: () => this.#admission(),
       encryption: this.#encryption,

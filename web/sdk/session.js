@@ -26,6 +26,7 @@ const WORD_WITHIN_MS = 1_000;
  * @property {Carrier} carrier
  * @property {string[]} topics channels to open at once; empty: no data channels
  * @property {Slots} slots
+ * @property {() => void} beginSession decides what a new session sends
  * @property {() => Publication[]} publications
  * @property {() => Record<string, unknown>} admission
  * @property {Encryption} encryption
@@ -78,6 +79,7 @@ export class Session {
     const { host, peer } = this;
     // Slots come first: the section that carries the transport of all others must not be one that is given up some day.
     host.slots.offer(peer.pc, host.slots.all, host.encryption);
+    host.beginSession();
     for (const publication of host.publications()) await offerPublication(peer.pc, publication, this.free, host.encryption);
     if (host.topics.length > 0) {
       this.data = new DataChannels(peer.pc, (message) => host.data(this, message));
