@@ -110,37 +110,27 @@ impl RecordChange {
 
 impl TrackRecord {
     pub(crate) fn of_plan(media: &UpMedia, codecs: Arc<[CodecSpec]>) -> Self {
-        let (id, kind) = (media.track, media.kind);
-        let rids = media.rids.clone();
-        let (source, name) = (default_source(kind), "".into());
+        Self::new(media.track, media.kind, media.rids.clone(), codecs)
+    }
+
+    /// A track of an in-process publisher, whose media comes from the beginning.
+    pub(crate) fn of_local(id: TrackId, media: LocalMedia, codecs: Arc<[CodecSpec]>) -> Self {
+        let track = Self::new(id, media.kind, media.rids, codecs);
+        Self { active: true, awaited: false, ..track }
+    }
+
+    fn new(id: TrackId, kind: MediaKind, rids: Vec<Rid>, codecs: Arc<[CodecSpec]>) -> Self {
         Self {
             id,
             kind,
             codecs,
             rids,
-            source,
-            name,
+            source: default_source(kind),
+            name: "".into(),
             muted: false,
             forbidden: false,
             active: false,
             awaited: true,
-        }
-    }
-
-    pub(crate) fn of_local(id: TrackId, media: LocalMedia, codecs: Arc<[CodecSpec]>) -> Self {
-        let (kind, rids) = (media.kind, media.rids);
-        let (source, name) = (default_source(kind), "".into());
-        Self {
-            id,
-            kind,
-            codecs,
-            rids,
-            source,
-            name,
-            muted: false,
-            forbidden: false,
-            active: true,
-            awaited: false,
         }
     }
 
